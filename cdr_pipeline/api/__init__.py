@@ -1,0 +1,1 @@
+"""Knows the vendor; knows no file format, no Dagster."""

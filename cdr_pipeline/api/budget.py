@@ -1,0 +1,108 @@
+"""Requests a second and requests in flight, shared by every process on this machine.
+
+A backfill runs several processes against one vendor whose limits nobody documents, so the budget
+stands in small files under the system's temporary folder, one folder a host. Locks on them are
+the operating system's own and vanish with a killed process.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+#: Turns stand this much further apart than the budget needs, so that jitter on the way never
+#: brings one request too many into a second.
+_SPACING = 1.05
+
+#: A turn further ahead than this was written by a clock that has jumped since.
+_LONGEST_WAIT = 3600.0
+
+_POLL_SECONDS = 0.005
+
+
+class Budget:
+    """The right to send one request, handed out in turn to all who ask the same host."""
+
+    def __init__(self, host: str, per_second: float, in_flight: int) -> None:
+        self._interval = _SPACING / per_second if per_second else 0.0
+        self._folder = _shared_folder(host)
+        self._slots = [self._folder / f"slot-{number}" for number in range(in_flight)]
+        self._turns = self._folder / "turns"
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Hold one of the places in flight, once it is our turn."""
+        with self._slot():
+            while (wait := self._take_turn()) > 0:
+                time.sleep(wait)
+                if not self._paused():
+                    break
+            yield
+
+    def pause(self, seconds: float) -> None:
+        """Nobody sends for so long: the vendor's Retry-After holds for all."""
+        with self._ledger() as ledger:
+            ledger.paused_until = max(ledger.paused_until, time.time() + seconds)
+
+    def _take_turn(self) -> float:
+        """Book the next free turn; return the seconds until then."""
+        now = time.time()
+        with self._ledger() as ledger:
+            turn = max(now, ledger.next_turn, ledger.paused_until)
+            ledger.next_turn = turn + self._interval
+        return turn - now
+
+    def _paused(self) -> bool:
+        with self._ledger() as ledger:
+            return ledger.paused_until > time.time()
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        while True:
+            for path in self._slots:
+                try:
+                    with FileLock(path, timeout=0):
+                        yield
+                        return
+                except Timeout:
+                    continue
+            time.sleep(_POLL_SECONDS)
+
+    @contextmanager
+    def _ledger(self) -> Iterator["_Ledger"]:
+        with FileLock(f"{self._turns}.lock"):
+            ledger = _Ledger.read(self._turns)
+            yield ledger
+            ledger.write(self._turns)
+
+
+class _Ledger:
+    """When the next request may go, and until when nobody may."""
+
+    def __init__(self, next_turn: float, paused_until: float) -> None:
+        self.next_turn = next_turn
+        self.paused_until = paused_until
+
+    @classmethod
+    def read(cls, path: Path) -> "_Ledger":
+        latest = time.time() + _LONGEST_WAIT
+        try:
+            next_turn, paused_until = map(float, path.read_text().split())
+        except (OSError, ValueError):  # none yet, or a machine that lost power in mid-write
+            return cls(0.0, 0.0)
+        return cls(*(at if at < latest else 0.0 for at in (next_turn, paused_until)))
+
+    def write(self, path: Path) -> None:
+        path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
+
+
+def _shared_folder(host: str) -> Path:
+    name = hashlib.sha256(host.encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -1,0 +1,348 @@
+"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx.
+
+What a page means, and how many requests make a day, is `listing`'s business.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+import stamina
+import stamina.instrumentation
+
+from cdr_pipeline import __version__
+from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.page import MalformedPage
+from cdr_pipeline.settings import Connection, Settings
+
+CDR_PATH = "/v3/cdr"
+TOKEN_PATH = "/v3/auth/token"  # noqa: S105  a path, not a secret
+
+#: The docs say 24 hours in one place and `expired_in` in another: the earlier of the two holds.
+_TOKEN_LIFETIME_SECONDS = 24 * 3600.0
+
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_Read = TypeVar("_Read")
+
+# stamina reports each retry through structlog where Dagster has brought it, to standard output and
+# with the arguments in it. Retries are counted in the receipt instead.
+stamina.instrumentation.set_on_retry_hooks([])
+
+
+@dataclass(frozen=True)
+class Query:
+    """Every documented query parameter; None is not sent. Times are the vendor's wall clock."""
+
+    start_date: datetime | date | None = None
+    end_date: datetime | date | None = None
+    start_date_ended: datetime | date | None = None
+    end_date_ended: datetime | date | None = None
+    extension: str | None = None
+    status: str | None = None
+    hotline: str | None = None
+    phone: str | None = None
+    direction: str | None = None
+    campaign_uuid: str | None = None
+
+    def parameters(self, *, limit: int, offset: int) -> dict[str, str | int]:
+        """As sent. `limit` and `offset` always are: without them the vendor answers no data."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: str(value) for name, value in given.items()} | {
+            "limit": limit,
+            "offset": offset,
+        }
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request is tried again: with growing, jittered pauses, bounded in time.
+
+    Until the vendor has answered for the first time, a wrong host is likelier than a bad moment,
+    so `first_attempts` is smaller.
+    """
+
+    attempts: int = 12
+    first_attempts: int = 6
+    seconds: float = 120.0
+    first_pause: float = 0.2
+    longest_pause: float = 10.0
+
+
+@dataclass(frozen=True)
+class Answer(Generic[_Read]):
+    """A response that could be read: its bytes as they came, and how many retries it took."""
+
+    body: bytes
+    value: _Read
+    fetched_at: datetime
+    retries: int
+
+
+class _Transient(ApiError):
+    """Worth another try; `pause` is the vendor's Retry-After in seconds."""
+
+    def __init__(self, message: str, *, pause: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause = pause
+
+
+class _NoConnection(_Transient):
+    pass
+
+
+class Client:
+    """Asks `GET /v3/cdr`, from any number of threads."""
+
+    def __init__(
+        self, connection: Connection, budget: Budget, *, timeout: float, patience: Patience
+    ) -> None:
+        self._connection = connection
+        self._budget = budget
+        self._patience = patience
+        self._token = _TokenHolder(connection, self._sign_in)
+        self._http = httpx.Client(
+            timeout=timeout,
+            headers={
+                "User-Agent": f"cdr-pipeline/{__version__}",
+                "Content-Type": "application/json",
+            },
+        )
+        self.answered = False
+
+    @classmethod
+    def from_settings(cls, settings: Settings, patience: Patience | None = None) -> Self:
+        """A client as the environment describes it. Raises SettingsError."""
+        connection = settings.connection()
+        budget = Budget(connection.host, settings.requests_per_second, settings.concurrency)
+        return cls(
+            connection,
+            budget,
+            timeout=settings.timeout_seconds,
+            patience=patience or Patience(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    @property
+    def host(self) -> str:
+        """The vendor's host."""
+        return self._connection.host
+
+    def get(
+        self,
+        query: Query,
+        *,
+        limit: int,
+        offset: int,
+        read: Callable[[bytes], _Read],
+        attempts: int | None = None,
+    ) -> Answer[_Read]:
+        """One page of `query`, read by `read` (which raises MalformedPage for what is none).
+
+        Raises Unauthorized, Refused (a 4xx), Unreachable or Unavailable (nothing usable came in
+        `attempts` tries or within the bound on time).
+        """
+        parameters = query.parameters(limit=limit, offset=offset)
+
+        def once() -> tuple[bytes, _Read]:
+            response = self._authorized("GET", CDR_PATH, params=parameters)
+            body = response.content
+            try:
+                return body, read(body)
+            except MalformedPage as error:
+                raise _Transient(f"answered 200, but {error}") from error
+
+        (body, value), retries = self._persist(once, attempts)
+        self.answered = True
+        return Answer(body, value, datetime.now(UTC), retries)
+
+    def _persist(self, once: Callable[[], _Read], attempts: int | None = None) -> tuple[_Read, int]:
+        patience = self._patience
+        most = attempts or (patience.attempts if self.answered else patience.first_attempts)
+        retrying = stamina.retry_context(
+            on=self._worth_a_retry,
+            attempts=most,
+            timeout=patience.seconds,
+            wait_initial=patience.first_pause,
+            wait_max=patience.longest_pause,
+            wait_jitter=patience.first_pause,
+        )
+        number = 0
+        try:
+            for attempt in retrying:
+                with attempt:
+                    number = attempt.num
+                    return once(), number - 1
+        except _Transient as error:
+            kind = Unreachable if isinstance(error, _NoConnection) else Unavailable
+            raise kind(f"{self.host} {error} ({number} tries)") from error
+        raise AssertionError("retry_context ends by returning or raising")
+
+    def _worth_a_retry(self, error: Exception) -> bool | float:
+        """Whether to try again, and after how long where the vendor said so."""
+        if not isinstance(error, _Transient) or error.pause > self._patience.seconds:
+            return False
+        return error.pause or True
+
+    def _authorized(self, method: str, path: str, **request: Any) -> httpx.Response:
+        token = self._token.get()
+        response = self._send(method, path, token, **request)
+        if response.status_code == 401 and self._token.expired(token):
+            token = self._token.get()
+            response = self._send(method, path, token, **request)
+        self._raise_for(response)
+        self._token.accepted(token)
+        return response
+
+    def _send(
+        self, method: str, path: str, token: str | None = None, **request: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = self._connection.base_url + path
+        try:
+            with self._budget.request():
+                response = self._http.request(method, url, headers=headers, **request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _NoConnection(f"could not be reached: {error or 'timed out'}") from error
+        except httpx.TimeoutException as error:
+            raise _Transient("did not answer in time") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _Transient(f"broke off in mid-answer: {error}") from error
+        if response.status_code in _TRANSIENT or response.status_code > 504:
+            pause = _retry_after(response)
+            if pause:
+                self._budget.pause(pause)
+            asks = f" and asks to wait {pause:.0f} s" if pause else ""
+            raise _Transient(f"answered {response.status_code}{asks}", pause=pause)
+        return response
+
+    def _raise_for(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        said = self._said(response)
+        if status in (401, 403):
+            name = "CDR_API_TOKEN" if self._connection.token else "CDR_API_KEY"
+            raise Unauthorized(
+                f"{self.host} answered {status}{said}: it does not accept {name}."
+                " Check it, and that it belongs to this host.",
+                status,
+            )
+        if 300 <= status < 400:
+            raise Refused(
+                f"{self.host} answered {status}, a redirect. Check CDR_API_BASE_URL.", status
+            )
+        if status in (404, 405):
+            raise Refused(
+                f"{self.host} answered {status}{said}: it has no CDR endpoint there."
+                " Check CDR_API_BASE_URL.",
+                status,
+            )
+        raise Refused(f"{self.host} answered {status}{said}.", status)
+
+    def _said(self, response: httpx.Response) -> str:
+        """The vendor's own words, in either documented shape, with our secrets blotted out."""
+        try:
+            error = response.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            return ""
+        parts = error if isinstance(error, list) else [error]
+        texts = [
+            str(text)
+            for part in parts
+            for text in (part.values() if isinstance(part, dict) else [part])
+        ]
+        said = "; ".join(texts)[:200]
+        for secret in (self._connection.token, self._connection.api_key):
+            if secret:
+                said = said.replace(secret.get_secret_value(), "***")
+        return f" ({said})" if said else ""
+
+    def _sign_in(self, api_key: str) -> tuple[str, float]:
+        """A fresh token and the seconds it holds."""
+        response = self._send("POST", TOKEN_PATH, json={"api_key": api_key})
+        if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
+            raise Unauthorized(
+                f"{self.host} answered {response.status_code} to the sign-in: it does not accept"
+                " CDR_API_KEY.",
+                response.status_code,
+            )
+        self._raise_for(response)
+        try:
+            granted = response.json()
+            token, expires = str(granted["token"]), float(granted.get("expired_in") or 0)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _Transient("answered the sign-in without a token") from error
+        if not token:
+            raise _Transient("answered the sign-in without a token")
+        return token, expires if expires > 0 else _TOKEN_LIFETIME_SECONDS
+
+
+class _TokenHolder:
+    """The bearer token in force: the user's own, or one signed in for and kept until it expires."""
+
+    def __init__(self, connection: Connection, sign_in: Callable[[str], tuple[str, float]]) -> None:
+        self._fixed = connection.token
+        self._api_key = connection.api_key
+        self._sign_in = sign_in
+        self._lock = threading.Lock()
+        self._token = ""
+        self._good_until = 0.0
+        self._refused_fresh = 0
+
+    def get(self) -> str:
+        if self._fixed:
+            return self._fixed.get_secret_value()
+        with self._lock:
+            if not self._token or time.monotonic() >= self._good_until:
+                assert self._api_key is not None, "settings ask for a token or a key"
+                self._token, seconds = self._sign_in(self._api_key.get_secret_value())
+                lifetime = min(seconds, _TOKEN_LIFETIME_SECONDS)
+                self._good_until = time.monotonic() + lifetime * 0.95
+            return self._token
+
+    def accepted(self, token: str) -> None:
+        """The vendor took this token, so a later 401 means that it has expired."""
+        if token == self._token:
+            self._refused_fresh = 0
+
+    def expired(self, token: str) -> bool:
+        """Drop a refused token; False if signing in again cannot help."""
+        if self._fixed:
+            return False
+        with self._lock:
+            if token == self._token:
+                self._token = ""
+                self._refused_fresh += 1
+            return self._refused_fresh < 2
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds the vendor asks us to wait, given as seconds or as a date; 0 for none."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return 0.0
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())

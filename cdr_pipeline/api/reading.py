@@ -1,0 +1,346 @@
+"""One reading of one window: page after page until the vendor's `total` is received, or a doubt.
+
+Knows how rows are paged: that `limit` may be capped or exceeded, that pages come short or empty,
+that deep offsets and long ranges are refused, that offsets may be ignored. Whether a reading
+proves anything, and what to do about a doubt, is `listing`'s business.
+"""
+
+import math
+import threading
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from cdr_pipeline.api.client import Client, Query
+from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.page import Seen, see
+from cdr_pipeline.record import Window
+
+SECOND = timedelta(seconds=1)
+
+#: Where a search engine stands behind the vendor, `total` stops at this number (API.md).
+USUAL_CEILING = 10_000
+
+#: No more requests than this many times what a listing without faults would take.
+COST_BOUND = 5
+
+#: A range this short that is refused is refused for another reason than its length.
+SHORTEST_RANGE = timedelta(minutes=1)
+
+#: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
+DEEP_ATTEMPTS = 5
+
+#: The number of a response that was asked for its `total` alone and is part of no reading.
+PROBE = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """One response of the vendor, byte for byte, and what was asked for."""
+
+    pass_: int
+    offset: int
+    limit: int
+    window: Window
+    fetched_at: datetime
+    body: bytes
+
+
+class Unsettled(Exception):
+    """This reading proves nothing, another may: something moved, or rows are missing."""
+
+
+class TooMuch(Exception):
+    """This window is more than the vendor serves at once; a part of it may not be.
+
+    `total` is how many calls the window holds, as far as the vendor says; 0 where it does not.
+    """
+
+    def __init__(self, reason: str, total: int = 0) -> None:
+        super().__init__(reason)
+        self.total = total
+
+
+@dataclass(eq=False)
+class Reading:
+    """The records of one reading, told apart by key: {key: when the call began}."""
+
+    window: Window
+    total: int
+    began: dict[int, datetime | None] = field(default_factory=dict)
+    pages: int = 0
+    _nameless: Counter[int] = field(default_factory=Counter)
+
+    def add(self, seen: Seen) -> None:
+        """Take in the records of one response."""
+        keys = list(seen.keys)
+        for position in seen.nameless:
+            key = keys[position]
+            self._nameless[key] += 1
+            keys[position] = hash((key, self._nameless[key]))
+        self.began.update(zip(keys, seen.began, strict=True))
+        self.pages += 1
+
+    @property
+    def inside(self) -> set[int]:
+        """Records that belong here; the vendor also lists some of the second before and after."""
+        return {key for key, at in self.began.items() if at is None or at in self.window}
+
+    def between(self, part: Window) -> tuple[int, int]:
+        """The fewest and the most calls the vendor may count for a part, by its bounds."""
+        times = self.times()
+        unknown = len(self.began) - len(times)
+        least = bisect_left(times, part.end) - bisect_left(times, part.start)
+        most = bisect_left(times, part.end + SECOND) - bisect_left(times, part.start - SECOND)
+        return least, most + unknown
+
+    def times(self) -> list[datetime]:
+        """The beginnings that are known, in order."""
+        return sorted(at for at in self.began.values() if at is not None)
+
+
+@dataclass
+class Limits:
+    """What this vendor was seen to allow: learned on one day, foreseen on the next."""
+
+    rows: int = 1  # the most rows that one response held
+    reach: float = math.inf  # the most calls of one window that paging gets at
+    span: timedelta = timedelta.max  # the longest window that was not refused
+    honest: int = 0  # the largest total that was seen to be no ceiling
+
+
+class Tally:
+    """What a proof has cost so far, and its bound. Shared by the threads of the proof."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.retries = 0
+        self.pages = 0
+        self.received = 0
+        self.passes = 0
+        self._allowed = COST_BOUND
+        self._lock = threading.Lock()
+
+    def expect(self, requests: int) -> None:
+        """What a listing without faults would take, as far as is known by now."""
+        self._allowed = max(self._allowed, COST_BOUND * requests)
+
+    def spend(self) -> None:
+        """Count one request. Raises NotProved at the bound."""
+        with self._lock:
+            if self.requests >= self._allowed:
+                raise NotProved(f"{self.requests} requests, the bound, did not settle it")
+            self.requests += 1
+
+    def forgive(self) -> None:
+        """A refused range does not count: that is how the vendor's limit is found out."""
+        self._allowed += 1
+
+
+@dataclass(frozen=True)
+class _Response:
+    page: Page
+    seen: Seen
+    retries: int
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The responses that cover one stretch of offsets, and what ended it early, if anything."""
+
+    start: int
+    responses: list[_Response]
+    error: Exception | None = None
+
+
+class Reader:
+    """Reads windows for one proof; every response goes to `keep`, in an order that is fixed."""
+
+    def __init__(
+        self,
+        client: Client,
+        zone: ZoneInfo,
+        page_size: int,
+        concurrency: int,
+        threads: ThreadPoolExecutor,
+        limits: Limits,
+        keep: Callable[[Page], None],
+    ) -> None:
+        self._client = client
+        self._zone = zone
+        self._page_size = page_size
+        self._concurrency = concurrency
+        self._threads = threads
+        self._limits = limits
+        self._keep = keep
+        self.tally = Tally()
+        self.readings: list[Reading] = []
+        self.reach = limits.reach
+
+    def read(self, window: Window, most: float = math.inf) -> Reading:
+        """Every call of `window`, as many as a `total` that stood still.
+
+        Raises TooMuch where that takes several pages of more than `most` calls, Unsettled, or
+        what `Client.get` raises.
+        """
+        self.tally.passes += 1
+        number = self.tally.passes
+        first = self._first(window, number)
+        reading = Reading(window, first.seen.total)
+        self.readings.append(reading)
+        self._take(first, reading)
+        if not self._in_one_response(first.seen):
+            self._foresee(first.seen, most)
+            self.tally.expect(math.ceil(reading.total / self._limits.rows))
+            for chunk in self._in_order(self._chunks(reading, number, len(first.seen))):
+                self._take_chunk(chunk, reading, first.seen)
+        if len(reading.began) != reading.total:
+            raise Unsettled(
+                f"{len(reading.began):,} distinct records came where its total says"
+                f" {reading.total:,}"
+            )
+        return reading
+
+    def probe(self, window: Window) -> Seen:
+        """What the vendor says of `window` in a response of one row: its total."""
+        response = self._ask(window, PROBE, offset=0, limit=1)
+        self._count(response)
+        return response.seen
+
+    def _first(self, window: Window, number: int) -> _Response:
+        try:
+            return self._ask(window, number, offset=0)
+        except Unauthorized:
+            raise
+        except Refused as error:
+            if error.status != 400 or window.length <= SHORTEST_RANGE:
+                raise
+            self.tally.forgive()
+            self._limits.span = min(self._limits.span, window.length / 2)
+            raise TooMuch(f"a range of {window.length} is refused") from error
+
+    def _in_one_response(self, seen: Seen) -> bool:
+        """One response is one moment: nothing can have moved. Raises Unsettled if it holds none."""
+        if not len(seen) and seen.total:
+            raise Unsettled(f"no record came where its total says {seen.total:,}")
+        return len(seen) >= seen.total
+
+    def _foresee(self, seen: Seen, most: float) -> None:
+        """Don't begin what the vendor was seen not to serve."""
+        if seen.total == USUAL_CEILING > self._limits.honest:
+            self.reach = min(self.reach, seen.total - 1)
+        if seen.total > min(self.reach, most):
+            raise TooMuch(f"a total of {seen.total:,} is more than can be relied on", seen.total)
+
+    def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
+        """The rest of the offsets, cut by what one response was seen to hold at that moment."""
+        while start < reading.total:
+            stop = min(start + self._limits.rows, reading.total)
+            yield partial(self._chunk, reading, number, start, stop)
+            start = stop
+
+    def _chunk(self, reading: Reading, number: int, start: int, stop: int) -> _Chunk:
+        """Offsets `start` to `stop`, advancing by the rows received."""
+        responses: list[_Response] = []
+        at = start
+        while at < stop:
+            try:
+                response = self._ask(reading.window, number, offset=at)
+            except Unreachable as error:
+                return _Chunk(start, responses, error)
+            except (Refused, Unavailable) as error:
+                return _Chunk(start, responses, self._too_deep(at, error))
+            except Exception as error:
+                return _Chunk(start, responses, error)
+            responses.append(response)
+            if not len(response.seen) or response.seen.total != reading.total:
+                break
+            at += len(response.seen)
+        return _Chunk(start, responses)
+
+    def _too_deep(self, offset: int, error: Refused | Unavailable) -> Exception:
+        if isinstance(error, Unauthorized):
+            return error
+        return _TooDeep(offset, f"offset {offset:,} is refused")
+
+    def _take_chunk(self, chunk: _Chunk, reading: Reading, first: Seen) -> None:
+        for response in chunk.responses:
+            self._take(response, reading)
+        if isinstance(chunk.error, _TooDeep):
+            self.reach = min(self.reach, chunk.error.offset)
+        if chunk.error:
+            raise chunk.error
+        for response in chunk.responses:
+            seen, offset = response.seen, response.page.offset
+            if seen.total != reading.total:
+                raise Unsettled(f"its total moved from {reading.total:,} to {seen.total:,}")
+            if not len(seen):
+                self.reach = min(self.reach, offset)
+                raise TooMuch(
+                    f"offset {offset:,} came back empty, though its total is {seen.total:,}"
+                )
+            if len(seen) == len(first) and set(seen.keys) == set(first.keys):
+                self.reach = min(self.reach, len(first))
+                raise TooMuch(f"offset {offset:,} brought the first page again")
+
+    def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Iterator[_Chunk]:
+        """Results of tasks in their order, as many under way as the settings allow.
+
+        Tasks are drawn one by one, so that later ones can use what earlier ones brought to light.
+        When the caller stops early, what is under way is waited for and kept all the same.
+        """
+        under_way: deque[Future[_Chunk]] = deque()
+        try:
+            for task in tasks:
+                under_way.append(self._threads.submit(task))
+                if len(under_way) == self._concurrency:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                if not future.cancel():
+                    for response in future.result().responses:
+                        self._count(response)
+
+    def _ask(self, window: Window, number: int, *, offset: int, limit: int = 0) -> _Response:
+        limit = limit or self._page_size
+        self.tally.spend()
+        answer = self._client.get(
+            _query(window),
+            limit=limit,
+            offset=offset,
+            read=partial(see, zone=self._zone),
+            attempts=DEEP_ATTEMPTS if offset else None,
+        )
+        page = Page(number, offset, limit, window, answer.fetched_at, answer.body)
+        return _Response(page, answer.value, answer.retries)
+
+    def _count(self, response: _Response) -> None:
+        """Every response is kept, whatever becomes of its reading."""
+        self._keep(response.page)
+        self.tally.pages += 1
+        self.tally.retries += response.retries
+        if response.page.pass_ != PROBE:
+            self.tally.received += len(response.seen)
+
+    def _take(self, response: _Response, reading: Reading) -> None:
+        self._count(response)
+        reading.add(response.seen)
+        self._limits.rows = max(self._limits.rows, len(response.seen))
+
+
+def _query(window: Window) -> Query:
+    """A range that holds the window whether the vendor's bounds are inclusive or not."""
+    return Query(start_date=window.start - SECOND, end_date=window.end)
+
+
+class _TooDeep(TooMuch):
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.offset = offset

@@ -1,0 +1,33 @@
+"""`campaign_daily` and `disposition_daily`: the day's measures, from `cdrs` alone."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from cdr_pipeline.assets.layer import Made, Work, made, spec
+from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, Dataset
+
+SPECS = [
+    spec(CAMPAIGN_DAILY, deps=[CDRS], kinds=["polars"]),
+    spec(DISPOSITION_DAILY, deps=[CDRS], kinds=["polars"]),
+]
+
+
+def campaign_daily(work: Work) -> list[Made]:
+    """Measures of each campaign."""
+    return _aggregate(work, CAMPAIGN_DAILY, kpi.campaign_daily)
+
+
+def disposition_daily(work: Work) -> list[Made]:
+    """How each campaign's calls ended."""
+    return _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
+
+
+def _aggregate(
+    work: Work, dataset: Dataset, measure: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> list[Made]:
+    work.require(CDRS)
+    frame = measure(work.store.lazy(CDRS, work.day)).collect()
+    size = work.store.write(dataset, work.day, frame)
+    return [made(dataset, frame, size, calls=int(frame["calls"].sum()))]

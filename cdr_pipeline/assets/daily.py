@@ -1,0 +1,161 @@
+"""All layers of a day in one step, so that a day is finished before the next one begins.
+
+A run takes many days. Each goes through every layer that was asked for, and is recorded with its
+metadata and checks as soon as it is done: a day that fails takes no other along, and a run that is
+killed has lost one day's work at most. In the end the run fails if any day did.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date
+
+import dagster as dg
+
+from cdr_pipeline import checks
+from cdr_pipeline.api.client import Client
+from cdr_pipeline.api.listing import Lister
+from cdr_pipeline.assets import aggregates, cdrs, raw_pages
+from cdr_pipeline.assets.layer import Loading, Made, Work
+from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unreachable
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DISPOSITION_DAILY
+from cdr_pipeline.tables.store import Store
+
+GROUP = "calls"
+
+#: Runs that ask the vendor; `dagster.yaml` says how many at once.
+POOL = "cdr_api"
+
+
+class LoadConfig(dg.Config):
+    """What a run may be told."""
+
+    accept_shrink: bool = False
+
+
+def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition a local day; the last complete day is the newest."""
+    return dg.DailyPartitionsDefinition(
+        start_date=f"{settings.start_date:%Y-%m-%d}", timezone=settings.timezone
+    )
+
+
+def policy(settings: Settings) -> dg.BackfillPolicy:
+    """How many days one run of a backfill takes: a run costs seconds, a day much less."""
+    if settings.days_per_run:
+        return dg.BackfillPolicy.multi_run(settings.days_per_run)
+    return dg.BackfillPolicy.single_run()
+
+
+def daily_calls(settings: Settings) -> dg.AssetsDefinition:
+    """The daily assets, partitioned as `settings` say; runs read their own settings."""
+    days = partitions(settings)
+    specs = [*raw_pages.SPECS, *cdrs.SPECS, *aggregates.SPECS]
+
+    @dg.multi_asset(
+        name="daily_calls",
+        specs=[spec.replace_attributes(partitions_def=days, group_name=GROUP) for spec in specs],
+        check_specs=[check.spec for check in checks.ALL],
+        can_subset=True,
+        backfill_policy=policy(settings),
+        pool=POOL,
+    )
+    def load(
+        context: dg.AssetExecutionContext, config: LoadConfig, loading: dg.ResourceParam[Loading]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        failed = _load_days(context, config, loading)
+        if failed:
+            raise dg.Failure(_summary(failed, len(context.partition_keys)), allow_retries=False)
+        yield from ()  # each day has been recorded by itself
+
+    return load
+
+
+def _load_days(
+    context: dg.AssetExecutionContext, config: LoadConfig, loading: Loading
+) -> dict[date, Exception]:
+    """Load every day of the run; the days that failed, and why."""
+    try:
+        settings = loading.settings()
+        wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        store = Store(settings.data_dir, settings.zone)
+        failed: dict[date, Exception] = {}
+        with ExitStack() as stack:
+            lister = _lister(stack, settings, loading) if _fetches(wanted) else None
+            for key in sorted(context.partition_keys):
+                day = date.fromisoformat(key)
+                hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
+                error = hopeless or _load_day(
+                    context, Work(day, settings, store, config.accept_shrink), wanted, lister
+                )
+                if error:
+                    failed[day] = error
+                loading.on_day(day, error)
+        return failed
+    except SettingsError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _load_day(
+    context: dg.AssetExecutionContext, work: Work, wanted: set[str], lister: Lister | None
+) -> Exception | None:
+    """One day through its layers, recorded as it goes; the error that ended it, if one did."""
+    key = f"{work.day:%Y-%m-%d}"
+    try:
+        with work.store.locked(work.day):
+            for made in _layers(work, wanted, lister):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        made.dataset.name, partition=key, metadata=dict(made.metadata)
+                    )
+                )
+        context.log.info(f"{key}: complete")
+        return None
+    except CdrError as error:
+        context.log.error(f"{key}: {error}")
+        return error
+    except OSError as error:
+        context.log.error(f"{key}: could not be written, {error.strerror or error}")
+        return error
+    except Exception as error:  # a fault of ours: this day fails, the others go on
+        context.log.exception(f"{key}: {type(error).__name__}")
+        return error
+    finally:
+        for finding in work.findings:
+            context.log_event(finding.event(key))
+
+
+def _layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
+    if lister:
+        yield from raw_pages.fetch(work, lister)
+    if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
+        yield from cdrs.build(work)
+    if CAMPAIGN_DAILY.name in wanted:
+        yield from aggregates.campaign_daily(work)
+    if DISPOSITION_DAILY.name in wanted:
+        yield from aggregates.disposition_daily(work)
+
+
+def _fetches(wanted: set[str]) -> bool:
+    return bool(wanted & {spec.key.to_user_string() for spec in raw_pages.SPECS})
+
+
+def _lister(stack: ExitStack, settings: Settings, loading: Loading) -> Lister:
+    client = stack.enter_context(Client.from_settings(settings, loading.patience))
+    return stack.enter_context(Lister.from_settings(client, settings))
+
+
+def _stops_the_run(error: Exception) -> bool:
+    """Whether the days to come would fail in the same way."""
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.status != 400)
+
+
+def _summary(failed: dict[date, Exception], days: int) -> str:
+    """What a person reads in the UI: which days failed, why, and that the others stand."""
+    lines = [f"{len(failed)} of {days} days failed; the others are complete."]
+    said: set[str] = set()
+    for day, error in failed.items():
+        text = str(error) or type(error).__name__
+        lines.append(f"{day}: {'the same' if text in said else text}")
+        said.add(text)
+    return "\n".join(lines)

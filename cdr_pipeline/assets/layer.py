@@ -1,0 +1,119 @@
+"""What every layer shares: the day's workplace, and how a dataset shows in Dagster."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from cdr_pipeline.api.client import Patience
+from cdr_pipeline.checks import Finding
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import Dataset, shown
+from cdr_pipeline.tables.store import Store
+
+PREVIEW_ROWS = 5
+
+
+class NotThere(CdrError):
+    """A partition that this one is made from has not been made."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """One dataset's partition of one day, as it was written."""
+
+    dataset: Dataset
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One day on its way through the layers."""
+
+    day: date
+    settings: Settings
+    store: Store
+    accept_shrink: bool = False
+    findings: list[Finding] = field(default_factory=list)
+
+    def require(self, dataset: Dataset) -> None:
+        """Raises NotThere if an upstream partition is missing."""
+        if not self.store.holds(dataset, self.day):
+            raise NotThere(
+                f"{dataset.name} of {self.day} is not there: materialize it first, or together"
+                " with this asset."
+            )
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a run is given from outside: where settings come from, and who watches.
+
+    `on_day(day, error)` is called as each day ends.
+    """
+
+    settings: Callable[[], Settings] = Settings.load
+    on_day: Callable[[date, Exception | None], None] = lambda day, error: None
+    patience: Patience = Patience()
+
+
+def spec(
+    dataset: Dataset, *, deps: Iterable[Dataset] = (), kinds: Iterable[str] = ()
+) -> dg.AssetSpec:
+    """The asset of a dataset; all its words come from the contract."""
+    return dg.AssetSpec(
+        dataset.name,
+        deps=[upstream.name for upstream in deps],
+        description=f"{dataset.description}\n\nA row is {dataset.row}.",
+        metadata={"dagster/column_schema": table_schema(dataset)},
+        kinds={"parquet", *kinds},
+        skippable=True,
+    )
+
+
+def made(
+    dataset: Dataset, frame: pl.DataFrame, size: int, preview: bool = True, **figures: Any
+) -> Made:
+    """A partition's metadata: rows, bytes, schema, what is peculiar to it, and a few rows."""
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": len(frame),
+        "dagster/column_schema": table_schema(dataset, frame.schema),
+        "bytes": size,
+        **figures,
+    }
+    if preview:
+        metadata["preview"] = dg.MetadataValue.md(_preview(dataset, frame))
+    return Made(dataset, metadata)
+
+
+def table_schema(dataset: Dataset, schema: pl.Schema | None = None) -> dg.TableSchema:
+    """The contract's columns, then those that only this partition has."""
+    columns = [
+        dg.TableColumn(column.name, str(column.dtype), description=column.description)
+        for column in dataset.columns
+    ]
+    known = {column.name for column in dataset.columns}
+    columns += [
+        dg.TableColumn(name, str(dtype), description="From the lead list.")
+        for name, dtype in (schema or {}).items()
+        if name not in known
+    ]
+    return dg.TableSchema(columns)
+
+
+def _preview(dataset: Dataset, frame: pl.DataFrame) -> str:
+    """The first rows as a Markdown table, without what is secret."""
+    head = frame.head(PREVIEW_ROWS).select(shown(dataset, frame.columns))
+    with pl.Config(
+        tbl_formatting="MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_cols=-1,
+        tbl_width_chars=-1,
+        fmt_str_lengths=40,
+    ):
+        return str(head)

@@ -1,0 +1,98 @@
+"""`raw_pages` and `cdr_receipts`: a day as the vendor sent it, proved complete."""
+
+from dataclasses import asdict
+
+import polars as pl
+
+from cdr_pipeline.api.listing import Lister, Receipt
+from cdr_pipeline.api.reading import Page
+from cdr_pipeline.assets.layer import Made, Work, made, spec
+from cdr_pipeline.checks import VERIFIED, Finding
+from cdr_pipeline.errors import NotProved, Shrunk
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.pages import Difference, versions
+from cdr_pipeline.tables.store import PageWriter, Store
+
+SPECS = [
+    spec(RAW_PAGES, kinds=["http"]),
+    spec(RECEIPTS, deps=[RAW_PAGES]),
+]
+
+
+def fetch(work: Work, lister: Lister) -> list[Made]:
+    """Fetch and prove the day; replace both partitions, or neither. Raises NotProved, Shrunk."""
+    store, day = work.store, work.day
+    with store.writing_pages(day) as pages:
+        try:
+            receipt = lister.prove(Window.of(day), lambda page: pages.add(_row(page)))
+        except NotProved as error:
+            work.findings.append(Finding(VERIFIED, False, str(error)))
+            raise
+        pages.close()
+        difference = _since_last_time(work, pages)
+    work.findings.append(
+        Finding(
+            VERIFIED,
+            True,
+            f"{receipt.unique_records:,} distinct records = the vendor's total"
+            f" {receipt.reported_total:,}, in {receipt.passes} readings",
+        )
+    )
+    frame = _receipt_frame(store, receipt, difference)
+    size = store.write(RECEIPTS, day, frame)
+    figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
+    return [
+        Made(
+            RAW_PAGES,
+            {
+                "dagster/partition_row_count": receipt.pages,
+                "bytes": store.path(RAW_PAGES, day).stat().st_size,
+                "seconds": (receipt.finished_at - receipt.started_at).total_seconds(),
+                **figures,
+            },
+        ),
+        made(RECEIPTS, frame, size),
+    ]
+
+
+def _row(page: Page) -> dict[str, object]:
+    return {
+        "pass": page.pass_,
+        "offset": page.offset,
+        "limit": page.limit,
+        "window_start": page.window.start,
+        "window_end": page.window.end,
+        "fetched_at": page.fetched_at,
+        "body": page.body,
+    }
+
+
+def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
+    """New, changed and gone calls since the day was last fetched. Raises Shrunk."""
+    if not work.store.holds(RAW_PAGES, work.day):
+        return None
+    window = Window.of(work.day)
+    old = versions(work.store.pages(work.day), window, work.store.zone)
+    new = versions(pages.written(), window, work.store.zone)
+    difference = Difference.between(old, new)
+    if len(new) < len(old) and not work.accept_shrink:
+        raise Shrunk(
+            f"{work.day}: the vendor now proves {len(new):,} calls where {len(old):,} are stored"
+            f" ({difference.gone_calls:,} gone, {difference.new_calls:,} new). What is stored is kept. If the"
+            " vendor really deleted them, materialize the day again with the run config"
+            " `accept_shrink: true`."
+        )
+    return difference
+
+
+def _receipt_frame(store: Store, receipt: Receipt, difference: Difference | None) -> pl.DataFrame:
+    row = asdict(receipt) | (asdict(difference) if difference else {})
+    schema = RECEIPTS.schema(store.zone)
+    return pl.DataFrame(
+        [pl.Series(name, [row.get(name)], dtype=dtype) for name, dtype in schema.items()]
+    )
+
+
+def _plots(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,20 @@
+"""What Dagster loads, and nothing else. Needs no settings: a run asks for those it needs."""
+
+import warnings
+
+import dagster as dg
+
+# Backfill policies are what makes a backfill of a year bearable, and stable in use since 1.5; the
+# warning is nothing a user of this pipeline could act on.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
+
+from cdr_pipeline.assets.daily import daily_calls  # noqa: E402  after the filter above
+from cdr_pipeline.assets.layer import Loading  # noqa: E402
+from cdr_pipeline.settings import Settings  # noqa: E402
+
+defs = dg.Definitions(
+    assets=[daily_calls(Settings.for_display())],
+    resources={"loading": Loading()},
+    # A process of its own for every step costs several seconds, the work of a day much less.
+    executor=dg.in_process_executor,
+)

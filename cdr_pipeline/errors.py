@@ -1,0 +1,60 @@
+"""The errors a person acts on.
+
+    CdrError                  what happened, to which day, what is safe, what to do next
+    ├── SettingsError         a setting is missing or wrong
+    ├── ApiError              the vendor did not give what was asked for
+    │   ├── Refused           a 4xx: asking again the same way is useless
+    │   │   └── Unauthorized  the token or key is wrong
+    │   ├── Unavailable       nothing usable came, however often we asked
+    │   │   └── Unreachable   not even a connection
+    ├── NotProved             a day's listing never agreed with the vendor's own total
+    ├── Shrunk                a proved day holds fewer calls than what is stored
+    └── CheckFailed           data that must not flow on
+
+Each message is written for the person who reads it in a terminal or in Dagster's UI. None holds
+a token, a recording's link or a whole phone number.
+"""
+
+
+class CdrError(Exception):
+    """Anything this pipeline raises on purpose."""
+
+
+class SettingsError(CdrError):
+    """One or more settings are missing or wrong; the message names all of them."""
+
+
+class ApiError(CdrError):
+    """The vendor did not give what was asked for."""
+
+
+class Refused(ApiError):
+    """The vendor answered with a 4xx: the same request will be refused again."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unauthorized(Refused):
+    """The token or the API key is not accepted (401, 403)."""
+
+
+class Unavailable(ApiError):
+    """Nothing usable came within the bound on retries."""
+
+
+class Unreachable(Unavailable):
+    """No connection could be made at all: a wrong host, no network, or a vendor that is down."""
+
+
+class NotProved(CdrError):
+    """The records received never agreed with the vendor's own total within the bound on cost."""
+
+
+class Shrunk(CdrError):
+    """A re-fetch proves fewer calls than the stored partition holds."""
+
+
+class CheckFailed(CdrError):
+    """A blocking check found data that must not flow on."""

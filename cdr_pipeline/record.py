@@ -1,0 +1,249 @@
+"""The documented record: its fields, its vocabularies and what each value means. Pure facts.
+
+Everything here comes from the vendor's API reference; what is our own reading says so. No
+Polars, no HTTP, no files: those who need a fact in another form derive it from here.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from typing import Final, Self
+from zoneinfo import ZoneInfo
+
+
+class Kind(Enum):
+    """How a documented field is typed in `cdrs`."""
+
+    TEXT = "text"
+    COUNT = "whole number"
+    TIME = "time"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One documented field: the vendor's name, its kind, and what it means.
+
+    `column` is its name in `cdrs` where that differs; `secret` marks what must not stand in
+    logs or metadata (people, whole phone numbers, links to recordings).
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    column: str = ""
+    secret: bool = False
+
+    @property
+    def label(self) -> str:
+        """The column's name in `cdrs`."""
+        return self.column or self.name
+
+
+TEXT, COUNT, TIME = Kind.TEXT, Kind.COUNT, Kind.TIME
+
+#: In the order of the vendor's documented response. `additional` stands apart (see `tables`).
+#: When the vendor documents another field, one line here is all it takes.
+FIELDS: Final = (
+    Field("id", TEXT, "Key of the call detail record."),
+    Field("parent_id", TEXT, "Root leg of the call; equals `id` on the root itself."),
+    Field("sip_call_id", TEXT, "SIP Call-ID; not always a UUID."),
+    Field("cause", TEXT, "FreeSWITCH hangup cause, such as USER_BUSY."),
+    Field("duration", COUNT, "Seconds from start to end."),
+    Field("direction", TEXT, "inbound, outbound or local."),
+    Field("recording_url", TEXT, "Link to the recording; whoever has it hears it.", secret=True),
+    Field("extension", TEXT, "The agent's extension; null for autocall."),
+    Field("from_number", TEXT, "Calling number; outbound: our hotline.", secret=True),
+    Field("to_number", TEXT, "Called number; outbound: the customer.", secret=True),
+    Field("receive_dest", TEXT, "Ring group or queue."),
+    Field("time_started", TIME, "When the call was initiated."),
+    Field("time_answered", TIME, "When it was answered; null if it was not."),
+    Field("time_ended", TIME, "When it ended."),
+    Field("time_ringging", TIME, "When it began to ring.", column="time_ringing"),
+    Field("status", TEXT, "The vendor's status, normalised: lower case, hyphens, one spelling."),
+    Field("billsec", COUNT, "Seconds from answer to end; 0 when unanswered."),
+    Field("app", TEXT, "autocall, autodialer, click_to_call, dial or callcenter."),
+    Field("press_key", TEXT, "Keys pressed, as the vendor's JSON text."),
+    Field("fullname", TEXT, "The agent's name.", secret=True),
+    Field("email", TEXT, "The agent's e-mail address.", secret=True),
+    Field("username", TEXT, "The agent's user name.", secret=True),
+    Field(
+        "sip_hangup_disposition", TEXT, "Which side ended it, and how (send_bye, recv_bye, ...)."
+    ),
+    Field("campaign_uuid", TEXT, "The campaign; null outside campaigns."),
+    Field("lead_uuid", TEXT, "The lead of the campaign's list; null outside campaigns."),
+    Field("rate", TEXT, "The customer's rating."),
+    Field("digits", TEXT, "Digits the customer entered.", secret=True),
+    Field("note", TEXT, "The agent's note.", secret=True),
+    Field("customer_fullname", TEXT, "The customer's name.", secret=True),
+    Field("customer_email", TEXT, "The customer's e-mail address.", secret=True),
+    Field("demand_customer", TEXT, "What the customer asked for.", secret=True),
+    Field("interest_segment", TEXT, "The customer's segment of interest."),
+    Field("autocall_presskey_epoch", TEXT, "When the key was pressed, as the vendor's epoch text."),
+    Field("time_presskey", TIME, "When the key was pressed."),
+    Field("presskey_delay", COUNT, "Seconds from answer to key press."),
+    Field("autocall_recording_url", TEXT, "Link to the autocall's recording.", secret=True),
+)
+
+#: The free-form object of the campaign's lead list.
+ADDITIONAL: Final = "additional"
+
+STATUSES: Final = frozenset(
+    {
+        "answered",
+        "no-answered",
+        "busy",
+        "not-available",
+        "cancel",
+        "invalid-number",
+        "phone-block",
+        "congestion",
+        "failed",
+        "voicemail",
+        "busy-line",
+        "ivr",
+        "drop",
+        "telco-block",
+        "fail-system",
+    }
+)
+
+#: Spellings of one status, after case and separators are made equal.
+STATUS_SPELLINGS: Final = {"no-answer": "no-answered", "invalid": "invalid-number"}
+
+DIRECTIONS: Final = frozenset({"inbound", "outbound", "local"})
+
+SIP_HANGUP_DISPOSITIONS: Final = frozenset(
+    {"send_bye", "recv_bye", "send_cancel", "recv_cancel", "send_refuse", "recv_refuse"}
+)
+
+#: `press_key` of a caller who pressed none; never a conversion.
+NO_KEY_PRESSED: Final = 127
+
+
+class Disposition(Enum):
+    """Our class of a call, and how it counts in ASR and NER (ITU-T E.425).
+
+    `effective`: the network did its part, so the call is in NER's numerator.
+    """
+
+    ANSWERED = ("answered", True)
+    USER_BUSY = ("user_busy", True)
+    RING_NO_ANSWER = ("ring_no_answer", True)
+    TERMINAL_REJECTED = ("terminal_rejected", True)
+    TERMINAL_UNAVAILABLE = ("terminal_unavailable", True)
+    NUMBER_FAULT = ("number_fault", False)
+    NETWORK_FAILURE = ("network_failure", False)
+    NOT_ATTEMPT = ("not_attempt", False)
+    UNKNOWN = ("unknown", False)
+
+    def __init__(self, label: str, effective: bool) -> None:
+        self.label = label
+        self.effective = effective
+
+
+#: Changes whenever the two tables below do, so that a figure can name the table it was made by.
+DISPOSITION_TABLE_VERSION: Final = 1
+
+_CAUSES: Final = {
+    Disposition.USER_BUSY: "USER_BUSY BUSY_EVERYWHERE",
+    Disposition.RING_NO_ANSWER: (
+        "NO_ANSWER ORIGINATOR_CANCEL ALLOTTED_TIMEOUT NO_PICKUP PROGRESS_TIMEOUT"
+    ),
+    Disposition.TERMINAL_REJECTED: "CALL_REJECTED DECLINE UNWANTED REJECT_ALL",
+    Disposition.TERMINAL_UNAVAILABLE: (
+        "NO_USER_RESPONSE SUBSCRIBER_ABSENT USER_NOT_REGISTERED DESTINATION_OUT_OF_ORDER"
+    ),
+    Disposition.NUMBER_FAULT: (
+        "UNALLOCATED_NUMBER INVALID_NUMBER_FORMAT NUMBER_CHANGED INCOMING_CALL_BARRED"
+        " DOES_NOT_EXIST_ANYWHERE"
+    ),
+    Disposition.NETWORK_FAILURE: (
+        "NORMAL_TEMPORARY_FAILURE NETWORK_OUT_OF_ORDER NORMAL_CIRCUIT_CONGESTION"
+        " SWITCH_CONGESTION NO_ROUTE_DESTINATION NO_ROUTE_TRANSIT_NET EXCHANGE_ROUTING_ERROR"
+        " RECOVERY_ON_TIMER_EXPIRE REQUESTED_CHAN_UNAVAIL INTERWORKING SERVICE_UNAVAILABLE"
+        " GATEWAY_DOWN INVALID_GATEWAY MEDIA_TIMEOUT PROTOCOL_ERROR"
+    ),
+    Disposition.NOT_ATTEMPT: "LOSE_RACE PICKED_OFF BLIND_TRANSFER ATTENDED_TRANSFER",
+}
+
+#: Hangup cause -> disposition of a call that was not answered. Any other cause is unknown.
+CAUSE_DISPOSITIONS: Final = {
+    cause: disposition for disposition, causes in _CAUSES.items() for cause in causes.split()
+}
+
+#: Causes that say nothing about a call that was not answered, and are no surprise.
+SILENT_CAUSES: Final = frozenset({"NONE", "NORMAL_UNSPECIFIED", "NORMAL_CLEARING"})
+
+#: Where the vendor's status says more than the cause, it wins.
+STATUS_DISPOSITIONS: Final = {
+    "congestion": Disposition.NETWORK_FAILURE,
+    "telco-block": Disposition.NETWORK_FAILURE,
+    "not-available": Disposition.TERMINAL_UNAVAILABLE,
+    "phone-block": Disposition.TERMINAL_UNAVAILABLE,
+    "invalid-number": Disposition.NUMBER_FAULT,
+    "cancel": Disposition.RING_NO_ANSWER,
+    "failed": Disposition.NOT_ATTEMPT,
+}
+
+#: A talk shorter than this many seconds is a short call (a hotline burnt, a script cut off).
+SHORT_CALL_SECONDS: Final = 6
+
+#: Times the vendor writes for "not reached": 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and kin.
+#: No PBX of this kind wrote a record before 1980, so any earlier time stands for "none".
+SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:[ T].*)?")
+
+#: The documented form of a time, in the vendor's zone.
+CANONICAL_TIME: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
+
+_EPOCH = re.compile(r"\d{10}(?:\d{3})?")
+
+
+def read_time(text: str, zone: ZoneInfo) -> datetime | None:
+    """The instant that a time field names, in `zone`; None for empty text and for sentinels.
+
+    Naive text is the wall clock of `zone`; text with an offset, and seconds or milliseconds
+    since 1970, name their instant themselves. Raises ValueError for anything else, and for a
+    wall-clock time that the zone skips.
+    """
+    if not text or SENTINEL_TIME.fullmatch(text):
+        return None
+    if _EPOCH.fullmatch(text):
+        seconds = int(text) / (1 if len(text) == 10 else 1000)
+        return datetime.fromtimestamp(seconds, zone)
+    read = datetime.fromisoformat(text)
+    if read.tzinfo is not None:
+        return read.astimezone(zone)
+    local = read.replace(tzinfo=zone)
+    if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != read:
+        raise ValueError(f"no such time in {zone.key}")
+    return local
+
+
+@dataclass(frozen=True)
+class Window:
+    """Calls begun from `start` up to, not including, `end`, by the vendor's wall clock.
+
+    Wall clock, not instants: the vendor's times are naive, and so days of 23 and 25 hours are
+    windows like any other.
+    """
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def of(cls, day: date) -> Self:
+        """The calls of one local day."""
+        midnight = datetime.combine(day, time())
+        return cls(midnight, midnight + timedelta(days=1))
+
+    @property
+    def length(self) -> timedelta:
+        """From start to end by the wall clock."""
+        return self.end - self.start
+
+    def __contains__(self, began: datetime) -> bool:
+        return self.start <= began < self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"

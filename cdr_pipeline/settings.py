@@ -1,0 +1,156 @@
+"""From the environment (or `.env` in the working folder) to typed settings.
+
+Each setting stands once, as a field below; `.env.example` and the README's table are held to it
+by a test. Nothing is read at import. `Settings.load()` names every fault at once, and
+`Settings.connection()` asks for what only a run against the vendor needs.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cdr_pipeline.errors import SettingsError
+
+PREFIX = "CDR_"
+
+_WAY_OUT = (
+    "Set them in the environment or in a file `.env` in the working folder"
+    " (copy `.env.example`). To try the pipeline without a vendor: `cdr-pipeline demo`."
+)
+
+
+def _base_url(value: str) -> str:
+    """A host or URL as a URL without a trailing slash; https where no scheme is given."""
+    value = value.strip().rstrip("/").removesuffix("/v3/cdr")
+    url = value if "://" in value else f"https://{value}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a host or an http(s) URL, such as api.example.vn")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a plain host or URL, without user, query or fragment")
+    _ = parts.port  # raises ValueError for a port that is no number
+    return url
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("must be an IANA zone, such as Asia/Ho_Chi_Minh") from error
+    return value
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What is needed to ask the vendor: a base URL and either a token or an API key."""
+
+    base_url: str
+    token: SecretStr | None
+    api_key: SecretStr | None
+
+    @property
+    def host(self) -> str:
+        """The vendor's host, for receipts and messages."""
+        return urlsplit(self.base_url).netloc
+
+
+class Settings(BaseSettings):
+    """Every setting, typed. Field `x` is the variable `CDR_X`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    api_base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        None, description="The vendor's host, with or without scheme; `/v3/cdr` is appended."
+    )
+    api_token: SecretStr | None = Field(None, description="A ready bearer token.")
+    api_key: SecretStr | None = Field(
+        None, description="An API key to sign in with at `/v3/auth/token`, instead of a token."
+    )
+    data_dir: Path = Field(Path("data"), description="Root folder of all the datasets.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "Asia/Ho_Chi_Minh",
+        description="Zone of the vendor's naive times and of the daily partitions.",
+    )
+    start_date: date = Field(date(2023, 1, 1), description="First partition.")
+    page_size: int = Field(
+        500, ge=1, description="`limit` of one request; the server may give less."
+    )
+    concurrency: int = Field(4, ge=1, le=64, description="Requests in flight.")
+    requests_per_second: float = Field(
+        10, ge=0, allow_inf_nan=False, description="Budget of requests a second; 0 for none."
+    )
+    timeout_seconds: float = Field(
+        30, gt=0, allow_inf_nan=False, description="Time limit of one request."
+    )
+    days_per_run: int = Field(
+        31, ge=0, description="Days that one run of a backfill takes; 0 for all."
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Settings from the environment. Raises SettingsError naming every fault."""
+        try:
+            return cls()
+        except ValidationError as error:
+            faults = [
+                f"{PREFIX}{str(fault['loc'][0]).upper()}: {_reason(fault['msg'])}"
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+            raise _wrong(faults) from None
+
+    @classmethod
+    def for_display(cls) -> "Settings":
+        """Settings to show the graph by: the defaults where some are wrong.
+
+        Opening the UI must not fail for them; the run that loads them will, and says why.
+        """
+        try:
+            return cls.load()
+        except SettingsError:
+            return cls.model_construct()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of CDR_TIMEZONE."""
+        return ZoneInfo(self.timezone)
+
+    def connection(self) -> Connection:
+        """How to reach the vendor. Raises SettingsError naming what is missing."""
+        faults = []
+        if self.api_base_url is None:
+            faults.append("CDR_API_BASE_URL is missing: the vendor's host")
+        if self.api_token is None and self.api_key is None:
+            faults.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
+        for name, secret in (("CDR_API_TOKEN", self.api_token), ("CDR_API_KEY", self.api_key)):
+            if secret and not _fits_a_header(secret):
+                faults.append(f"{name}: holds a space, a line break or a non-ASCII character")
+        if faults or self.api_base_url is None:
+            raise _wrong(faults)
+        return Connection(self.api_base_url, self.api_token, self.api_key)
+
+
+def _fits_a_header(secret: SecretStr) -> bool:
+    text = secret.get_secret_value()
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _wrong(faults: list[str]) -> SettingsError:
+    lines = "\n".join(f"  - {fault}" for fault in faults)
+    return SettingsError(f"Settings are missing or wrong:\n{lines}\n{_WAY_OUT}")

@@ -1,0 +1,12 @@
+"""The vendor's CDR endpoint on loopback, honest or hostile on request.
+
+It imports nothing of the rest of the package and keeps its own words for everything, so that it
+can prove the rest right or wrong.
+"""
+
+from .chaos import Chaos
+from .server import Running, Vendor, run_forever, serve
+from .source import Fixed
+from .tenant import Tenant
+
+__all__ = ["Chaos", "Fixed", "Running", "Tenant", "Vendor", "run_forever", "serve"]

@@ -1,0 +1,494 @@
+"""What can go wrong with a vendor: faults by name, with a rate, that add up.
+
+A fault may change what the vendor holds (`holds`), how it lists that (`lists`) or how its answers
+arrive (`answers`). Only the first changes the truth that a client is judged by. What a spoiled
+record looks like is in `messy`.
+"""
+
+import inspect
+from bisect import insort
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import lru_cache, partial
+from random import Random
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from .exchange import (
+    AS_JSON,
+    SIGN_IN,
+    Asked,
+    Handler,
+    Listing,
+    Page,
+    Query,
+    Refusal,
+    Reply,
+)
+from .messy import spoil
+from .source import Call, Source, cut, read, render
+
+
+@dataclass
+class Fault:
+    """One way to go wrong. Its fields are its settings, written `name=first:second`."""
+
+    name: ClassVar[str]
+    random: Random = field(default_factory=Random, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= getattr(self, "rate", 0) <= 1:
+            raise ValueError("a rate lies between 0 and 1")
+
+    def holds(self, source: Source) -> Source:
+        """What the vendor holds, given what it would."""
+        return source
+
+    def lists(self, listing: Listing) -> Listing:
+        """How the vendor lists it."""
+        return listing
+
+    def answers(self, handler: Handler) -> Handler:
+        """How its answers arrive."""
+        return handler
+
+    def strikes(self) -> bool:
+        """Whether chance will have it, for a fault with a rate."""
+        return self.random.random() < float(getattr(self, "rate", 1))
+
+
+# ---- what the vendor holds
+
+
+@dataclass
+class Drift(Fault):
+    """Calls arrive, are edited and vanish, one between two listings, for so many listings.
+
+    Rows shift from page to page meanwhile. A client may deliver a day only when it has held still.
+    """
+
+    name = "drift"
+    listings: int = 40
+    _arrived: list[Call] = field(default_factory=list, init=False, repr=False)
+    _edited: dict[str, Call] = field(default_factory=dict, init=False, repr=False)
+    _gone: set[str] = field(default_factory=set, init=False, repr=False)
+
+    def holds(self, source: Source) -> Source:
+        self._source = source
+        return self
+
+    def between(self, start: datetime | None, end: datetime | None) -> Sequence[Call]:
+        calls = [*self._source.between(start, end), *cut(self._arrived, start, end)]
+        calls.sort(key=lambda call: call.started)
+        return [self._edited.get(call.id, call) for call in calls if call.id not in self._gone]
+
+    def lists(self, listing: Listing) -> Listing:
+        def drifting(query: Query) -> Page:
+            if self.listings:
+                self.listings -= 1
+                with suppress(ValueError):  # a number as 1e400 can be read, but not written again
+                    self._change(self.between(query.start, query.end))
+            return listing(query)
+
+        return drifting
+
+    def _change(self, calls: Sequence[Call]) -> None:
+        """One call arrives, is edited or vanishes; more arrive than vanish, most as the newest."""
+        if not calls:
+            return
+        kind = self.random.choice(("arrive", "arrive", "edit", "vanish"))
+        newest = kind == "arrive" and self.random.random() < 0.7
+        call = calls[-1] if newest else self.random.choice(calls)
+        record = read(call.text)
+        if record is None or not call.id:
+            return
+        if kind == "vanish":
+            self._gone.add(call.id)
+        elif kind == "edit":
+            record["note"] = f"Khách hẹn gọi lại lần {self.random.getrandbits(16)}"
+            self._edited[call.id] = call._replace(text=render(record))
+        else:
+            record["id"] = record["parent_id"] = str(UUID(int=self.random.getrandbits(128)))
+            insort(self._arrived, Call.of(record, started=call.started))
+
+
+@dataclass
+class Messy(Fault):
+    """Records are spoiled in every way we know, from numbers as text to no record at all.
+
+    The same record is the same each time. Keep what can be kept, quarantine single records and
+    never the page or the day.
+    """
+
+    name = "messy"
+    rate: float = 0.3
+
+    def holds(self, source: Source) -> Source:
+        self._source = source
+        self._spoil = lru_cache(100_000)(partial(spoil, self.random.getrandbits(32), self.rate))
+        return self
+
+    def between(self, start: datetime | None, end: datetime | None) -> Sequence[Call]:
+        return list(map(self._spoil, self._source.between(start, end)))
+
+
+# ---- how it lists
+
+
+@dataclass
+class Unstable(Fault):
+    """The order is another one at each request, so pages overlap and leave gaps.
+
+    Nothing but counting unique records against the total will tell.
+    """
+
+    name = "unstable"
+
+    def lists(self, listing: Listing) -> Listing:
+        return lambda query: listing(replace(query, order="unstable"))
+
+
+@dataclass
+class Repeat(Fault):
+    """The offset is ignored: page one, again and again.
+
+    No paging gets past it; only shorter ranges of time, or a clear failure.
+    """
+
+    name = "repeat"
+
+    def lists(self, listing: Listing) -> Listing:
+        return lambda query: listing(replace(query, offset=0))
+
+
+@dataclass
+class Ceiling(Fault):
+    """Total stops at a number, and an offset from there on gets a 400, a 500 or an `empty` page.
+
+    As a search engine behind the vendor would have it. Ask for shorter ranges of time.
+    """
+
+    name = "ceiling"
+    total: int = 10_000
+    beyond: str = "400"
+
+    def __post_init__(self) -> None:
+        if self.beyond not in ("400", "500", "empty"):
+            raise ValueError("beyond it there is 400, 500 or empty")
+
+    def lists(self, listing: Listing) -> Listing:
+        def limited(query: Query) -> Page:
+            room = max(self.total - max(query.offset, 0), 0)
+            if not room and self.beyond != "empty":
+                raise Refusal(int(self.beyond), f"result window is too large: {self.total}")
+            page = listing(replace(query, limit=min(query.limit, room)))
+            return Page(page.records, min(page.total, self.total))
+
+        return limited
+
+
+@dataclass
+class LyingTotal(Fault):
+    """Total is off by some, always or at a rate.
+
+    A lie now and then is found out by another pass; a constant one leaves no proof: fail.
+    """
+
+    name = "lying-total"
+    off: int = 3
+    rate: float = 1.0
+
+    def lists(self, listing: Listing) -> Listing:
+        def lying(query: Query) -> Page:
+            page = listing(query)
+            return page._replace(total=max(page.total + self.off * self.strikes(), 0))
+
+        return lying
+
+
+@dataclass
+class Short(Fault):
+    """A page now and then has fewer rows than asked for, although more follow.
+
+    The end is where the total says, not where a page comes short.
+    """
+
+    name = "short"
+    rate: float = 0.2
+
+    def lists(self, listing: Listing) -> Listing:
+        def shortened(query: Query) -> Page:
+            if query.limit > 1 and self.strikes():
+                query = replace(query, limit=self.random.randrange(1, query.limit))
+            return listing(query)
+
+        return shortened
+
+
+@dataclass
+class Overfull(Fault):
+    """Pages have more rows than asked for.
+
+    Take them all, and go on behind the last one.
+    """
+
+    name = "overfull"
+    extra: int = 3
+
+    def lists(self, listing: Listing) -> Listing:
+        def generous(query: Query) -> Page:
+            extra = self.extra if query.limit > 0 else 0
+            return listing(replace(query, limit=query.limit + extra))
+
+        return generous
+
+
+@dataclass
+class Cap(Fault):
+    """Limit is cut down to a number, without a word.
+
+    Go on behind the last row received, never behind the last one asked for.
+    """
+
+    name = "cap"
+    limit: int = 100
+
+    def lists(self, listing: Listing) -> Listing:
+        return lambda query: listing(replace(query, limit=min(query.limit, self.limit)))
+
+
+@dataclass
+class MaxRange(Fault):
+    """Ranges over so many hours, or without an end, are refused with 400.
+
+    Ask for shorter ones. A day with a second more on either side is already too long.
+    """
+
+    name = "max-range"
+    hours: float = 24
+
+    def lists(self, listing: Listing) -> Listing:
+        def strict(query: Query) -> Page:
+            if query.length is None or query.length > timedelta(hours=self.hours):
+                raise Refusal.of("end_date", f"range must be at most {self.hours:g} hours")
+            return listing(query)
+
+        return strict
+
+
+# ---- how its answers arrive
+
+
+@dataclass
+class ExpiringToken(Fault):
+    """A token from signing in works for so many requests, then it's 401.
+
+    Sign in again, once. A ready token is not concerned.
+    """
+
+    name = "expiring-token"
+    requests: int = 20
+    _left: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    def answers(self, handler: Handler) -> Handler:
+        def forgetful(asked: Asked) -> Reply:
+            if self._left.get(asked.token) == 0:
+                return Reply.json(401, {"error": "token is invalid or expired"})
+            if asked.token in self._left:
+                self._left[asked.token] -= 1
+            reply = handler(asked)
+            if asked.path == SIGN_IN and reply.status == 200:
+                self._left[str((read(reply.body) or {})["token"])] = self.requests
+            return reply
+
+        return forgetful
+
+
+@dataclass
+class Slow(Fault):
+    """Answers come late, by so many seconds.
+
+    Patience, up to the timeout; and other requests in the meantime.
+    """
+
+    name = "slow"
+    rate: float = 0.2
+    seconds: float = 0.2
+
+    def answers(self, handler: Handler) -> Handler:
+        def late(asked: Asked) -> Reply:
+            reply = handler(asked)
+            return replace(reply, delay=self.seconds) if self.strikes() else reply
+
+        return late
+
+
+@dataclass
+class Truncated(Fault):
+    """A body ends in the middle, with the connection or as if that were all.
+
+    Ask again: what arrived is no JSON.
+    """
+
+    name = "truncated"
+    rate: float = 0.2
+
+    def answers(self, handler: Handler) -> Handler:
+        def cutting(asked: Asked) -> Reply:
+            reply = handler(asked)
+            if reply.status != 200 or not self.strikes():
+                return reply
+            middle = self.random.randrange(1, len(reply.body))
+            if self.random.random() < 0.5:
+                return replace(reply, body=reply.body[:middle])
+            return replace(reply, cut=middle)
+
+        return cutting
+
+
+@dataclass
+class Html(Fault):
+    """A proxy answers: a page of HTML with 200 or 502, or nothing at all with 200.
+
+    Ask again: 200 alone does not make it the vendor's answer.
+    """
+
+    name = "html"
+    rate: float = 0.2
+
+    def answers(self, handler: Handler) -> Handler:
+        page = b"<!DOCTYPE html>\n<html><body><h1>Just a moment...</h1></body></html>\n"
+        as_html = {"content-type": "text/html; charset=utf-8"}
+        pages = (Reply(200, page, as_html), Reply(502, page, as_html), Reply(200, b"", AS_JSON))
+        return lambda asked: self.random.choice(pages) if self.strikes() else handler(asked)
+
+
+@dataclass
+class Throttle(Fault):
+    """Too many requests: 429, with Retry-After in seconds or as a date.
+
+    Stay away for that long, with all that you have in flight.
+    """
+
+    name = "throttle"
+    rate: float = 0.2
+    seconds: int = 1
+
+    def answers(self, handler: Handler) -> Handler:
+        def throttling(asked: Asked) -> Reply:
+            if not self.strikes():
+                return handler(asked)
+            after = str(self.seconds)
+            if self.random.random() < 0.5:
+                until = datetime.now(UTC) + timedelta(seconds=self.seconds)
+                after = format_datetime(until, usegmt=True)
+            reply = Reply.json(429, {"error": "too many requests"})
+            return replace(reply, headers={**reply.headers, "retry-after": after})
+
+        return throttling
+
+
+@dataclass
+class Flaky(Fault):
+    """Requests fail with 500, 502, 503 or 504, or the connection drops.
+
+    Ask again, a little later.
+    """
+
+    name = "flaky"
+    rate: float = 0.2
+
+    def answers(self, handler: Handler) -> Handler:
+        dropped = Reply(0, b"", cut=0)
+        errors = [Reply.json(status, {"error": "try again"}) for status in (500, 502, 503, 504)]
+        return lambda asked: (
+            self.random.choice([dropped, *errors]) if self.strikes() else handler(asked)
+        )
+
+
+FAULTS: Final[dict[str, type[Fault]]] = {
+    fault.name: fault
+    for fault in (
+        *(Drift, Messy),
+        *(Unstable, Repeat, Ceiling, LyingTotal, Short, Overfull, Cap, MaxRange),
+        *(ExpiringToken, Slow, Truncated, Html, Throttle, Flaky),
+    )
+}
+"""Every fault by name, from the one nearest to the data to the one nearest to the client."""
+
+
+class Chaos:
+    """Faults that add up, in the order of `FAULTS` however they are given; none: honesty.
+
+    Each draws its own chance from the seed, so adding one leaves the others as they were.
+    """
+
+    def __init__(self, faults: Sequence[Fault] = (), seed: int = 0) -> None:
+        order = list(FAULTS)
+        self.faults = sorted(faults, key=lambda fault: order.index(fault.name))
+        for fault in self.faults:
+            fault.random = Random(f"{seed}/{fault.name}")
+
+    @classmethod
+    def parse(cls, text: str, seed: int = 0) -> "Chaos":
+        """The chaos in words: `drift,flaky=0.25,slow=0.1:0.5`; "" is none."""
+        return cls([_parse(word.strip()) for word in text.split(",") if word.strip()], seed)
+
+    @staticmethod
+    def names() -> dict[str, str]:
+        """What each fault does, in a line, with its settings and what they are left alone."""
+        return {name: f"{_summary(fault)}{_settings(fault)}" for name, fault in FAULTS.items()}
+
+    def holds(self, source: Source) -> Source:
+        """What the vendor holds under all these faults."""
+        for fault in self.faults:
+            source = fault.holds(source)
+        return source
+
+    def lists(self, listing: Listing) -> Listing:
+        """How it lists under all these faults."""
+        for fault in self.faults:
+            listing = fault.lists(listing)
+        return listing
+
+    def answers(self, handler: Handler) -> Handler:
+        """How its answers arrive under all these faults."""
+        for fault in self.faults:
+            handler = fault.answers(handler)
+        return handler
+
+
+def _parse(word: str) -> Fault:
+    name, _, settings = word.partition("=")
+    if name not in FAULTS:
+        known = "\n".join(f"  {name}: {what}" for name, what in Chaos.names().items())
+        raise ValueError(f"no fault is called {name!r}; these are:\n{known}")
+    fault = FAULTS[name]
+    texts = settings.split(":") if settings else []
+    try:
+        values = [
+            type(default)(text) for default, text in zip(_defaults(fault), texts, strict=False)
+        ]
+        if len(texts) > len(values):
+            raise ValueError("too many settings")
+        return fault(*values)
+    except ValueError as error:
+        raise ValueError(f"{word}: {error}; {name} is: {Chaos.names()[name]}") from None
+
+
+def _summary(fault: type[Fault]) -> str:
+    return (inspect.getdoc(fault) or "").partition("\n")[0]
+
+
+def _settings(fault: type[Fault]) -> str:
+    if not (defaults := _defaults(fault)):
+        return ""
+    names = ":".join(setting.name for setting in fields(fault) if setting.init)
+    return f" ({fault.name}={names}, else {':'.join(map(str, defaults))})"
+
+
+def _defaults(fault: type[Fault]) -> list[Any]:
+    return [setting.default for setting in fields(fault) if setting.init]

@@ -1,0 +1,176 @@
+"""What passes between a client and the vendor: a request, the query in it, a page, a reply.
+
+The words of the documented interface and their meaning are here; what a vendor holds is in
+`source`, how it answers in `server`, and what may go wrong on the way in `chaos`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+LISTING: Final = "/v3/cdr"
+SIGN_IN: Final = "/v3/auth/token"
+
+Bounds = Literal["inclusive", "exclusive", "half-open"]
+"""Whether a range of times has its first and its last second; half-open: its first alone."""
+
+Order = Literal["newest", "oldest", "shuffled", "unstable"]
+"""How calls are listed. Shuffled: without regard to time; unstable: otherwise at each request."""
+
+LONGEST_RANGE: Final = timedelta(days=62)
+_ONE_SECOND = timedelta(seconds=1)
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as far as the vendor reads it."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    token: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer on its way out; a status of 0 is none at all."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    """Seconds to wait before sending it."""
+    cut: int | None = None
+    """The byte of the body before which the connection drops."""
+
+    @classmethod
+    def json(cls, status: int, content: object) -> "Reply":
+        """What the vendor answers with, as it writes it."""
+        return cls(status, json.dumps(content, ensure_ascii=False).encode(), dict(AS_JSON))
+
+
+AS_JSON: Final = {"content-type": "application/json; charset=utf-8"}
+
+
+class Refusal(Exception):
+    """A request that is answered with an error, in the vendor's shape."""
+
+    def __init__(self, status: int, error: str | list[dict[str, str]]) -> None:
+        super().__init__(error)
+        self.reply = Reply.json(status, {"error": error})
+
+    @classmethod
+    def of(cls, name: str, fault: str) -> "Refusal":
+        """A 400 about one thing in the request."""
+        return cls(400, [{name: fault}])
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a listing is asked for, as this vendor understands it."""
+
+    start: datetime | None
+    end: datetime | None
+    """The first and the last second in which a call may begin, both included; None: open."""
+    length: timedelta | None
+    """How long a range of times the client wrote, whatever the bounds mean; None: open."""
+    ended: tuple[str, str] | None
+    """The first and the last second in which a call may end, both included."""
+    wanted: Mapping[str, str]
+    """The other filters, by parameter."""
+    limit: int
+    offset: int
+    """-1 where the client gave none, which the vendor then says back."""
+    order: Order | None = None
+    """How to list the calls, if not in the vendor's own order."""
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], bounds: Bounds) -> "Query":
+        """The query in a request's parameters; parameters that nobody documented are ignored."""
+        length = _length(params, "start_date", "end_date")
+        length = length or _length(params, "start_date_ended", "end_date_ended")
+        start, end = _range(params, "start_date", "end_date", bounds)
+        ended_start, ended_end = _range(params, "start_date_ended", "end_date_ended", bounds)
+        ended = None
+        if ended_start or ended_end:
+            ended = str(ended_start or datetime.min), str(ended_end or datetime.max)
+            # No call lasts a day, so this spares a search through all that ever began.
+            start = start or (ended_start and ended_start - _ONE_DAY)
+            end = end or ended_end
+        if start and end and end - start > LONGEST_RANGE:
+            raise Refusal.of("start_date", f"range is longer than {LONGEST_RANGE.days} days")
+        filters = ("extension", "status", "hotline", "phone", "direction", "campaign_uuid")
+        return cls(
+            start,
+            end,
+            length,
+            ended,
+            {name: params[name] for name in filters if params.get(name)},
+            _number(params, "limit"),
+            _number(params, "offset"),
+        )
+
+
+class Page(NamedTuple):
+    """The records listed for a query, and how many match it."""
+
+    records: Sequence[bytes]
+    total: int
+
+
+Listing = Callable[[Query], Page]
+"""Answers a query, or raises a `Refusal`."""
+
+Handler = Callable[[Asked], Reply]
+"""Answers a request."""
+
+
+def _range(
+    params: Mapping[str, str], first: str, last: str, bounds: Bounds
+) -> tuple[datetime | None, datetime | None]:
+    """The first and the last second of a range, both included; None for an open side.
+
+    Dates without a time are whole days whatever the bounds: those are about moments.
+    """
+    start, end = _moment(params, first), _moment(params, last)
+    if start and bounds == "exclusive" and not _is_day(params[first]):
+        start += _ONE_SECOND
+    if end and _is_day(params[last]):
+        end += _ONE_DAY - _ONE_SECOND
+    elif end and bounds != "inclusive":
+        end -= _ONE_SECOND
+    return start, end
+
+
+def _length(params: Mapping[str, str], first: str, last: str) -> timedelta | None:
+    start, end = _moment(params, first), _moment(params, last)
+    if not start or not end:
+        return None
+    return end - start + (_ONE_DAY if _is_day(params[last]) else timedelta())
+
+
+def _moment(params: Mapping[str, str], name: str) -> datetime | None:
+    if not (text := params.get(name)):
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d" if _is_day(text) else "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        raise Refusal.of(name, "must be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS") from None
+
+
+def _is_day(text: str) -> bool:
+    return len(text) <= len("YYYY-MM-DD")
+
+
+def _number(params: Mapping[str, str], name: str) -> int:
+    try:
+        number = int(params.get(name) or -1)
+    except ValueError:
+        number = -2
+    if number < -1:
+        raise Refusal.of(name, "must be a number from 0")
+    return number

@@ -1,0 +1,254 @@
+"""The vendor's endpoint: who may ask, what a query finds, how it is answered, and serving it.
+
+Honest as it stands. What it holds comes from a `Source`; what goes wrong comes from a `Chaos`.
+"""
+
+import json
+from asyncio import sleep
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from random import Random
+from socket import create_server
+from threading import Thread
+from time import monotonic
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import uvicorn
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .chaos import Cap, Chaos
+from .exchange import AS_JSON, LISTING, SIGN_IN, Asked, Bounds, Order, Page, Query, Refusal, Reply
+from .source import Call, Fixed, Record, Source, whole_day
+from .tenant import Tenant
+
+TOKEN_LIFETIME: Final = 160 * 24 * 3600
+"""Seconds, and what `expired_in` says; the vendor's prose says a day."""
+
+_FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
+    "extension": lambda call, extension: call.extension == extension,
+    "status": lambda call, status: call.status.lower() == status.lower(),
+    "hotline": lambda call, number: call.from_number == number,
+    "phone": lambda call, number: number in (call.from_number, call.to_number),
+    "direction": lambda call, direction: call.direction == direction,
+    "campaign_uuid": lambda call, uuid: call.campaign_uuid == uuid,
+}
+
+
+class Exchange(NamedTuple):
+    """One request as the vendor remembers it, for people and tests who ask what a client did."""
+
+    at: float
+    """When it was received, by `time.monotonic`."""
+    method: str
+    path: str
+    params: Mapping[str, str]
+    status: int
+    """0 when the connection was dropped without an answer."""
+    body: bytes
+    """What was answered, before compression; b"" unless the vendor keeps bodies."""
+
+
+class Vendor:
+    """The vendor's API over a tenant, or over records of one's own; an ASGI application.
+
+    With a `token` or an `api_key` clients have to show one, without either anybody is let in.
+    `page_cap` is a largest `limit` that nobody told the client of; `forbidden` answers each
+    listing with 403. A `Chaos` has a memory: give each vendor its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant: Source | None = None,
+        records: Iterable[Record | tuple[str, Record]] | None = None,
+        token: str = "",
+        api_key: str = "",
+        token_lifetime: int = TOKEN_LIFETIME,
+        forbidden: bool = False,
+        page_cap: int | None = None,
+        bounds: Bounds = "inclusive",
+        order: Order = "newest",
+        gzip: bool = True,
+        keep_bodies: bool = False,
+        chaos: Chaos | None = None,
+    ) -> None:
+        chaos = chaos or Chaos()
+        self.requests: deque[Exchange] = deque(maxlen=100_000)
+        self._source = chaos.holds(Fixed(records) if records is not None else tenant or Tenant())
+        listing = chaos.lists(self._page)
+        self._list = listing if page_cap is None else Cap(page_cap).lists(listing)
+        self._answer = chaos.answers(self._route)
+        self._token = token
+        self._api_key = api_key
+        self._token_lifetime = token_lifetime
+        self._signed_in: dict[str, float] = {}
+        self._forbidden = forbidden
+        self._bounds: Bounds = bounds
+        self._order = order
+        self._gzip = gzip
+        self._keep_bodies = keep_bodies
+        self._random = Random(0)
+
+    def truth(self, day: date) -> list[bytes]:
+        """The text of each record that the vendor holds now for calls begun on that day."""
+        return [call.text for call in self._source.between(*whole_day(day))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, over ASGI."""
+        at = monotonic()
+        request = Request(scope, receive)
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        params = dict(request.query_params)
+        asked = Asked(request.method, request.url.path, params, token, await request.body())
+        reply = self._answer(asked)
+        kept = reply.body[: reply.cut] if self._keep_bodies else b""
+        self.requests.append(
+            Exchange(at, asked.method, asked.path, asked.params, reply.status, kept)
+        )
+        await sleep(reply.delay)
+        if reply.cut is None:
+            await self._packed(reply)(scope, receive, send)
+        else:
+            await _hang_up(reply, reply.cut, receive, send)
+
+    def _packed(self, reply: Reply) -> ASGIApp:
+        response = Response(reply.body, reply.status, reply.headers)
+        return GZipMiddleware(response, 1000, compresslevel=1) if self._gzip else response
+
+    def _route(self, asked: Asked) -> Reply:
+        answers = {LISTING: ("GET", self._answer_listing), SIGN_IN: ("POST", self._answer_sign_in)}
+        try:
+            if asked.path not in answers:
+                raise Refusal(404, "page not found")
+            method, answer = answers[asked.path]
+            if asked.method != method:
+                raise Refusal(405, "method not allowed")
+            return answer(asked)
+        except Refusal as refusal:
+            return refusal.reply
+
+    def _answer_sign_in(self, asked: Asked) -> Reply:
+        try:
+            api_key = json.loads(asked.body)["api_key"]
+        except (ValueError, KeyError, TypeError):
+            raise Refusal.of("(root)", "api_key is required") from None
+        if not self._api_key or api_key != self._api_key:
+            raise Refusal(401, "api_key is invalid")
+        token = f"signed-in-{len(self._signed_in) + 1}-{self._random.getrandbits(128):032x}"
+        self._signed_in[token] = monotonic() + self._token_lifetime
+        content = {
+            "client_id": "5f0c6f0e-0a52-4f0e-9a57-6f2f3b1f7c11",
+            "domain_uuid": "b3a0f5b2-7f5c-4d0a-8f57-2c9a2b0f4d22",
+            "expired_in": self._token_lifetime,
+            "refresh_token": "",
+            "token": token,
+            "token_type": "Bearer",
+            "user_id": "e1f7c9a4-3f67-4f1b-b8f1-7d5a6c3e9b33",
+        }
+        return Reply.json(200, content)
+
+    def _answer_listing(self, asked: Asked) -> Reply:
+        if not self._admits(asked.token):
+            raise Refusal(401, "token is invalid or expired")
+        if self._forbidden:
+            raise Refusal(403, "permission denied")
+        query = Query.read(asked.params, self._bounds)
+        page = self._list(query)
+        # The vendor echoes what it was asked for, but -1 for an offset of 0.
+        echo = f'"limit":{query.limit},"offset":{query.offset or -1},"total":{page.total}'
+        body = b'{"data":[%b],%b}' % (b",".join(page.records), echo.encode())
+        return Reply(200, body, AS_JSON)
+
+    def _admits(self, token: str) -> bool:
+        if not self._token and not self._api_key:
+            return True
+        return token == (self._token or None) or monotonic() < self._signed_in.get(token, 0)
+
+    def _page(self, query: Query) -> Page:
+        """An honest page. Without a limit there is none: the vendor then lists nothing."""
+        found = self._find(query)
+        order = query.order or self._order
+        if order == "newest":
+            found.reverse()
+        elif order == "shuffled":
+            found.sort(key=lambda call: crc32(call.id.encode()))
+        elif order == "unstable":
+            found.sort(key=lambda _: self._random.random())
+        first = max(query.offset, 0)
+        page = found[first : first + max(query.limit, 0)]
+        return Page([call.text for call in page], len(found))
+
+    def _find(self, query: Query) -> list[Call]:
+        """All the calls that match, oldest first."""
+        found = list(self._source.between(query.start, query.end))
+        if query.ended:
+            first, last = query.ended
+            found = [call for call in found if first <= call.ended <= last]
+        for name, value in query.wanted.items():
+            matches = _FILTERS[name]
+            found = [call for call in found if matches(call, value)]
+        return found
+
+
+async def _hang_up(reply: Reply, cut: int, receive: Receive, send: Send) -> None:
+    """Send as much of the reply as is let through, then close the connection on the client."""
+    if reply.status:
+        headers = {**reply.headers, "content-length": str(len(reply.body))}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await send({"type": "http.response.body", "body": reply.body[:cut], "more_body": True})
+    # ASGI has no word for it, so this asks the server whose method `send` is.
+    send.__self__.transport.close()  # type: ignore[attr-defined]
+    await receive()  # until it is closed; uvicorn would complain of an unfinished reply
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A vendor that is being served."""
+
+    base_url: str
+    vendor: Vendor
+
+
+@contextmanager
+def serve(vendor: Vendor, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+    """Serve the vendor from a thread of this process, on any free port unless one is given.
+
+    The socket listens before the thread starts, so a client's first request waits rather than
+    fails, and nobody has to ask when the server is ready.
+    """
+    with create_server((host, port)) as listening:
+        server = uvicorn.Server(_config(vendor))
+        thread = Thread(target=server.run, args=([listening],), name="simulator", daemon=True)
+        base_url = "http://{}:{}".format(*listening.getsockname())
+        thread.start()
+        try:
+            yield Running(base_url, vendor)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def run_forever(vendor: Vendor, host: str, port: int) -> None:
+    """Serve the vendor in the foreground, until Ctrl-C."""
+    with create_server((host, port)) as listening, suppress(KeyboardInterrupt):
+        uvicorn.Server(_config(vendor)).run([listening])
+
+
+def _config(vendor: Vendor) -> uvicorn.Config:
+    """A uvicorn that says nothing but its errors, and waits for nobody when it is told to stop."""
+    return uvicorn.Config(
+        vendor,
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )

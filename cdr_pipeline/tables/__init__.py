@@ -1,0 +1,1 @@
+"""Knows columns and files; knows no HTTP, no Dagster."""

@@ -1,0 +1,246 @@
+"""Every dataset's columns, types and descriptions, once.
+
+The schema of a file, Dagster's table schema, previews and checks come from here; the documented
+fields come from `record`. Types are Polars types; a time stands here in UTC and is written in the
+zone of CDR_TIMEZONE.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cdr_pipeline.record import ADDITIONAL, FIELDS, SHORT_CALL_SECONDS, Disposition, Kind
+
+INSTANT: Final = pl.Datetime("us", "UTC")
+WALL_CLOCK: Final = pl.Datetime("us")
+
+_TYPES: Final = {Kind.TEXT: pl.String(), Kind.COUNT: pl.Int64(), Kind.TIME: INSTANT}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `secret` keeps it out of logs and metadata."""
+
+    name: str
+    dtype: pl.DataType
+    description: str
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: a folder of daily partitions. `key` orders its rows."""
+
+    name: str
+    row: str
+    description: str
+    columns: tuple[Column, ...]
+
+    def schema(self, zone: ZoneInfo) -> pl.Schema:
+        """Column types as written, in order; dynamic columns come on top (see `additional`)."""
+        return pl.Schema({column.name: typed(column.dtype, zone) for column in self.columns})
+
+    def __getitem__(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+def typed(dtype: pl.DataType, zone: ZoneInfo) -> pl.DataType:
+    """`dtype` as written: instants stand in the vendor's zone."""
+    return pl.Datetime("us", zone.key) if dtype == INSTANT else dtype
+
+
+_TEXT, _COUNT, _FLAG, _RATIO = pl.String(), pl.Int64(), pl.Boolean(), pl.Float64()
+
+RAW_PAGES: Final = Dataset(
+    "raw_pages",
+    "one response of the vendor",
+    "Every response, byte for byte. All other datasets can be made from it without the API.",
+    (
+        Column(
+            "pass",
+            _COUNT,
+            "Number of the reading; 0 asked for a total alone. Of two readings"
+            " that cover a moment, the later counts.",
+        ),
+        Column("offset", _COUNT, "Offset asked for."),
+        Column("limit", _COUNT, "Limit asked for."),
+        Column("window_start", WALL_CLOCK, "First second of the window (vendor's wall clock)."),
+        Column("window_end", WALL_CLOCK, "First second after the window."),
+        Column("fetched_at", INSTANT, "When the response had arrived."),
+        Column("body", pl.Binary(), "The response as received.", secret=True),
+    ),
+)
+
+RECEIPTS: Final = Dataset(
+    "cdr_receipts",
+    "one fetch of the day",
+    "How the day was fetched and proved: the vendor's own total against what was received.",
+    (
+        Column(
+            "reported_total", _COUNT, "The vendor's total, over the parts the day was proved in."
+        ),
+        Column("received", _COUNT, "Records in all responses."),
+        Column("unique_records", _COUNT, "Distinct records of the proof; equals reported_total."),
+        Column(
+            "duplicates", _COUNT, "received less unique_records: overlaps and repeated readings."
+        ),
+        Column("outside_window", _COUNT, "Records of the proof that began on another day."),
+        Column("pages", _COUNT, "Responses kept in raw_pages."),
+        Column("requests", _COUNT, "Requests made, retries not counted."),
+        Column("retries", _COUNT, "Requests made again after a fault."),
+        Column("passes", _COUNT, "Readings of the day or of a part of it."),
+        Column("verified", _FLAG, "The day is proved complete."),
+        Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
+        Column("window_end", WALL_CLOCK, "First second after the day."),
+        Column("started_at", INSTANT, "When the fetch began."),
+        Column("finished_at", INSTANT, "When it was proved."),
+        Column("api_host", _TEXT, "The vendor's host."),
+        Column("new_calls", _COUNT, "Calls the fetch before did not have; null on the first."),
+        Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
+        Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
+    ),
+)
+
+CDRS: Final = Dataset(
+    "cdrs",
+    "one call",
+    "Every call that began on the day, typed; the lead list's columns as additional_*.",
+    (
+        *(
+            Column(field.label, _TYPES[field.kind], field.description, field.secret)
+            for field in FIELDS
+        ),
+        Column(
+            "disposition",
+            _TEXT,
+            "Our class of the call: "
+            + ", ".join(disposition.label for disposition in Disposition)
+            + ".",
+        ),
+        Column("is_root", _FLAG, "The root leg of its call (no parent, or its own)."),
+        Column("hour", pl.Int8(), "Local hour of time_started."),
+        Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
+        Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
+        Column("key_pressed", pl.Int8(), "First key of 0 to 9 pressed; null for none and 127."),
+        Column(ADDITIONAL, _TEXT, "The lead list's object, JSON text as received.", secret=True),
+        Column(
+            "extra", _TEXT, "JSON text of top-level fields that are not documented.", secret=True
+        ),
+    ),
+)
+
+REJECTS: Final = Dataset(
+    "cdr_rejects",
+    "one record that cannot be a call, or one field that does not fit",
+    "Whole records have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
+    (
+        Column("id", _TEXT, "The record's id, where it has one."),
+        Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),
+        Column("value", _TEXT, "The value that does not fit, as text.", secret=True),
+        Column("reason", _TEXT, "Why."),
+        Column("payload", pl.Binary(), "The record as received.", secret=True),
+    ),
+)
+
+_MEASURES = (
+    Column("duration_seconds", _COUNT, "Sum of duration, seconds."),
+    Column("billsec", _COUNT, "Sum of billsec, seconds."),
+)
+
+CAMPAIGN_DAILY: Final = Dataset(
+    "campaign_daily",
+    "one campaign",
+    "Calls and telecom measures of each campaign. Calls outside campaigns stand under null.",
+    (
+        Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns."),
+        Column("calls", _COUNT, "Root legs."),
+        *(
+            Column(disposition.label, _COUNT, f"Calls of disposition {disposition.label}.")
+            for disposition in Disposition
+        ),
+        Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
+        Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
+        Column("asr", _RATIO, "Answer-seizure ratio: answered / seizures (ITU-T E.411)."),
+        Column("ner", _RATIO, "Network effectiveness ratio: effective / seizures (ITU-T E.425)."),
+        Column("acd_seconds", _RATIO, "Average call duration: billsec / answered."),
+        *_MEASURES,
+        Column("ring_seconds", _COUNT, "Sum of ring_seconds, seconds."),
+        Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s."),
+        Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed."),
+        Column("unique_leads", _COUNT, "Distinct lead_uuid; not additive."),
+        Column("unique_numbers", _COUNT, "Distinct to_number; not additive."),
+        Column("first_call_at", INSTANT, "Earliest time_started."),
+        Column("last_call_at", INSTANT, "Latest time_started."),
+    ),
+)
+
+DISPOSITION_DAILY: Final = Dataset(
+    "disposition_daily",
+    "one campaign x disposition x status x cause x sip_hangup_disposition",
+    "How each campaign's calls ended.",
+    (
+        *(
+            Column(name, _TEXT, CDRS[name].description)
+            for name in (
+                "campaign_uuid",
+                "disposition",
+                "status",
+                "cause",
+                "sip_hangup_disposition",
+            )
+        ),
+        Column("calls", _COUNT, "Root legs."),
+        *_MEASURES,
+        Column("share", _RATIO, "calls / all calls of the campaign on the day."),
+    ),
+)
+
+DATASETS: Final = {
+    dataset.name: dataset
+    for dataset in (RAW_PAGES, RECEIPTS, CDRS, REJECTS, CAMPAIGN_DAILY, DISPOSITION_DAILY)
+}
+
+
+def misfits(dataset: Dataset, schema: pl.Schema, zone: ZoneInfo) -> list[str]:
+    """Columns of a frame that the contract does not allow, in words; empty where all fit.
+
+    Columns on top of the contract's are those of `additional`, whose ending tells their type.
+    """
+    due = dataset.schema(zone)
+    faults = [
+        f"{name} is {schema.get(name, 'missing')}, not {dtype}"
+        for name, dtype in due.items()
+        if schema.get(name) != dtype
+    ]
+    return faults + [
+        f"{name} is {dtype}, not {additional_type(name)}"
+        for name, dtype in schema.items()
+        if name not in due and (additional_type(name) != dtype)
+    ]
+
+
+#: Ending of an additional_* column -> its type; the ending tells the JSON type of its values.
+ENDINGS: Final[dict[str, pl.DataType]] = {
+    "": pl.String(),
+    "__int": pl.Int64(),
+    "__float": pl.Float64(),
+    "__bool": pl.Boolean(),
+    "__json": pl.String(),
+}
+
+
+def additional_type(name: str) -> pl.DataType | None:
+    """The type of an additional_* column, by its name; None for a name that is none."""
+    if not name.startswith(f"{ADDITIONAL}_"):
+        return None
+    base, mark, ending = name.partition("__")
+    return ENDINGS.get(mark + ending)
+
+
+def shown(dataset: Dataset, names: Iterable[str]) -> list[str]:
+    """Those of `names` that may stand in logs and metadata."""
+    open_ = {column.name for column in dataset.columns if not column.secret}
+    return [name for name in names if name in open_]

@@ -1,0 +1,466 @@
+"""From responses as received to typed calls and rejects. Nothing is lost: every record of the
+day is a row of `cdrs` or, whole, a row of `cdr_rejects`.
+
+A page is decoded at once by a strict decoder of the documented record. What it refuses is read
+again record by record, field by field: the slow reading, which says what a value means where it
+does not fit (a number in a text field, digits in a number field, a field nobody documented).
+"""
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+import polars as pl
+
+from cdr_pipeline import page, record
+from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
+from cdr_pipeline.tables import additional
+from cdr_pipeline.tables.contract import CDRS, REJECTS
+from cdr_pipeline.tables.kpi import disposition
+from cdr_pipeline.tables.pages import StoredPage
+
+#: Polars' expressions pay from this many rows on; a page has fewer.
+BATCH_ROWS: Final = 16_000
+
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_NONE: Final = msgspec.Raw(b"null")
+
+#: The documented record, strictly: a page of nothing but such records is decoded at once.
+_Record: Any = msgspec.defstruct(
+    "_Record",
+    [
+        *((one.name, (_INT64 if one.kind is Kind.COUNT else str) | None, None) for one in FIELDS),
+        (ADDITIONAL, msgspec.Raw, _NONE),
+    ],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+_Page: Any = msgspec.defstruct("_Page", [("data", list[_Record] | None)])
+_page: Final = msgspec.json.Decoder(_Page)
+_record: Final = msgspec.json.Decoder(_Record)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_REJECT_SCHEMA: Final = {
+    **{column.name: column.dtype for column in REJECTS.columns},
+    "_at": pl.Int64(),
+    "_pass": pl.Int64(),
+}
+_BY_NAME: Final = {field.name: field for field in FIELDS}
+_TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}\s*")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A day's calls and rejects, and the keys behind each additional_* column."""
+
+    cdrs: pl.DataFrame
+    rejects: pl.DataFrame
+    keys: dict[str, list[str]]
+
+    @property
+    def whole_rejects(self) -> int:
+        """Records that are in `cdr_rejects` instead of `cdrs`."""
+        return self.rejects.get_column("field").null_count()
+
+
+class _Reject(Exception):
+    """This record cannot be a call."""
+
+
+@dataclass
+class _Fault:
+    """A row of `cdr_rejects` in the making. `at`: the record's place in the order of arrival."""
+
+    at: int
+    id: str | None
+    field: str | None
+    value: str | None
+    reason: str
+    payload: bytes
+
+
+@dataclass
+class _Batch:
+    """Records of some pages on their way to a frame."""
+
+    at: list[int] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
+    extra: dict[int, str] = field(default_factory=dict)
+    faults: list[_Fault] = field(default_factory=list)
+    pages: list[tuple[int, StoredPage]] = field(default_factory=list)
+
+    def page_of(self, at: int) -> tuple[int, StoredPage]:
+        """The page that brought a record, and the place of its first record."""
+        return self.pages[bisect_right(self.pages, at, key=lambda entry: entry[0]) - 1]
+
+    def text(self, at: int) -> bytes:
+        """The record's own text, found again for the few that need it."""
+        first, stored = self.page_of(at)
+        return page.split(stored.body)[at - first]
+
+
+def flatten(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> Flat:
+    """Calls and rejects of a window from the pages in force, in the order they came.
+
+    Of two versions of a call the later stands. Rows come out by campaign, then time.
+    """
+    frames, rejects = [_empty(zone)], [pl.DataFrame(schema=_REJECT_SCHEMA)]
+    keys: dict[str, set[str]] = {}
+    for batch in _batches(pages):
+        frame, columns = _typed(batch, zone)
+        frames.append(frame)
+        rejects.append(_reject_frame(batch, window, zone))
+        for name, some in columns.keys.items():
+            keys.setdefault(name, set()).update(some)
+    calls, faults = _latest(pl.concat(frames, how="diagonal"), pl.concat(rejects))
+    began = pl.col("time_started").dt.replace_time_zone(None)
+    inside = began.is_between(window.start, window.end, closed="left")
+    faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at")
+    calls = calls.filter(inside).sort("campaign_uuid", "time_started", "id")
+    dynamic = [name for name in sorted(keys) if calls[name].count()]
+    *columns_before, extra = CDRS.schema(zone)
+    return Flat(
+        calls.select(*columns_before, *dynamic, extra),
+        faults.select(REJECTS.schema(zone).names()),
+        {name: sorted(keys[name]) for name in dynamic},
+    )
+
+
+# Records
+
+
+def _batches(pages: Iterable[StoredPage]) -> Iterator[_Batch]:
+    batch, at = _Batch(), 0
+    for stored in pages:
+        at = _add(batch, stored, at)
+        if len(batch.records) >= BATCH_ROWS:
+            yield batch
+            batch = _Batch()
+    yield batch
+
+
+def _add(batch: _Batch, stored: StoredPage, at: int) -> int:
+    batch.pages.append((at, stored))
+    try:
+        stored.body.decode()
+        records = _page.decode(stored.body).data or []
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        texts = page.split(stored.body)
+        for offset, text in enumerate(texts):
+            _add_one(batch, text, at + offset)
+        return at + len(texts)
+    batch.at.extend(range(at, at + len(records)))
+    batch.records.extend(records)
+    return at + len(records)
+
+
+def _add_one(batch: _Batch, text: bytes, at: int) -> None:
+    try:
+        text.decode()
+        read = _record.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        try:
+            read, extra, misfits = _read_slowly(text)
+        except _Reject as why:
+            id_, _ = page.identity(text)
+            batch.faults.append(_Fault(at, id_, None, None, str(why), text))
+            return
+        if extra:
+            batch.extra[at] = extra
+        for name, value, reason in misfits:
+            batch.faults.append(_Fault(at, read.id, name, value, reason, text))
+    batch.at.append(at)
+    batch.records.append(read)
+
+
+def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:
+    """A record, its undocumented fields as JSON text, and (field, value, reason) of misfits."""
+    members = _object(text)
+    misfits = []
+    values: dict[str, Any] = {}
+    for name, token in members.items():
+        documented = _BY_NAME.get(name)
+        if documented is None:
+            continue
+        try:
+            values[name] = _value(bytes(token), documented.kind)
+        except ValueError as reason:
+            misfits.append((documented.label, _text(bytes(token)) or "", str(reason)))
+    if ADDITIONAL in members:
+        values[ADDITIONAL] = members[ADDITIONAL]
+    unknown = {
+        name: token for name, token in members.items() if name not in _BY_NAME | {ADDITIONAL: None}
+    }
+    return _Record(**values), _extra(unknown), misfits
+
+
+def _object(text: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise _Reject("invalid UTF-8") from error
+    try:
+        return _members.decode(text)
+    except msgspec.ValidationError as error:
+        raise _Reject("not an object") from error
+    except msgspec.DecodeError as error:
+        why = "a lone surrogate" if _SURROGATE.search(text) else "not valid JSON"
+        raise _Reject(why) from error
+
+
+def _value(token: bytes, kind: Kind) -> str | int | None:
+    """The value of a documented field. Raises ValueError with the reason if it does not fit."""
+    if kind is not Kind.COUNT:
+        return _text(token)
+    value = msgspec.json.decode(token) if token[:1] not in b"{[" else None
+    if value is None and token != b"null":
+        raise ValueError("not a whole number")
+    if isinstance(value, str):
+        if value and not _WHOLE_NUMBER.fullmatch(value):
+            raise ValueError("not a whole number")
+        value = int(value) if value else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (bool, float)):
+        raise ValueError("not a whole number")
+    if value is not None and value not in additional.INT64:
+        raise ValueError("more than 64 bits")
+    return value
+
+
+def _text(token: bytes) -> str | None:
+    """A text as it is; null as None; anything else as its JSON text."""
+    if token[:1] == b'"':
+        return str(msgspec.json.decode(token))
+    return None if token == b"null" else additional.compact(token)
+
+
+def _extra(unknown: Mapping[str, msgspec.Raw]) -> str | None:
+    members = [
+        f"{json.dumps(name, ensure_ascii=False)}:{additional.compact(bytes(token))}"
+        for name, token in unknown.items()
+    ]
+    return "{" + ",".join(members) + "}" if members else None
+
+
+# Columns
+
+
+def _typed(batch: _Batch, zone: ZoneInfo) -> tuple[pl.DataFrame, additional.Columns]:
+    """The batch's calls as typed columns, with `_at`. Adds to the batch's faults."""
+    objects = [
+        _object_text(batch, at, read) for at, read in zip(batch.at, batch.records, strict=True)
+    ]
+    raw = pl.DataFrame(
+        [
+            pl.Series("_at", batch.at, dtype=pl.Int64),
+            *(
+                pl.Series(
+                    field.label,
+                    [getattr(read, field.name) for read in batch.records],
+                    dtype=pl.Int64 if field.kind is Kind.COUNT else pl.String,
+                )
+                for field in FIELDS
+            ),
+            pl.Series(ADDITIONAL, [text for text, _ in objects], dtype=pl.String),
+            pl.Series("extra", [batch.extra.get(at) for at in batch.at], dtype=pl.String),
+        ]
+    )
+    columns = additional.spread([text if is_object else None for text, is_object in objects])
+    filled = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))
+    frame = raw.with_columns(filled).with_columns(_status(), *columns.series())
+    frame = _times(batch, frame, zone)
+    frame = _without_whole_rejects(batch, frame)
+    return frame.with_columns(_derived(frame)), columns
+
+
+def _object_text(batch: _Batch, at: int, read: Any) -> tuple[str | None, bool]:
+    """Text of `additional`, and whether it is an object."""
+    token = bytes(read.additional)
+    first = token[:1]
+    if first == b"{":
+        return token.decode(), True
+    if token in (b"null", b'""', b"[]"):
+        return None, False
+    if first == b'"':
+        inner = str(msgspec.json.decode(token))
+        if not inner.strip():
+            return None, False
+        if inner.lstrip()[:1] == "{" and _is_object(inner):
+            return inner, True
+    elif first == b"[" and not msgspec.json.decode(token):
+        return None, False
+    text = token.decode()
+    batch.faults.append(_Fault(at, read.id, ADDITIONAL, text, "not an object", batch.text(at)))
+    return text, False
+
+
+def _is_object(text: str) -> bool:
+    try:
+        additional.read_object(text)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _status() -> pl.Expr:
+    """The vendor's status in one spelling; "" is null."""
+    plain = pl.col("status").str.strip_chars().str.to_lowercase().str.replace_all("[ _]", "-")
+    return pl.when(plain != "").then(plain.replace(record.STATUS_SPELLINGS)).alias("status")
+
+
+def _times(batch: _Batch, frame: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """Time fields as instants. What is unreadable is null and a fault."""
+    instants = frame.select(_documented_time(pl.col(time.label), zone) for time in _TIMES)
+    for time in _TIMES:
+        text, read = frame.get_column(time.label), instants.get_column(time.label)
+        odd = text.filter(text.is_not_null() & read.is_null())
+        if odd.is_empty():
+            continue
+        others, unreadable = _read_odd_times(odd.unique(), zone)
+        for row in text.is_in(unreadable).fill_null(False).arg_true():
+            at, id_ = batch.at[row], frame["id"][row]
+            batch.faults.append(
+                _Fault(at, id_, time.label, text[row], "not a time", batch.text(at))
+            )
+        values = pl.Series(time.label, [others.get(value) for value in text], dtype=read.dtype)
+        instants = instants.with_columns(read.fill_null(values))
+    return frame.with_columns(instants)
+
+
+def _documented_time(text: pl.Expr, zone: ZoneInfo) -> pl.Expr:
+    """The instant of a time in the documented form; null for any other text."""
+    return (
+        pl.when(text.str.contains(record.CANONICAL_TIME) & (text > "1980"))
+        .then(text)
+        .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+        .dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    )
+
+
+def _read_odd_times(
+    texts: Iterable[str], zone: ZoneInfo
+) -> tuple[dict[str, datetime | None], list[str]]:
+    """Instants of times in other forms than the documented one, and those that are none."""
+    instants: dict[str, datetime | None] = {}
+    unreadable = []
+    for text in texts:
+        try:
+            instants[text] = record.read_time(text, zone)
+        except (ValueError, OverflowError):
+            unreadable.append(text)
+    return instants, unreadable
+
+
+def _without_whole_rejects(batch: _Batch, frame: pl.DataFrame) -> pl.DataFrame:
+    """A call has an id and a beginning; what has not is a whole reject instead."""
+    cannot = pl.col("id").is_null() | pl.col("time_started").is_null()
+    bad = frame.filter(cannot).select("_at", "id").rows()
+    if not bad:
+        return frame
+    unreadable = {f.at: f.value for f in batch.faults if f.field == "time_started"}
+    places = {at for at, _ in bad}
+    batch.faults = [fault for fault in batch.faults if fault.at not in places]
+    for at, id_ in bad:
+        if id_ is None:
+            reason = "no id"
+        elif at in unreadable:
+            reason = "time_started is unreadable"
+        else:
+            reason = "no time_started"
+        batch.faults.append(_Fault(at, id_, None, unreadable.get(at), reason, batch.text(at)))
+    return frame.filter(~cannot)
+
+
+def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Our own columns of a call, from its documented ones."""
+    answered, ended = pl.col("time_answered"), pl.col("time_ended")
+    ringing, started = pl.col("time_ringing"), pl.col("time_started")
+    texts = frame.get_column("press_key").drop_nulls().unique().to_list()
+    return [
+        disposition().alias("disposition"),
+        (pl.col("parent_id").is_null() | (pl.col("parent_id") == pl.col("id"))).alias("is_root"),
+        started.dt.hour().cast(pl.Int8).alias("hour"),
+        (pl.coalesce(answered, ended) - ringing).dt.total_seconds().alias("ring_seconds"),
+        (ringing - started).dt.total_seconds().alias("pdd_seconds"),
+        pl.col("press_key")
+        .replace_strict(texts, list(map(first_key, texts)), default=None, return_dtype=pl.Int8)
+        .alias("key_pressed"),
+    ]
+
+
+def first_key(press_key: str) -> int | None:
+    """The first key of 0 to 9 in the vendor's JSON text; None for none, and for 127.
+
+    The filled form is not documented: an object, a list, a bare digit. Values are looked at in
+    their order; an object's own keys only where no value is a key.
+    """
+    try:
+        value = json.loads(press_key)
+    except (ValueError, RecursionError):
+        value = press_key.strip()
+    keys = [key for key in _leaves(value) if key != NO_KEY_PRESSED]
+    if not keys and isinstance(value, dict):
+        keys = [key for key in _leaves(list(value)) if key != NO_KEY_PRESSED]
+    return keys[0] if keys else None
+
+
+def _leaves(value: Any) -> Iterator[int]:
+    """Numbers of one digit, and 127, in depth-first order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif type(value) in (int, str) and re.fullmatch(r"[0-9]|127", str(value)):
+        yield int(value)
+
+
+# Rows
+
+
+def _empty(zone: ZoneInfo) -> pl.DataFrame:
+    return pl.DataFrame(schema={"_at": pl.Int64, **CDRS.schema(zone)})
+
+
+def _reject_frame(batch: _Batch, window: Window, zone: ZoneInfo) -> pl.DataFrame:
+    """Rows of `cdr_rejects`, with `_at` and `_pass`; not those of another day's records."""
+    rows = []
+    for fault in batch.faults:
+        if fault.field is None:
+            began = page.began(page.identity(fault.payload)[1], zone)
+            if began and began not in window:
+                continue
+        _, stored = batch.page_of(fault.at)
+        rows.append({**asdict(fault), "_at": fault.at, "_pass": stored.pass_})
+    return pl.DataFrame(rows, schema=_REJECT_SCHEMA)
+
+
+def _latest(calls: pl.DataFrame, faults: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of records that came more than once, the one that came last.
+
+    Records without an id are told apart by their bytes and by their number among equals.
+    """
+    nameless = pl.concat_str(
+        pl.lit("\0"),
+        pl.col("payload").bin.encode("hex"),
+        pl.int_range(pl.len()).over("_pass", "payload"),
+    )
+    whole = faults.filter(pl.col("field").is_null())
+    arrivals = pl.concat(
+        [
+            calls.select("_at", _key=pl.col("id")),
+            whole.select("_at", _key=pl.coalesce("id", nameless)),
+        ]
+    )
+    if arrivals.get_column("_key").n_unique() == len(arrivals):
+        return calls, faults
+    last = arrivals.group_by("_key").agg(pl.col("_at").max())
+    return calls.join(last, on="_at", how="semi"), faults.join(last, on="_at", how="semi")

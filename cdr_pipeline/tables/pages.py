@@ -1,0 +1,96 @@
+"""Rows of `raw_pages`: which responses count, and how a day differs from one fetch to the next."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cdr_pipeline import page
+from cdr_pipeline.record import Window
+
+
+_SEEN: Final[dict[str, pl.DataType]] = {
+    "key": pl.Int64(),
+    "nameless": pl.Boolean(),
+    "began": pl.Datetime("us"),
+    "digest": pl.Int64(),
+    "pass": pl.Int64(),
+}
+
+
+@dataclass(frozen=True)
+class StoredPage:
+    """One response that counts: the number of its reading, and its bytes."""
+
+    pass_: int
+    body: bytes
+
+
+def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
+    """The readings that count: those which no later reading overlaps.
+
+    `readings` are pass, window_start and window_end of raw_pages' rows; pass 0 asked for a total
+    alone and never counts.
+    """
+    counting: set[int] = set()
+    later: list[tuple[datetime, datetime]] = []
+    for number, start, end in sorted({one for one in readings if one[0]}, reverse=True):
+        if not any(start < last and first < end for first, last in later):
+            counting.add(number)
+        later.append((start, end))
+    return counting
+
+
+def versions(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> pl.DataFrame:
+    """The records of a window as they came last: `key` and `digest` of the bytes.
+
+    Both hold within one process only. A record without an id goes by its bytes and its number
+    among equals in its reading.
+    """
+    frames = [pl.DataFrame(schema=_SEEN)]
+    for stored in pages:
+        seen = page.see(stored.body, zone)
+        nameless = set(seen.nameless)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "key": seen.keys,
+                    "nameless": [at in nameless for at in range(len(seen))],
+                    "began": seen.began,
+                    "digest": [hash(text) for text in page.split(stored.body)],
+                    "pass": [stored.pass_] * len(seen),
+                },
+                schema=_SEEN,
+            )
+        )
+    number = pl.int_range(pl.len()).over("pass", "key")
+    inside = pl.col("began").is_between(window.start, window.end, closed="left")
+    return (
+        pl.concat(frames)
+        .with_columns(number=pl.when("nameless").then(number).otherwise(0))
+        .filter(inside | pl.col("began").is_null())
+        .unique(["key", "number"], keep="last")
+        .select("key", "number", "digest")
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Calls of one fetch against those of the fetch before: columns of `cdr_receipts`."""
+
+    new_calls: int
+    changed_calls: int
+    gone_calls: int
+
+    @classmethod
+    def between(cls, old: pl.DataFrame, new: pl.DataFrame) -> Self:
+        """Compare two results of `versions`."""
+        both = old.join(new, on=["key", "number"], suffix="_new")
+        return cls(
+            new_calls=len(new) - len(both),
+            changed_calls=both.filter(pl.col("digest") != pl.col("digest_new")).height,
+            gone_calls=len(old) - len(both),
+        )

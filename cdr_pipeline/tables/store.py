@@ -1,0 +1,200 @@
+"""Hive-partitioned Parquet on a file system: `<root>/<dataset>/date=YYYY-MM-DD/part-0.parquet`.
+
+A partition is one file, so that it can be replaced by one rename: whoever reads finds the old
+content or the new. What is being written stands in `<root>/.staging`, outside of every dataset,
+under the name of its partition; a lock a day keeps two runs of the same day apart, and a killed
+run's leavings are overwritten by the next.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Self
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
+from cdr_pipeline.tables.pages import StoredPage, in_force
+
+FILE: Final = "part-0.parquet"
+
+#: zstd level 1: level 3 costs half as much again for no smaller a file.
+_COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
+_ROW_GROUP: Final = 65_000
+
+#: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
+_BODY_BYTES: Final = 16 * 2**20
+
+
+class Store:
+    """The datasets under one folder."""
+
+    def __init__(self, root: Path, zone: ZoneInfo) -> None:
+        self.root = root
+        self.zone = zone
+
+    def path(self, dataset: Dataset, day: date) -> Path:
+        """Where a partition stands, whether it exists or not."""
+        return self.root / dataset.name / f"date={day:%Y-%m-%d}" / FILE
+
+    def holds(self, dataset: Dataset, day: date) -> bool:
+        """Whether the partition has been written."""
+        return self.path(dataset, day).exists()
+
+    def days(self, dataset: Dataset) -> list[date]:
+        """The days that have been written, in order."""
+        folders = (self.root / dataset.name).glob("date=*")
+        return sorted(
+            date.fromisoformat(folder.name.removeprefix("date="))
+            for folder in folders
+            if (folder / FILE).exists()
+        )
+
+    @contextmanager
+    def locked(self, day: date) -> Iterator[None]:
+        """Work on one day, alone; another run of the same day waits for its turn."""
+        folder = self.root / ".staging"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{day:%Y-%m-%d}.lock"):
+            yield
+
+    def write(
+        self,
+        dataset: Dataset,
+        day: date,
+        frame: pl.DataFrame,
+        keys: Mapping[str, Sequence[str]] | None = None,
+    ) -> int:
+        """Replace a partition by `frame`, whole or not at all; returns the bytes written.
+
+        `keys` are the original keys behind each additional_* column, kept in the file. Raises
+        TypeError where the frame is not what the contract says.
+        """
+        faults = misfits(dataset, frame.schema, self.zone)
+        if faults:
+            raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
+        with self._replacing(dataset, day) as path:
+            table = frame.to_arrow()
+            schema = _described(dataset, table.schema, keys or {})
+            with pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
+                writer.write_table(table.cast(schema), row_group_size=_ROW_GROUP)
+        return self.path(dataset, day).stat().st_size
+
+    @contextmanager
+    def writing_pages(self, day: date) -> Iterator["PageWriter"]:
+        """Write `raw_pages` of a day as they arrive; the partition is replaced at the end.
+
+        Leaving by an exception leaves the partition as it was.
+        """
+        schema = self._arrow_schema(RAW_PAGES)
+        with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema) as pages:
+            yield pages
+
+    def read(self, dataset: Dataset, day: date) -> pl.DataFrame:
+        """One partition, whole."""
+        return pl.read_parquet(self.path(dataset, day), hive_partitioning=False)
+
+    def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
+        """One partition, to be read as far as it is needed."""
+        return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False)
+
+    def pages(self, day: date) -> Iterator[StoredPage]:
+        """The responses of a day that count, in the order they were kept."""
+        return _pages_in(self.path(RAW_PAGES, day))
+
+    def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
+        empty = pl.DataFrame(schema=dataset.schema(self.zone)).to_arrow()
+        return _described(dataset, empty.schema, {})
+
+    @contextmanager
+    def _replacing(self, dataset: Dataset, day: date) -> Iterator[Path]:
+        """A path to write to, which becomes the partition when all went well."""
+        target = self.path(dataset, day)
+        staged = self.root / ".staging" / f"{dataset.name}-{day:%Y-%m-%d}.parquet"
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staged
+            _sync(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+            _sync(target.parent)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+class PageWriter:
+    """Rows of `raw_pages` on their way into a file, a row group of bounded size at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        self._schema = schema
+        self._file = pq.ParquetWriter(path, schema, use_dictionary=False, **_COMPRESSION)
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One response: the columns of `raw_pages`."""
+        self._rows.append(row)
+        self._bytes += len(row["body"])
+        if self._bytes >= _BODY_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._file.is_open:
+            self._flush()
+            self._file.close()
+
+    def written(self) -> Iterator[StoredPage]:
+        """What has been written, once closed."""
+        return _pages_in(self._path)
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._bytes = [], 0
+
+
+def _pages_in(path: Path) -> Iterator[StoredPage]:
+    with pq.ParquetFile(path) as file:
+        asked = file.read(["pass", "window_start", "window_end"])
+        counting = in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["pass", "body"])
+            for number, body in zip(rows["pass"].to_pylist(), rows["body"], strict=True):
+                if number in counting:
+                    yield StoredPage(number, body.as_py())
+
+
+def _described(dataset: Dataset, schema: pa.Schema, keys: Mapping[str, Sequence[str]]) -> pa.Schema:
+    """The schema with each column's description, and an additional_* column's keys, in it."""
+    descriptions = {column.name: column.description for column in dataset.columns}
+    fields = []
+    for field in schema:
+        metadata = {"description": descriptions.get(field.name, "From the lead list.")}
+        if field.name in keys:
+            metadata["keys"] = json.dumps(list(keys[field.name]), ensure_ascii=False)
+        fields.append(field.with_metadata(metadata))
+    return pa.schema(fields)
+
+
+def _sync(path: Path) -> None:
+    """See that a file or folder is on the disk before anything relies on it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The specification of cdr_pipeline, folder by folder as the package has them."""

@@ -1,0 +1,61 @@
+"""A client for the vendor under test, over real HTTP on loopback."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from cdr_pipeline.simulator import Vendor, serve
+
+Connect = Callable[[Vendor], httpx.Client]
+Lister = Callable[[Vendor], Callable[..., dict[str, Any]]]
+
+
+class Stage(Vendor):
+    """One server for all the tests, since stopping one takes a while: it acts whoever is on."""
+
+    on: Vendor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.on(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Stage, str]]:
+    stage = Stage(records=[])
+    with serve(stage) as running:
+        yield stage, running.base_url
+
+
+@pytest.fixture
+def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
+    """Serve a vendor, and have a client for it: `client = connect(Vendor(...))`."""
+    acts, base_url = stage
+    with httpx.Client(base_url=base_url, verify=False, trust_env=False) as client:
+
+        def connected(vendor: Vendor) -> httpx.Client:
+            acts.on = vendor
+            return client
+
+        yield connected
+
+
+@pytest.fixture
+def lister(connect: Connect) -> Lister:
+    """Serve a vendor, and list its calls: `listed = lister(Vendor(...)); listed(limit=2)`."""
+
+    def listing(vendor: Vendor) -> Callable[..., dict[str, Any]]:
+        client = connect(vendor)
+
+        def listed(**params: object) -> dict[str, Any]:
+            asked = {"limit": 1000, "offset": 0} | params
+            answer = client.get("/v3/cdr", params={k: str(v) for k, v in asked.items()})
+            answer.raise_for_status()
+            content: dict[str, Any] = answer.json()
+            return content
+
+        return listed
+
+    return listing
