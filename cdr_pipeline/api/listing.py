@@ -10,8 +10,8 @@ What nobody who reads once can see: a call that vanishes and another that arrive
 same two responses, both on pages already read. `total` does not move, and nothing else tells.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,13 @@ READINGS = 2
 
 #: How often parts that changed after they were proved are read again.
 ROUNDS = 3
+
+#: A total below this is no ceiling; a multiple of the other may be one however often it was not.
+SMALLEST_CEILING = 100
+ROUND = 1000
+
+#: Where this share of a stretch's calls has been seen, their times tell where to cut it.
+ENOUGH_SEEN = 0.8
 
 #: A part aims at this share of what one part may hold, to leave room for a wrong guess.
 FILL = 0.75
@@ -118,7 +125,7 @@ class Lister:
             keep,
         )
         parts = _Proof(reader, window, self._limits).run()
-        self._limits.reach = min(self._limits.reach, reader.reach)
+        self._limits.reach, self._limits.ceiling = reader.reach, reader.ceiling
         tally = reader.tally
         unique = sum(len(part.began) for part in parts)
         return Receipt(
@@ -138,6 +145,37 @@ class Lister:
             finished_at=datetime.now(UTC),
             api_host=self._client.host,
         )
+
+
+class _Ahead:
+    """What is known of the stretch that lies ahead of a walk: where it ends, how much it holds."""
+
+    def __init__(self, window: Window) -> None:
+        self.at = window.start
+        self._stretches = [(window.end, 1)]  # the shortest last: its end, the calls until there
+
+    def part(self, aim: float, longest: timedelta, known: Iterable[datetime | None]) -> Window:
+        """The next part, to hold about `aim` calls and be no longer than `longest`."""
+        end, calls = self._stretches[-1]
+        share = min(1.0, aim / calls)
+        seen = sorted(time for time in known if time is not None and self.at <= time < end)
+        if len(seen) > aim and len(seen) >= ENOUGH_SEEN * calls:
+            cut = seen[int(aim)]
+        else:
+            cut = self.at + (end - self.at) * share
+        cut = min(cut, self.at + longest).replace(microsecond=0)
+        return Window(self.at, max(cut, self.at + SECOND))
+
+    def hold(self, part: Window, calls: int) -> None:
+        """`part` turned out to hold so many calls, which is too much at once."""
+        self._stretches.append((part.end, calls))
+
+    def advance(self, part: Window, calls: int) -> None:
+        """`part` is done, and held so many."""
+        self.at = part.end
+        self._stretches = [
+            (end, max(1, left - calls)) for end, left in self._stretches if end > self.at
+        ]
 
 
 class _Proof:
@@ -203,9 +241,10 @@ class _Proof:
         """See that a total is no ceiling: by halves, more calls would come to light.
 
         Both halves hold calls, so under a ceiling their totals add up to more. Asked only of
-        totals larger than any seen to be honest. Raises TooMuch or Unsettled.
+        round totals and of those larger than any seen to be honest. Raises TooMuch or Unsettled.
         """
-        if reading.pages == 1 or reading.total <= self._limits.honest:
+        suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
+        if reading.total < SMALLEST_CEILING or not suspicious:
             return
         times = reading.times()
         middle = times[len(times) // 2].replace(microsecond=0) if times else self._window.start
@@ -220,28 +259,32 @@ class _Proof:
                 now = self._reader.probe(self._window).total
                 if now != reading.total or seen.total < least:
                     raise Unsettled(f"its total moved from {reading.total:,} to {now:,}")
-                self._reader.reach = min(self._reader.reach, reading.total - 1)
+                self._reader.learn_ceiling(reading.total)
                 raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
-        self._limits.honest = reading.total
+        self._limits.honest = max(self._limits.honest, reading.total)
 
     def _walk(self, window: Window) -> list[Reading]:
         """Parts from start to end, each as long as it can be. Raises NotProved."""
         parts: list[Reading] = []
-        at, span = window.start, window.length
-        known = sorted(at for at in self._known().values() if at is not None)
-        while at < window.end:
-            part = Window(at, self._part_end(at, min(at + span, window.end), known))
+        ahead = _Ahead(window)
+        known = self._known()
+        while ahead.at < window.end:
+            self._reader.expect(len(known))
+            part = ahead.part(self._aim, self._limits.span, known.values())
             try:
                 reading = self._settle(part)
             except TooMuch as doubt:
                 self._why = str(doubt)
-                span = self._shorter(part, doubt.total)
-                continue
-            parts.append(reading)
-            self._pages += reading.pages
-            self._reader.tally.expect(self._pages + 1)
-            at = part.end
-            span = max(span, part.length * min(4.0, self._aim / max(reading.total, 1)))
+                if part.length <= SECOND:
+                    raise NotProved(f"not even the one second {part} can be proved") from None
+                known |= self._reader.readings[-1].began
+                ahead.hold(part, doubt.total or math.ceil(2 * self._aim))
+            else:
+                known |= reading.began
+                parts.append(reading)
+                self._pages += reading.pages
+                self._reader.tally.expect(self._pages + 1)
+                ahead.advance(part, reading.total)
         return parts
 
     def _settle(self, part: Window) -> Reading:
@@ -257,22 +300,7 @@ class _Proof:
     @property
     def _aim(self) -> float:
         """Calls that a part should hold."""
-        return max(1.0, FILL * min(self._reach, self._reader.reach))
-
-    def _part_end(self, at: datetime, latest: datetime, known: list[datetime]) -> datetime:
-        """Where the next part ends, by what has been seen of the calls' times."""
-        end = min(latest, at + self._limits.span)
-        ahead = bisect_left(known, at) + self._aim
-        if ahead < len(known):
-            end = min(end, known[int(ahead)].replace(microsecond=0))
-        return max(end, at + SECOND)
-
-    def _shorter(self, part: Window, total: int) -> timedelta:
-        """The length to try next, given how many calls the part turned out to hold."""
-        if part.length <= SECOND:
-            raise NotProved(f"not even the one second {part} can be proved")
-        share = min(self._aim / total, FILL) if total else 0.5
-        return max(SECOND, timedelta(seconds=part.length.total_seconds() * share // 1))
+        return max(1.0, FILL * min(self._reach, self._reader.reach, self._reader.ceiling))
 
     def _known(self) -> dict[int, datetime | None]:
         """Every record seen so far, whatever became of its reading."""
@@ -287,7 +315,7 @@ class _Proof:
             return None
         records = len({key for part in parts for key in part.began})
         whole = 0
-        if self._window.length <= self._limits.span and records <= self._reader.reach:
+        if self._window.length <= self._limits.span and records < self._reader.ceiling:
             whole = self._reader.probe(self._window).total
             if whole == records:
                 return None

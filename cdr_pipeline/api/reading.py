@@ -110,7 +110,8 @@ class Limits:
 
     rows: int = 1  # the most rows that one response held
     reach: float = math.inf  # the most calls of one window that paging gets at
-    span: timedelta = timedelta.max  # the longest window that was not refused
+    ceiling: float = math.inf  # where totals stop
+    span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
 
 
@@ -181,6 +182,7 @@ class Reader:
         self.tally = Tally()
         self.readings: list[Reading] = []
         self.reach = limits.reach
+        self.ceiling = limits.ceiling
 
     def read(self, window: Window, most: float = math.inf) -> Reading:
         """Every call of `window`, as many as a `total` that stood still.
@@ -194,9 +196,10 @@ class Reader:
         reading = Reading(window, first.seen.total)
         self.readings.append(reading)
         self._take(first, reading)
+        self._foresee(first.seen)
         if not self._in_one_response(first.seen):
-            self._foresee(first.seen, most)
-            self.tally.expect(math.ceil(reading.total / self._limits.rows))
+            self._refuse_more_than(min(self.reach, most), first.seen.total)
+            self.expect(reading.total)
             for chunk in self._in_order(self._chunks(reading, number, len(first.seen))):
                 self._take_chunk(chunk, reading, first.seen)
         if len(reading.began) != reading.total:
@@ -211,6 +214,10 @@ class Reader:
         response = self._ask(window, PROBE, offset=0, limit=1)
         self._count(response)
         return response.seen
+
+    def expect(self, records: int) -> None:
+        """So many records take so many pages, and the look at halves that rules out a ceiling."""
+        self.tally.expect(math.ceil(records / self._limits.rows) + 1)
 
     def _first(self, window: Window, number: int) -> _Response:
         try:
@@ -230,12 +237,21 @@ class Reader:
             raise Unsettled(f"no record came where its total says {seen.total:,}")
         return len(seen) >= seen.total
 
-    def _foresee(self, seen: Seen, most: float) -> None:
-        """Don't begin what the vendor was seen not to serve."""
-        if seen.total == USUAL_CEILING > self._limits.honest:
-            self.reach = min(self.reach, seen.total - 1)
-        if seen.total > min(self.reach, most):
-            raise TooMuch(f"a total of {seen.total:,} is more than can be relied on", seen.total)
+    def learn_ceiling(self, total: int) -> None:
+        """Totals stop at this number: from it on they say nothing, below it all is well."""
+        self.ceiling = min(self.ceiling, total)
+
+    def _foresee(self, seen: Seen) -> None:
+        """A total at a ceiling tells nothing, not even where one response holds as many."""
+        if seen.total == USUAL_CEILING:
+            self.learn_ceiling(seen.total)
+        if seen.total >= self.ceiling:
+            raise TooMuch(f"its total stops at {seen.total:,}")
+
+    def _refuse_more_than(self, most: float, total: int) -> None:
+        """Don't begin what cannot be paged through."""
+        if total > most:
+            raise TooMuch(f"{total:,} calls are more than pages get at", total)
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
         """The rest of the offsets, cut by what one response was seen to hold at that moment."""

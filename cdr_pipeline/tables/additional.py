@@ -99,9 +99,10 @@ def read_value(token: bytes) -> tuple[str, Any]:
     if first in b"{[":
         return "__json", compact(token)
     if re.fullmatch(rb"-?\d+", token):
-        # More digits than any 64-bit number has need not be read as one (and Python refuses to).
-        number = int(token) if len(token) <= 20 else None
-        return ("__int", number) if number in INT64 else ("__json", token.decode())
+        # What has more digits than any 64-bit number need not be read (and Python may refuse to).
+        if len(token) <= 20 and int(token) in INT64:
+            return "__int", int(token)
+        return "__json", token.decode()
     decimal = float(token)
     return ("__float", decimal) if math.isfinite(decimal) else ("__json", token.decode())
 
