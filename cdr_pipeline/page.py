@@ -65,8 +65,12 @@ class Seen:
 
 def split(body: bytes) -> list[bytes]:
     """The records of a page as the texts the vendor sent. Raises MalformedPage."""
-    records, _ = _records(body)
-    return records
+    return _records(body)[0]
+
+
+def split_and_total(body: bytes) -> tuple[list[bytes], int]:
+    """The records of a page and the vendor's total. Raises MalformedPage."""
+    return _records(body)
 
 
 def see(body: bytes, zone: ZoneInfo) -> Seen:

@@ -65,7 +65,8 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         failed = _load_days(context, config, loading)
         if failed:
-            raise dg.Failure(_summary(failed, len(context.partition_keys)), allow_retries=False)
+            count = f"{len(failed)} of {len(context.partition_keys)} days failed"
+            raise dg.Failure("\n".join([count, *summary(failed)]), allow_retries=False)
         yield from ()  # each day has been recorded by itself
 
     return load
@@ -111,14 +112,11 @@ def _load_day(
                 )
         context.log.info(f"{key}: complete")
         return None
-    except CdrError as error:
-        context.log.error(f"{key}: {error}")
-        return error
-    except OSError as error:
-        context.log.error(f"{key}: could not be written, {error.strerror or error}")
+    except (CdrError, OSError) as error:
+        context.log.error(f"{key}: {_in_words(error)}")
         return error
     except Exception as error:  # a fault of ours: this day fails, the others go on
-        context.log.exception(f"{key}: {type(error).__name__}")
+        context.log.exception(f"{key}: {_in_words(error)}")
         return error
     finally:
         for finding in work.findings:
@@ -150,12 +148,17 @@ def _stops_the_run(error: Exception) -> bool:
     return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.status != 400)
 
 
-def _summary(failed: dict[date, Exception], days: int) -> str:
-    """What a person reads in the UI: which days failed, why, and that the others stand."""
-    lines = [f"{len(failed)} of {days} days failed; the others are complete."]
-    said: set[str] = set()
+def summary(failed: dict[date, Exception]) -> list[str]:
+    """What a person reads: each reason once, with the days it stopped."""
+    days: dict[str, list[date]] = {}
     for day, error in failed.items():
-        text = str(error) or type(error).__name__
-        lines.append(f"{day}: {'the same' if text in said else text}")
-        said.add(text)
-    return "\n".join(lines)
+        days.setdefault(_in_words(error), []).append(day)
+    return [f"{', '.join(map(str, stopped))}: {reason}" for reason, stopped in days.items()]
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, CdrError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"could not be written: {error.strerror or error}. What was stored is unchanged."
+    return f"{type(error).__name__}, a fault of this pipeline: please report it."

@@ -1,0 +1,565 @@
+"""`cdr-pipeline`: what people type. Words, tables and exit codes; the work is done elsewhere."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cdr_pipeline import __version__
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.settings import Settings
+
+out = Console()
+err = Console(stderr=True)
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+DEMO_FOLDER = Path(".demo")
+DEMO_DAYS = (date(2023, 3, 6), date(2023, 3, 12))
+DEMO_CALLS_PER_DAY = 4_000
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
+
+
+def _readable_errors(
+    command: Callable[_Parameters, _Result],
+) -> Callable[_Parameters, _Result]:
+    """Our own errors as one message and exit code 1, without a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return command(*args, **kwargs)
+        except CdrError as error:
+            err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def main() -> None:
+    """Calls of a cloud PBX as proved-complete, typed, daily Parquet.
+
+    \b
+    Try it without a vendor:   cdr-pipeline demo
+    Load a week:               cdr-pipeline run --from 2023-03-01 --to 2023-03-07
+    See what is there:         cdr-pipeline status
+    Open Dagster:              cdr-pipeline ui
+
+    Settings come from the environment or from a file `.env` in the working folder; `.env.example`
+    lists all of them.
+    """
+
+
+# run
+
+
+@main.command()
+@click.option("--from", "first", type=_DAY, required=True, help="First local day, included.")
+@click.option("--to", "last", type=_DAY, required=True, help="Last local day, included.")
+@click.option(
+    "--accept-shrink",
+    is_flag=True,
+    help="Replace a day although the vendor now proves fewer calls than are stored.",
+)
+@_readable_errors
+def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
+    """Load days through Dagster, in this process.
+
+    Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
+    what is stored of it unchanged, and takes no other day along.
+    """
+    settings = Settings.load()
+    settings.connection()
+    failed = load_days(settings, first.date(), last.date(), accept_shrink=accept_shrink)
+    _print_days(settings, first.date(), last.date())
+    for text in failed:
+        err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+def load_days(
+    settings: Settings, first: date, last: date, *, accept_shrink: bool = False
+) -> list[str]:
+    """Materialize the days, both included; what to say of those that failed."""
+    if first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
+    with err.status("Starting Dagster"):
+        import dagster as dg  # two seconds, which --help need not wait for
+
+        from cdr_pipeline.assets.daily import daily_calls, partitions, summary
+        from cdr_pipeline.assets.layer import Loading
+        from cdr_pipeline.home import lasting_home
+
+        lasting_home()
+        newest = partitions(settings).get_last_partition_key()
+    if first < settings.start_date or newest is None or f"{last}" > newest:
+        raise click.UsageError(
+            f"Days can be loaded from {settings.start_date} (CDR_START_DATE) to {newest}, the last"
+            " complete day."
+        )
+    failed: dict[date, Exception] = {}
+    days = (last - first).days + 1
+    with _progress() as progress, dg.DagsterInstance.get() as instance:
+        task = progress.add_task("Loading", total=days)
+
+        def on_day(day: date, error: Exception | None) -> None:
+            progress.update(task, advance=1, description=f"Loaded {day}")
+            if error:
+                failed[day] = error
+
+        result = dg.materialize(
+            [daily_calls(settings)],
+            instance=instance,
+            tags={
+                "dagster/asset_partition_range_start": f"{first}",
+                "dagster/asset_partition_range_end": f"{last}",
+            },
+            resources={"loading": Loading(settings=lambda: settings, on_day=on_day)},
+            run_config={
+                "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            raise_on_error=False,
+        )
+    if result.success:
+        return []
+    return summary(failed) or [_failure(result)]
+
+
+def _failure(result: Any) -> str:
+    """Why the run ended before any day began."""
+    for event in result.all_events:
+        if event.is_failure and event.step_failure_data.error:
+            return str(event.step_failure_data.error.message)
+    return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+# status
+
+
+@main.command()
+@_readable_errors
+def status() -> None:
+    """What is stored: a line a day, with the vendor's total beside the calls."""
+    settings = Settings.load()
+    if not _print_days(settings):
+        out.print(
+            f"Nothing is stored in {settings.data_dir} yet."
+            " Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
+        )
+
+
+def _print_days(settings: Settings, first: date = date.min, last: date = date.max) -> bool:
+    from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
+    from cdr_pipeline.tables.store import Store
+
+    store = Store(settings.data_dir, settings.zone)
+    table = Table("day", "calls", "vendor's total", "verified", "fetched", "rejects")
+    for column in table.columns[1:3] + table.columns[5:]:
+        column.justify = "right"
+    for day in store.days(RECEIPTS):
+        if not first <= day <= last:
+            continue
+        receipt = store.read(RECEIPTS, day).row(0, named=True)
+        calls = len(store.read(CDRS, day)) if store.holds(CDRS, day) else None
+        rejects = len(store.read(REJECTS, day)) if store.holds(REJECTS, day) else None
+        table.add_row(
+            f"{day}",
+            "not made yet" if calls is None else f"{calls:,}",
+            f"{receipt['reported_total'] - receipt['outside_window']:,}",
+            "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
+            f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
+            "" if rejects is None else f"{rejects:,}",
+        )
+    if table.row_count:
+        out.print(table)
+    return bool(table.row_count)
+
+
+# list
+
+
+@main.command("list")
+@click.option("--date", "day", type=_DAY, help="Calls begun on this local day.")
+@click.option("--from", "first", type=_MOMENT, help="Calls begun from this moment on.")
+@click.option("--to", "last", type=_MOMENT, help="Calls begun up to this moment.")
+@click.option("--ended-from", type=_MOMENT, help="Calls ended from this moment on.")
+@click.option("--ended-to", type=_MOMENT, help="Calls ended up to this moment.")
+@click.option("--extension", help="Calls from this extension.")
+@click.option("--status", help="Calls of this status, such as ANSWERED.")
+@click.option("--hotline", help="Calls made by this number.")
+@click.option("--phone", help="Calls from or to this number.")
+@click.option("--direction", type=click.Choice(["inbound", "outbound", "local"]))
+@click.option("--campaign-uuid", help="Calls of this campaign.")
+@click.option("--limit", default=50, show_default=True, help="Calls at the most; 0 for all.")
+@click.option("--offset", default=0, show_default=True, help="Where to begin.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv", "parquet"]),
+    default="table",
+    show_default=True,
+    help="jsonl: the records as the vendor sent them; the others are typed.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
+@_readable_errors
+def list_calls(
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    ended_from: datetime | None,
+    ended_to: datetime | None,
+    limit: int,
+    offset: int,
+    form: str,
+    output: Path | None,
+    **filters: str | None,
+) -> None:
+    """Ask the vendor directly, with any of its documented parameters. Stores nothing.
+
+    Prints whole records, phone numbers included.
+    """
+    from cdr_pipeline.api.client import Client, Query
+
+    if day and (first or last):
+        raise click.UsageError("Give --date, or --from and --to, not both.")
+    if form == "parquet" and output is None:
+        raise click.UsageError("Parquet needs --output.")
+    if day:
+        first, last = day, day + timedelta(days=1, seconds=-1)
+    settings = Settings.load()
+    query = Query(
+        start_date=first,
+        end_date=last,
+        start_date_ended=ended_from,
+        end_date_ended=ended_to,
+        **filters,
+    )
+    with Client.from_settings(settings) as client, err.status("Asking the vendor"):
+        bodies, total = _pages(client, query, settings.page_size, limit, offset)
+    _show(bodies, total, limit, settings, form, output)
+
+
+def _pages(
+    client: Any, query: Any, page_size: int, limit: int, offset: int
+) -> tuple[list[bytes], int]:
+    """Record texts from `offset` on, and the vendor's total."""
+    from cdr_pipeline import page
+
+    records: list[bytes] = []
+    total = None
+    while total is None or (offset + len(records) < total and (not limit or len(records) < limit)):
+        wanted = min(page_size, limit - len(records)) if limit else page_size
+        answer = client.get(
+            query, limit=wanted, offset=offset + len(records), read=page.split_and_total
+        )
+        texts, total = answer.value
+        if not texts:
+            break
+        records += texts
+    return records[: limit or None], total or 0
+
+
+def _show(
+    records: Sequence[bytes],
+    total: int,
+    limit: int,
+    settings: Settings,
+    form: str,
+    output: Path | None,
+) -> None:
+    from cdr_pipeline.record import Window
+    from cdr_pipeline.tables.additional import compact
+    from cdr_pipeline.tables.flatten import flatten
+    from cdr_pipeline.tables.pages import StoredPage
+
+    if form == "jsonl":
+        lines = "".join(f"{compact(text)}\n" for text in records)
+        _emit(lines, output)
+        return
+    body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
+    always = Window(datetime.min, datetime.max)
+    flat = flatten([StoredPage(1, body)], always, settings.zone)
+    cdrs = flat.cdrs.sort("time_started", "id")
+    if form == "csv":
+        _emit(cdrs.write_csv(), output)
+    elif form == "parquet":
+        assert output is not None, "checked by the command"
+        cdrs.write_parquet(output, compression="zstd")
+    else:
+        shown = (
+            "time_started direction from_number to_number status disposition duration billsec"
+            " campaign_uuid"
+        ).split()
+        table = Table(*shown)
+        for row in cdrs.select(shown).rows():
+            table.add_row(*("" if value is None else escape(f"{value}") for value in row))
+        out.print(table)
+    err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
+    if flat.whole_rejects:
+        err.print(f"{flat.whole_rejects:,} records that cannot be calls are left out; see jsonl.")
+
+
+def _emit(text: str, output: Path | None) -> None:
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)
+
+
+# simulate
+
+
+def _chaos_help() -> str:
+    from cdr_pipeline.simulator import Chaos
+
+    return "\n".join(f"  {name}: {text}" for name, text in Chaos.names().items())
+
+
+class _WithFaults(click.Command):
+    """Adds the known faults to --help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from cdr_pipeline.simulator import Chaos
+
+        with formatter.section("Faults for --chaos (name[=setting], joined by commas)"):
+            formatter.write_dl(list(Chaos.names().items()))
+
+
+@main.command(cls=_WithFaults)
+@click.option("--port", default=8787, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--seed", default=7, show_default=True, help="Another seed, another tenant.")
+@click.option("--calls-per-day", default=2_000, show_default=True)
+@click.option("--token", default="demo-token", show_default=True, help="The bearer token it takes.")
+@click.option("--api-key", default="demo-key", show_default=True, help="The API key it takes.")
+@click.option("--page-cap", type=int, help="Give no more records a page, whatever limit says.")
+@click.option(
+    "--bounds",
+    type=click.Choice(["inclusive", "exclusive", "half-open"]),
+    default="inclusive",
+    show_default=True,
+    help="What start_date and end_date include.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest", "shuffled", "unstable"]),
+    default="newest",
+    show_default=True,
+)
+@click.option("--chaos", default="", help="Faults, such as drift,flaky=0.25; see below.")
+@_readable_errors
+def simulate(
+    port: int,
+    host: str,
+    seed: int,
+    calls_per_day: int,
+    token: str,
+    api_key: str,
+    page_cap: int | None,
+    bounds: Any,
+    order: Any,
+    chaos: str,
+) -> None:
+    """A vendor of our own on loopback, honest or hostile: point anything at it.
+
+    The same seed, date and volume give the same calls every time, on any date.
+    """
+    from cdr_pipeline.simulator import Chaos, Tenant, Vendor, run_forever
+
+    try:
+        faults = Chaos.parse(chaos, seed=seed)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--chaos") from None
+    vendor = Vendor(
+        tenant=Tenant(seed=seed, calls_per_day=calls_per_day),
+        token=token,
+        api_key=api_key,
+        page_cap=page_cap,
+        bounds=bounds,
+        order=order,
+        chaos=faults,
+    )
+    err.print(
+        f"Serving {calls_per_day:,} calls a day. In another terminal:\n"
+        f"  export CDR_API_BASE_URL=http://{host}:{port} CDR_API_TOKEN={token}\n"
+        "Ctrl-C ends it.",
+        highlight=False,
+    )
+    try:
+        run_forever(vendor, host, port)
+    except OSError as error:
+        raise CdrError(f"Cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+# ui and demo
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+@_readable_errors
+def ui(port: int) -> None:
+    """Dagster's UI and daemon, with a history that lasts (DAGSTER_HOME, or ./.dagster)."""
+    from cdr_pipeline.home import lasting_home
+
+    home = lasting_home()
+    err.print(f"Dagster keeps its history in {home}. Ctrl-C ends it.")
+    sys.exit(_dagster_dev(port))
+
+
+def _dagster_dev(port: int) -> int:
+    """Run `dagster dev` until it ends or is interrupted."""
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "--module-name",
+        "cdr_pipeline.definitions",
+        "--port",
+        str(port),
+    ]
+    # Started from a shell's background, a process ignores SIGINT, and so would `dagster dev`.
+    restore = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, preexec_fn=restore)
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+
+
+@main.command()
+@click.option("--ui", "open_ui", is_flag=True, help="Open Dagster on the result instead of ending.")
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@_readable_errors
+def demo(open_ui: bool, port: int) -> None:
+    """A week of a made-up call centre, from HTTP to aggregates. Needs no settings.
+
+    Starts the vendor simulator on loopback and loads a week through Dagster into `./.demo`, never
+    into your own data.
+    """
+    from cdr_pipeline.simulator import Tenant, Vendor, serve
+
+    with serve(Vendor(tenant=Tenant(calls_per_day=DEMO_CALLS_PER_DAY), token="demo-token")) as it:
+        settings = _demo_settings(it.base_url)
+        first, last = DEMO_DAYS
+        failed = load_days(settings, first, last)
+        for text in failed:
+            err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
+        if failed:
+            sys.exit(1)
+        _print_demo(settings)
+        if open_ui:
+            os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(settings)}
+            sys.exit(_dagster_dev(port))
+
+
+def _demo_settings(base_url: str) -> Settings:
+    """Settings of the demo alone, whatever the environment says; its folder is made anew."""
+    from cdr_pipeline.home import lasting_home
+
+    mark = DEMO_FOLDER / "made-by-cdr-pipeline-demo"
+    if DEMO_FOLDER.exists() and not mark.exists():
+        raise CdrError(f"{DEMO_FOLDER.resolve()} is there, but not from the demo: move it away.")
+    shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
+    DEMO_FOLDER.mkdir()
+    mark.touch()
+    lasting_home(DEMO_FOLDER / "dagster")
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    return Settings.model_construct(
+        **defaults
+        | {
+            "api_base_url": base_url,
+            "api_token": SecretStr("demo-token"),
+            "data_dir": DEMO_FOLDER / "data",
+            "requests_per_second": 0.0,
+        }
+    )
+
+
+def _as_text(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, value in settings:
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            yield name, text
+
+
+def _print_demo(settings: Settings) -> None:
+    """What the demo made, in a manager's words, and how to ask more."""
+    import polars as pl
+
+    root = settings.data_dir
+    _print_days(settings)
+    daily = pl.scan_parquet(root / "campaign_daily/**/*.parquet")
+    week = (
+        daily.group_by("campaign_uuid")
+        .agg(
+            pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum(),
+        )
+        .with_columns(
+            asr=pl.col("answered") / pl.col("seizures"), acd=pl.col("billsec") / pl.col("answered")
+        )
+        .sort("calls", descending=True)
+        .collect()
+    )
+    table = Table(
+        "campaign", "calls", "answered", "ASR", "mean talk", "key presses", title="The week"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in week.iter_rows(named=True):
+        table.add_row(
+            row["campaign_uuid"] or "(outside campaigns)",
+            f"{row['calls']:,}",
+            f"{row['answered']:,}",
+            f"{row['asr'] or 0:.1%}",
+            f"{row['acd'] or 0:.0f} s",
+            f"{row['key_presses']:,}",
+        )
+    out.print(table)
+    out.print(
+        f"Parquet is in {root}. Ask it anything:\n\n"
+        "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
+        f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
+        "                         hive_partitioning = true) GROUP BY ALL;\n"
+        f"  [bold]Polars[/]  pl.scan_parquet('{root}/campaign_daily/*/*.parquet')"
+        ".collect()\n\n"
+        "See it in Dagster: cdr-pipeline demo --ui\n"
+        "Your own calls: copy .env.example to .env, fill it in, then\n"
+        "  cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
+        highlight=False,
+        soft_wrap=True,
+    )
