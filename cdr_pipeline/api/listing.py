@@ -33,8 +33,10 @@ from cdr_pipeline.errors import NotProved
 from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Settings
 
-#: Readings of the same window before it is taken in smaller parts.
+#: Readings of the same window before it is taken in smaller parts; of the whole one some more,
+#: while they break off early enough to cost no more than so many full ones.
 READINGS = 2
+WHOLE_READINGS = 4
 
 #: How often parts that changed after they were proved are read again.
 ROUNDS = 3
@@ -82,9 +84,8 @@ class Lister:
     def __init__(self, client: Client, *, zone: ZoneInfo, page_size: int, concurrency: int) -> None:
         self._client = client
         self._zone = zone
-        self._page_size = page_size
         self._concurrency = concurrency
-        self._limits = Limits()
+        self._limits = Limits(page=page_size)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
 
     @classmethod
@@ -118,7 +119,6 @@ class Lister:
         reader = Reader(
             self._client,
             self._zone,
-            self._page_size,
             self._concurrency,
             self._threads,
             self._limits,
@@ -152,7 +152,7 @@ class _Ahead:
 
     def __init__(self, window: Window) -> None:
         self.at = window.start
-        self._stretches = [(window.end, 1)]  # the shortest last: its end, the calls until there
+        self._stretches = [(window.end, 1.0)]  # the shortest last: its end, the calls until there
 
     def part(self, aim: float, longest: timedelta, known: Iterable[datetime | None]) -> Window:
         """The next part, to hold about `aim` calls and be no longer than `longest`."""
@@ -166,15 +166,19 @@ class _Ahead:
         cut = min(cut, self.at + longest).replace(microsecond=0)
         return Window(self.at, max(cut, self.at + SECOND))
 
-    def hold(self, part: Window, calls: int) -> None:
-        """`part` turned out to hold so many calls, which is too much at once."""
-        self._stretches.append((part.end, calls))
+    def hold(self, part: Window, calls: float) -> None:
+        """`part` turned out to hold so many calls, which is too much at once.
+
+        Infinitely many: it was too long, which `longest` takes care of.
+        """
+        if math.isfinite(calls):
+            self._stretches.append((part.end, calls))
 
     def advance(self, part: Window, calls: int) -> None:
         """`part` is done, and held so many."""
         self.at = part.end
         self._stretches = [
-            (end, max(1, left - calls)) for end, left in self._stretches if end > self.at
+            (end, max(1.0, left - calls)) for end, left in self._stretches if end > self.at
         ]
 
 
@@ -209,7 +213,9 @@ class _Proof:
         """The window in one reading, if that settles it."""
         if self._window.length > self._limits.span:
             return None
-        for _ in range(READINGS):
+        for number in range(WHOLE_READINGS):
+            if number >= READINGS and self._reader.tally.dearer_than(READINGS):
+                return None
             try:
                 reading = self._reader.read(self._window)
                 self._doubt_total(reading)
@@ -278,7 +284,7 @@ class _Proof:
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
                 known |= self._reader.readings[-1].began
-                ahead.hold(part, doubt.total or math.ceil(2 * self._aim))
+                ahead.hold(part, doubt.total or 2 * self._aim)
             else:
                 known |= reading.began
                 parts.append(reading)
@@ -289,9 +295,10 @@ class _Proof:
 
     def _settle(self, part: Window) -> Reading:
         """One part, proved. Raises TooMuch if a shorter one should be tried."""
+        most = self._reach if part.length > SECOND else math.inf
         for _ in range(READINGS):
             try:
-                return self._reader.read(part, most=self._reach)
+                return self._reader.read(part, most)
             except Unsettled as doubt:
                 self._why = str(doubt)
         self._reach = min(self._reach, self._limits.rows)

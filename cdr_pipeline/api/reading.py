@@ -108,6 +108,7 @@ class Reading:
 class Limits:
     """What this vendor was seen to allow: learned on one day, foreseen on the next."""
 
+    page: int  # the largest `limit` that was not refused
     rows: int = 1  # the most rows that one response held
     reach: float = math.inf  # the most calls of one window that paging gets at
     ceiling: float = math.inf  # where totals stop
@@ -130,6 +131,10 @@ class Tally:
     def expect(self, requests: int) -> None:
         """What a listing without faults would take, as far as is known by now."""
         self._allowed = max(self._allowed, COST_BOUND * requests)
+
+    def dearer_than(self, times: int) -> bool:
+        """Whether so many listings without faults would have cost less."""
+        return self.requests * COST_BOUND > self._allowed * times
 
     def spend(self) -> None:
         """Count one request. Raises NotProved at the bound."""
@@ -166,7 +171,6 @@ class Reader:
         self,
         client: Client,
         zone: ZoneInfo,
-        page_size: int,
         concurrency: int,
         threads: ThreadPoolExecutor,
         limits: Limits,
@@ -174,7 +178,6 @@ class Reader:
     ) -> None:
         self._client = client
         self._zone = zone
-        self._page_size = page_size
         self._concurrency = concurrency
         self._threads = threads
         self._limits = limits
@@ -220,16 +223,30 @@ class Reader:
         self.tally.expect(math.ceil(records / self._limits.rows) + 1)
 
     def _first(self, window: Window, number: int) -> _Response:
+        """The first page. A 400 may mean too large a limit, which is lowered, or too long a range."""
+        while True:
+            try:
+                return self._ask(window, number, offset=0)
+            except Refused as error:
+                if error.status != 400:
+                    raise
+                self.tally.forgive()
+                if self._limits.page > 1 and self._answers(window):
+                    self._limits.page = max(1, self._limits.page // 2)
+                elif window.length > SHORTEST_RANGE:
+                    self._limits.span = min(self._limits.span, window.length / 2)
+                    raise TooMuch(f"a range of {window.length} is refused") from error
+                else:
+                    raise
+
+    def _answers(self, window: Window) -> bool:
+        """Whether the vendor takes this range when asked for a single record."""
+        self.tally.forgive()
         try:
-            return self._ask(window, number, offset=0)
-        except Unauthorized:
-            raise
-        except Refused as error:
-            if error.status != 400 or window.length <= SHORTEST_RANGE:
-                raise
-            self.tally.forgive()
-            self._limits.span = min(self._limits.span, window.length / 2)
-            raise TooMuch(f"a range of {window.length} is refused") from error
+            self.probe(window)
+        except Refused:
+            return False
+        return True
 
     def _in_one_response(self, seen: Seen) -> bool:
         """One response is one moment: nothing can have moved. Raises Unsettled if it holds none."""
@@ -325,7 +342,7 @@ class Reader:
                         self._count(response)
 
     def _ask(self, window: Window, number: int, *, offset: int, limit: int = 0) -> _Response:
-        limit = limit or self._page_size
+        limit = limit or self._limits.page
         self.tally.spend()
         answer = self._client.get(
             _query(window),
