@@ -283,10 +283,10 @@ class _Proof:
                 self._why = str(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                known |= self._reader.readings[-1].began
+                known |= self._reader.latest()
                 ahead.hold(part, doubt.total or 2 * self._aim)
             else:
-                known |= reading.began
+                known |= self._reader.latest()
                 parts.append(reading)
                 self._pages += reading.pages
                 self._reader.tally.expect(self._pages + 1)

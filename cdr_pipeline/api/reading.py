@@ -212,6 +212,10 @@ class Reader:
             )
         return reading
 
+    def latest(self) -> dict[int, datetime | None]:
+        """What the last reading received, whatever became of it."""
+        return self.readings[-1].began if self.readings else {}
+
     def probe(self, window: Window) -> Seen:
         """What the vendor says of `window` in a response of one row: its total."""
         response = self._ask(window, PROBE, offset=0, limit=1)
