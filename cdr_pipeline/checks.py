@@ -38,8 +38,10 @@ _EXAMPLES: Final = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of one dataset. `odd` is true for rows that break it; `shows` names a column whose
-    values tell what was odd."""
+    """One rule of one dataset.
+
+    `odd` is true for rows that break it; `shows` names a column whose values tell what was odd.
+    """
 
     name: str
     asset: str

@@ -1,6 +1,5 @@
 """`cdr-pipeline`: what people type. Words, tables and exit codes; the work is done elsewhere."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,6 +32,19 @@ DEMO_FOLDER = Path(".demo")
 DEMO_DAYS = (date(2023, 3, 6), date(2023, 3, 12))
 DEMO_CALLS_PER_DAY = 4_000
 
+#: The columns that `list` shows as a table.
+_SHOWN = (
+    "time_started",
+    "direction",
+    "from_number",
+    "to_number",
+    "status",
+    "disposition",
+    "duration",
+    "billsec",
+    "campaign_uuid",
+)
+
 _DAY = click.DateTime(["%Y-%m-%d"])
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
 
@@ -56,7 +68,7 @@ def _readable_errors(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
-    """Calls of a cloud PBX as proved-complete, typed, daily Parquet.
+    r"""Calls of a cloud PBX as proved-complete, typed, daily Parquet.
 
     \b
     Try it without a vendor:   cdr-pipeline demo
@@ -267,8 +279,8 @@ def list_calls(
         **filters,
     )
     with Client.from_settings(settings) as client, err.status("Asking the vendor"):
-        bodies, total = _pages(client, query, settings.page_size, limit, offset)
-    _show(bodies, total, limit, settings, form, output)
+        records, total = _pages(client, query, settings.page_size, limit, offset)
+    _show(records, total, settings, form, output)
 
 
 def _pages(
@@ -294,7 +306,6 @@ def _pages(
 def _show(
     records: Sequence[bytes],
     total: int,
-    limit: int,
     settings: Settings,
     form: str,
     output: Path | None,
@@ -318,12 +329,8 @@ def _show(
         assert output is not None, "checked by the command"
         cdrs.write_parquet(output, compression="zstd")
     else:
-        shown = (
-            "time_started direction from_number to_number status disposition duration billsec"
-            " campaign_uuid"
-        ).split()
-        table = Table(*shown)
-        for row in cdrs.select(shown).rows():
+        table = Table(*_SHOWN)
+        for row in cdrs.select(_SHOWN).rows():
             table.add_row(*("" if value is None else escape(f"{value}") for value in row))
         out.print(table)
     err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
@@ -341,16 +348,10 @@ def _emit(text: str, output: Path | None) -> None:
 # simulate
 
 
-def _chaos_help() -> str:
-    from cdr_pipeline.simulator import Chaos
-
-    return "\n".join(f"  {name}: {text}" for name, text in Chaos.names().items())
-
-
 class _WithFaults(click.Command):
     """Adds the known faults to --help."""
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         from cdr_pipeline.simulator import Chaos
 
         with formatter.section("Faults for --chaos (name[=setting], joined by commas)"):
@@ -450,9 +451,10 @@ def _dagster_dev(port: int) -> int:
         "--port",
         str(port),
     ]
-    # Started from a shell's background, a process ignores SIGINT, and so would `dagster dev`.
-    restore = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, preexec_fn=restore)
+    # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
+    # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     while True:
         try:

@@ -118,11 +118,11 @@ class Lister:
         started_at = datetime.now(UTC)
         reader = Reader(
             self._client,
-            self._zone,
-            self._concurrency,
-            self._threads,
             self._limits,
             keep,
+            zone=self._zone,
+            concurrency=self._concurrency,
+            threads=self._threads,
         )
         parts = _Proof(reader, window, self._limits).run()
         self._limits.reach, self._limits.ceiling = reader.reach, reader.ceiling

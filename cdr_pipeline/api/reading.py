@@ -52,11 +52,11 @@ class Page:
 
 
 class Unsettled(Exception):
-    """This reading proves nothing, another may: something moved, or rows are missing."""
+    """A reading that proves nothing, another may: something moved, or rows are missing."""
 
 
 class TooMuch(Exception):
-    """This window is more than the vendor serves at once; a part of it may not be.
+    """A window that is more than the vendor serves at once; a part of it may not be.
 
     `total` is how many calls the window holds, as far as the vendor says; 0 where it does not.
     """
@@ -170,11 +170,12 @@ class Reader:
     def __init__(
         self,
         client: Client,
+        limits: Limits,
+        keep: Callable[[Page], None],
+        *,
         zone: ZoneInfo,
         concurrency: int,
         threads: ThreadPoolExecutor,
-        limits: Limits,
-        keep: Callable[[Page], None],
     ) -> None:
         self._client = client
         self._zone = zone
@@ -227,7 +228,7 @@ class Reader:
         self.tally.expect(math.ceil(records / self._limits.rows) + 1)
 
     def _first(self, window: Window, number: int) -> _Response:
-        """The first page. A 400 may mean too large a limit, which is lowered, or too long a range."""
+        """The first page. A 400 may mean too large a limit, or too long a range."""
         while True:
             try:
                 return self._ask(window, number, offset=0)
@@ -292,7 +293,7 @@ class Reader:
                 return _Chunk(start, responses, error)
             except (Refused, Unavailable) as error:
                 return _Chunk(start, responses, self._too_deep(at, error))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  raised again where the chunk is taken
                 return _Chunk(start, responses, error)
             responses.append(response)
             if not len(response.seen) or response.seen.total != reading.total:

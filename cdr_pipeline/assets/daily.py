@@ -91,7 +91,8 @@ def _load_days(
                 )
                 if error:
                     failed[day] = error
-                loading.on_day(day, error)
+                if loading.on_day:
+                    loading.on_day(day, error)
         return failed
     except SettingsError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -115,7 +116,7 @@ def _load_day(
     except (CdrError, OSError) as error:
         context.log.error(f"{key}: {_in_words(error)}")
         return error
-    except Exception as error:  # a fault of ours: this day fails, the others go on
+    except Exception as error:
         context.log.exception(f"{key}: {_in_words(error)}")
         return error
     finally:

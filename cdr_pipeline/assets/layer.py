@@ -57,8 +57,8 @@ class Loading:
     """
 
     settings: Callable[[], Settings] = Settings.load
-    on_day: Callable[[date, Exception | None], None] = lambda day, error: None
-    patience: Patience = Patience()
+    on_day: Callable[[date, Exception | None], None] | None = None
+    patience: Patience | None = None
 
 
 def spec(

@@ -79,9 +79,9 @@ def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
     if len(new) < len(old) and not work.accept_shrink:
         raise Shrunk(
             f"{work.day}: the vendor now proves {len(new):,} calls where {len(old):,} are stored"
-            f" ({difference.gone_calls:,} gone, {difference.new_calls:,} new). What is stored is kept. If the"
-            " vendor really deleted them, materialize the day again with the run config"
-            " `accept_shrink: true`."
+            f" ({difference.gone_calls:,} gone, {difference.new_calls:,} new). What is stored is"
+            " kept. If the vendor really deleted them, load the day again with `cdr-pipeline run"
+            " --accept-shrink`, or in Dagster with the run config `accept_shrink: true`."
         )
     return difference
 

@@ -142,7 +142,7 @@ def _clashes(names: Mapping[str, str]) -> list[str]:
 
 
 def _others(name: str, keys: Iterable[str]) -> list[str]:
-    owner, *others = sorted(keys, key=lambda key: (key != name, key))
+    _owner, *others = sorted(keys, key=lambda key: (key != name, key))
     return others
 
 

@@ -236,7 +236,7 @@ def additional_type(name: str) -> pl.DataType | None:
     """The type of an additional_* column, by its name; None for a name that is none."""
     if not name.startswith(f"{ADDITIONAL}_"):
         return None
-    base, mark, ending = name.partition("__")
+    _, mark, ending = name.partition("__")
     return ENDINGS.get(mark + ending)
 
 

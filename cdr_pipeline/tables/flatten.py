@@ -71,7 +71,7 @@ class Flat:
 
 
 class _Reject(Exception):
-    """This record cannot be a call."""
+    """A record that cannot be a call."""
 
 
 @dataclass

@@ -11,7 +11,6 @@ import polars as pl
 from cdr_pipeline import page
 from cdr_pipeline.record import Window
 
-
 _SEEN: Final[dict[str, pl.DataType]] = {
     "key": pl.Int64(),
     "nameless": pl.Boolean(),

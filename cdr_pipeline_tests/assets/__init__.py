@@ -1,0 +1,1 @@
+"""The assets as Dagster runs them, against a vendor on loopback."""

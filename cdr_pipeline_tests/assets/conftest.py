@@ -1,0 +1,86 @@
+"""A vendor on loopback, settings that point at it, and a run of the daily assets."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from cdr_pipeline.api.client import Patience
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.simulator import Tenant, Vendor, serve
+from cdr_pipeline.tables.store import Store
+
+TOKEN = "a-token-that-must-not-be-seen"
+HASTY = Patience(attempts=4, first_attempts=4, first_pause=0.001, longest_pause=0.002)
+
+
+@dataclass
+class Desk:
+    """Where one test works: a data folder, a vendor, an instance of Dagster."""
+
+    settings: Settings
+    vendor: Vendor
+    instance: dg.DagsterInstance
+    ended: list[tuple[date, Exception | None]] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.settings.data_dir, self.settings.zone)
+
+    def run(
+        self, first: str, last: str | None = None, *, assets: list[str] | None = None, **config: Any
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize the days, both included."""
+        self.ended.clear()
+        loading = Loading(
+            settings=lambda: self.settings,
+            on_day=lambda day, error: self.ended.append((day, error)),
+            patience=HASTY,
+        )
+        return dg.materialize(
+            [daily_calls(self.settings)],
+            selection=assets,
+            instance=self.instance,
+            tags={
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last or first,
+            },
+            resources={"loading": loading},
+            run_config={
+                "ops": {"daily_calls": {"config": config}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            raise_on_error=False,
+        )
+
+    def materialized(self, asset: str) -> set[str]:
+        return self.instance.get_materialized_partitions(dg.AssetKey(asset))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    """`desk(Vendor(...))`: everything a run needs."""
+    with ExitStack() as stack:
+
+        def made(vendor: Vendor | None = None, **settings: Any) -> Desk:
+            vendor = vendor or Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN)
+            running = stack.enter_context(serve(vendor))
+            given = {
+                "api_base_url": running.base_url,
+                "api_token": SecretStr(TOKEN),
+                "data_dir": tmp_path / "data",
+                "requests_per_second": 0,
+                "page_size": 50,
+            }
+            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
+            return Desk(Settings(**given | settings), vendor, instance)
+
+        yield made

@@ -1,0 +1,192 @@
+"""A day goes through all its layers, is recorded by itself, and stands or falls by itself."""
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.tables.contract import (
+    CAMPAIGN_DAILY,
+    CDRS,
+    DATASETS,
+    DISPOSITION_DAILY,
+    RAW_PAGES,
+    RECEIPTS,
+    REJECTS,
+)
+from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
+
+Set = Callable[..., Desk]
+DAY = date(2023, 3, 7)
+
+
+def call(number: int, at: str, **fields: object) -> dict[str, object]:
+    return {
+        "id": f"call-{number}",
+        "parent_id": f"call-{number}",
+        "time_started": at,
+        "time_ended": at,
+        "status": "busy",
+        "cause": "USER_BUSY",
+        "direction": "outbound",
+        "duration": 0,
+        "billsec": 0,
+        "to_number": "0775702541",
+        **fields,
+    }
+
+
+def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) -> None:
+    at = desk()
+    result = at.run("2023-03-07")
+    assert result.success
+    truth = [json.loads(text) for text in at.vendor.truth(DAY)]
+    cdrs = at.store.read(CDRS, DAY)
+    assert sorted(cdrs["id"]) == sorted(record["id"] for record in truth)
+    assert at.store.read(REJECTS, DAY).is_empty()
+    assert all(at.store.holds(dataset, DAY) for dataset in DATASETS.values())
+    roots = cdrs.filter("is_root").height
+    assert at.store.read(CAMPAIGN_DAILY, DAY)["calls"].sum() == roots
+    assert at.store.read(DISPOSITION_DAILY, DAY)["calls"].sum() == roots
+
+
+def test_raw_pages_hold_every_response_byte_for_byte(desk: Set) -> None:
+    at = desk(Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN, keep_bodies=True, page_cap=30))
+    at.run("2023-03-07")
+    kept = at.store.read(RAW_PAGES, DAY)["body"].to_list()
+    sent = [exchange.body for exchange in at.vendor.requests if exchange.status == 200]
+    assert sorted(kept) == sorted(sent)
+    assert len(sent) > 3
+
+
+def test_everything_below_is_made_again_from_raw_pages_without_the_vendor(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-07")
+    before = {d.name: at.store.path(d, DAY).read_bytes() for d in (CDRS, CAMPAIGN_DAILY)}
+    asked = len(at.vendor.requests)
+    for dataset in (CDRS, REJECTS, CAMPAIGN_DAILY, DISPOSITION_DAILY):
+        at.store.path(dataset, DAY).unlink()
+    names = [CDRS.name, REJECTS.name, CAMPAIGN_DAILY.name, DISPOSITION_DAILY.name]
+    assert at.run("2023-03-07", assets=names).success
+    assert {d.name: at.store.path(d, DAY).read_bytes() for d in (CDRS, CAMPAIGN_DAILY)} == before
+    assert len(at.vendor.requests) == asked
+
+
+def test_an_empty_day_is_a_typed_file_without_rows(desk: Set) -> None:
+    at = desk(Vendor(records=[], token=TOKEN))
+    assert at.run("2023-03-07").success
+    for dataset in (CDRS, REJECTS, CAMPAIGN_DAILY, DISPOSITION_DAILY):
+        frame = at.store.read(dataset, DAY)
+        assert frame.is_empty()
+        assert frame.schema == dataset.schema(at.settings.zone)
+
+
+def test_a_failed_day_takes_no_other_along(desk: Set) -> None:
+    twins = [call(1, "2023-03-07 10:00:00"), call(1, "2023-03-07 10:00:00")]
+    others = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
+    at = desk(Vendor(records=[*twins, *others], token=TOKEN))
+    result = at.run("2023-03-06", "2023-03-08")
+    assert not result.success
+    good = {"2023-03-06", "2023-03-08"}
+    for dataset in DATASETS.values():
+        assert at.materialized(dataset.name) == good
+    assert not at.store.holds(CDRS, DAY)
+    assert [day for day, error in at.ended if error] == [DAY]
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    assert failure is not None
+    assert "2023-03-07" in failure.message
+    assert "not proved complete" in failure.message
+
+
+def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-06", "2023-03-07")
+    records = at.instance.fetch_materializations(dg.AssetKey(CDRS.name), limit=10).records
+    rows = {
+        record.partition_key: record.asset_materialization.metadata[
+            "dagster/partition_row_count"
+        ].value
+        for record in records
+        if record.asset_materialization
+    }
+    assert rows == {
+        f"{day}": len(at.vendor.truth(day)) for day in (DAY - timedelta(days=1), DAY)
+    }
+    history = at.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey(RAW_PAGES.name), "verified"), limit=10
+    )
+    assert {(one.partition, one.status.value) for one in history} == {
+        ("2023-03-06", "SUCCEEDED"),
+        ("2023-03-07", "SUCCEEDED"),
+    }
+
+
+def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: Set) -> None:
+    at = desk()
+    result = at.run("2023-03-07")
+    told = "".join(str(event) for event in result.all_events)
+    cdrs = at.store.read(CDRS, DAY)
+    assert TOKEN not in told
+    for column in ("to_number", "recording_url", "fullname"):
+        secrets = cdrs[column].drop_nulls().unique().to_list()
+        assert secrets
+        assert not [secret for secret in secrets if secret in told]
+
+
+def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
+    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
+    at = desk(Vendor(records=calls, token=TOKEN))
+    at.run("2023-03-07")
+    fewer = desk(Vendor(records=calls[2:], token=TOKEN))
+    result = fewer.run("2023-03-07")
+    assert not result.success
+    assert "8 calls where 10 are stored" in str(fewer.ended[0][1])
+    assert len(at.store.read(CDRS, DAY)) == 10
+    assert fewer.run("2023-03-07", accept_shrink=True).success
+    assert len(at.store.read(CDRS, DAY)) == 8
+
+
+def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: Set) -> None:
+    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
+    desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07")
+    edited = [{**calls[1], "note": "gọi lại"}, *calls[2:], call(11, "2023-03-07 23:59:59")]
+    at = desk(Vendor(records=edited, token=TOKEN))
+    assert at.run("2023-03-07").success
+    receipt = at.store.read(RECEIPTS, DAY).row(0, named=True)
+    assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (1, 1, 1)
+
+
+def test_records_in_equal_calls_and_whole_rejects_on_a_messy_day(desk: Set) -> None:
+    vendor = Vendor(tenant=Tenant(calls_per_day=300), token=TOKEN, chaos=Chaos.parse("messy=0.5"))
+    at = desk(vendor, page_size=500)
+    assert at.run("2023-03-07").success
+    rejects = at.store.read(REJECTS, DAY)
+    whole = rejects.filter(pl.col("field").is_null())
+    receipt = at.store.read(RECEIPTS, DAY).row(0, named=True)
+    records = receipt["unique_records"] - receipt["outside_window"]
+    assert records == len(at.vendor.truth(DAY))
+    assert records == len(at.store.read(CDRS, DAY)) + len(whole)
+    assert len(whole) > 0
+    assert set(whole["payload"]) <= set(at.vendor.truth(DAY))
+
+
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: Set, token: str) -> None:
+    at = desk(Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN), api_token=token or None)
+    result = at.run("2023-03-06", "2023-03-08")
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    assert failure is not None
+    assert "CDR_API_TOKEN" in failure.message
+    assert not (at.settings.data_dir / CDRS.name).exists()
+    assert len(at.vendor.requests) <= 1
+
+
+def test_a_layer_without_the_one_below_says_so(desk: Set) -> None:
+    at = desk()
+    assert not at.run("2023-03-07", assets=[CDRS.name]).success
+    assert "raw_pages of 2023-03-07 is not there" in str(at.ended[0][1])
