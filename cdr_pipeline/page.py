@@ -161,16 +161,21 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     text = body.decode("latin-1")
     try:
         members = {name: (start, end) for name, start, end in _members(text, _skip(text, 0))}
+        missing = {RECORD_KEY, "total"} - members.keys()
+        if missing:
+            raise MalformedPage(f"it has no `{missing.pop()}`")
         total = json.loads(text[slice(*members["total"])])
         start, _ = members[RECORD_KEY]
         if text.startswith("null", start):
             records = []
         else:
             records = [body[first:last] for first, last in _elements(text, start)]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+    except MalformedPage:
+        raise
+    except (ValueError, IndexError, TypeError, RecursionError) as error:
         raise MalformedPage("it is not the documented JSON object") from error
     if type(total) not in (int, str):
-        raise MalformedPage("its `total` is not a number")
+        raise MalformedPage(f"its `total` is {json.dumps(total)[:20]}, not a number")
     return records, _total(total)
 
 

@@ -113,9 +113,7 @@ def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
         for record in records
         if record.asset_materialization
     }
-    assert rows == {
-        f"{day}": len(at.vendor.truth(day)) for day in (DAY - timedelta(days=1), DAY)
-    }
+    assert rows == {f"{day}": len(at.vendor.truth(day)) for day in (DAY - timedelta(days=1), DAY)}
     history = at.instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(dg.AssetKey(RAW_PAGES.name), "verified"), limit=10
     )

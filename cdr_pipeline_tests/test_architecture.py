@@ -1,0 +1,62 @@
+"""Who may know whom: data walks one way, and no wing reaches into another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "cdr_pipeline"
+GROUND = {"record", "page", "settings", "errors"}
+
+#: Wing -> what of our own it may import.
+MAY_IMPORT = {
+    "api": GROUND | {"api"},
+    "tables": GROUND | {"tables"},
+    "checks": GROUND | {"tables"},
+    "assets": GROUND | {"api", "tables", "checks", "assets"},
+    "definitions": GROUND | {"assets"},
+    "simulator": set(),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {node.module}
+            if node.module == "cdr_pipeline":
+                names |= {f"cdr_pipeline.{alias.name}" for alias in node.names}
+    return names
+
+
+def modules(wing: str) -> list[Path]:
+    folder = ROOT / wing
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [ROOT / f"{wing}.py"]
+
+
+@pytest.mark.parametrize("wing", MAY_IMPORT)
+def test_a_wing_imports_only_what_stands_below_it(wing: str) -> None:
+    for path in modules(wing):
+        ours = {name.split(".")[1] for name in imported(path) if name.startswith("cdr_pipeline.")}
+        assert ours - {"__version__"} <= MAY_IMPORT[wing], path.name
+
+
+@pytest.mark.parametrize("wing", ["api", "tables", "record", "page", "settings", "errors"])
+def test_nothing_below_the_assets_knows_dagster(wing: str) -> None:
+    for path in modules(wing):
+        assert not [name for name in imported(path) if name.split(".")[0] == "dagster"], path.name
+
+
+def test_only_the_client_knows_httpx_and_only_the_store_knows_pyarrow() -> None:
+    def users(library: str) -> list[str]:
+        return [
+            path.name
+            for path in ROOT.rglob("*.py")
+            if library in {name.split(".")[0] for name in imported(path)}
+        ]
+
+    assert users("httpx") == ["client.py"]
+    assert users("pyarrow") == ["store.py"]

@@ -1,0 +1,177 @@
+"""The commands, as a person types them: words, files and exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from cdr_pipeline import cli
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
+
+TOKEN = "a-token-that-must-not-be-seen"
+Type = Callable[..., Result]
+
+
+@pytest.fixture
+def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Type]:
+    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("CDR_", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CDR_REQUESTS_PER_SECOND", "0")
+    monkeypatch.setenv("COLUMNS", "200")
+    with ExitStack() as stack:
+
+        def typed(*words: str, vendor: Vendor | None = None, **environment: str) -> Result:
+            if vendor:
+                running = stack.enter_context(serve(vendor))
+                environment = {"CDR_API_BASE_URL": running.base_url} | environment
+                environment = {"CDR_API_TOKEN": TOKEN} | environment
+            return CliRunner().invoke(cli.main, words, env=environment, catch_exceptions=False)
+
+        yield typed
+
+
+def small(**options: object) -> Vendor:
+    return Vendor(tenant=Tenant(calls_per_day=60), token=TOKEN, **options)  # type: ignore[arg-type]
+
+
+def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
+    assert done.exit_code == 0, done.output
+    days = sorted(path.name for path in Path("data/cdrs").iterdir())
+    assert days == ["date=2023-03-06", "date=2023-03-07"]
+    told = type_("status")
+    calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
+    assert f"2023-03-07 │{calls:>6,} │" in told.output
+    assert "yes" in told.output
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"CDR_API_TOKEN": "wrong"}, "does not accept CDR_API_TOKEN"),
+        ({"CDR_API_BASE_URL": "http://127.0.0.1:1"}, "could not be reached"),
+        ({"CDR_API_BASE_URL": ""}, "CDR_API_BASE_URL is missing"),
+        ({"CDR_PAGE_SIZE": "0"}, "CDR_PAGE_SIZE"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_message_without_a_traceback(
+    type_: Type, environment: dict[str, str], says: str
+) -> None:
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small(), **environment)
+    assert done.exit_code == 1
+    assert done.output.count(says) == 1
+    assert "Traceback" not in done.output
+    assert TOKEN not in done.output
+    assert not Path("data/cdrs").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        ("2023-03-08", "2023-03-07", "is after"),
+        ("2022-12-31", "2023-01-01", "from 2023-01-01"),
+        ("2023-03-07", "2999-01-01", "last complete day"),
+    ],
+)
+def test_days_that_cannot_be_loaded_are_refused_at_once(
+    type_: Type, first: str, last: str, says: str
+) -> None:
+    done = type_("run", "--from", first, "--to", last, vendor=small())
+    assert done.exit_code == 2
+    assert says in done.output.replace("\n", " ")
+
+
+def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    done = type_("run", "--from", "2023-03-07", "--to", "2023-03-07", vendor=liar)
+    assert done.exit_code == 1
+    assert "not proved complete" in done.output
+    assert not Path("data/cdrs").exists()
+
+
+def test_list_asks_the_vendor_with_every_documented_parameter(type_: Type) -> None:
+    vendor = small()
+    words = (
+        "list --from 2023-03-06 --to 2023-03-08 --ended-from 2023-03-06 --ended-to 2023-03-09"
+        " --status ANSWERED --phone 0775702541 --hotline 02873003586 --extension 101"
+        " --direction outbound --campaign-uuid abc --limit 5"
+    )
+    assert type_(*words.split(), vendor=vendor).exit_code == 0
+    assert vendor.requests[-1].params == {
+        "start_date": "2023-03-06 00:00:00",
+        "end_date": "2023-03-08 00:00:00",
+        "start_date_ended": "2023-03-06 00:00:00",
+        "end_date_ended": "2023-03-09 00:00:00",
+        "extension": "101",
+        "status": "ANSWERED",
+        "hotline": "02873003586",
+        "phone": "0775702541",
+        "direction": "outbound",
+        "campaign_uuid": "abc",
+        "limit": "5",
+        "offset": "0",
+    }
+
+
+def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> None:
+    vendor = small()
+    asked = ("list", "--date", "2023-03-07", "--limit", "0")
+    truth = sorted(text.decode() for text in vendor.truth(date(2023, 3, 7)))
+    lines = type_(*asked, "--format", "jsonl", "--output", "c.jsonl", vendor=vendor)
+    assert lines.exit_code == 0
+    assert sorted(Path("c.jsonl").read_text(encoding="utf-8").split("\n")[:-1]) == truth
+    assert type_(*asked, "--format", "csv", "--output", "c.csv", vendor=vendor).exit_code == 0
+    assert (
+        type_(*asked, "--format", "parquet", "--output", "c.parquet", vendor=vendor).exit_code == 0
+    )
+    assert pl.read_csv("c.csv", infer_schema=False).height == len(truth)
+    assert pl.read_parquet("c.parquet").height == len(truth)
+
+
+def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "DEMO_CALLS_PER_DAY", 80)
+    done = type_("demo", CDR_DATA_DIR="elsewhere", CDR_PAGE_SIZE="nonsense")
+    assert done.exit_code == 0, done.output
+    assert "ASR" in done.output
+    assert pl.read_parquet(".demo/data/campaign_daily/*/*.parquet")["calls"].sum() > 0
+    assert not Path("elsewhere").exists()
+    assert type_("demo").exit_code == 0, "a second time is as good as the first"
+
+
+def test_help_names_every_command_and_every_fault(type_: Type) -> None:
+    told = type_("--help").output
+    for command in ("demo", "run", "list", "simulate", "status", "ui"):
+        assert f"  {command} " in told
+    faults = type_("simulate", "--help").output
+    for fault in Chaos.names():
+        assert fault in faults
+
+
+def test_an_unknown_fault_is_answered_with_the_known_ones(type_: Type) -> None:
+    done = type_("simulate", "--chaos", "locusts")
+    assert done.exit_code == 2
+    assert "drift" in done.output
+
+
+def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from cdr_pipeline.cli import main; main()", "simulate"]
+    with subprocess.Popen(
+        [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stderr is not None
+        assert "Serving" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) in (0, 1, -signal.SIGINT)
