@@ -184,6 +184,17 @@ ALL: Final = (
 )
 
 
+def verified(receipt: pl.DataFrame) -> Finding:
+    """Whether a day is proved complete, by its row of `cdr_receipts`."""
+    row = receipt.row(0, named=True)
+    equal = row["unique_records"] == row["reported_total"]
+    summary = (
+        f"{row['unique_records']:,} distinct records, the vendor's total is"
+        f" {row['reported_total']:,}; {row['passes']} readings, {row['requests']} requests"
+    )
+    return Finding(VERIFIED, bool(row["verified"]) and equal, summary)
+
+
 def of_cdrs(flat: Flat, day: date, records: int, store: Store) -> Iterator[Finding]:
     """All findings on one day's calls, blocking ones first. `records`: received for the day."""
     yield _balance(flat, records)

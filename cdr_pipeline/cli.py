@@ -99,8 +99,7 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
     what is stored of it unchanged, and takes no other day along.
     """
-    settings = Settings.load()
-    settings.connection()
+    settings = Settings.load(vendor=True)
     failed = load_days(settings, first.date(), last.date(), accept_shrink=accept_shrink)
     _print_days(settings, first.date(), last.date())
     for text in failed:
@@ -146,7 +145,7 @@ def load_days(
                 "dagster/asset_partition_range_start": f"{first}",
                 "dagster/asset_partition_range_end": f"{last}",
             },
-            resources={"loading": Loading(settings=lambda: settings, on_day=on_day)},
+            resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
             run_config={
                 "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -270,7 +269,7 @@ def list_calls(
         raise click.UsageError("Parquet needs --output.")
     if day:
         first, last = day, day + timedelta(days=1, seconds=-1)
-    settings = Settings.load()
+    settings = Settings.load(vendor=True)
     query = Query(
         start_date=first,
         end_date=last,

@@ -6,17 +6,18 @@ fault sits beside. What a record *means* is not decided here.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from cdr_pipeline import record
+from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
 
 RECORD_KEY: Final = "data"
+_TIME_FORM: Final = re.compile(TIME_FORM).match
 
 
 class MalformedPage(ValueError):
@@ -51,7 +52,7 @@ class Seen:
 
     keys: one key a record: equal keys, same call. That of a record without a usable id stands
         for its bytes, and its position is among `nameless`: equal ones are calls of their own.
-    began: the wall clock of `zone` at which each began; None where that cannot be read.
+    began: the vendor's wall clock when each began; None where that cannot be read.
     """
 
     keys: list[int]
@@ -73,18 +74,18 @@ def split_and_total(body: bytes) -> tuple[list[bytes], int]:
     return _records(body)
 
 
-def see(body: bytes, zone: ZoneInfo) -> Seen:
+def see(body: bytes) -> Seen:
     """Key and beginning of every record of a page. Raises MalformedPage."""
     try:
         page = _headed.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _see_each(body, zone)
+        return _see_each(body)
     heads = page.data or []
     if any(not head.id for head in heads):
-        return _see_each(body, zone)
+        return _see_each(body)
     return Seen(
         [hash(head.id) for head in heads],
-        [began(head.time_started, zone) for head in heads],
+        [began(head.time_started) for head in heads],
         _total(page.total),
     )
 
@@ -99,23 +100,22 @@ def identity(text: bytes) -> tuple[str | None, str | None]:
     return _plain_text(members.get("id")), _plain_text(members.get("time_started"))
 
 
-def began(text: str | None, zone: ZoneInfo) -> datetime | None:
+def began(text: str | None) -> datetime | None:
     """The wall clock at which a record began, or None where that cannot be read."""
-    try:
-        if text and len(text) == 19 and text > "1980":
-            return datetime.fromisoformat(text)
-        at = record.read_time(text, zone) if text else None
-    except (ValueError, OverflowError):
+    if not text or not _TIME_FORM(text) or SENTINEL_TIME.fullmatch(text):
         return None
-    return at.replace(tzinfo=None) if at else None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
-def _see_each(body: bytes, zone: ZoneInfo) -> Seen:
+def _see_each(body: bytes) -> Seen:
     records, total = _records(body)
     heads = [identity(text) for text in records]
     return Seen(
         [hash(id_ or text) for text, (id_, _) in zip(records, heads, strict=True)],
-        [began(started, zone) for _, started in heads],
+        [began(started) for _, started in heads],
         total,
         tuple(at for at, (id_, _) in enumerate(heads) if id_ is None),
     )

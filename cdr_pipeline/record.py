@@ -193,29 +193,24 @@ SHORT_CALL_SECONDS: Final = 6
 #: No PBX of this kind wrote a record before 1980, so any earlier time stands for "none".
 SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:[ T].*)?")
 
-#: The documented form of a time, in the vendor's zone.
-CANONICAL_TIME: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
-
-_EPOCH = re.compile(r"\d{10}(?:\d{3})?")
+#: The documented form of a time, in the vendor's zone. Any other is refused, loudly: whether a
+#: time with a Z would be meant in UTC or be local time in disguise, nobody can know beforehand.
+TIME_FORM: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
+_TIME_FORM = re.compile(TIME_FORM)
 
 
 def read_time(text: str, zone: ZoneInfo) -> datetime | None:
     """The instant that a time field names, in `zone`; None for empty text and for sentinels.
 
-    Naive text is the wall clock of `zone`; text with an offset, and seconds or milliseconds
-    since 1970, name their instant themselves. Raises ValueError for anything else, and for a
-    wall-clock time that the zone skips.
+    Raises ValueError for anything but the documented form, and for a time that the zone skips.
+    Of two instants that the zone gives the same name, the earlier is taken.
     """
     if not text or SENTINEL_TIME.fullmatch(text):
         return None
-    if _EPOCH.fullmatch(text):
-        seconds = int(text) / (1 if len(text) == 10 else 1000)
-        return datetime.fromtimestamp(seconds, zone)
-    read = datetime.fromisoformat(text)
-    if read.tzinfo is not None:
-        return read.astimezone(zone)
-    local = read.replace(tzinfo=zone)
-    if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != read:
+    if not _TIME_FORM.match(text):
+        raise ValueError("not a time")
+    local = datetime.fromisoformat(text).replace(tzinfo=zone)
+    if local.astimezone(UTC).astimezone(zone).replace(fold=0) != local:
         raise ValueError(f"no such time in {zone.key}")
     return local
 

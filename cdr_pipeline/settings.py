@@ -5,6 +5,7 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 `Settings.connection()` asks for what only a run against the vendor needs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -36,6 +37,13 @@ def _base_url(value: str) -> str:
         raise ValueError("must be a plain host or URL, without user, query or fragment")
     _ = parts.port  # raises ValueError for a port that is no number
     return url
+
+
+def _for_a_header(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds a space, a line break or a non-ASCII character")
+    return SecretStr(text)
 
 
 def _zone(value: str) -> str:
@@ -75,8 +83,10 @@ class Settings(BaseSettings):
     api_base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
         None, description="The vendor's host, with or without scheme; `/v3/cdr` is appended."
     )
-    api_token: SecretStr | None = Field(None, description="A ready bearer token.")
-    api_key: SecretStr | None = Field(
+    api_token: Annotated[SecretStr, AfterValidator(_for_a_header)] | None = Field(
+        None, description="A ready bearer token."
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_for_a_header)] | None = Field(
         None, description="An API key to sign in with at `/v3/auth/token`, instead of a token."
     )
     data_dir: Path = Field(Path("data"), description="Root folder of all the datasets.")
@@ -100,16 +110,24 @@ class Settings(BaseSettings):
     )
 
     @classmethod
-    def load(cls) -> Self:
-        """Settings from the environment. Raises SettingsError naming every fault."""
+    def load(cls, *, vendor: bool = False) -> Self:
+        """Settings from the environment; for a run that asks the `vendor`, how to reach it, too.
+
+        Raises SettingsError naming every fault.
+        """
+        faults = {}
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
-            faults = [
-                f"{PREFIX}{str(fault['loc'][0]).upper()}: {_reason(fault['msg'])}"
-                for fault in error.errors(include_url=False, include_input=False)
-            ]
-            raise _wrong(faults) from None
+            for fault in error.errors(include_url=False, include_input=False):
+                faults[str(fault["loc"][0])] = _reason(fault["msg"])
+            settings = cls(**{name: cls.model_fields[name].default for name in faults})
+        wrong = [f"{PREFIX}{name.upper()}: {reason}" for name, reason in faults.items()]
+        if vendor:
+            wrong += [text for text in settings._missing() if not _names(text, faults)]
+        if wrong:
+            raise _wrong(wrong)
+        return settings
 
     @classmethod
     def for_display(cls) -> "Settings":
@@ -129,22 +147,23 @@ class Settings(BaseSettings):
 
     def connection(self) -> Connection:
         """How to reach the vendor. Raises SettingsError naming what is missing."""
-        faults = []
-        if self.api_base_url is None:
-            faults.append("CDR_API_BASE_URL is missing: the vendor's host")
-        if self.api_token is None and self.api_key is None:
-            faults.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
-        for name, secret in (("CDR_API_TOKEN", self.api_token), ("CDR_API_KEY", self.api_key)):
-            if secret and not _fits_a_header(secret):
-                faults.append(f"{name}: holds a space, a line break or a non-ASCII character")
-        if faults or self.api_base_url is None:
-            raise _wrong(faults)
+        missing = self._missing()
+        if missing or self.api_base_url is None:
+            raise _wrong(missing)
         return Connection(self.api_base_url, self.api_token, self.api_key)
 
+    def _missing(self) -> list[str]:
+        missing = []
+        if self.api_base_url is None:
+            missing.append("CDR_API_BASE_URL is missing: the vendor's host")
+        if self.api_token is None and self.api_key is None:
+            missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
+        return missing
 
-def _fits_a_header(secret: SecretStr) -> bool:
-    text = secret.get_secret_value()
-    return text.isascii() and text.isprintable() and " " not in text
+
+def _names(missing: str, faults: Iterable[str]) -> bool:
+    """What is wrong is not missing as well."""
+    return any(f"{PREFIX}{name.upper()} " in missing for name in faults)
 
 
 def _reason(message: str) -> str:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
-from zoneinfo import ZoneInfo
 
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.reading import (
@@ -81,9 +80,8 @@ class Receipt:
 class Lister:
     """Proves windows against the vendor's totals, and remembers what the vendor allows."""
 
-    def __init__(self, client: Client, *, zone: ZoneInfo, page_size: int, concurrency: int) -> None:
+    def __init__(self, client: Client, *, page_size: int, concurrency: int) -> None:
         self._client = client
-        self._zone = zone
         self._concurrency = concurrency
         self._limits = Limits(page=page_size)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
@@ -93,7 +91,6 @@ class Lister:
         """A lister as the environment describes it."""
         return cls(
             client,
-            zone=settings.zone,
             page_size=settings.page_size,
             concurrency=settings.concurrency,
         )
@@ -120,7 +117,6 @@ class Lister:
             self._client,
             self._limits,
             keep,
-            zone=self._zone,
             concurrency=self._concurrency,
             threads=self._threads,
         )

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
@@ -173,12 +172,10 @@ class Reader:
         limits: Limits,
         keep: Callable[[Page], None],
         *,
-        zone: ZoneInfo,
         concurrency: int,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._client = client
-        self._zone = zone
         self._concurrency = concurrency
         self._threads = threads
         self._limits = limits
@@ -353,7 +350,7 @@ class Reader:
             _query(window),
             limit=limit,
             offset=offset,
-            read=partial(see, zone=self._zone),
+            read=see,
             attempts=DEEP_ATTEMPTS if offset else None,
         )
         page = Page(number, offset, limit, window, answer.fetched_at, answer.body)

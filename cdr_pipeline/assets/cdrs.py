@@ -7,12 +7,24 @@ from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS
-from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.flatten import Flat, flatten
 
 SPECS = [
     spec(CDRS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
-    spec(REJECTS, deps=[RAW_PAGES], kinds=["polars"]),
+    spec(REJECTS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
 ]
+
+
+def examine(work: Work) -> Flat:
+    """Flatten the day's pages and check the result; writes nothing. Raises NotThere."""
+    store, day = work.store, work.day
+    work.require(RAW_PAGES)
+    work.require(RECEIPTS)
+    flat = flatten(store.pages(day), Window.of(day), store.zone)
+    receipt = store.read(RECEIPTS, day).row(0, named=True)
+    records = receipt["unique_records"] - receipt["outside_window"]
+    work.findings.extend(checks.of_cdrs(flat, day, records, store))
+    return flat
 
 
 def build(work: Work) -> list[Made]:
@@ -21,14 +33,8 @@ def build(work: Work) -> list[Made]:
     Raises CheckFailed, NotThere.
     """
     store, day = work.store, work.day
-    work.require(RAW_PAGES)
-    work.require(RECEIPTS)
-    flat = flatten(store.pages(day), Window.of(day), store.zone)
-    receipt = store.read(RECEIPTS, day).row(0, named=True)
-    records = receipt["unique_records"] - receipt["outside_window"]
-    findings = list(checks.of_cdrs(flat, day, records, store))
-    work.findings.extend(findings)
-    failed = [one for one in findings if one.check.blocking and not one.passed]
+    flat = examine(work)
+    failed = [one for one in work.findings if one.check.blocking and not one.passed]
     if failed:
         raise CheckFailed(
             f"{day}: "

@@ -53,10 +53,12 @@ class Work:
 class Loading:
     """What a run is given from outside: where settings come from, and who watches.
 
+    `settings(vendor)` are those of a run that asks the vendor, or of one that does not.
+
     `on_day(day, error)` is called as each day ends.
     """
 
-    settings: Callable[[], Settings] = Settings.load
+    settings: Callable[[bool], Settings] = lambda vendor: Settings.load(vendor=vendor)
     on_day: Callable[[date, Exception | None], None] | None = None
     patience: Patience | None = None
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import polars as pl
 
+from cdr_pipeline import checks
 from cdr_pipeline.api.listing import Lister, Receipt
 from cdr_pipeline.api.reading import Page
 from cdr_pipeline.assets.layer import Made, Work, made, spec
@@ -31,16 +32,9 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
             raise
         pages.close()
         difference = _since_last_time(work, pages)
-    work.findings.append(
-        Finding(
-            VERIFIED,
-            True,
-            f"{receipt.unique_records:,} distinct records = the vendor's total"
-            f" {receipt.reported_total:,}, in {receipt.passes} readings",
-        )
-    )
     frame = _receipt_frame(store, receipt, difference)
     size = store.write(RECEIPTS, day, frame)
+    work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
     return [
         Made(
@@ -73,8 +67,8 @@ def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
     if not work.store.holds(RAW_PAGES, work.day):
         return None
     window = Window.of(work.day)
-    old = versions(work.store.pages(work.day), window, work.store.zone)
-    new = versions(pages.written(), window, work.store.zone)
+    old = versions(work.store.pages(work.day), window)
+    new = versions(pages.written(), window)
     difference = Difference.between(old, new)
     if len(new) < len(old) and not work.accept_shrink:
         raise Shrunk(

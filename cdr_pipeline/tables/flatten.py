@@ -11,7 +11,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -52,7 +51,7 @@ _REJECT_SCHEMA: Final = {
 }
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
-_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}\s*")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -116,7 +115,7 @@ def flatten(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> Flat
     for batch in _batches(pages):
         frame, columns = _typed(batch, zone)
         frames.append(frame)
-        rejects.append(_reject_frame(batch, window, zone))
+        rejects.append(_reject_frame(batch, window))
         for name, some in columns.keys.items():
             keys.setdefault(name, set()).update(some)
     calls, faults = _latest(pl.concat(frames, how="diagonal"), pl.concat(rejects))
@@ -225,7 +224,7 @@ def _value(token: bytes, kind: Kind) -> str | int | None:
     if isinstance(value, str):
         if value and not _WHOLE_NUMBER.fullmatch(value):
             raise ValueError("not a whole number")
-        value = int(value) if value else None
+        value = int(value.partition(".")[0]) if value else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, (bool, float)):
@@ -282,27 +281,27 @@ def _typed(batch: _Batch, zone: ZoneInfo) -> tuple[pl.DataFrame, additional.Colu
 
 
 def _object_text(batch: _Batch, at: int, read: Any) -> tuple[str | None, bool]:
-    """Text of `additional`, and whether it is an object."""
+    """Text of `additional`, and whether it is an object; one inside a JSON string counts as one."""
     token = bytes(read.additional)
     first = token[:1]
     if first == b"{":
         return token.decode(), True
     if token in (b"null", b'""', b"[]"):
         return None, False
+    text = token.decode()
     if first == b'"':
-        inner = str(msgspec.json.decode(token))
-        if not inner.strip():
-            return None, False
-        if inner.lstrip()[:1] == "{" and _is_object(inner):
-            return inner, True
+        text = str(msgspec.json.decode(token))
+        if _is_object(text):
+            return text, True
     elif first == b"[" and not msgspec.json.decode(token):
         return None, False
-    text = token.decode()
     batch.faults.append(_Fault(at, read.id, ADDITIONAL, text, "not an object", batch.text(at)))
     return text, False
 
 
 def _is_object(text: str) -> bool:
+    if not text.lstrip().startswith("{"):
+        return False
     try:
         additional.read_object(text)
     except msgspec.MsgspecError:
@@ -318,45 +317,25 @@ def _status() -> pl.Expr:
 
 def _times(batch: _Batch, frame: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
     """Time fields as instants. What is unreadable is null and a fault."""
-    instants = frame.select(_documented_time(pl.col(time.label), zone) for time in _TIMES)
+    instants = frame.select(_instant(pl.col(time.label), zone) for time in _TIMES)
     for time in _TIMES:
         text, read = frame.get_column(time.label), instants.get_column(time.label)
-        odd = text.filter(text.is_not_null() & read.is_null())
-        if odd.is_empty():
-            continue
-        others, unreadable = _read_odd_times(odd.unique(), zone)
-        for row in text.is_in(unreadable).fill_null(False).arg_true():
-            at, id_ = batch.at[row], frame["id"][row]
-            batch.faults.append(
-                _Fault(at, id_, time.label, text[row], "not a time", batch.text(at))
-            )
-        values = pl.Series(time.label, [others.get(value) for value in text], dtype=read.dtype)
-        instants = instants.with_columns(read.fill_null(values))
+        for row in (text.is_not_null() & read.is_null()).arg_true():
+            if not record.SENTINEL_TIME.fullmatch(text[row]):
+                at, id_ = batch.at[row], frame["id"][row]
+                fault = _Fault(at, id_, time.label, text[row], "not a time", batch.text(at))
+                batch.faults.append(fault)
     return frame.with_columns(instants)
 
 
-def _documented_time(text: pl.Expr, zone: ZoneInfo) -> pl.Expr:
-    """The instant of a time in the documented form; null for any other text."""
+def _instant(text: pl.Expr, zone: ZoneInfo) -> pl.Expr:
+    """As `record.read_time`, but null where that raises."""
     return (
-        pl.when(text.str.contains(record.CANONICAL_TIME) & (text > "1980"))
+        pl.when(text.str.contains(record.TIME_FORM) & (text >= "1980"))
         .then(text)
         .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
         .dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
     )
-
-
-def _read_odd_times(
-    texts: Iterable[str], zone: ZoneInfo
-) -> tuple[dict[str, datetime | None], list[str]]:
-    """Instants of times in other forms than the documented one, and those that are none."""
-    instants: dict[str, datetime | None] = {}
-    unreadable = []
-    for text in texts:
-        try:
-            instants[text] = record.read_time(text, zone)
-        except (ValueError, OverflowError):
-            unreadable.append(text)
-    return instants, unreadable
 
 
 def _without_whole_rejects(batch: _Batch, frame: pl.DataFrame) -> pl.DataFrame:
@@ -430,12 +409,12 @@ def _empty(zone: ZoneInfo) -> pl.DataFrame:
     return pl.DataFrame(schema={"_at": pl.Int64, **CDRS.schema(zone)})
 
 
-def _reject_frame(batch: _Batch, window: Window, zone: ZoneInfo) -> pl.DataFrame:
+def _reject_frame(batch: _Batch, window: Window) -> pl.DataFrame:
     """Rows of `cdr_rejects`, with `_at` and `_pass`; not those of another day's records."""
     rows = []
     for fault in batch.faults:
         if fault.field is None:
-            began = page.began(page.identity(fault.payload)[1], zone)
+            began = page.began(page.identity(fault.payload)[1])
             if began and began not in window:
                 continue
         _, stored = batch.page_of(fault.at)

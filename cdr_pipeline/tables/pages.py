@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -43,7 +42,7 @@ def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
     return counting
 
 
-def versions(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> pl.DataFrame:
+def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     """The records of a window as they came last: `key` and `digest` of the bytes.
 
     Both hold within one process only. A record without an id goes by its bytes and its number
@@ -51,7 +50,7 @@ def versions(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> pl.
     """
     frames = [pl.DataFrame(schema=_SEEN)]
     for stored in pages:
-        seen = page.see(stored.body, zone)
+        seen = page.see(stored.body)
         nameless = set(seen.nameless)
         frames.append(
             pl.DataFrame(

@@ -125,6 +125,9 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.replace(target)
             _sync(target.parent)
+        except pa.ArrowInvalid as error:
+            # Closing a file that could not be written fails too, and would hide why.
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         finally:
             staged.unlink(missing_ok=True)
 

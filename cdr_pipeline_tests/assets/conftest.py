@@ -41,7 +41,7 @@ class Desk:
         """Materialize the days, both included."""
         self.ended.clear()
         loading = Loading(
-            settings=lambda: self.settings,
+            settings=lambda _: self.settings,
             on_day=lambda day, error: self.ended.append((day, error)),
             patience=HASTY,
         )

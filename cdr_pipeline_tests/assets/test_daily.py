@@ -8,6 +8,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from cdr_pipeline import checks
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
@@ -188,3 +191,20 @@ def test_a_layer_without_the_one_below_says_so(desk: Set) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[CDRS.name]).success
     assert "raw_pages of 2023-03-07 is not there" in str(at.ended[0][1])
+
+
+def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-06", "2023-03-07")
+    asked = len(at.vendor.requests)
+    job = dg.Definitions(
+        assets=[daily_calls(at.settings)],
+        jobs=[dg.define_asset_job("look", dg.AssetSelection.all_asset_checks())],
+        resources={"loading": Loading(settings=lambda _: at.settings)},
+    ).resolve_job_def("look")
+    result = job.execute_in_process(instance=at.instance)
+    assert result.success
+    evaluations = result.get_asset_check_evaluations()
+    assert {one.partition for one in evaluations} == {"2023-03-07"}
+    assert {one.check_name for one in evaluations} == {check.name for check in checks.ALL}
+    assert len(at.vendor.requests) == asked

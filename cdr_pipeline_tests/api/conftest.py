@@ -1,0 +1,353 @@
+"""A stage on loopback for vendors and scripts, a clock without waiting, and a vendor in memory."""
+
+import json
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, TypeVar, cast
+from zlib import crc32
+
+import pytest
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.api.client import Answer, Client, Patience, Query
+from cdr_pipeline.api.listing import Lister, Receipt
+from cdr_pipeline.api.reading import PROBE, SECOND, Page
+from cdr_pipeline.errors import Refused
+from cdr_pipeline.page import split
+from cdr_pipeline.record import Window
+from cdr_pipeline.settings import Connection
+from cdr_pipeline.simulator import Vendor, serve
+
+TOKEN = "a-token-nobody-may-see"
+DAY = date(2023, 3, 7)
+WINDOW = Window.of(DAY)
+QUICK = Patience(seconds=20, first_pause=0.001, longest_pause=0.004)
+
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test waits for another's budget, or for a run on this machine; no proxy is asked."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+# ---- over HTTP
+
+
+class Stage(Vendor):
+    """One server for all the tests, since stopping one takes a while: it serves whoever is on."""
+
+    on: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.on(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Say:
+    """One reply of a script."""
+
+    status: int = 200
+    body: bytes = b'{"data":[],"limit":1,"offset":-1,"total":0}'
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One request that a script was sent."""
+
+    method: str
+    path: str
+    params: dict[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Script:
+    """Replies in their order, the last again and again; remembers what it was asked."""
+
+    def __init__(self, *replies: Say) -> None:
+        self.replies = list(replies)
+        self.heard: list[Heard] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Request(scope, receive)
+        params = dict(asked.query_params)
+        path = asked.url.path
+        self.heard.append(Heard(asked.method, path, params, asked.headers, await asked.body()))
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Stage, str]]:
+    stage = Stage(records=[])
+    with serve(stage) as running:
+        yield stage, running.base_url
+
+
+class Connect(Protocol):
+    """Put somebody on the stage, and have a client of ours for it."""
+
+    def __call__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None = TOKEN,
+        api_key: str | None = None,
+        patience: Patience = QUICK,
+        timeout: float = 5,
+    ) -> Client: ...
+
+
+@pytest.fixture
+def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
+    acts, base_url = stage
+    with ExitStack() as clients:
+
+        def connected(
+            app: ASGIApp,
+            *,
+            token: str | None = TOKEN,
+            api_key: str | None = None,
+            patience: Patience = QUICK,
+            timeout: float = 5,
+        ) -> Client:
+            acts.on = app
+            connection = Connection(base_url, secret(token), secret(api_key))
+            budget = Budget(connection.host, per_second=0, in_flight=8)
+            client = Client(connection, budget, timeout=timeout, patience=patience)
+            return clients.enter_context(client)
+
+        yield connected
+
+
+def secret(text: str | None) -> SecretStr | None:
+    return SecretStr(text) if text else None
+
+
+# ---- time
+
+
+class Clock:
+    """Long pauses pass at once, and the time of day with them; short ones are real."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pauses: list[float] = []
+        self._now, self._sleep = time.time, time.sleep
+        monkeypatch.setattr(time, "time", lambda: self._now() + sum(self.pauses))
+        monkeypatch.setattr(time, "sleep", self._pass)
+
+    def _pass(self, seconds: float) -> None:
+        if seconds < 0.1:
+            self._sleep(seconds)
+        else:
+            self.pauses.append(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+# ---- in memory
+
+
+class Model:
+    """A vendor without HTTP, to stand in for a client: calls by id, listed as it is told to.
+
+    `between` is called between any two responses, and may change `calls`. A range over `longest`,
+    a `limit` over `largest` and an offset from `deep` or `ceiling` on are refused, by a 400 or as
+    `beyond` says.
+    """
+
+    host = "model"
+
+    def __init__(
+        self,
+        calls: Mapping[str, datetime],
+        *,
+        cap: int = 10**9,
+        order: str = "newest",
+        bounds: str = "inclusive",
+        ceiling: int | None = None,
+        deep: int | None = None,
+        beyond: str = "400",
+        longest: timedelta = timedelta.max,
+        largest: int = 10**9,
+        between: Callable[["Model"], None] = lambda model: None,
+    ) -> None:
+        self.calls = dict(calls)
+        self.answered = True
+        self.asked: list[tuple[Query, int, int]] = []
+        self.held: list[set[str]] = []
+        """What it held of the day at each response."""
+        self.total_most = len(calls)
+        self._cap, self._order, self._bounds = cap, order, bounds
+        self._ceiling, self._deep, self._beyond = ceiling, deep, beyond
+        self._longest, self._largest = longest, largest
+        self._between = between
+        self._random = Random(0)
+        self._lock = threading.Lock()
+
+    def get(
+        self,
+        query: Query,
+        *,
+        limit: int,
+        offset: int,
+        read: Callable[[bytes], T],
+        attempts: int | None = None,
+    ) -> Answer[T]:
+        with self._lock:
+            if self.asked:
+                self._between(self)
+            self.asked.append((query, limit, offset))
+            self.held.append(self.truth())
+            self.total_most = max(self.total_most, len(self.calls))
+            body = self._page(query, limit, offset)
+        return Answer(body, read(body), datetime.now(UTC), 0)
+
+    def truth(self, window: Window = WINDOW) -> set[str]:
+        return {id_ for id_, began in self.calls.items() if began in window}
+
+    @property
+    def requests(self) -> int:
+        return len(self.asked)
+
+    def _page(self, query: Query, limit: int, offset: int) -> bytes:
+        start, end = query.start_date, query.end_date
+        assert isinstance(start, datetime)
+        assert isinstance(end, datetime)
+        if end - start > self._longest or limit > self._largest:
+            raise Refused("too much at once", 400)
+        found = self._found(start, end)
+        total = len(found) if self._ceiling is None else min(len(found), self._ceiling)
+        edges = [edge for edge in (self._ceiling, self._deep) if edge is not None]
+        edge = min(edges, default=len(found))
+        if edges and offset >= edge and self._beyond != "empty":
+            raise Refused("result window is too large", int(self._beyond))
+        page = found[offset : min(offset + min(limit, self._cap), edge)]
+        return self.body(page, total)
+
+    def body(self, ids: list[str], total: int) -> bytes:
+        records = [{"id": id_, "time_started": str(self.calls[id_])} for id_ in ids]
+        return json.dumps({"data": records, "total": total}).encode()
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        first = start + SECOND if self._bounds == "exclusive" else start
+        last = end if self._bounds == "inclusive" else end - SECOND
+        found = [id_ for id_, began in self.calls.items() if first <= began <= last]
+        if self._order == "unstable":
+            self._random.shuffle(found)
+        elif self._order == "shuffled":
+            found.sort(key=lambda id_: crc32(id_.encode()))
+        else:
+            newest = self._order == "newest"
+            found.sort(key=lambda id_: (self.calls[id_], id_), reverse=newest)
+        return found
+
+
+def spread(count: int, over: timedelta = timedelta(days=1), seed: int = 0) -> dict[str, datetime]:
+    """So many calls over the first part of the day; the first and the last at its very edges."""
+    random = Random(seed)
+    seconds = int(over / SECOND)
+    times = [WINDOW.start + timedelta(seconds=random.randrange(seconds)) for _ in range(count)]
+    if count > 1:
+        times[:2] = WINDOW.start, WINDOW.start + over - SECOND
+    return {f"call-{number}": began for number, began in enumerate(times)}
+
+
+# ---- proofs
+
+
+@dataclass
+class Proof:
+    """What came of proving a window: the receipt, and what of the pages counts."""
+
+    receipt: Receipt
+    pages: list[Page]
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The records of the readings in force, all of them."""
+        return [text for page in in_force(self.pages) for text in split(page.body)]
+
+    @property
+    def ids(self) -> set[str]:
+        """The calls of the window: those of the readings in force which began in it."""
+        window = Window(self.receipt.window_start, self.receipt.window_end)
+        heads = [json.loads(text) for text in self.texts]
+        return {
+            head["id"] for head in heads if datetime.fromisoformat(head["time_started"]) in window
+        }
+
+    def adds_up(self) -> None:
+        """The receipt's arithmetic, and that it tells of these very pages."""
+        receipt = self.receipt
+        assert receipt.verified
+        assert receipt.unique_records == receipt.reported_total
+        assert receipt.received == receipt.unique_records + receipt.duplicates
+        assert receipt.unique_records - receipt.outside_window == len(self.ids)
+        assert receipt.pages == len(self.pages) <= receipt.requests
+        assert receipt.passes == max(page.pass_ for page in self.pages)
+        listed = [page for page in self.pages if page.pass_ != PROBE]
+        assert receipt.received == sum(len(split(page.body)) for page in listed)
+        assert receipt.started_at <= receipt.finished_at
+
+
+def in_force(pages: list[Page]) -> list[Page]:
+    """Pages of the readings that no later reading overlaps: by the rule that `prove` states."""
+    last: dict[Window, int] = {}
+    for page in pages:
+        last[page.window] = max(last.get(page.window, 0), page.pass_)
+    return [
+        page
+        for page in pages
+        if page.pass_ != PROBE
+        and not any(
+            number > page.pass_
+            and window.start < page.window.end
+            and page.window.start < window.end
+            for window, number in last.items()
+        )
+    ]
+
+
+def lister_of(client: Client | Model, page_size: int = 500, concurrency: int = 1) -> Lister:
+    stand_in = cast("Client", client)
+    return Lister(stand_in, page_size=page_size, concurrency=concurrency)
+
+
+def prove(
+    client: Client | Model,
+    page_size: int = 500,
+    concurrency: int = 1,
+    pages: list[Page] | None = None,
+) -> Proof:
+    """Prove the day by a lister of its own; `pages` receives every response even if it fails."""
+    kept = [] if pages is None else pages
+    with lister_of(client, page_size, concurrency) as lister:
+        return Proof(lister.prove(WINDOW, kept.append), kept)
+
+
+def counted(texts: list[bytes]) -> Counter[bytes]:
+    return Counter(texts)
+
+
+def ids_of(texts: list[bytes]) -> set[str]:
+    return {cast("dict[str, Any]", json.loads(text))["id"] for text in texts}

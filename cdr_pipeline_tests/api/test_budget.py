@@ -1,0 +1,205 @@
+"""Requests a second and in flight, held by all who ask one host, from any thread or process."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cdr_pipeline.api.budget import Budget
+
+from .conftest import Clock
+
+HOST = "api.example.vn"
+
+
+class Child:
+    """Another process with a budget for the same host; runs the lines given."""
+
+    def __init__(self, tmp_path: Path, budget: str, *lines: str) -> None:
+        code = [
+            "import json, sys, tempfile, time",
+            f"tempfile.tempdir = {str(tmp_path)!r}",
+            "from cdr_pipeline.api.budget import Budget",
+            f"budget = Budget({HOST!r}, {budget})",
+            *lines,
+        ]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "\n".join(code)], stdout=subprocess.PIPE, text=True
+        )
+
+    def says(self) -> object:
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ended(self) -> None:
+        out, _ = self._process.communicate(timeout=20)
+        assert self._process.returncode == 0, out
+
+
+def test_requests_are_spaced_over_threads_and_processes(tmp_path: Path) -> None:
+    began, each, spacing = time.time(), 6, 1 / 100
+    lines = [
+        "stamps = []",
+        f"for _ in range({each}):",
+        "    with budget.request(): stamps.append(time.time())",
+        "print(json.dumps(stamps))",
+    ]
+    children = [Child(tmp_path, "100, 4", *lines) for _ in range(2)]
+    budget = Budget(HOST, per_second=100, in_flight=4)
+
+    def ask(_: int) -> float:
+        with budget.request():
+            return time.time()
+
+    with ThreadPoolExecutor(3) as threads:
+        stamps = list(threads.map(ask, range(each)))
+    for child in children:
+        theirs = child.says()
+        assert isinstance(theirs, list)
+        stamps += theirs
+        child.ended()
+    assert len(stamps) == 3 * each
+    for number, stamp in enumerate(sorted(stamps)):
+        assert stamp >= began + number * spacing
+
+
+def test_without_a_rate_nobody_waits(clock: Clock) -> None:
+    budget = Budget(HOST, per_second=0, in_flight=1)
+    for _ in range(50):
+        with budget.request():
+            pass
+    assert clock.pauses == []
+
+
+def test_a_slow_rate_is_kept_to_the_letter(clock: Clock) -> None:
+    budget = Budget(HOST, per_second=0.5, in_flight=1)
+    began = time.time()
+    for _ in range(5):
+        with budget.request():
+            pass
+    assert time.time() - began >= 4 * 2
+    assert len(clock.pauses) == 4
+
+
+def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
+    budget = Budget(HOST, per_second=0, in_flight=3)
+    inside, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(3, timeout=10)
+
+    def ask(_: int) -> None:
+        nonlocal inside, most
+        with budget.request():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            together.wait()  # breaks unless three are in flight at once
+            with lock:
+                inside -= 1
+
+    with ThreadPoolExecutor(9) as threads:
+        list(threads.map(ask, range(9)))
+    assert most == 3
+
+
+def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Path) -> None:
+    lines = "with budget.request():", "    print('1', flush=True); time.sleep(60)"
+    child = Child(tmp_path, "0, 1", *lines)
+    assert child.says() == 1
+    entered = threading.Event()
+
+    def ask() -> None:
+        with Budget(HOST, per_second=0, in_flight=1).request():
+            entered.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert not entered.wait(0.1)
+    child.kill()
+    assert entered.wait(10)
+    asking.join()
+
+
+def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:
+    Budget("a.example.vn", per_second=1, in_flight=1).pause(60)
+    with Budget("b.example.vn", per_second=1, in_flight=1).request():
+        pass
+    assert clock.pauses == []
+
+
+def test_a_pause_that_the_vendor_asks_for_holds_for_other_processes(
+    tmp_path: Path, clock: Clock
+) -> None:
+    lines = "asked = time.time()", "budget.pause(30)", "print(json.dumps(asked))"
+    child = Child(tmp_path, "0, 1", *lines)
+    asked = child.says()
+    child.ended()
+    assert isinstance(asked, float)
+    with Budget(HOST, per_second=0, in_flight=1).request():
+        assert time.time() >= asked + 30
+    assert clock.pauses
+
+
+def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(HOST, per_second=0.5, in_flight=1)
+    with budget.request():
+        pass
+    passing = time.sleep
+
+    def paused_meanwhile(seconds: float) -> None:
+        monkeypatch.setattr(time, "sleep", passing)
+        budget.pause(30)
+        passing(seconds)
+
+    monkeypatch.setattr(time, "sleep", paused_meanwhile)
+    began = time.time()
+    with budget.request():
+        assert time.time() >= began + 30
+
+
+def test_a_shorter_pause_does_not_cut_a_longer_one(clock: Clock) -> None:
+    budget = Budget(HOST, per_second=0, in_flight=1)
+    began = time.time()
+    budget.pause(60)
+    budget.pause(1)
+    with budget.request():
+        assert time.time() >= began + 60
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 40, b"1.5", b"a b", b"nan nan", b"inf inf", b"\xff"])
+def test_a_ledger_that_cannot_be_read_is_begun_anew(
+    clock: Clock, tmp_path: Path, left: bytes
+) -> None:
+    budget = Budget(HOST, per_second=0.5, in_flight=1)
+    with budget.request():
+        pass
+    (ledger,) = tmp_path.rglob("turns")
+    ledger.write_bytes(left)
+    for _ in range(3):
+        with budget.request():
+            pass
+    assert len(clock.pauses) == 2
+    assert sum(clock.pauses) == pytest.approx(4, abs=1)
+
+
+@pytest.mark.parametrize("hours", [-20_000, 2, 20_000])
+def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hours: int) -> None:
+    budget = Budget(HOST, per_second=0.5, in_flight=1)
+    with budget.request():
+        pass
+    (ledger,) = tmp_path.rglob("turns")
+    then = time.time() + hours * 3600
+    ledger.write_text(f"{then} {then}")
+    with budget.request():
+        pass
+    assert clock.pauses == []

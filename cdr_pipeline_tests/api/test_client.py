@@ -1,0 +1,397 @@
+"""One request over real HTTP: what is sent, who is let in, what is tried again, what is said."""
+
+import json
+import socket
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cdr_pipeline import __version__
+from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.api.client import Answer, Client, Patience, Query
+from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.page import Seen, see
+from cdr_pipeline.settings import Connection
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+
+from .conftest import QUICK, TOKEN, Clock, Connect, Say, Script, secret
+
+KEY = "an-api-key-nobody-may-see"
+PAGE = b'{"data":[{"id":"1","time_started":"2023-03-07 10:00:00"}],"total":1}'
+
+
+def ask(client: Client, query: Query | None = None, attempts: int | None = None) -> Answer[Seen]:
+    def read(body: bytes) -> Seen:
+        return see(body)
+
+    return client.get(query or Query(), limit=500, offset=0, read=read, attempts=attempts)
+
+
+def granted(token: str, expired_in: object = 13_824_000) -> Say:
+    return Say(body=json.dumps({"token": token, "expired_in": expired_in}).encode())
+
+
+def error(status: int, *, said: object = "no", **headers: str) -> Say:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Say(status, json.dumps({"error": said}).encode(), named)
+
+
+# ---- what is sent
+
+
+def test_a_request_carries_token_version_limit_and_offset_and_nothing_that_was_not_asked(
+    connect: Connect,
+) -> None:
+    script = Script(Say())
+    ask(connect(script))
+    (heard,) = script.heard
+    assert (heard.method, heard.path) == ("GET", "/v3/cdr")
+    assert heard.headers["authorization"] == f"Bearer {TOKEN}"
+    assert heard.headers["user-agent"] == f"cdr-pipeline/{__version__}"
+    assert heard.headers["content-type"] == "application/json"
+    assert heard.params == {"limit": "500", "offset": "0"}
+
+
+def test_every_documented_parameter_is_sent_as_documented(connect: Connect) -> None:
+    script = Script(Say())
+    texts = {
+        "extension": "101",
+        "status": "ANSWERED",
+        "hotline": "02873003586",
+        "phone": "0899888999",
+        "direction": "outbound",
+        "campaign_uuid": "fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d",
+    }
+    query = Query(
+        start_date=date(2023, 3, 6),
+        end_date=datetime(2023, 3, 6, 17, 20, 58),
+        start_date_ended=datetime(2023, 3, 6),
+        end_date_ended=date(2023, 3, 7),
+        **texts,
+    )
+    ask(connect(script), query)
+    assert script.heard[0].params == texts | {
+        "start_date": "2023-03-06",
+        "end_date": "2023-03-06 17:20:58",
+        "start_date_ended": "2023-03-06 00:00:00",
+        "end_date_ended": "2023-03-07",
+        "limit": "500",
+        "offset": "0",
+    }
+
+
+def test_an_answer_is_the_bytes_as_the_vendor_wrote_them(connect: Connect) -> None:
+    vendor = Vendor(tenant=Tenant(calls_per_day=40), keep_bodies=True, token=TOKEN)
+    answer = ask(connect(vendor), Query(start_date=date(2023, 3, 7), end_date=date(2023, 3, 7)))
+    assert answer.body == vendor.requests[-1].body
+    assert len(answer.value) == len(vendor.truth(date(2023, 3, 7))) > 0
+    assert answer.retries == 0
+    assert answer.fetched_at.tzinfo is UTC
+
+
+# ---- signing in
+
+
+def test_an_api_key_signs_in_once_for_many_requests(connect: Connect) -> None:
+    script = Script(granted("t-1"), Say())
+    client = connect(script, token=None, api_key=KEY)
+    for _ in range(3):
+        ask(client)
+    sign_in, *listings = script.heard
+    assert (sign_in.method, sign_in.path) == ("POST", "/v3/auth/token")
+    assert json.loads(sign_in.body) == {"api_key": KEY}
+    assert "authorization" not in sign_in.headers
+    assert [heard.headers["authorization"] for heard in listings] == ["Bearer t-1"] * 3
+
+
+def test_a_token_that_has_expired_by_its_own_word_is_renewed_before_it_is_refused(
+    connect: Connect,
+) -> None:
+    script = Script(granted("t-1", 1e-6), Say(), granted("t-2"), Say())
+    client = connect(script, token=None, api_key=KEY)
+    for _ in range(3):
+        ask(client)
+    paths = [heard.path.rpartition("/")[2] for heard in script.heard]
+    assert paths == ["token", "cdr", "token", "cdr", "cdr"]
+
+
+@pytest.mark.parametrize("expired_in", [None, "", 0, "86400"])
+def test_a_token_that_does_not_say_when_it_expires_is_kept_for_a_day(
+    connect: Connect, expired_in: object
+) -> None:
+    script = Script(granted("t-1", expired_in), Say())
+    client = connect(script, token=None, api_key=KEY)
+    for _ in range(2):
+        ask(client)
+    assert len(script.heard) == 3
+
+
+def test_a_token_refused_in_mid_work_is_renewed_as_often_as_it_takes(connect: Connect) -> None:
+    vendor = Vendor(records=[], api_key=KEY, chaos=Chaos.parse("expiring-token=2"))
+    client = connect(vendor, token=None, api_key=KEY)
+    assert [ask(client).retries for _ in range(9)] == [0] * 9
+    sign_ins = [exchange for exchange in vendor.requests if exchange.path == "/v3/auth/token"]
+    assert len(sign_ins) == 5
+
+
+def test_a_fresh_token_that_is_refused_is_tried_once_more_and_no_longer(connect: Connect) -> None:
+    script = Script(granted("t-1"), error(401), granted("t-2"), error(401))
+    with pytest.raises(Unauthorized, match="CDR_API_KEY"):
+        ask(connect(script, token=None, api_key=KEY))
+    assert len(script.heard) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_wrong_key_is_one_clear_error(connect: Connect, status: int) -> None:
+    script = Script(error(status, said=f"api_key {KEY} is invalid"))
+    with pytest.raises(Unauthorized, match="does not accept CDR_API_KEY") as caught:
+        ask(connect(script, token=None, api_key=KEY))
+    assert caught.value.status == status
+    assert len(script.heard) == 1
+    assert KEY not in everything_said(caught.value)
+
+
+def test_signing_in_is_tried_again_like_any_request(connect: Connect) -> None:
+    nothing = [Say(body=body) for body in (b"<html>", b"[]", b'{"token":""}', b'{"token":null}')]
+    script = Script(error(503), *nothing, granted("t"), Say())
+    assert ask(connect(script, token=None, api_key=KEY)).retries == 5
+    assert script.heard[-1].headers["authorization"] == "Bearer t"
+
+
+def test_a_ready_token_that_is_refused_is_not_tried_again(connect: Connect) -> None:
+    script = Script(error(401))
+    with pytest.raises(Unauthorized, match="CDR_API_TOKEN"):
+        ask(connect(script))
+    assert len(script.heard) == 1
+
+
+# ---- refusals
+
+
+def everything_said(error: BaseException | None) -> str:
+    """The messages of an error and of all that it came from."""
+    said = ""
+    while error:
+        said += f"{error!s} {error!r}"
+        error = error.__cause__ or error.__context__
+    return said
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hint"),
+    [
+        (400, Refused, "400"),
+        (401, Unauthorized, "CDR_API_TOKEN"),
+        (403, Unauthorized, "CDR_API_TOKEN"),
+        (404, Refused, "CDR_API_BASE_URL"),
+        (405, Refused, "CDR_API_BASE_URL"),
+        (410, Refused, "410"),
+        (422, Refused, "422"),
+    ],
+)
+@pytest.mark.parametrize("shape", ["text", "list", "html"])
+def test_a_4xx_is_one_error_in_the_vendors_words_without_our_token(
+    connect: Connect, status: int, kind: type[Refused], hint: str, shape: str
+) -> None:
+    words = f"sorry, not with {TOKEN} today"
+    shapes: dict[str, Say] = {
+        "text": error(status, said=words),
+        "list": error(status, said=[{"(root)": words}]),
+        "html": Say(status, f"<html>{words}</html>".encode()),
+    }
+    script = Script(shapes[shape])
+    client = connect(script)
+    with pytest.raises(Refused) as caught:
+        ask(client)
+    assert type(caught.value) is kind
+    assert caught.value.status == status
+    assert f"{client.host} answered {status}" in (message := str(caught.value))
+    assert hint in message
+    assert ("sorry, not with *** today" in message) == (shape != "html")
+    assert TOKEN not in everything_said(caught.value)
+    assert len(script.heard) == 1
+
+
+def test_no_part_of_a_token_is_said_where_the_vendors_words_are_cut(connect: Connect) -> None:
+    for before in range(170, 200):
+        script = Script(error(400, said="." * before + TOKEN))
+        with pytest.raises(Refused) as caught:
+            ask(connect(script))
+        assert TOKEN[:8] not in str(caught.value)
+
+
+def test_a_token_signed_in_for_is_not_said_either(connect: Connect) -> None:
+    script = Script(granted(TOKEN), error(403, said=f"{TOKEN} may not"))
+    with pytest.raises(Unauthorized) as caught:
+        ask(connect(script, token=None, api_key=KEY))
+    assert TOKEN not in everything_said(caught.value)
+
+
+def test_a_redirect_is_named_and_not_followed(connect: Connect) -> None:
+    script = Script(Say(302, b"", {"location": "https://elsewhere.example.vn/v3/cdr"}))
+    with pytest.raises(Refused, match=r"302, a redirect. Check CDR_API_BASE_URL"):
+        ask(connect(script))
+    assert len(script.heard) == 1
+
+
+# ---- what is tried again
+
+UNREADABLE = {
+    "html": b"<!DOCTYPE html><html><body>Just a moment...</body></html>",
+    "empty": b"",
+    "cut off": PAGE[:-20],
+    "another object": b'{"calls":[],"count":0}',
+    "a list": b"[]",
+    "an error": b'{"error":"busy"}',
+    "no total": b'{"data":[]}',
+    "a total in words": b'{"data":[],"total":"many"}',
+    "a negative total": b'{"data":[],"total":-1}',
+    "data in words": b'{"data":"none","total":0}',
+    "data that is an object": b'{"data":{"id":"1"},"total":1}',
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_200_that_is_no_page_is_asked_for_again_and_given_up_at_last(
+    connect: Connect, kind: str
+) -> None:
+    script = Script(Say(body=UNREADABLE[kind]), Say(body=UNREADABLE[kind]), Say(body=PAGE))
+    answer = ask(connect(script))
+    assert (answer.body, answer.retries) == (PAGE, 2)
+    for_ever = Script(Say(body=UNREADABLE[kind]))
+    with pytest.raises(Unavailable, match=r"answered 200, but .* \(6 tries\)"):
+        ask(connect(for_ever))
+    assert len(for_ever.heard) == 6
+
+
+def test_a_page_without_calls_is_a_page(connect: Connect) -> None:
+    script = Script(Say(body=b'{"data":null,"limit":1,"offset":-1,"total":"0"}'))
+    assert len(ask(connect(script)).value) == 0
+
+
+@pytest.mark.parametrize("chaos", ["truncated=0.5", "flaky=0.5", "html=0.5", "throttle=0.5:0"])
+def test_what_breaks_on_the_way_is_got_in_the_end(connect: Connect, chaos: str) -> None:
+    vendor = Vendor(tenant=Tenant(calls_per_day=40), chaos=Chaos.parse(chaos, seed=3))
+    client = connect(vendor, patience=Patience(30, 30, 20, 0.001, 0.002))
+    day = date(2023, 3, 7)
+    answers = [ask(client, Query(start_date=day, end_date=day)) for _ in range(8)]
+    assert {len(answer.value) for answer in answers} == {len(vendor.truth(day))}
+    assert sum(answer.retries for answer in answers) == len(vendor.requests) - 8 > 0
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
+def test_a_bad_moment_is_tried_again_within_bounds(connect: Connect, status: int) -> None:
+    script = Script(error(status), error(status), Say())
+    client = connect(script)
+    assert ask(client).retries == 2
+    for attempts, tries in ((None, QUICK.attempts), (5, 5)):
+        script = Script(error(status, said=TOKEN))
+        with pytest.raises(Unavailable, match=rf"answered {status} \({tries} tries\)") as caught:
+            ask(client_on(connect, script, client), attempts=attempts)
+        assert type(caught.value) is Unavailable
+        assert TOKEN not in everything_said(caught.value)
+        assert len(script.heard) == tries
+
+
+def client_on(connect: Connect, script: Script, client: Client) -> Client:
+    """The same client, with another script on the stage."""
+    connect(script)
+    return client
+
+
+def test_a_vendor_that_never_answered_is_given_up_sooner(connect: Connect) -> None:
+    script = Script(error(503))
+    with pytest.raises(Unavailable):
+        ask(connect(script))
+    assert len(script.heard) == QUICK.first_attempts < QUICK.attempts
+
+
+def test_tries_are_bounded_in_time_too(connect: Connect) -> None:
+    script = Script(error(503))
+    with pytest.raises(Unavailable):
+        ask(connect(script, patience=Patience(10**6, 10**6, 0.05, 0.001, 0.002)))
+    assert 1 < len(script.heard) < 200
+
+
+def test_pauses_grow_and_end_growing(connect: Connect, clock: Clock) -> None:
+    script = Script(error(503))
+    with pytest.raises(Unavailable):
+        ask(connect(script, patience=Patience(12, 12, 10**6, first_pause=1, longest_pause=10)))
+    assert len(clock.pauses) == 11
+    assert max(clock.pauses) <= 11
+    assert all(1 <= first < later + 1 for first, later in pairwise(clock.pauses))
+
+
+def test_an_answer_that_does_not_come_in_time_is_not_waited_for(connect: Connect) -> None:
+    vendor = Vendor(records=[], chaos=Chaos.parse("slow=1:0.3"))
+    hasty = Patience(attempts=2, first_attempts=2, seconds=20, first_pause=0.001)
+    with pytest.raises(Unavailable, match=r"did not answer in time \(2 tries\)"):
+        ask(connect(vendor, patience=hasty, timeout=0.05))
+
+
+def test_nobody_there_is_said_so(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host = "{}:{}".format(*taken.getsockname())
+    connection = Connection(f"http://{host}", secret(TOKEN), None)
+    budget = Budget(host, per_second=0, in_flight=1)
+    client = Client(connection, budget, timeout=5, patience=QUICK)
+    with client, pytest.raises(Unreachable, match=rf"{host} could not be reached.*\(6 tries\)"):
+        ask(client)
+
+
+# ---- Retry-After
+
+
+def in_seconds(seconds: int) -> str:
+    return str(seconds)
+
+
+def as_date(seconds: int) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 1), usegmt=True)
+
+
+@pytest.mark.parametrize("written", [in_seconds, as_date])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_vendor_that_asks_to_wait_is_waited_for(
+    connect: Connect, clock: Clock, written: Callable[[int], str], status: int
+) -> None:
+    script = Script(error(status, retry_after=written(7)), Say())
+    assert ask(connect(script)).retries == 1
+    assert 7 <= sum(clock.pauses) < 9
+
+
+def test_all_who_share_the_budget_wait(connect: Connect, clock: Clock) -> None:
+    client = connect(Script(error(429, retry_after="9")))
+    with pytest.raises(Unavailable, match="asks to wait 9 s"):
+        ask(client, attempts=1)
+    assert sum(clock.pauses) == 0
+    ask(connect(Script(Say())))
+    assert 8 < sum(clock.pauses) <= 9
+
+
+def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
+    connect: Connect, clock: Clock
+) -> None:
+    script = Script(error(429, retry_after="3000"))
+    with pytest.raises(Unavailable, match=r"answered 429 and asks to wait 3000 s \(1 tries\)"):
+        ask(connect(script))
+    assert clock.pauses == []
+
+
+@pytest.mark.parametrize("written", ["", "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT", "²"])
+def test_a_wait_that_says_nothing_is_no_wait(
+    connect: Connect, clock: Clock, written: str
+) -> None:
+    after: dict[str, Any] = {"retry_after": written}
+    assert ask(connect(Script(error(429, **after), Say()))).retries == 1
+    assert clock.pauses == []
+
+
+def test_every_error_is_one_the_pipeline_knows(connect: Connect) -> None:
+    for reply in (Say(204, b""), Say(206, PAGE), error(418), error(599), Say(301, b"")):
+        with pytest.raises(ApiError):
+            ask(connect(Script(reply)))

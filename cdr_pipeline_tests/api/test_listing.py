@@ -1,0 +1,364 @@
+"""A day proved against hostile vendors over real HTTP: exact, or refused with figures."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cdr_pipeline.api.client import Answer, Patience, Query
+from cdr_pipeline.api.reading import COST_BOUND, PROBE, Page
+from cdr_pipeline.errors import NotProved, Refused, Unauthorized
+from cdr_pipeline.page import split_and_total
+from cdr_pipeline.record import Window
+from cdr_pipeline.simulator import Chaos, Fixed, Tenant, Vendor
+
+from .conftest import (
+    DAY,
+    WINDOW,
+    Connect,
+    Model,
+    Proof,
+    counted,
+    ids_of,
+    lister_of,
+    prove,
+    spread,
+)
+
+PATIENT = Patience(attempts=40, first_attempts=40, seconds=60, first_pause=0, longest_pause=0.001)
+CALLS = Tenant(calls_per_day=320)
+
+
+def vendor(chaos: str = "", seed: int = 1, **options: Any) -> Vendor:
+    given = {"tenant": CALLS} | options
+    return Vendor(chaos=Chaos.parse(chaos, seed), keep_bodies=True, **given)
+
+
+def truth(vendor: Vendor, day: date = DAY) -> set[str]:
+    return ids_of(vendor.truth(day))
+
+
+def record(id_: str, time_started: str) -> dict[str, str]:
+    return {"id": id_, "time_started": time_started}
+
+
+def listings(vendor: Vendor) -> list[bytes]:
+    """The pages that the vendor sent, as a client could read them."""
+    bodies = [exchange.body for exchange in vendor.requests if exchange.status == 200]
+    return [body for body in bodies if readable(body)]
+
+
+def readable(body: bytes) -> bool:
+    try:
+        split_and_total(body)
+    except ValueError:
+        return False
+    return True
+
+
+# ---- an honest vendor
+
+
+def test_an_honest_day_is_proved_page_by_page_and_its_total_doubted_once(connect: Connect) -> None:
+    honest = vendor()
+    proof = prove(connect(honest), page_size=100, concurrency=4)
+    proof.adds_up()
+    assert proof.ids == truth(honest)
+    listed = [page for page in proof.pages if page.pass_ != PROBE]
+    assert [page.offset for page in listed] == list(range(0, proof.receipt.reported_total, 100))
+    assert proof.receipt.passes == 1
+    assert proof.receipt.requests <= len(listed) + 3
+    assert counted([page.body for page in proof.pages]) == counted(listings(honest))
+
+
+def test_a_day_without_calls_is_proved_by_one_request(connect: Connect) -> None:
+    proof = prove(connect(vendor(records=[])))
+    proof.adds_up()
+    assert proof.ids == set()
+    assert proof.receipt.requests == 1
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 500])
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled", "unstable"])
+@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
+def test_calls_at_the_very_edges_are_in_the_day_they_began_in(
+    connect: Connect, bounds: str, order: str, page_size: int
+) -> None:
+    edges = Vendor(
+        records=[
+            record("before", "2023-03-06 23:59:59"),
+            record("first", "2023-03-07 00:00:00"),
+            record("last", "2023-03-07 23:59:59"),
+            record("after", "2023-03-08 00:00:00"),
+        ],
+        bounds=bounds,  # type: ignore[arg-type]
+        order=order,  # type: ignore[arg-type]
+    )
+    proof = prove(connect(edges), page_size)
+    proof.adds_up()
+    assert proof.ids == {"first", "last"}
+    assert proof.receipt.outside_window == (0 if bounds == "exclusive" else None or outside(proof))
+
+
+def outside(proof: Proof) -> int:
+    return proof.receipt.unique_records - len(proof.ids)
+
+
+@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
+def test_any_bounds_give_the_same_day_in_parts_too(connect: Connect, bounds: str) -> None:
+    calls = vendor("ceiling=150", bounds=bounds)
+    proof = prove(connect(calls), page_size=60)
+    proof.adds_up()
+    assert proof.ids == truth(calls)
+
+
+# ---- faults of the way it lists
+
+#: Faults that a client can always get past, and how.
+HARMLESS = [
+    *("unstable", "repeat", "short", "overfull", "overfull=100000", "cap=17", "cap=1"),
+    *("max-range=24", "max-range=6", "ceiling=120:400", "ceiling=120:500", "ceiling=120:empty"),
+    *("expiring-token=3", "slow=0.3:0.01", "truncated=0.25", "html=0.25", "throttle=0.25:0"),
+    *("flaky=0.25", "messy", "lying-total=3:0.1"),
+    *("ceiling=150,cap=40", "max-range=6,unstable", "repeat,max-range=24", "ceiling=130,unstable"),
+    "flaky=0.25,html=0.25,truncated=0.25,throttle=0.25:0,short,cap=50,max-range=6,messy",
+    "flaky=0.25,html=0.25,truncated=0.25,ceiling=130:500,unstable,overfull",
+]
+
+
+@pytest.mark.parametrize("chaos", HARMLESS)
+def test_a_hostile_vendor_is_got_past(connect: Connect, chaos: str) -> None:
+    # By itself: what is spoiled in the days around it could be of any day.
+    hostile = vendor(chaos, records=CALLS.day(DAY), api_key="key")
+    client = connect(hostile, token=None, api_key="key", patience=PATIENT)
+    proof = prove(client, page_size=100, concurrency=3)
+    assert proof.receipt.unique_records == proof.receipt.reported_total
+    assert proof.receipt.received == proof.receipt.unique_records + proof.receipt.duplicates
+    assert set(proof.texts) == set(hostile.truth(DAY))
+    if "messy" not in chaos:
+        proof.adds_up()
+        assert proof.ids == truth(hostile)
+    if "ceiling" not in chaos and "max-range" not in chaos and "messy" in chaos:
+        assert counted(proof.texts) == counted(hostile.truth(DAY))
+    rows = min([100, *map(int, re.findall(r"(?:cap)=(\d+)", chaos))])
+    pages = math.ceil(len(hostile.truth(DAY)) / rows)
+    ranges = 24 // 3 if "max-range" in chaos else 0
+    assert proof.receipt.requests <= COST_BOUND * (pages + ranges + 3)
+    assert counted([page.body for page in proof.pages]) <= counted(listings(hostile))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("others", ["", ",cap=40,flaky=0.2", ",unstable", ",ceiling=120,html=0.2"])
+def test_drift_ends_in_the_last_truth_or_in_a_failure_with_figures(
+    connect: Connect, others: str, seed: int
+) -> None:
+    drifting = vendor(f"drift={seed * 3}{others}", seed)
+    client = connect(drifting, patience=PATIENT)
+    pages: list[Page] = []
+    try:
+        proof = prove(client, page_size=100, concurrency=1, pages=pages)
+    except NotProved as failure:
+        tells_figures(failure)
+    else:
+        proof.adds_up()
+        assert proof.ids == truth(drifting)
+    assert counted([page.body for page in pages]) == counted(listings(drifting))
+
+
+def tells_figures(failure: NotProved) -> None:
+    assert re.search(
+        r"^2023-03-07 00:00:00 to 2023-03-08 00:00:00 is not proved complete: .+;"
+        r".+ total was [\d,]+ at most, and [\d,]+ distinct records came in \d+ readings"
+        r" and \d+ requests \(\d+ retries\)\..+ unchanged\.",
+        str(failure),
+    )
+
+
+@pytest.mark.parametrize("chaos", ["lying-total=3", "lying-total=-3", "lying-total=100000"])
+def test_a_total_that_lies_for_ever_is_a_failure_with_figures(
+    connect: Connect, chaos: str
+) -> None:
+    lying = vendor(chaos)
+    pages: list[Page] = []
+    with pytest.raises(NotProved) as caught:
+        prove(connect(lying), page_size=100, concurrency=2, pages=pages)
+    tells_figures(caught.value)
+    requests = len(lying.requests)
+    assert f"{requests} requests" in str(caught.value)
+    assert counted([page.body for page in pages]) == counted(listings(lying))
+
+
+def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
+    class Rising(Model):
+        def body(self, ids: list[str], total: int) -> bytes:
+            return super().body(ids if self.requests == 1 else [], 35 + self.requests)
+
+    with pytest.raises(NotProved) as caught:
+        prove(Rising(spread(35)), page_size=10)
+    tells_figures(caught.value)
+
+
+def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
+    crowded = Model(spread(40, timedelta(seconds=1)), deep=20)
+    with pytest.raises(NotProved, match="not even the one second 2023-03-07 00:00:00"):
+        prove(crowded, page_size=10)
+
+
+def test_what_is_refused_for_good_is_passed_on_at_once(connect: Connect) -> None:
+    forbidden = vendor(forbidden=True)
+    with pytest.raises(Unauthorized):
+        prove(connect(forbidden))
+    assert len(forbidden.requests) == 1
+
+
+# ---- ceilings
+
+
+@pytest.mark.parametrize("beyond", ["400", "500", "empty"])
+@pytest.mark.parametrize("ceiling", [100, 300, 437, 700, 1000, 10_000])
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+def test_a_ceiling_of_any_number_is_found_out(ceiling: int, beyond: str, order: str) -> None:
+    calls = spread(ceiling * 5 // 4)
+    model = Model(calls, order=order, ceiling=ceiling, beyond=beyond)
+    proof = prove(model, page_size=max(ceiling // 8, 25))
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+@pytest.mark.parametrize("calls", [100, 300, 437, 700, 1000, 9_999])
+def test_a_total_is_no_ceiling_for_being_round(calls: int) -> None:
+    proof = prove(Model(spread(calls)), page_size=500)
+    proof.adds_up()
+    assert proof.receipt.passes == 1
+
+
+@pytest.mark.parametrize("hours", [24, 6])
+@pytest.mark.parametrize("ceiling", [300, 437])
+def test_a_ceiling_is_found_out_where_long_ranges_are_refused_too(
+    ceiling: int, hours: int
+) -> None:
+    calls = spread(2500, timedelta(hours=10))
+    model = Model(calls, ceiling=ceiling, longest=timedelta(hours=hours))
+    proof = prove(model, page_size=100)
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+def test_a_ceiling_is_found_out_where_most_calls_began_at_once(order: str) -> None:
+    noon = WINDOW.start + timedelta(hours=12)
+    calls = {f"at-once-{number}": noon for number in range(80)} | spread(120, seed=5)
+    proof = prove(Model(calls, order=order, ceiling=150), page_size=50)
+    assert proof.ids == set(calls)
+
+
+# ---- parts
+
+
+def test_changes_in_parts_already_proved_are_found_even_if_they_balance() -> None:
+    minute = timedelta(minutes=1)
+    calls = {f"call-{n}": WINDOW.start + timedelta(hours=8) + n * minute for n in range(120)}
+
+    def balance(model: Model) -> None:
+        """Once half of the day is proved, one call arrives early in it; soon after, one goes."""
+        query, limit, _ = model.asked[-1]
+        assert isinstance(query.start_date, datetime)
+        if limit > 1 and query.start_date > WINDOW.start + timedelta(hours=9):
+            if "new" not in model.calls:
+                model.calls["new"] = WINDOW.start + timedelta(hours=8)
+            elif "call-50" in model.calls:
+                del model.calls["call-50"]
+
+    model = Model(calls, deep=20, between=balance)
+    proof = prove(model, page_size=10)
+    assert model.truth() == (set(calls) | {"new"}) - {"call-50"}
+    assert proof.ids == model.truth()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"ceiling": 300}, {"longest": timedelta(hours=6)}, {"deep": 200}, {"largest": 100}],
+)
+def test_what_one_day_brought_to_light_is_foreseen_on_the_next(options: dict[str, Any]) -> None:
+    calls = spread(700)
+    model = Model(calls, **options)
+    with lister_of(model, page_size=200) as lister:
+        proofs = [Proof(lister.prove(WINDOW, pages.append), pages) for pages in ([], [])]
+    first, second = (proof.receipt.requests for proof in proofs)
+    assert second < first
+    for proof in proofs:
+        proof.adds_up()
+        assert proof.ids == set(calls)
+
+
+def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
+    class Moody(Model):
+        moody = True
+
+        def get(self, query: Query, **how: Any) -> Answer[Any]:
+            if self.moody:
+                raise Refused("not now", 400)
+            return super().get(query, **how)
+
+    model = Moody(spread(700))
+    with lister_of(model, page_size=100) as lister:
+        with pytest.raises(Refused):
+            lister.prove(WINDOW, lambda page: None)
+        model.moody = False
+        pages: list[Page] = []
+        proof = Proof(lister.prove(WINDOW, pages.append), pages)
+    proof.adds_up()
+    assert proof.receipt.requests <= COST_BOUND * 8
+
+
+@pytest.mark.parametrize("chaos", ["", "drift=20", "ceiling=120", "unstable", "repeat"])
+def test_the_order_of_arrival_changes_nothing(connect: Connect, chaos: str) -> None:
+    """What is proved with four requests under way is what is proved with one."""
+    if "drift" in chaos:
+        pytest.skip("which rows drift moves depends on when they are asked for")
+    outcomes = []
+    for concurrency in (1, 4):
+        asked = vendor(f"slow=0.5:0.01,{chaos}", seed=concurrency)
+        proof = prove(connect(asked), page_size=40, concurrency=concurrency)
+        order = [page.pass_ for page in proof.pages if page.pass_ != PROBE]
+        assert order == sorted(order)
+        outcomes.append(proof.ids)
+    assert outcomes[0] == outcomes[1] == truth(vendor())
+
+
+def test_a_days_pages_are_the_same_rows_in_the_same_order_each_time(connect: Connect) -> None:
+    def rows(concurrency: int, seed: int) -> list[tuple[int, int, bytes]]:
+        proof = prove(
+            connect(vendor("slow=0.5:0.01,cap=25", seed)), page_size=40, concurrency=concurrency
+        )
+        return [(page.pass_, page.offset, page.body) for page in proof.pages]
+
+    assert rows(1, seed=1) == rows(5, seed=2) == rows(5, seed=3)
+
+
+def test_parts_cover_the_day_without_gap(connect: Connect) -> None:
+    proof = prove(connect(vendor("max-range=6,cap=30,unstable")), page_size=40)
+    windows = sorted(
+        {(page.window.start, page.window.end) for page in proof.pages if page.pass_ != PROBE}
+    )
+    at = WINDOW.start
+    for start, end in windows:
+        assert start <= at
+        at = max(at, end)
+    assert at == WINDOW.end
+
+
+def test_a_long_window_may_be_several_days(connect: Connect) -> None:
+    week = Window(WINDOW.start, WINDOW.start + timedelta(days=3))
+    days = [DAY + timedelta(days) for days in range(3)]
+    calls = Fixed([call for day in days for call in CALLS.day(day)])
+    with lister_of(connect(vendor("max-range=24", tenant=calls)), page_size=200) as lister:
+        pages: list[Page] = []
+        proof = Proof(lister.prove(week, pages.append), pages)
+    proof.adds_up()
+    assert len(proof.ids) == sum(len(CALLS.day(day)) for day in days)

@@ -1,0 +1,340 @@
+"""One reading of one window: what is asked for, what is taken in, and what casts a doubt on it."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from cdr_pipeline.api.client import Answer, Client, Query
+from cdr_pipeline.api.reading import (
+    COST_BOUND,
+    PROBE,
+    SECOND,
+    Limits,
+    Page,
+    Reader,
+    Reading,
+    Tally,
+    TooMuch,
+    Unsettled,
+)
+from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unreachable
+from cdr_pipeline.page import Seen, see
+from cdr_pipeline.record import Window
+
+from .conftest import WINDOW, Model, spread
+
+T = TypeVar("T")
+NOON = WINDOW.start + timedelta(hours=12)
+
+
+class Reads:
+    """A reader of a model, and the pages it kept."""
+
+    def __init__(self, model: Model, page_size: int, concurrency: int) -> None:
+        self.pages: list[Page] = []
+        self.limits = Limits(page=page_size)
+        self.threads = ThreadPoolExecutor(concurrency)
+        self.reader = Reader(
+            cast("Client", model),
+            self.limits,
+            self.pages.append,
+            concurrency=concurrency,
+            threads=self.threads,
+        )
+
+    def offsets(self) -> list[int]:
+        return [page.offset for page in self.pages]
+
+
+Reads_ = Callable[..., Reads]
+
+
+@pytest.fixture
+def reads() -> Iterator[Reads_]:
+    made: list[Reads] = []
+
+    def make(model: Model, page_size: int = 10, concurrency: int = 1) -> Reads:
+        made.append(Reads(model, page_size, concurrency))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.threads.shutdown()
+
+
+def at_request(number: int, change: Callable[[Model], None]) -> Callable[[Model], None]:
+    """A change that happens once, before that request (from 1)."""
+
+    def between(model: Model) -> None:
+        if model.requests == number - 1:
+            change(model)
+
+    return between
+
+
+def arrive(model: Model) -> None:
+    model.calls["new"] = NOON
+
+
+# ---- what is asked for and taken in
+
+
+def test_a_second_more_than_the_window_is_asked_for_so_that_any_bounds_will_do(
+    reads: Reads_,
+) -> None:
+    model = Model({})
+    reads(model).reader.read(WINDOW)
+    ((query, limit, offset),) = model.asked
+    assert query == Query(start_date=WINDOW.start - SECOND, end_date=WINDOW.end)
+    assert (limit, offset) == (10, 0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize(
+    ("cap", "offsets"), [(10**9, [0, 10, 20, 30]), (4, [0, 4, 8, 12, 16, 20, 24, 28, 32])]
+)
+def test_pages_go_on_behind_the_last_row_received(
+    reads: Reads_, cap: int, offsets: list[int], concurrency: int
+) -> None:
+    one = reads(Model(spread(35), cap=cap), concurrency=concurrency)
+    reading = one.reader.read(WINDOW)
+    assert one.offsets() == offsets
+    assert len(reading.began) == reading.total == 35
+    assert reading.pages == len(offsets)
+
+
+class Overfull(Model):
+    """It lists more than it was asked for."""
+
+    def get(self, query: Query, *, limit: int, **how: Any) -> Answer[Any]:
+        return super().get(query, limit=limit + 3, **how)
+
+
+def test_more_rows_than_asked_for_are_all_taken(reads: Reads_) -> None:
+    one = reads(Overfull(spread(30)))
+    assert len(one.reader.read(WINDOW).began) == 30
+    assert one.offsets() == [0, 13, 26]
+
+
+class Dawdling(Model):
+    """Its answers arrive in an order of their own."""
+
+    delays = Random(1)
+
+    def get(self, query: Query, **how: Any) -> Answer[Any]:
+        answer = super().get(query, **how)
+        time.sleep(self.delays.random() / 200)
+        return answer
+
+
+def test_pages_are_kept_in_the_order_of_their_offsets_whatever_the_order_of_arrival(
+    reads: Reads_,
+) -> None:
+    one = reads(Dawdling(spread(300), cap=8), concurrency=6)
+    one.reader.read(WINDOW)
+    assert one.offsets() == list(range(0, 300, 8))
+
+
+def test_no_more_requests_are_under_way_than_the_settings_allow(reads: Reads_) -> None:
+    lock, inside, most = threading.Lock(), 0, 0
+
+    class Counting(Dawdling):
+        def get(self, query: Query, **how: Any) -> Answer[Any]:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            try:
+                return super().get(query, **how)
+            finally:
+                with lock:
+                    inside -= 1
+
+    reads(Counting(spread(200)), concurrency=3).reader.read(WINDOW)
+    assert 2 <= most <= 3
+
+
+def test_a_probe_costs_one_row_and_belongs_to_no_reading(reads: Reads_) -> None:
+    one = reads(Model(spread(35)))
+    assert one.reader.probe(WINDOW).total == 35
+    (page,) = one.pages
+    assert (page.pass_, page.limit) == (PROBE, 1)
+    assert one.reader.tally.received == 0
+    assert one.reader.readings == []
+
+
+# ---- what casts a doubt
+
+
+def test_a_total_that_moves_unsettles(reads: Reads_) -> None:
+    one = reads(Model(spread(35), between=at_request(3, arrive)))
+    with pytest.raises(Unsettled, match="its total moved from 35 to 36"):
+        one.reader.read(WINDOW)
+    assert one.offsets() == [0, 10, 20]
+
+
+def test_pages_that_overlap_unsettle(reads: Reads_) -> None:
+    one = reads(Model(spread(35), order="unstable"))
+    with pytest.raises(Unsettled, match=r"\d+ distinct records came where its total says 35"):
+        one.reader.read(WINDOW)
+
+
+def test_a_total_over_no_rows_at_all_unsettles(reads: Reads_) -> None:
+    with pytest.raises(Unsettled, match="no record came where its total says 35"):
+        reads(Model(spread(35), cap=0)).reader.read(WINDOW)
+
+
+@pytest.mark.parametrize("beyond", ["400", "500", "empty"])
+def test_offsets_that_are_not_served_are_too_much_and_remembered(
+    reads: Reads_, beyond: str
+) -> None:
+    one = reads(Model(spread(35), deep=20, beyond=beyond))
+    with pytest.raises(TooMuch, match="offset 20"):
+        one.reader.read(WINDOW)
+    asked = one.reader.tally.requests
+    with pytest.raises(TooMuch, match="35 calls are more than pages get at"):
+        one.reader.read(WINDOW)
+    assert one.reader.tally.requests == asked + 1
+
+
+def test_an_offset_that_is_ignored_is_too_much(reads: Reads_) -> None:
+    class Repeating(Model):
+        def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
+            return super().get(query, offset=0, **how)
+
+    one = reads(Repeating(spread(35)))
+    with pytest.raises(TooMuch, match="offset 10 brought the first page again"):
+        one.reader.read(WINDOW)
+
+
+def test_a_total_at_the_usual_ceiling_tells_nothing(reads: Reads_) -> None:
+    class Ten(Model):
+        def body(self, ids: list[str], total: int) -> bytes:
+            return super().body(ids, 10_000)
+
+    one = reads(Ten(spread(35)))
+    with pytest.raises(TooMuch, match="its total stops at 10,000"):
+        one.reader.read(WINDOW)
+    assert one.offsets() == [0]
+
+
+def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(reads: Reads_) -> None:
+    one = reads(Model(spread(35), longest=timedelta(hours=24)))
+    with pytest.raises(TooMuch, match="a range of 1 day, 0:00:00 is refused"):
+        one.reader.read(WINDOW)
+    assert one.limits.span == timedelta(hours=12)
+    assert one.limits.page == 10
+    assert len(one.reader.read(Window(WINDOW.start, NOON)).began) > 0
+
+
+def test_a_limit_that_is_refused_is_lowered_until_it_is_not(reads: Reads_) -> None:
+    one = reads(Model(spread(35), largest=100), page_size=500)
+    assert len(one.reader.read(WINDOW).began) == 35
+    assert 50 < one.limits.page <= 100
+    assert one.limits.span > timedelta(days=1)
+
+
+def test_what_is_refused_however_short_is_no_matter_of_length(reads: Reads_) -> None:
+    one = reads(Model({}, longest=timedelta()), page_size=1)
+    minute = Window(WINDOW.start, WINDOW.start + timedelta(minutes=1))
+    with pytest.raises(Refused):
+        one.reader.read(minute)
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthorized("no", 401), Unauthorized("no", 403), Unreachable("nobody there")]
+)
+def test_errors_that_no_shorter_range_will_cure_are_passed_on(
+    reads: Reads_, error: Exception
+) -> None:
+    def fail(model: Model) -> None:
+        raise error
+
+    one = reads(Model(spread(35), between=at_request(2, fail)))
+    with pytest.raises(type(error)) as caught:
+        one.reader.read(WINDOW)
+    assert caught.value is error
+    assert one.reader.reach == math.inf
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_responses_of_a_reading_given_up_are_kept_all_the_same(
+    reads: Reads_, concurrency: int
+) -> None:
+    answered: list[bytes] = []
+
+    class Recording(Dawdling):
+        def get(self, query: Query, **how: Any) -> Answer[Any]:
+            answer = super().get(query, **how)
+            answered.append(answer.body)
+            return answer
+
+    one = reads(Recording(spread(95), between=at_request(4, arrive)), concurrency=concurrency)
+    with pytest.raises(Unsettled):
+        one.reader.read(WINDOW)
+    assert sorted(page.body for page in one.pages) == sorted(answered)
+    assert one.reader.tally.pages == one.reader.tally.requests == len(answered)
+    assert one.offsets() == sorted(one.offsets())
+
+
+# ---- records and figures
+
+
+def seen(*records: dict[str, object] | None) -> Seen:
+    return see(json.dumps({"data": records, "total": len(records)}).encode())
+
+
+def test_records_without_an_id_are_calls_of_their_own() -> None:
+    reading = Reading(WINDOW, total=4)
+    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}, {"id": ""}))
+    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}))
+    assert len(reading.began) == 1 + 3
+
+
+def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> None:
+    reading = Reading(WINDOW, total=5)
+    times = ["2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59"]
+    times += ["2023-03-08 00:00:00", "yesterday"]
+    reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))))
+    assert len(reading.began) == 5
+    assert len(reading.inside) == 3
+    assert reading.between(WINDOW) == (2, 5)
+
+
+def test_calls_of_a_part_are_bounded_whatever_the_vendors_bounds() -> None:
+    model = Model(spread(200, timedelta(minutes=1)))
+    reading = Reading(WINDOW, total=200)
+    reading.began.update(enumerate(model.calls.values()))
+    part = Window(WINDOW.start + 10 * SECOND, WINDOW.start + 20 * SECOND)
+    least, most = reading.between(part)
+    for bounds in ("inclusive", "exclusive", "half-open"):
+        model = Model(model.calls, bounds=bounds)
+        query = Query(start_date=part.start - SECOND, end_date=part.end)
+        total = model.get(query, limit=1, offset=0, read=lambda body: json.loads(body)["total"])
+        assert least <= total.value <= most
+
+
+def test_requests_end_at_the_bound() -> None:
+    tally = Tally()
+    tally.expect(3)
+    for _ in range(3 * COST_BOUND):
+        tally.spend()
+    with pytest.raises(NotProved, match="15 requests, the bound"):
+        tally.spend()
+    tally.forgive()
+    tally.spend()
+    assert tally.requests == 16
+
+
+def test_a_beginning_may_be_unknown() -> None:
+    reading = Reading(WINDOW, total=1)
+    reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}))
+    assert reading.times() == [datetime(2023, 3, 7, 10)]

@@ -1,0 +1,176 @@
+"""Records as a vendor might send them, pages of them, and the strategies to draw hostile ones.
+
+They are JSON texts rather than objects, since what is at stake is often in the writing: digits,
+white space, escapes, bytes that are no UTF-8.
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.pages import StoredPage
+
+SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")
+NEW_YORK: Final = ZoneInfo("America/New_York")
+DAY: Final = date(2023, 3, 7)
+
+Sent = bytes | dict[str, Any]
+
+
+def call(id_: str = "a", time_started: str = "2023-03-07 10:00:00", **fields: object) -> Sent:
+    """A record with an id and a beginning, and what else is given."""
+    return {"id": id_, "time_started": time_started, **fields}
+
+
+def verbatim(field: str, token: str, id_: str = "a") -> bytes:
+    """A record with a field's JSON as given."""
+    return as_text(call(id_))[:-1] + f',"{field}":{token}}}'.encode()
+
+
+def as_text(record: Sent) -> bytes:
+    """The record's JSON, as the vendor writes it."""
+    return record if isinstance(record, bytes) else json.dumps(record, ensure_ascii=False).encode()
+
+
+def page_of(*records: Sent, total: int | None = None) -> bytes:
+    """The response that lists these records."""
+    data = b",".join(map(as_text, records))
+    total = len(records) if total is None else total
+    return b'{"data":[%b],"limit":500,"offset":-1,"total":%d}' % (data, total)
+
+
+def flat(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
+    """What becomes of the records of one page."""
+    return flat_pages([records], day, zone)
+
+
+def flat_pages(
+    pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo = SAIGON
+) -> Flat:
+    """What becomes of the records of some pages of one reading."""
+    stored = [StoredPage(1, page_of(*records)) for records in pages]
+    return flatten(stored, Window.of(day), zone)
+
+
+def the_call(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> dict[str, Any]:
+    """The cells of the one call that becomes of the records."""
+    calls = flat(*records, day=day, zone=zone).cdrs
+    assert len(calls) == 1, calls
+    return calls.row(0, named=True)
+
+
+def rejects_of(flattened: Flat) -> list[tuple[str | None, str | None, str | None, str]]:
+    """id, field, value and reason of each reject."""
+    return flattened.rejects.select("id", "field", "value", "reason").rows()
+
+
+# ---- strategies of JSON texts
+
+TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+_HARD_TEXT: Final = ("", "\0", "\u2028", "😀", "Đỗ Thị Ngà", "Nga\u0300", '"\\/', "127", "33", "[")
+_NUMBERS: Final = (
+    *("0", "-0", "-0.0", "27.50", "33.0", "1E+2", "1e-7", "1e-400", "1e400", "-1e400", "3e0"),
+    *("9007199254740993", "9223372036854775807", "-9223372036854775808"),
+    *("9223372036854775808", "-9223372036854775809", "18446744073709551616", "9" * 30),
+    "0.1000000000000000055511151231257827021181583404541015625",
+)
+
+
+def quoted(text: str, *, escape: bool = False) -> str:
+    """The text's JSON, with or without escapes of what is not ASCII."""
+    return json.dumps(text, ensure_ascii=escape)
+
+
+STRING: Final = st.builds(
+    lambda text, escape: quoted(text, escape=escape),
+    TEXT | st.sampled_from(_HARD_TEXT),
+    escape=st.booleans(),
+)
+SCALAR: Final = st.one_of(
+    STRING,
+    st.sampled_from(_NUMBERS),
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(("null", "true", "false")),
+)
+_SPACE: Final = st.sampled_from(("", " ", "\n\t "))
+
+
+def _list_text(items: list[str], space: str) -> str:
+    return f"[{space}{f'{space},{space}'.join(items)}{space}]"
+
+
+def _object_text(members: dict[str, str], space: str) -> str:
+    inner = (f"{quoted(name)}{space}:{space}{token}" for name, token in members.items())
+    return f"{{{space}{f'{space},{space}'.join(inner)}{space}}}"
+
+
+VALUE: Final[st.SearchStrategy[str]] = st.recursive(
+    SCALAR,
+    lambda inner: (
+        st.builds(_list_text, st.lists(inner, max_size=3), _SPACE)
+        | st.builds(_object_text, st.dictionaries(TEXT, inner, max_size=3), _SPACE)
+    ),
+    max_leaves=5,
+)
+
+#: Keys that make the same column's name as others do, or nearly so.
+KEY: Final = st.one_of(
+    TEXT,
+    st.sampled_from(
+        ("ten", "Tên", "TEN", "tèn!", "ten__int", "ten_int", "", "!!!", "key", "😀", "id", "Đ", "d")
+    ),
+    st.sampled_from(("ten_8b4f3e", "additional_ten", "data1", "số tiền", "so_tien", "So Tien")),
+)
+OBJECT: Final = st.builds(_object_text, st.dictionaries(KEY, VALUE, max_size=6), _SPACE)
+
+_TIME: Final = st.sampled_from(
+    (
+        *('"2023-03-07 00:00:00"', '"2023-03-07 13:36:42"', '"2023-03-07 23:59:59"', '""', "null"),
+        *('"0001-01-01T00:00:00Z"', '"2023-03-07T06:36:42Z"', '"hôm qua"', "1678171002"),
+        *('"2023-03-08 00:00:00"', '"2023-03-07T13:36+07"', '"2023-02-30 10:00:00"'),
+    )
+)
+_FIELDS: Final = {
+    "parent_id": VALUE,
+    "duration": st.sampled_from(("33", '"33"', "33.0", '"abc"', '""')) | VALUE,
+    "billsec": st.integers(0, 90).map(str) | VALUE,
+    "time_answered": _TIME,
+    "time_ended": _TIME | VALUE,
+    "status": STRING | st.just('"No Answer"'),
+    "cause": st.sampled_from(('"USER_BUSY"', '"NORMAL_CLEARING"', '"NONE"', "7")),
+    "press_key": VALUE,
+    "campaign_uuid": st.sampled_from(('"c1"', '"c2"', '""')),
+    "note": VALUE,
+    "additional": OBJECT | VALUE | OBJECT.map(quoted),
+    "ai_summary": VALUE,
+}
+
+
+def a_record(started: st.SearchStrategy[str] = _TIME) -> st.SearchStrategy[dict[str, str]]:
+    """Members of a record as JSON texts, without its id; few are as documented."""
+    return st.fixed_dictionaries({"time_started": started}, optional=_FIELDS)
+
+
+def members_text(members: dict[str, str]) -> bytes:
+    """The record of these members."""
+    return _object_text(members, "").encode()
+
+
+#: What the vendor lists, as likely as not a record; ids repeat.
+ENTRY: Final = st.one_of(
+    st.builds(
+        lambda id_, members: members_text({"id": id_, **members}),
+        st.sampled_from(('"a"', '"b"', '"c"', "1", '"1"', "true", '["x"]', "1.50", "null", '""')),
+        a_record(),
+    ),
+    st.sampled_from((b"null", b"17", b'"x"', b"[1]", b"{}", b'{"id":"a"}', b'{"id":"\xff"}')),
+    st.sampled_from((rb'{"id":"a","note":"\ud83d"}', b'{"id":"b","note":"\x01"}')),
+)

@@ -1,0 +1,108 @@
+"""Which of the responses kept count, and what changed between two fetches of a day."""
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.pages import Difference, StoredPage, in_force, versions
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
+
+Reading = tuple[int, datetime, datetime]
+
+
+def reading(number: int, start: int, end: int) -> Reading:
+    """A reading of some hours of the day."""
+    return number, datetime(2023, 3, 7, start), datetime(2023, 3, 7, end)
+
+
+@pytest.mark.parametrize(
+    ("readings", "counting"),
+    [
+        ([], set()),
+        ([reading(1, 0, 23)], {1}),
+        ([reading(1, 0, 23)] * 3, {1}),
+        ([reading(0, 0, 23), reading(1, 0, 23)], {1}),
+        ([reading(1, 0, 23), reading(2, 0, 23)], {2}),
+        ([reading(2, 0, 23), reading(1, 0, 23)], {2}),
+        ([reading(1, 0, 23), reading(2, 0, 12), reading(3, 12, 23)], {2, 3}),
+        ([reading(1, 0, 12), reading(2, 12, 23), reading(3, 11, 13)], {3}),
+        ([reading(1, 0, 23), reading(2, 5, 6)], {2}),
+        ([reading(1, 0, 12), reading(2, 12, 18), reading(3, 18, 23), reading(4, 12, 18)], {1, 3, 4}),
+    ],
+)
+def test_a_reading_counts_unless_a_later_one_overlaps_it(
+    readings: list[Reading], counting: set[int]
+) -> None:
+    assert in_force(readings) == counting
+
+
+HOURS = st.tuples(st.integers(0, 22), st.integers(1, 8))
+
+
+@given(st.lists(HOURS.map(lambda one: (one[0], min(23, one[0] + one[1]))), max_size=7), st.randoms())
+def test_readings_that_count_never_overlap_and_their_order_does_not_matter(
+    hours: list[tuple[int, int]], random: object
+) -> None:
+    readings = [reading(number, *one) for number, one in enumerate(hours, start=1)]
+    counting = in_force(readings)
+    assert in_force(reversed(readings)) == counting
+    kept = sorted(hours[number - 1] for number in counting)
+    assert all(end <= start for (_, end), (start, _) in zip(kept, kept[1:], strict=False))
+    assert not readings or len(readings) in counting
+
+
+def fetched(*records: Sent, window: Window | None = None) -> Difference:
+    """What is new, changed or gone since a fetch of the calls a and b and of two nameless ones."""
+    old = [call("a"), call("b"), call("", note="x"), call("", note="x"), b"null"]
+    frames = [
+        versions([StoredPage(1, page_of(*some))], window or Window.of(DAY), SAIGON)
+        for some in (old, records)
+    ]
+    return Difference.between(*frames)
+
+
+@pytest.mark.parametrize(
+    ("records", "new", "changed", "gone"),
+    [
+        ([call("b"), b"null", call("", note="x"), call("a"), call("", note="x")], 0, 0, 0),
+        ([], 0, 0, 5),
+        ([call("a", note="edited"), call("c"), call("", note="x"), b"null"], 1, 1, 2),
+        ([*(call("", note="x"),) * 3, call("a"), call("b"), b"null"], 1, 0, 0),
+        ([call("a", "2023-03-08 00:00:00"), call("b"), *(call("", note="x"),) * 2, b"null"], 0, 0, 1),
+    ],
+)
+def test_calls_are_new_changed_or_gone_since_the_fetch_before(
+    records: list[Sent], new: int, changed: int, gone: int
+) -> None:
+    assert fetched(*records) == Difference(new, changed, gone)
+
+
+def made(*pages: StoredPage) -> int:
+    return len(versions(pages, Window.of(DAY), SAIGON))
+
+
+def test_of_one_id_the_version_that_came_last_counts() -> None:
+    pages = [StoredPage(1, page_of(call("a"), call("a", note="2"))), StoredPage(2, page_of(call("a")))]
+    twice = versions(pages, Window.of(DAY), SAIGON)
+    once = versions(pages[1:], Window.of(DAY), SAIGON)
+    assert twice.equals(once)
+
+
+def test_a_call_that_moved_to_another_day_does_not_count() -> None:
+    assert made(StoredPage(1, page_of(call("a"), call("a", "2023-03-08 00:00:00")))) == 0
+
+
+def test_a_record_without_an_id_counts_once_in_readings_that_overlap() -> None:
+    body = page_of(b"null", b"null")
+    assert made(StoredPage(1, body)) == made(StoredPage(1, body), StoredPage(2, body)) == 2
+
+
+def test_a_record_that_is_a_number_is_not_the_call_of_that_id() -> None:
+    assert made(StoredPage(1, page_of(b"123", call("123")))) == 2
+
+
+def test_nothing_fetched_is_no_version() -> None:
+    assert made() == made(StoredPage(1, page_of())) == 0

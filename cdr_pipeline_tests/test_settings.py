@@ -1,0 +1,266 @@
+"""From the environment to typed settings: every fault at once, and no secret in any message."""
+
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.settings import PREFIX, Settings
+
+SECRET = "s3cret-that-opens-doors"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty working folder, and an environment without a setting of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"{PREFIX}{name.upper()}", raising=False)
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
+
+
+def fault(load: object = Settings.load) -> str:
+    """The message that loading ends in."""
+    assert callable(load)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    return str(caught.value)
+
+
+def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
+    assert Settings.load().model_dump() == {
+        "api_base_url": None,
+        "api_token": None,
+        "api_key": None,
+        "data_dir": Path("data"),
+        "timezone": "Asia/Ho_Chi_Minh",
+        "start_date": date(2023, 1, 1),
+        "page_size": 500,
+        "concurrency": 4,
+        "requests_per_second": 10,
+        "timeout_seconds": 30,
+        "days_per_run": 31,
+    }
+    assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
+
+
+def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(
+        monkeypatch,
+        **{"api_base_url": "api.example.vn", "api_token": SECRET, "api_key": "key"},
+        **{"data_dir": "/srv/calls", "timezone": "Europe/Berlin", "start_date": "2024-02-29"},
+        **{"page_size": "100", "concurrency": "2", "requests_per_second": "0.5"},
+        **{"timeout_seconds": "2.5", "days_per_run": "0"},
+    )
+    settings = Settings.load()
+    assert settings.api_token is not None
+    assert settings.api_token.get_secret_value() == SECRET
+    assert settings.model_dump(exclude={"api_token", "api_key"}) == {
+        "api_base_url": "https://api.example.vn",
+        "data_dir": Path("/srv/calls"),
+        "timezone": "Europe/Berlin",
+        "start_date": date(2024, 2, 29),
+        "page_size": 100,
+        "concurrency": 2,
+        "requests_per_second": 0.5,
+        "timeout_seconds": 2.5,
+        "days_per_run": 0,
+    }
+
+
+def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "api_base_url": "ftp://api.example.vn",
+        "timezone": "Asia/Saigon City",
+        "start_date": "01/03/2023",
+        "page_size": "0",
+        "concurrency": "many",
+        "requests_per_second": "-1",
+        "timeout_seconds": "nan",
+        "days_per_run": "1.5",
+    }
+    given(monkeypatch, **wrong)
+    message = fault()
+    assert re.findall(r"^  - (CDR_\w+): \S", message, re.MULTILINE) == [
+        f"{PREFIX}{name.upper()}" for name in wrong
+    ]
+    assert ".env.example" in message
+    assert "cdr-pipeline demo" in message
+
+
+def test_settings_can_be_shown_even_when_they_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, timezone="Mars/Olympus")
+    assert Settings.for_display().timezone == "Asia/Ho_Chi_Minh"
+    given(monkeypatch, timezone="Europe/Berlin")
+    assert Settings.for_display().timezone == "Europe/Berlin"
+
+
+# ---- the vendor's address
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("api.example.vn", "https://api.example.vn"),
+        ("api.example.vn/", "https://api.example.vn"),
+        (" https://api.example.vn/ ", "https://api.example.vn"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:8080//", "http://127.0.0.1:8080"),
+        ("api.example.vn:8443", "https://api.example.vn:8443"),
+        ("https://api.example.vn/v3/cdr", "https://api.example.vn"),
+        ("https://api.example.vn/v3/cdr/", "https://api.example.vn"),
+        ("https://example.vn/pitel/", "https://example.vn/pitel"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
+    monkeypatch: pytest.MonkeyPatch, written: str, read: str
+) -> None:
+    given(monkeypatch, api_base_url=written, api_token=SECRET)
+    connection = Settings.load().connection()
+    assert connection.base_url == read
+    assert f"{read}/".startswith(f"{read.partition('//')[0]}//{connection.host}/")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://",
+        "ftp://api.example.vn",
+        "http://api.example.vn:port",
+        f"https://me:{SECRET}@api.example.vn",
+        f"https://api.example.vn?token={SECRET}",
+        f"https://api.example.vn#{SECRET}",
+    ],
+)
+def test_what_is_no_address_is_refused_without_repeating_it(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    given(monkeypatch, api_base_url=written)
+    assert "  - CDR_API_BASE_URL: " in (message := fault())
+    assert SECRET not in message
+
+
+# ---- secrets
+
+
+def test_secrets_show_in_nothing_that_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, api_base_url="api.example.vn", api_token=SECRET, api_key=SECRET)
+    settings = Settings.load()
+    for thing in (settings, settings.connection()):
+        for shown in (repr(thing), str(thing), f"{thing}"):
+            assert SECRET not in shown
+    assert SECRET not in str(settings.model_dump()) + settings.model_dump_json()
+
+
+def test_secrets_show_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, api_token=f"{SECRET}\n", api_key=f"{SECRET} ", page_size="none")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    error: BaseException | None = caught.value
+    assert error.__suppress_context__
+    assert SECRET not in str(error)
+    monkeypatch.delenv("CDR_PAGE_SIZE")
+    assert SECRET not in fault(Settings.load().connection)
+
+
+@pytest.mark.parametrize("written", ["two words", "line\nbreak", "mật-khẩu", "tab\t"])
+@pytest.mark.parametrize("name", ["api_token", "api_key"])
+def test_a_secret_that_fits_no_header_is_a_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, written: str
+) -> None:
+    given(monkeypatch, api_base_url="api.example.vn", **{name: written})
+    message = fault(Settings.load().connection)
+    assert f"  - {PREFIX}{name.upper()}: " in message
+    assert written not in message
+
+
+# ---- the file `.env`
+
+
+def test_a_file_in_the_working_folder_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "# Công ty ABC\nCDR_API_BASE_URL=api.example.vn\nCDR_API_TOKEN='from the file'\n"
+        "CDR_PAGE_SIZE=50\nSOMETHING_ELSE=1\nCDR_UNHEARD_OF=1\n",
+        encoding="utf-8",
+    )
+    given(monkeypatch, page_size="70")
+    settings = Settings.load()
+    assert settings.api_base_url == "https://api.example.vn"
+    assert settings.api_token is not None
+    assert settings.api_token.get_secret_value() == "from the file"
+    assert settings.page_size == 70
+
+
+def test_faults_in_the_file_are_named_like_those_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CDR_PAGE_SIZE=0\nCDR_TIMEZONE=nowhere\n")
+    message = fault()
+    assert "  - CDR_PAGE_SIZE: " in message
+    assert "  - CDR_TIMEZONE: " in message
+
+
+def test_empty_values_are_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    defaults = Settings.load()
+    names = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in names))
+    assert Settings.load() == defaults
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert Settings.load() == defaults
+
+
+def test_the_example_names_every_setting_and_shows_its_default(tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert re.findall(r"^#?(CDR_\w+)=", example, re.MULTILINE) == [
+        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
+    ]
+    (tmp_path / ".env").write_text(re.sub(r"^#(?=CDR_)", "", example, flags=re.MULTILINE))
+    assert Settings.load() == Settings.model_construct()
+
+
+# ---- what a run against the vendor needs
+
+
+def test_a_connection_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = fault(Settings.load().connection)
+    assert "CDR_API_BASE_URL is missing" in message
+    assert "CDR_API_TOKEN or CDR_API_KEY is missing" in message
+    assert ".env.example" in message
+    assert "cdr-pipeline demo" in message
+    given(monkeypatch, api_base_url="api.example.vn")
+    assert "CDR_API_BASE_URL is missing" not in fault(Settings.load().connection)
+
+
+@pytest.mark.parametrize("name", ["api_token", "api_key"])
+def test_a_token_or_a_key_is_enough(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    given(monkeypatch, api_base_url="api.example.vn", **{name: SECRET})
+    connection = Settings.load().connection()
+    assert (connection.token is None) == (name == "api_key")
+    assert (connection.api_key is None) == (name == "api_token")
+
+
+def test_importing_needs_no_setting_and_no_home(tmp_path: Path) -> None:
+    modules = "settings", "api.listing", "tables.store", "cli", "definitions"
+    code = ";".join(f"import cdr_pipeline.{module}" for module in modules)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT), "CDR_PAGE_SIZE": "none"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
