@@ -23,7 +23,7 @@ DAY: Final = date(2023, 3, 7)
 Sent = bytes | dict[str, Any]
 
 
-def call(id_: str = "a", time_started: str = "2023-03-07 10:00:00", **fields: object) -> Sent:
+def call(id_: object = "a", time_started: object = "2023-03-07 10:00:00", **fields: object) -> Sent:
     """A record with an id and a beginning, and what else is given."""
     return {"id": id_, "time_started": time_started, **fields}
 
@@ -50,9 +50,7 @@ def flat(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
     return flat_pages([records], day, zone)
 
 
-def flat_pages(
-    pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo = SAIGON
-) -> Flat:
+def flat_pages(pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
     """What becomes of the records of some pages of one reading."""
     stored = [StoredPage(1, page_of(*records)) for records in pages]
     return flatten(stored, Window.of(day), zone)

@@ -25,8 +25,9 @@ def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Type]:
     """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
-        if name.startswith(("CDR_", "DAGSTER_HOME")):
+        if name.startswith("CDR_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("CDR_REQUESTS_PER_SECOND", "0")
     monkeypatch.setenv("COLUMNS", "200")
     with ExitStack() as stack:

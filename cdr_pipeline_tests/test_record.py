@@ -85,15 +85,8 @@ def test_empty_text_and_sentinels_name_no_time(text: str) -> None:
     assert read_time(text, SAIGON) is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("2023-03-07 13:36:42", "2023-03-07T13:36:42", "2023-03-07T06:36:42Z"),
-        *("2023-03-07 13:36:42+07:00", "2023-03-07T01:36:42-05:00", "1678171002", "1678171002000"),
-    ],
-)
-def test_one_instant_in_every_form_is_the_same_in_the_vendors_zone(text: str) -> None:
-    read = read_time(text, SAIGON)
+def test_a_time_is_the_vendors_wall_clock() -> None:
+    read = read_time("2023-03-07 13:36:42", SAIGON)
     assert read is not None
     assert read.astimezone(UTC) == datetime(2023, 3, 7, 6, 36, 42, tzinfo=UTC)
     assert read.utcoffset() == timedelta(hours=7)
@@ -102,11 +95,13 @@ def test_one_instant_in_every_form_is_the_same_in_the_vendors_zone(text: str) ->
 @pytest.mark.parametrize(
     "text",
     [
-        *("hôm qua", "07/03/2023 13:36", "2023-02-30 10:00:00", "2023-13-07 00:00:00"),
-        *("2023-03-07 24:00:01", "2023-03-07 13:36:60", "12", "16781710025", " "),
+        *("hôm qua", "07/03/2023 13:36", "2023-02-30 10:00:00", "2023-13-07 00:00:00", "20230307"),
+        *("2023-03-07 24:00:00", "2023-03-07 13:36:60", "12", "1678171002", " ", "2023-03-07"),
+        *("2023-03-07T13:36:42", "2023-03-07T06:36:42Z", "2023-03-07 13:36:42+07:00"),
+        *("2023-03-07 13:36:42\n", "\uff12023-03-07 13:36:42", "2023-03-07T13:36+07"),
     ],
 )
-def test_what_names_no_instant_is_refused(text: str) -> None:
+def test_what_is_not_of_the_documented_form_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read_time(text, SAIGON)
 
@@ -115,12 +110,6 @@ def test_of_a_wall_clock_time_that_comes_twice_the_earlier_is_meant() -> None:
     read = read_time("2023-11-05 01:30:00", NEW_YORK)
     assert read is not None
     assert read.astimezone(UTC) == datetime(2023, 11, 5, 5, 30, tzinfo=UTC)
-
-
-def test_a_time_with_an_offset_tells_the_two_apart() -> None:
-    read = read_time("2023-11-05T01:30:00-05:00", NEW_YORK)
-    assert read is not None
-    assert read.astimezone(UTC) == datetime(2023, 11, 5, 6, 30, tzinfo=UTC)
 
 
 def test_a_wall_clock_time_that_the_zone_skips_is_refused() -> None:

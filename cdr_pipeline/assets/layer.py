@@ -77,18 +77,15 @@ def spec(
     )
 
 
-def made(
-    dataset: Dataset, frame: pl.DataFrame, size: int, preview: bool = True, **figures: Any
-) -> Made:
+def made(dataset: Dataset, frame: pl.DataFrame, size: int, **figures: Any) -> Made:
     """A partition's metadata: rows, bytes, schema, what is peculiar to it, and a few rows."""
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": len(frame),
         "dagster/column_schema": table_schema(dataset, frame.schema),
         "bytes": size,
         **figures,
+        "preview": dg.MetadataValue.md(_preview(dataset, frame)),
     }
-    if preview:
-        metadata["preview"] = dg.MetadataValue.md(_preview(dataset, frame))
     return Made(dataset, metadata)
 
 

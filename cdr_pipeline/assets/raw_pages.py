@@ -37,14 +37,12 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
     work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
     return [
-        Made(
+        made(
             RAW_PAGES,
-            {
-                "dagster/partition_row_count": receipt.pages,
-                "bytes": store.path(RAW_PAGES, day).stat().st_size,
-                "seconds": (receipt.finished_at - receipt.started_at).total_seconds(),
-                **figures,
-            },
+            store.lazy(RAW_PAGES, day).drop("body").collect(),
+            store.path(RAW_PAGES, day).stat().st_size,
+            seconds=(receipt.finished_at - receipt.started_at).total_seconds(),
+            **figures,
         ),
         made(RECEIPTS, frame, size),
     ]

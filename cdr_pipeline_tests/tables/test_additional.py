@@ -171,7 +171,14 @@ def test_null_and_empty_text_are_in_no_column() -> None:
     [
         *(("Số tiền", "so_tien"), ("Đỗ", "do"), ("đđ", "dd"), ("Ngày  đến-hạn", "ngay_den_han")),
         *(("N\u0067a\u0300", "nga"), ("ten__int", "ten_int"), ("__a__", "a"), ("data1", "data1")),
-        *(("", "key"), ("!!!", "key"), ("😀", "key"), ("İ", "i"), ("ÀÉÎ", "aei"), ("a.b c", "a_b_c")),
+        *(
+            ("", "key"),
+            ("!!!", "key"),
+            ("😀", "key"),
+            ("İ", "i"),
+            ("ÀÉÎ", "aei"),
+            ("a.b c", "a_b_c"),
+        ),
         ("\0", "key"),
     ],
 )

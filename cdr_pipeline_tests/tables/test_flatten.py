@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -197,7 +198,12 @@ def test_a_whole_number_is_one_in_any_writing(token: str, value: int | None) -> 
     [
         *(('"abc"', "abc"), ('"12s"', "12s"), ('"1.5"', "1.5"), ("1.5", "1.5"), ("true", "true")),
         *(("[]", "[]"), ('{"s": 3}', '{"s":3}'), (str(2**70), str(2**70)), ("1e400", "1e400")),
-        *(("9223372036854775808",) * 2, ('" "', " "), ("9" * 5000,) * 2, (f'"{2**70}"', str(2**70))),
+        *(
+            ("9223372036854775808",) * 2,
+            ('" "', " "),
+            ("9" * 5000,) * 2,
+            (f'"{2**70}"', str(2**70)),
+        ),
     ],
 )
 def test_what_is_no_whole_number_makes_the_field_null_and_the_call_stays(
@@ -221,7 +227,10 @@ def test_what_is_no_whole_number_makes_the_field_null_and_the_call_stays(
         *(('{"a" : [1.0, null]}', '{"a":[1.0,null]}'), ('"0123"', "0123"), ('" "', " ")),
         *(("null", None), ('""', None), (str(2**70), str(2**70)), ("9" * 5000,) * 2),
         *((r'"a\u0000b"', "a\0b"), ('"\u2028\u2029\x85\ufeff"', "\u2028\u2029\x85\ufeff")),
-        *(('"😀 👩\u200d👧 𠀋 Nga\u0300"', "😀 👩\u200d👧 𠀋 Nga\u0300"), (r'"\ud83d\ude00"', "😀")),
+        *(
+            ('"😀 👩\u200d👧 𠀋 Nga\u0300"', "😀 👩\u200d👧 𠀋 Nga\u0300"),
+            (r'"\ud83d\ude00"', "😀"),
+        ),
         *((r'"\u0110\/"', "Đ/"), (r'["\u0110\/"]', '["Đ/"]'), (r'"},{ \"id\": ,"', '},{ "id": ,')),
     ],
 )
@@ -248,11 +257,17 @@ def test_a_status_has_one_spelling(status: str, normal: str | None) -> None:
 
 @pytest.mark.parametrize(
     "time",
-    ["2023-03-07 13:36:42", "2023-03-07T06:36:42Z", "2023-03-07T13:36:42+07:00", 1678171002],
+    [
+        *("2023-03-07T06:36:42Z", "2023-03-07T13:36:42", "2023-03-07 13:36:42+07:00", 1678171002),
+        *("hôm qua", "2023-13-07 00:00:00", "2023-03-07 24:00:00", "2023-03-07 13:36:42\n", [1]),
+    ],
 )
-def test_times_are_read_in_every_form(time: object) -> None:
-    made = the_call(call(time_ended=time, time_started="2023-03-07T03:00:00Z"))
-    assert (made["time_ended"], made["time_started"]) == (at(13, 36, 42), at(10))
+def test_a_time_of_another_form_than_documented_is_null_and_told(time: object) -> None:
+    made = flat(call(time_ended=time), call("b", time_ended="2023-03-07 13:36:42"))
+    assert made.cdrs.sort("id")["time_ended"].to_list() == [None, at(13, 36, 42)]
+    told = time if isinstance(time, str) else json.dumps(time)
+    assert rejects_of(made) == [("a", "time_ended", told, "not a time")]
+    assert made.whole_rejects == 0
 
 
 @pytest.mark.parametrize(
@@ -265,20 +280,10 @@ def test_times_that_were_not_reached_are_null(time: object) -> None:
     assert made.rejects.is_empty()
 
 
-def test_a_time_that_is_none_is_null_and_told() -> None:
-    made = flat(call(time_ringging="hôm qua", time_ended="2023-13-07 00:00:00"))
-    assert made.cdrs.select("time_ringing", "time_ended").row(0) == (None, None)
-    assert sorted(rejects_of(made), key=str) == [
-        ("a", "time_ended", "2023-13-07 00:00:00", "not a time"),
-        ("a", "time_ringing", "hôm qua", "not a time"),
-    ]
-    assert made.whole_rejects == 0
-
-
 # ---- additional, and what nobody documented
 
 
-@pytest.mark.parametrize("nothing", ['""', "null", "[]", '"  "', "[ ]"])
+@pytest.mark.parametrize("nothing", ['""', "null", "[]", "[ ]"])
 def test_nothing_additional_is_null_in_each_way_of_writing_it(nothing: str) -> None:
     made = flat(verbatim("additional", nothing))
     assert made.cdrs["additional"].to_list() == [None]
@@ -300,17 +305,24 @@ def test_additional_rendered_twice_is_the_object_it_renders() -> None:
 
 
 @pytest.mark.parametrize(
-    "token",
+    ("token", "text"),
     [
-        *('["Đỗ Thị Ngà", "0981218709", 1]', '"khách quen"', "42", "true", '"[1]"', '"{"'),
-        *("[1e400]", f"[{'9' * 5000}]", "1e400", r'"{\"a\":\"\\ud83d\"}"', '"null"', "[null]"),
+        *(('["Đỗ Thị Ngà", "0981218709", 1]',) * 2, ("42",) * 2, ("true",) * 2, ("[null]",) * 2),
+        *(
+            ("[1e400]",) * 2,
+            (f"[{'9' * 5000}]",) * 2,
+            ("1e400",) * 2,
+            ('"khách quen"', "khách quen"),
+        ),
+        *(('" "', " "), ('"[1]"', "[1]"), ('"{"', "{"), ('"null"', "null"), ('"a\\u0111"', "ađ")),
+        (r'"{\"a\":\"\\ud83d\"}"', r'{"a":"\ud83d"}'),
     ],
 )
-def test_additional_that_is_no_object_keeps_its_text_and_is_told(token: str) -> None:
+def test_additional_that_is_no_object_keeps_its_text_and_is_told(token: str, text: str) -> None:
     made = flat(verbatim("additional", token))
-    assert made.cdrs["additional"].to_list() == [token]
+    assert made.cdrs["additional"].to_list() == [text]
     assert made.keys == {}
-    assert rejects_of(made) == [("a", "additional", token, "not an object")]
+    assert rejects_of(made) == [("a", "additional", text, "not an object")]
     assert made.whole_rejects == 0
 
 
@@ -328,7 +340,9 @@ def test_keys_of_additional_never_meet_the_calls_own_columns() -> None:
 
 
 def test_wide_integers_and_decimals_keep_every_digit_somewhere() -> None:
-    token = f'{{"w":{2**70},"i":9007199254740993,"f":0.10000000000000000555,"d":33.0,"n":[{2**70}]}}'
+    token = (
+        f'{{"w":{2**70},"i":9007199254740993,"f":0.10000000000000000555,"d":33.0,"n":[{2**70}]}}'
+    )
     made = the_call(verbatim("additional", token))
     assert {name: made[name] for name in made if name.startswith("additional_")} == {
         "additional_d__float": 33.0,
@@ -346,7 +360,10 @@ def test_undocumented_fields_stand_in_extra_and_the_documented_beside_them_are_t
     record = as_text(call("a"))[:-1] + f',{unknown},"time_ringing":1.50}}'.encode()
     made = the_call(record)
     assert made["duration"] == 27
-    assert made["extra"] == '{"ai_summary":{"ý chính":["hẹn lại"]},"transferred":null,"time_ringing":1.50}'
+    assert (
+        made["extra"]
+        == '{"ai_summary":{"ý chính":["hẹn lại"]},"transferred":null,"time_ringing":1.50}'
+    )
 
 
 def test_a_record_of_another_hand_is_the_same_call() -> None:
@@ -374,7 +391,10 @@ def test_of_a_field_that_comes_twice_the_last_counts() -> None:
         (verbatim("ai_summary", r'["a\ude00b"]', "x"), "x", "surrogate"),
         (verbatim("note", '"a\x01b"', "x"), "x", "not valid JSON"),
         *((record, None, "not an object") for record in (b"null", b"17", b'"x"', b'["x",null]')),
-        *((record, None, "no id") for record in (call(""), {"time_started": "2023-03-07 10:00:00"})),
+        *(
+            (record, None, "no id")
+            for record in (call(""), {"time_started": "2023-03-07 10:00:00"})
+        ),
         (verbatim("id", "null"), None, "no id"),
         (call("x", ""), "x", "no time_started"),
         (call("x", "0001-01-01T00:00:00Z"), "x", "no time_started"),
@@ -449,35 +469,35 @@ def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading()
 
 
 def test_a_day_holds_its_first_and_last_second_and_neither_neighbour() -> None:
-    times = ("2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59", "2023-03-08 00:00:00")
+    times = (
+        "2023-03-06 23:59:59",
+        "2023-03-07 00:00:00",
+        "2023-03-07 23:59:59",
+        "2023-03-08 00:00:00",
+    )
     made = flat(*(call(time, time) for time in times))
     assert made.cdrs["id"].to_list() == list(times[1:3])
     assert made.cdrs["hour"].to_list() == [0, 23]
 
 
 @pytest.mark.parametrize(
-    ("day", "hours"), [(date(2023, 3, 12), 23), (date(2023, 11, 5), 25), (date(2023, 6, 1), 24)]
+    ("day", "missing", "hours"),
+    [(date(2023, 3, 12), {2}, 23), (date(2023, 11, 5), set(), 25), (date(2023, 6, 1), set(), 24)],
 )
-def test_days_of_23_and_25_hours_are_whole(day: date, hours: int) -> None:
-    start = datetime(day.year, day.month, day.day, tzinfo=NEW_YORK).timestamp()
-    calls = [call(str(n), str(int(start) + 3600 * n + 1800)) for n in range(-1, hours + 1)]
-    made = flat(*calls, day=day, zone=NEW_YORK).cdrs
-    assert made["id"].to_list() == [str(n) for n in range(hours)]
-    assert made["time_started"].dt.epoch("s").to_list() == [
-        int(start) + 3600 * n + 1800 for n in range(hours)
-    ]
+def test_days_of_23_and_25_hours_are_whole(day: date, missing: set[int], hours: int) -> None:
+    calls = [call(f"{hour:02}", f"{day} {hour:02}:30:00") for hour in range(24)]
+    made = flat(*calls, day=day, zone=NEW_YORK)
+    assert {*range(24)} - {*made.cdrs["hour"]} == missing
+    assert {int(id_ or "") for id_ in made.rejects["id"]} == missing
+    assert made.cdrs["hour"].to_list() == made.cdrs["id"].cast(pl.Int8).to_list()
+    first, last = made.cdrs["time_started"].gather([0, -1]).dt.epoch("s")
+    assert last - first == (hours - 1) * 3600
 
 
-def test_of_an_hour_that_comes_twice_a_naive_time_means_the_first() -> None:
-    made = flat(
-        call("naive", "2023-11-05 01:30:00"),
-        call("second", "2023-11-05T01:30:00-05:00"),
-        day=date(2023, 11, 5),
-        zone=NEW_YORK,
-    ).cdrs
-    assert made["id"].to_list() == ["naive", "second"]
-    assert made["time_started"].diff().to_list()[1] == timedelta(hours=1)
-    assert made["hour"].to_list() == [1, 1]
+def test_of_an_hour_that_comes_twice_the_first_is_meant() -> None:
+    day = date(2023, 11, 5)
+    made = the_call(call("a", "2023-11-05 01:30:00"), day=day, zone=NEW_YORK)
+    assert made["time_started"].utcoffset() == timedelta(hours=-4)
 
 
 def test_a_time_that_the_zone_skips_is_none() -> None:
@@ -639,7 +659,7 @@ def test_equal_records_give_equal_cells_whatever_stands_around_them(
 
 def records_for_the_day(body: bytes) -> int:
     """How many records a page holds for the day, as the listing counts them."""
-    return len(versions([StoredPage(1, body)], Window.of(DAY), SAIGON))
+    return len(versions([StoredPage(1, body)], Window.of(DAY)))
 
 
 @given(st.lists(ENTRY, max_size=8))
@@ -684,33 +704,25 @@ TIMES = st.one_of(
     st.datetimes(datetime(1979, 12, 31), datetime(2099, 1, 1)).map(lambda one: str(one)[:19]),
     st.datetimes(datetime(2023, 3, 12, 1), datetime(2023, 3, 12, 4)).map(lambda one: str(one)[:19]),
     st.datetimes(datetime(2023, 11, 5), datetime(2023, 11, 5, 3)).map(lambda one: str(one)[:19]),
-    st.datetimes(max_value=datetime(2099, 1, 1), timezones=st.just(timezone(timedelta(hours=-5)))).map(datetime.isoformat),
-    st.from_regex(r"\A(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9]Z?\Z"),
-    st.from_regex(r"\A1[0-9]{9}([0-9]{3})?\Z"),
-    st.sampled_from(("2023-03-07 10:00:00\n", "２０２３-03-07 10:00:00", "20230307", "1980", "0")),
+    st.from_regex(r"\A[12][09][0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9]\Z"),
+    st.sampled_from(("2023-03-07 10:00:00\n", "\uff12023-03-07 10:00:00", "20230307", "1980", "0")),
+    st.sampled_from(("0000-00-00 00:00:00", "0001-01-01T00:00:00Z", "2023-03-07T00:00:00Z", "")),
 )
 
 
 @given(st.lists(TIMES, min_size=1, max_size=8), st.sampled_from((SAIGON, NEW_YORK)))
 @example(["1979-12-31 23:59:59", "1980-01-01 00:00:00"], SAIGON)
-@example(["2023-11-05 01:30:00", "2023-11-05T01:30:00-05:00"], NEW_YORK)
-def test_times_of_a_day_are_read_as_one_by_one(texts: list[str], zone: Any) -> None:
-    def alone(text: str) -> int | None:
+@example(["2023-11-05 01:30:00", "2023-03-12 02:30:00", "2023-03-12 03:00:00"], NEW_YORK)
+def test_times_of_a_day_are_read_as_one_by_one(texts: list[str], zone: ZoneInfo) -> None:
+    instants, unreadable = [], []
+    for place, text in enumerate(texts):
         try:
             read = read_time(text, zone)
-        except (ValueError, OverflowError):
-            return None
-        return read and round(read.timestamp() * 1_000_000)
-
-    def unreadable(text: str) -> bool:
-        try:
-            read_time(text, zone)
-        except (ValueError, OverflowError):
-            return True
-        return False
-
-    made = flat(*(call(str(n), time_ended=text) for n, text in enumerate(texts)), zone=zone)
-    read = made.cdrs.sort(pl.col("id").cast(int))["time_ended"].dt.epoch("us").to_list()
-    assert read == list(map(alone, texts))
-    told = [(int(id_ or ""), value) for id_, _, value, _ in rejects_of(made)]
-    assert sorted(told) == [(n, text) for n, text in enumerate(texts) if unreadable(text)]
+        except ValueError:
+            unreadable.append((str(place), text))
+            read = None
+        instants.append(read and int(read.timestamp()))
+    records = [call(str(place), time_ended=text) for place, text in enumerate(texts)]
+    made = flat(*records, zone=zone)
+    assert made.cdrs.sort("id")["time_ended"].dt.epoch("s").to_list() == instants
+    assert sorted((id_, value) for id_, _, value, _ in rejects_of(made)) == unreadable

@@ -1,6 +1,7 @@
 """Measures: by the vendor's table, by hand, and by DuckDB from the same calls."""
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -99,7 +100,6 @@ def talk(id_: str, seconds: int, **fields: object) -> Sent:
     answered = "2023-03-07 10:00:10"
     return call(
         id_,
-        STARTED,
         **{
             "campaign_uuid": "c1",
             "status": "answered",
@@ -122,7 +122,9 @@ def dial(id_: str, status: str, cause: str, duration: int, **fields: object) -> 
 BY_HAND = (
     talk("1", 5, lead_uuid="l1", to_number="0901", press_key='{"key":"1"}'),
     talk("2", 6, lead_uuid="l2", to_number="0902", press_key="127"),
-    talk("3", 40, lead_uuid="l1", to_number="0901", press_key="0", time_started="2023-03-07 09:00:00"),
+    talk(
+        "3", 40, lead_uuid="l1", to_number="0901", press_key="0", time_started="2023-03-07 09:00:00"
+    ),
     dial("4", "busy", "USER_BUSY", 20, lead_uuid="l3", to_number="0903"),
     dial("5", "no-answered", "NO_ANSWER", 45, to_number="0904"),
     dial("6", "cancel", "NORMAL_TEMPORARY_FAILURE", 45),
@@ -225,8 +227,14 @@ def in_duckdb(cdrs: pl.DataFrame, query: str) -> list[tuple[Any, ...]]:
     )
     with duckdb.connect() as db:
         db.register("cdrs", cdrs.select(columns).to_arrow())
-        db.register("by_cause", pl.DataFrame(list(BY_CAUSE.items()), ["cause", "c"], orient="row").to_arrow())
-        db.register("by_status", pl.DataFrame(list(STATUS_WINS.items()), ["status", "s"], orient="row").to_arrow())
+        db.register(
+            "by_cause",
+            pl.DataFrame(list(BY_CAUSE.items()), ["cause", "c"], orient="row").to_arrow(),
+        )
+        db.register(
+            "by_status",
+            pl.DataFrame(list(STATUS_WINS.items()), ["status", "s"], orient="row").to_arrow(),
+        )
         db.execute(
             "create view roots as select cdrs.*, case"
             " when time_answered is not null or billsec > 0 then 'answered'"
@@ -238,7 +246,7 @@ def in_duckdb(cdrs: pl.DataFrame, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_simulated_days_campaigns_are_what_duckdb_makes_of_its_calls(cdrs: pl.DataFrame) -> None:
-    labels = ("answered", *(name for name in CLASSES))
+    labels = ("answered", *CLASSES)
     counts = ", ".join(f"count(*) filter (class = '{label}')" for label in labels)
     in_ner = ", ".join(f"'{label}'" for label in ("answered", *IN_NER))
     query = f"""
@@ -255,7 +263,7 @@ def test_a_simulated_days_campaigns_are_what_duckdb_makes_of_its_calls(cdrs: pl.
             count(distinct lead_uuid), count(distinct to_number),
             epoch_us(min(time_started)), epoch_us(max(time_started))
         from roots group by campaign_uuid order by campaign_uuid nulls first
-    """  # noqa: S608  names of our own
+    """
     made = campaign_daily(cdrs.lazy()).with_columns(
         pl.col("first_call_at", "last_call_at").dt.epoch("us")
     )
@@ -268,10 +276,12 @@ def test_a_simulated_days_campaigns_are_what_duckdb_makes_of_its_calls(cdrs: pl.
 
 def test_a_simulated_days_endings_are_what_duckdb_makes_of_its_calls(cdrs: pl.DataFrame) -> None:
     query = """
-        select campaign_uuid, class, status, cause, sip_hangup_disposition,
-            count(*), sum(duration), sum(billsec),
-            count(*) / sum(count(*)) over (partition by campaign_uuid)
-        from roots group by all
+        with endings as (
+            select campaign_uuid, class, status, cause, sip_hangup_disposition,
+                count(*) as calls, sum(duration) as duration, sum(billsec) as billsec
+            from roots group by all
+        )
+        select *, calls / sum(calls) over (partition by campaign_uuid) from endings
     """
     made = disposition_daily(cdrs.lazy()).collect()
     due = {row[:5]: row[5:] for row in in_duckdb(cdrs, query)}
@@ -295,7 +305,7 @@ def test_calls_add_up_from_roots_to_campaigns_to_endings(cdrs: pl.DataFrame) -> 
     assert roots < len(cdrs)
     campaigns, endings = by_campaign(cdrs), disposition_daily(cdrs.lazy()).collect()
     assert campaigns["calls"].sum() == endings["calls"].sum() == roots
-    labels = [label for label in ("answered", *CLASSES)]
+    labels = ["answered", *CLASSES]
     assert campaigns.select(pl.sum_horizontal(labels) == pl.col("calls")).to_series().all()
     per_campaign = endings.group_by("campaign_uuid").agg(pl.col("calls", "share").sum())
     assert per_campaign["share"].to_list() == pytest.approx([1] * len(campaigns))
@@ -308,7 +318,7 @@ def test_sums_of_parts_are_the_sums_of_the_whole(cdrs: pl.DataFrame, cuts: list[
     edges = [0, *sorted(cuts), 24]
     parts = [
         by_campaign(cdrs.filter(pl.col("hour").is_between(start, end, closed="left")))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
     sums = pl.concat(parts).group_by("campaign_uuid").agg(pl.exclude(NOT_ADDITIVE).sum())
     whole = by_campaign(cdrs).drop(NOT_ADDITIVE[1:])

@@ -1,0 +1,359 @@
+"""Partitions on disk: typed, described, replaced whole or left alone, and readable by others."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+import pytest
+
+from cdr_pipeline.tables.contract import (
+    CAMPAIGN_DAILY,
+    CDRS,
+    DATASETS,
+    DISPOSITION_DAILY,
+    RAW_PAGES,
+    REJECTS,
+    Dataset,
+)
+from cdr_pipeline.tables.kpi import campaign_daily, disposition_daily
+from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of
+
+NEXT_DAY = DAY + timedelta(days=1)
+CALLS = flat(
+    call(
+        "a", duration=5, campaign_uuid="c1", additional={"Số tiền": 7, "so_tien": "8", "vip": True}
+    ),
+    call("b", duration="abc", additional={"số": 1.5, "l": [1]}, note="NUL \0, 😀"),
+)
+NO_CALLS = flat()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+def files(store: Store) -> list[str]:
+    """Every file of the datasets and of the staging area, but for locks."""
+    found = (path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(str(path.relative_to(store.root)) for path in found)
+
+
+def pages_row(number: int, body: bytes, start: int = 0, end: int = 24) -> dict[str, Any]:
+    """A row of raw_pages for a reading of some hours of the day."""
+    midnight = datetime(2023, 3, 7)
+    return {
+        "pass": number,
+        "offset": 0,
+        "limit": 500,
+        "window_start": midnight + timedelta(hours=start),
+        "window_end": midnight + timedelta(hours=end),
+        "fetched_at": datetime(2023, 3, 8, 1, tzinfo=timezone(timedelta(hours=7))),
+        "body": body,
+    }
+
+
+# ---- what is written
+
+
+def test_a_partition_is_read_back_as_it_was_written(store: Store) -> None:
+    size = store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
+    assert store.read(CDRS, DAY).equals(CALLS.cdrs)
+    assert store.read(CDRS, DAY).schema == CALLS.cdrs.schema
+    assert store.lazy(CDRS, DAY).select("id").collect()["id"].to_list() == ["b", "a"]
+    assert size == store.path(CDRS, DAY).stat().st_size
+    assert files(store) == ["cdrs/date=2023-03-07/part-0.parquet"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_an_empty_day_is_a_typed_file_with_no_rows(store: Store, dataset: Dataset) -> None:
+    store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)))
+    assert store.read(dataset, DAY).is_empty()
+    assert store.read(dataset, DAY).schema == dataset.schema(SAIGON)
+
+
+def test_the_file_knows_its_columns_meaning_and_their_keys(store: Store) -> None:
+    store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
+    schema = pq.read_schema(store.path(CDRS, DAY))
+    for column in CDRS.columns:
+        assert schema.field(column.name).metadata[b"description"].decode() == column.description
+    keys = {
+        field.name: json.loads(field.metadata[b"keys"])
+        for field in schema
+        if b"keys" in field.metadata
+    }
+    assert keys == CALLS.keys
+    assert {"Số tiền"} < {key for some in keys.values() for key in some}
+
+
+def test_the_file_is_compressed_with_zstd(store: Store) -> None:
+    store.write(CDRS, DAY, CALLS.cdrs)
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of()))
+    for dataset in (CDRS, RAW_PAGES):
+        group = pq.read_metadata(store.path(dataset, DAY)).row_group(0)
+        assert {group.column(n).compression for n in range(group.num_columns)} == {"ZSTD"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pl.lit(None).alias("note"),
+        pl.lit("busy").cast(pl.Categorical()).alias("status"),
+        pl.lit("busy").cast(pl.Enum(["busy"])).alias("status"),
+        pl.struct("id").alias("additional_x"),
+        pl.lit(1).cast(pl.Int32).alias("duration"),
+        pl.lit("1").alias("surprise"),
+    ],
+)
+def test_what_is_not_as_promised_is_not_written(store: Store, change: pl.Expr) -> None:
+    store.write(CDRS, DAY, NO_CALLS.cdrs)
+    with pytest.raises(TypeError, match="cdrs: "):
+        store.write(CDRS, DAY, CALLS.cdrs.with_columns(change))
+    assert store.read(CDRS, DAY).is_empty()
+
+
+# ---- responses
+
+
+def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
+    bodies = [page_of(call("a")), b'{"data":[{"id":"\xff"}],"total":1}', page_of()]
+    with store.writing_pages(DAY) as pages:
+        for body in bodies:
+            pages.add(pages_row(1, body))
+        pages.close()
+        assert [stored.body for stored in pages.written()] == bodies
+    assert store.read(RAW_PAGES, DAY)["body"].to_list() == bodies
+    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
+    assert list(store.pages(DAY)) == [StoredPage(1, body) for body in bodies]
+
+
+def test_only_responses_in_force_are_read_back(store: Store) -> None:
+    with store.writing_pages(DAY) as pages:
+        for number, hours in enumerate([(0, 24), (0, 24), (0, 12), (12, 24)]):
+            pages.add(pages_row(number, page_of(call(str(number))), *hours))
+    assert [stored.pass_ for stored in store.pages(DAY)] == [2, 3]
+    assert store.read(RAW_PAGES, DAY)["pass"].to_list() == [0, 1, 2, 3]
+
+
+def test_many_responses_are_written_a_row_group_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 100)
+    bodies = [page_of(call(str(n))) for n in range(7)]
+    with store.writing_pages(DAY) as pages:
+        for body in bodies:
+            pages.add(pages_row(1, body))
+    assert pq.read_metadata(store.path(RAW_PAGES, DAY)).num_row_groups == 4
+    assert [stored.body for stored in store.pages(DAY)] == bodies
+
+
+def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
+    with store.writing_pages(DAY):
+        pass
+    assert list(store.pages(DAY)) == []
+    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
+
+
+# ---- replaced as a whole, or left
+
+
+class DiskFullError(OSError):
+    """No space left."""
+
+
+def write_fails(store: Store, patch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise DiskFullError
+
+    patch.setattr(pq.ParquetWriter, "write_table", fails)
+    store.write(CDRS, DAY, CALLS.cdrs)
+
+
+def rename_fails(store: Store, patch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise DiskFullError
+
+    patch.setattr(Path, "replace", fails)
+    store.write(CDRS, DAY, CALLS.cdrs)
+
+
+def pages_fail(store: Store, _: pytest.MonkeyPatch) -> None:
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of(call("new"))))
+        raise DiskFullError
+
+
+@pytest.mark.parametrize("failing", [write_fails, rename_fails, pages_fail])
+@pytest.mark.parametrize("written_before", [True, False])
+def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: Callable[[Store, pytest.MonkeyPatch], None],
+    written_before: bool,
+) -> None:
+    if written_before:
+        store.write(CDRS, DAY, NO_CALLS.cdrs)
+        with store.writing_pages(DAY) as pages:
+            pages.add(pages_row(1, page_of(call("old"))))
+    before = {name: (store.root / name).read_bytes() for name in files(store)}
+    with pytest.raises(DiskFullError):
+        failing(store, monkeypatch)
+    assert {name: (store.root / name).read_bytes() for name in files(store)} == before
+    assert store.holds(CDRS, DAY) == written_before
+
+
+def test_while_a_partition_is_written_its_readers_find_the_old_one_alone(store: Store) -> None:
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of(call("old"))))
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of(call("new"))))
+        pages.close()
+        found = list((store.root / "raw_pages").glob("**/*.parquet"))
+        assert found == [store.path(RAW_PAGES, DAY)]
+        assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("old")))]
+    assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("new")))]
+
+
+def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of(call("half"))))
+        (torn,) = (name for name in files(store) if name.endswith(".parquet"))
+    assert not torn.startswith(tuple(DATASETS))
+    (store.root / torn).write_bytes(b"PAR1 torn")
+    assert store.days(RAW_PAGES) == [DAY]
+    with store.writing_pages(DAY) as pages:
+        pages.add(pages_row(1, page_of(call("whole"))))
+    assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("whole")))]
+    assert files(store) == ["raw_pages/date=2023-03-07/part-0.parquet"]
+
+
+def test_the_days_written_are_known_in_order(store: Store) -> None:
+    assert store.days(CDRS) == []
+    for day in (NEXT_DAY, date(2022, 12, 31), DAY):
+        store.write(CDRS, day, NO_CALLS.cdrs)
+    (store.root / "cdrs" / "date=2023-05-01").mkdir()
+    assert store.days(CDRS) == [date(2022, 12, 31), DAY, NEXT_DAY]
+    assert not store.holds(CDRS, date(2023, 5, 1))
+    assert store.days(REJECTS) == []
+
+
+# ---- one run a day at a time
+
+
+def test_of_two_threads_on_one_day_the_second_waits(store: Store) -> None:
+    together, events = Barrier(2), []
+
+    def work(name: str) -> None:
+        together.wait()
+        with Store(store.root, SAIGON).locked(DAY):
+            events.append(name)
+            store.write(CDRS, DAY, flat(call(name)).cdrs)
+            assert store.read(CDRS, DAY)["id"].to_list() == [name]
+            events.append(name)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, ("first", "second")))
+    assert events in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
+
+
+def test_days_do_not_wait_for_each_other(store: Store) -> None:
+    with store.locked(DAY), store.locked(NEXT_DAY):
+        pass
+
+
+OTHER_RUN = """
+import sys
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.store import Store
+
+store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)
+print("asking", flush=True)
+with store.locked(day):
+    print(*store.read(CDRS, day)["id"])
+    store.write(CDRS, day, store.read(CDRS, day).clear())
+"""
+
+
+def test_another_process_on_the_same_day_waits_for_its_turn(store: Store) -> None:
+    with store.locked(DAY):
+        store.write(CDRS, DAY, flat(call("early")).cdrs)
+        other = subprocess.Popen(
+            [sys.executable, "-c", OTHER_RUN, str(store.root)], stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout
+        assert other.stdout.readline() == "asking\n"
+        store.write(CDRS, DAY, flat(call("late")).cdrs)
+        assert store.read(CDRS, DAY)["id"].to_list() == ["late"]
+    assert other.communicate(timeout=60)[0] == "late\n"
+    assert other.returncode == 0
+    assert store.read(CDRS, DAY).is_empty()
+
+
+# ---- other readers
+
+
+@pytest.fixture
+def two_days(store: Store) -> Store:
+    """A day of two calls and an empty one, with all that is made of them."""
+    for day, calls in ((DAY, CALLS), (NEXT_DAY, NO_CALLS)):
+        store.write(CDRS, day, calls.cdrs, calls.keys)
+        store.write(REJECTS, day, calls.rejects)
+        store.write(CAMPAIGN_DAILY, day, campaign_daily(calls.cdrs.lazy()).collect())
+        store.write(DISPOSITION_DAILY, day, disposition_daily(calls.cdrs.lazy()).collect())
+        with store.writing_pages(day) as pages:
+            pages.add(pages_row(1, page_of()))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("dataset", "rows"),
+    [(CDRS, 2), (REJECTS, 1), (CAMPAIGN_DAILY, 2), (DISPOSITION_DAILY, 2), (RAW_PAGES, 2)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_duckdb_polars_and_pyarrow_read_every_dataset(
+    two_days: Store, dataset: Dataset, rows: int
+) -> None:
+    folder = two_days.root / dataset.name
+    glob = f"{folder}/**/*.parquet"
+    with duckdb.connect() as db:
+        found = db.sql(f"select * from read_parquet('{glob}', union_by_name = true)")
+        assert len(found.fetchall()) == rows
+        assert set(found.columns) >= {column.name for column in dataset.columns} | {"date"}
+    scanned = pl.scan_parquet(
+        glob, hive_partitioning=True, missing_columns="insert", extra_columns="ignore"
+    )
+    assert scanned.select("date").collect().height == rows
+    assert scanned.collect_schema()["date"] == pl.Date
+    assert pds.dataset(folder, partitioning="hive").count_rows() == rows
+
+
+def test_duckdb_reads_the_cells_as_they_are(two_days: Store) -> None:
+    glob = f"{two_days.root}/cdrs/**/*.parquet"
+    with duckdb.connect() as db:
+        rows = db.execute(
+            "select date::varchar, id, epoch(time_started)::bigint, typeof(time_started), duration,"
+            " note, additional_so_tien, additional_vip__bool, additional_so__float, key_pressed"
+            f" from read_parquet('{glob}', union_by_name = true) order by id"
+        ).fetchall()
+    ten = int(datetime(2023, 3, 7, 3, tzinfo=UTC).timestamp())
+    zoned = "TIMESTAMP WITH TIME ZONE"
+    assert rows == [
+        ("2023-03-07", "a", ten, zoned, 5, None, "8", True, None, None),
+        ("2023-03-07", "b", ten, zoned, None, "NUL \0, 😀", None, None, 1.5, None),
+    ]

@@ -1,0 +1,261 @@
+"""Every check, on a day that passes it and on one that does not."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cdr_pipeline import checks
+from cdr_pipeline.checks import Check, Finding
+from cdr_pipeline.record import CAUSE_DISPOSITIONS
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.simulator.source import render
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.flatten import Flat
+from cdr_pipeline.tables.store import Store
+
+from .records import DAY, NEW_YORK, SAIGON, Sent, call, flat
+
+BY_NAME = {check.name: check for check in checks.ALL}
+ANSWERED = {
+    "status": "answered",
+    "cause": "NORMAL_CLEARING",
+    "direction": "outbound",
+    "sip_hangup_disposition": "recv_bye",
+    "duration": 60,
+    "billsec": 50,
+    "time_answered": "2023-03-07 10:00:10",
+    "time_ended": "2023-03-07 10:01:00",
+}
+BUSY = {
+    "status": "busy",
+    "cause": "USER_BUSY",
+    "direction": "inbound",
+    "sip_hangup_disposition": "",
+    "duration": 20,
+    "billsec": 0,
+    "time_ended": "2023-03-07 10:00:20",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, SAIGON)
+
+
+def found(flattened: Flat, records: int, store: Store, day: date = DAY) -> dict[str, Finding]:
+    """The findings on a day, by the check's name."""
+    return {one.check.name: one for one in checks.of_cdrs(flattened, day, records, store)}
+
+
+def failed(flattened: Flat, records: int, store: Store, day: date = DAY) -> dict[str, str]:
+    """The checks that a day fails, with what they found."""
+    findings = found(flattened, records, store, day)
+    return {name: one.summary for name, one in findings.items() if not one.passed}
+
+
+def test_a_good_day_passes_every_check(store: Store) -> None:
+    good = flat(call("a", **ANSWERED), call("b", **BUSY))
+    findings = found(good, 2, store)
+    assert failed(good, 2, store) == {}
+    assert findings.keys() == BY_NAME.keys() - {"verified"}
+
+
+def test_a_simulated_day_is_odd_in_nothing_but_voicemail(store: Store) -> None:
+    records = Tenant(calls_per_day=1500).day(DAY)
+    odd = failed(flat(*map(render, records)), len(records), store)
+    assert odd.keys() <= {"known_disposition"}
+    assert "NORMAL_CLEARING" in odd.get("known_disposition", "NORMAL_CLEARING")
+
+
+def test_an_empty_day_passes_every_check(store: Store) -> None:
+    assert failed(flat(), 0, store) == {}
+
+
+def test_blocking_checks_are_those_that_keep_wrong_data_from_flowing_on() -> None:
+    assert {check.name for check in checks.ALL if check.blocking} == {
+        *("verified", "balance", "id_unique", "types_as_contracted", "in_the_day"),
+    }
+    assert len(BY_NAME) == len(checks.ALL)
+    assert all(check.description.endswith(".") for check in checks.ALL)
+
+
+# ---- blocking
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        *(({}, True), ({"verified": False}, False), ({"verified": None}, False)),
+        *(({"unique_records": 9}, False), ({"reported_total": 11}, False)),
+    ],
+)
+def test_a_day_is_verified_if_it_was_proved_and_the_figures_say_so(
+    change: dict[str, object], passes: bool
+) -> None:
+    figures = {"unique_records": 10, "reported_total": 10, "passes": 2, "requests": 3}
+    finding = checks.verified(pl.DataFrame([figures | {"verified": True} | change]))
+    assert (finding.check, finding.passed) == (checks.VERIFIED, passes)
+    assert "2 readings, 3 requests" in finding.summary
+
+
+@pytest.mark.parametrize(("received", "passes"), [(4, True), (3, False), (5, False)])
+def test_balance_weighs_records_against_calls_and_whole_rejects(
+    store: Store, received: int, passes: bool
+) -> None:
+    two_and_two = flat(call("a", duration="abc"), call("b"), b"null", call(""))
+    finding = found(two_and_two, received, store)["balance"]
+    assert finding.passed is passes
+    assert finding.summary == f"{received} records received = 2 calls + 2 whole rejects"
+
+
+def test_a_messy_day_balances(store: Store) -> None:
+    texts = Vendor(tenant=Tenant(calls_per_day=600), chaos=Chaos.parse("messy", 9)).truth(DAY)
+    blocking = {name for name, check in BY_NAME.items() if check.blocking}
+    assert not blocking & failed(flat(*texts), len(texts), store).keys()
+
+
+def test_an_id_that_stands_twice_is_found(store: Store) -> None:
+    once = flat(call("a", **BUSY))
+    twice = replace(once, cdrs=pl.concat([once.cdrs, once.cdrs]))
+    assert failed(twice, 2, store) == {"id_unique": "1 repeated ids"}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (pl.col("duration").cast(pl.Float64), "duration is Float64"),
+        (pl.lit(1).alias("additional_ten"), "additional_ten is Int32"),
+    ],
+)
+def test_a_column_of_another_type_is_found(store: Store, change: pl.Expr, word: str) -> None:
+    good = flat(call("a", **BUSY))
+    finding = found(replace(good, cdrs=good.cdrs.with_columns(change)), 1, store)
+    assert not finding["types_as_contracted"].passed
+    assert word in finding["types_as_contracted"].summary
+
+
+@pytest.mark.parametrize("started", ["2023-03-06 23:59:59", "2023-03-08 00:00:00", None])
+def test_a_call_of_another_day_is_found(store: Store, started: str | None) -> None:
+    good = flat(call("a", "2023-03-07 00:00:00"), call("b", "2023-03-07 23:59:59"))
+    assert found(good, 2, store)["in_the_day"].passed
+    moved = pl.when(pl.col("id") == "a").then(
+        pl.lit(started, dtype=pl.String).str.to_datetime(
+            "%Y-%m-%d %H:%M:%S", time_unit="us", time_zone="Asia/Ho_Chi_Minh"
+        )
+    )
+    stray = good.cdrs.with_columns(moved.otherwise("time_started").alias("time_started"))
+    finding = found(replace(good, cdrs=stray), 2, store)["in_the_day"]
+    assert (finding.passed, finding.summary) == (False, "1 calls of another day")
+
+
+def test_a_day_of_25_hours_holds_its_own_calls_alone(tmp_path: Path) -> None:
+    day = date(2023, 11, 5)
+    times = ("2023-11-05 00:00:00", "2023-11-05 01:30:00", "2023-11-05 23:59:59")
+    made = flat(*(call(time, time) for time in times), day=day, zone=NEW_YORK)
+    assert found(made, 3, Store(tmp_path, NEW_YORK), day)["in_the_day"].passed
+
+
+# ---- warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "odd"),
+    [
+        ("duration_agrees", call(**ANSWERED), call(**{**ANSWERED, "duration": 61})),
+        ("duration_agrees", call(**{**BUSY, "time_ended": ""}), call(**{**BUSY, "duration": 0})),
+        ("billsec_agrees", call(**ANSWERED), call(**{**ANSWERED, "billsec": 49})),
+        ("billsec_agrees", call(**BUSY), call(**{**ANSWERED, "billsec": 0})),
+        ("answered_agrees", call(**BUSY), call(**{**BUSY, "billsec": 1})),
+        ("answered_agrees", call(**ANSWERED), call(**{**ANSWERED, "time_answered": ""})),
+        ("known_status", call(status="No Answer"), call(status="Bận")),
+        ("known_status", call(status=""), call(status="no")),
+        ("known_cause", call(cause="NORMAL_CLEARING"), call(cause="NORMAL_UNSPECIFIED")),
+        ("known_cause", call(cause=""), call(cause="NEVER_HEARD_OF")),
+        ("known_disposition", call(**BUSY), call(cause="NONE")),
+        ("known_disposition", call(**ANSWERED), call()),
+        (
+            "known_sip_hangup_disposition",
+            call(sip_hangup_disposition="send_cancel"),
+            call(sip_hangup_disposition="send"),
+        ),
+        ("known_direction", call(direction="local"), call(direction="sideways")),
+    ],
+)
+def test_a_call_that_contradicts_itself_or_is_unheard_of_is_a_warning(
+    store: Store, name: str, good: Sent, odd: Sent
+) -> None:
+    assert found(flat(good), 1, store)[name].passed
+    finding = found(flat(odd), 1, store)[name]
+    assert not finding.passed
+    assert finding.summary.startswith("1 of 1 calls")
+    assert not finding.check.blocking
+
+
+def test_a_call_without_an_answer_that_claims_one_is_a_warning() -> None:
+    (finding,) = (
+        one
+        for one in checks.odd_rows(
+            flat(call(**{**ANSWERED, "billsec": 0, "time_answered": ""})).cdrs
+        )
+        if one.check.name == "answered_agrees"
+    )
+    assert not finding.passed
+
+
+def test_every_cause_of_the_table_is_known(store: Store) -> None:
+    made = flat(*(call(cause, cause=cause) for cause in CAUSE_DISPOSITIONS))
+    assert found(made, len(made.cdrs), store)["known_cause"].passed
+
+
+def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
+    odd = ["x"] * 3 + ["y"] * 2 + ["long" * 20]
+    made = flat(*(call(str(n), status=status) for n, status in enumerate(odd)), call("b", **BUSY))
+    summary = found(made, 7, store)["known_status"].summary
+    assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 10} (1)"
+
+
+# ---- volume
+
+
+@pytest.mark.parametrize(
+    ("calls", "before", "passes"),
+    [
+        *((1000, [], True), (0, [], True), (1000, [1000], True), (500, [1000], True)),
+        *((2000, [1000], True), (2001, [1000], False), (499, [1000], False), (0, [1000], False)),
+        *((1000, [400, 1600], True), (20, [90], True), (99, [20], True), (150, [20], False)),
+    ],
+)
+def test_a_days_volume_is_usual_within_a_factor_of_two(
+    calls: int, before: list[int], passes: bool
+) -> None:
+    finding = checks.usual_volume(calls, before)
+    assert finding.passed is passes
+    assert not finding.check.blocking
+
+
+def test_a_day_is_compared_with_the_same_weekday_of_four_weeks(store: Store) -> None:
+    for back, calls in ((1, 200), (4, 400), (5, 5), (0, 1)):
+        made = flat(*(call(str(n)) for n in range(calls)))
+        store.write(CDRS, DAY - timedelta(weeks=back), made.cdrs)
+    store.write(CDRS, DAY - timedelta(days=1), flat().cdrs)
+    finding = found(flat(call()), 1, store)["usual_volume"]
+    assert (finding.passed, finding.summary) == (False, "1 calls; 300 on the same weekday before")
+
+
+# ---- in Dagster
+
+
+@pytest.mark.parametrize("check", [checks.BALANCE, checks.USUAL_VOLUME])
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_finding_is_recorded_for_its_day(check: Check, passed: bool) -> None:
+    event = Finding(check, passed, "told").event("2023-03-07")
+    assert (event.asset_key, event.check_name) == (dg.AssetKey("cdrs"), check.name)
+    assert (event.partition, event.passed, event.description) == ("2023-03-07", passed, "told")
+    assert event.blocking is check.blocking
+    severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+    assert event.severity is severity
+    assert check.spec.blocking is check.blocking

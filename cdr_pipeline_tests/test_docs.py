@@ -1,0 +1,78 @@
+"""The documents say what the code does."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from cdr_pipeline.settings import PREFIX, Settings
+from cdr_pipeline.simulator import Chaos
+from cdr_pipeline.tables.contract import DATASETS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
+def shown(default: object) -> str:
+    return "" if default is None else str(default)
+
+
+def test_every_setting_stands_in_the_example_with_its_default_and_no_other() -> None:
+    lines = re.findall(r"^#?(CDR_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert [name for name, _ in lines] == NAMES
+    defaults = [shown(field.default) for field in Settings.model_fields.values()]
+    assert [default for _, default in lines] == defaults
+
+
+def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+    rows = re.findall(r"^\| (CDR_[\w ]+) \| ([^|]*)\|", README, re.MULTILINE)
+    told = {name: default.strip(" `") for names, default in rows for name in names.split(" or ")}
+    assert told == {
+        f"{PREFIX}{name.upper()}": shown(field.default)
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_every_dataset_is_explained_where_the_data_lands() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
+    assert told == list(DATASETS)
+
+
+def test_the_readme_says_what_to_expect_of_every_fault() -> None:
+    assert [fault for fault in Chaos.names() if f"`{fault}`" not in README] == []
+
+
+def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
+    for path in [*ROOT.glob("*.*"), *ROOT.glob(".ci/*"), *(ROOT / "cdr_pipeline").rglob("*.py")]:
+        if path.is_file() and path.name != "uv.lock":
+            text = path.read_text()
+            assert not re.search(r"pypi\.org|pythonhosted|/root/|/home/\w", text), path
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder as the README's examples find it."""
+    from click.testing import CliRunner
+
+    from cdr_pipeline import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "DEMO_CALLS_PER_DAY", 200)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    assert CliRunner().invoke(cli.main, ["demo"]).exit_code == 0
+    (tmp_path / ".demo" / "data").rename(tmp_path / "data")
+    return tmp_path
+
+
+def test_the_readmes_queries_answer_from_what_a_run_leaves(loaded: Path) -> None:
+    (sql,) = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    for query in filter(str.strip, sql.split(";")):
+        assert duckdb.sql(query).fetchall()
+    (python,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(python, names)
+    assert isinstance(names["day"], pl.DataFrame)
+    assert names["day"].height > 0
