@@ -5,6 +5,7 @@ and the day fails. The others are warnings for people. The rules are Polars expr
 columns of `cdrs`; Dagster's check specs and results are made from this one table.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -173,6 +174,21 @@ ROW_WARNINGS: Final = (
         shows="direction",
     ),
 )
+FITS: Final = Check(
+    "everything_fits",
+    CDRS.name,
+    "No record and no field had to be put into cdr_rejects.",
+)
+DOCUMENTED: Final = Check(
+    "documented_fields",
+    CDRS.name,
+    "The vendor sent no top-level field that is not documented (else it is in `extra`).",
+)
+FEW_COLUMNS: Final = Check(
+    "additional_columns",
+    CDRS.name,
+    "Every key of the lead lists has its column (CDR_MAX_ADDITIONAL_COLUMNS).",
+)
 ALL: Final = (
     VERIFIED,
     BALANCE,
@@ -180,6 +196,9 @@ ALL: Final = (
     TYPES,
     IN_THE_DAY,
     USUAL_VOLUME,
+    FITS,
+    DOCUMENTED,
+    FEW_COLUMNS,
     *ROW_WARNINGS,
 )
 
@@ -203,6 +222,9 @@ def of_cdrs(flat: Flat, day: date, records: int, store: Store) -> Iterator[Findi
     yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
     yield _in_the_day(flat.cdrs, day)
     yield usual_volume(len(flat.cdrs), _same_weekdays(day, store))
+    yield _fits(flat.rejects)
+    yield _documented(flat.cdrs)
+    yield _few_columns(flat.left_out)
     yield from odd_rows(flat.cdrs)
 
 
@@ -234,6 +256,25 @@ def _balance(flat: Flat, records: int) -> Finding:
     calls, rejects = len(flat.cdrs), flat.whole_rejects
     summary = f"{records:,} records received = {calls:,} calls + {rejects:,} whole rejects"
     return Finding(BALANCE, records == calls + rejects, summary)
+
+
+def _fits(rejects: pl.DataFrame) -> Finding:
+    counts = rejects.group_by("field", "reason").len().sort("len", descending=True)
+    named = [f"{f or 'record'} {reason} ({n:,})" for f, reason, n in counts.head(_EXAMPLES).rows()]
+    return Finding(FITS, rejects.is_empty(), ", ".join(named) or "all fits")
+
+
+def _documented(cdrs: pl.DataFrame) -> Finding:
+    extras = cdrs["extra"].drop_nulls()
+    names = sorted({name for text in extras.unique().head(1000) for name in json.loads(text)})
+    summary = f"{len(extras):,} calls with {', '.join(name[:40] for name in names[:_EXAMPLES])}"
+    return Finding(DOCUMENTED, extras.is_empty(), summary if names else "none")
+
+
+def _few_columns(left_out: list[str]) -> Finding:
+    named = ", ".join(name[:60] for name in left_out[:_EXAMPLES])
+    summary = f"{len(left_out):,} columns are in `additional` alone: {named}"
+    return Finding(FEW_COLUMNS, not left_out, summary if left_out else "all have one")
 
 
 def _id_unique(cdrs: pl.DataFrame) -> Finding:

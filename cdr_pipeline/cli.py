@@ -309,8 +309,8 @@ def _show(
     form: str,
     output: Path | None,
 ) -> None:
+    from cdr_pipeline.page import compact
     from cdr_pipeline.record import Window
-    from cdr_pipeline.tables.additional import compact
     from cdr_pipeline.tables.flatten import flatten
     from cdr_pipeline.tables.pages import StoredPage
 

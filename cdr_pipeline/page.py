@@ -10,14 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
 
 RECORD_KEY: Final = "data"
+_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _TIME_FORM: Final = re.compile(TIME_FORM).match
+
+
+#: What decoding raises for something that is not what was hoped for.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class MalformedPage(ValueError):
@@ -78,7 +83,7 @@ def see(body: bytes) -> Seen:
     """Key and beginning of every record of a page. Raises MalformedPage."""
     try:
         page = _headed.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return _see_each(body)
     heads = page.data or []
     if any(not head.id for head in heads):
@@ -95,9 +100,30 @@ def identity(text: bytes) -> tuple[str | None, str | None]:
     members: Mapping[str, msgspec.Raw | bytes]
     try:
         members = _any_object.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        members = _members_one_by_one(text)
-    return _plain_text(members.get("id")), _plain_text(members.get("time_started"))
+    except UNREADABLE:
+        try:
+            members = _members_one_by_one(text)
+        except ValueError:
+            members = {}
+    return _text_or_none(members.get("id")), _text_or_none(members.get("time_started"))
+
+
+def text_of(token: bytes) -> str | None:
+    """A JSON value of a text field: text as it is, null as None, anything else as its JSON text.
+
+    Raises ValueError for what is no JSON, invalid UTF-8 or a lone surrogate.
+    """
+    if token[:1] == b'"':
+        return str(msgspec.json.decode(token))
+    return None if token == b"null" else compact(token)
+
+
+def compact(token: bytes) -> str:
+    """JSON text without white space, characters as themselves; numbers keep their digits."""
+    text = msgspec.json.format(token, indent=-1)
+    if b"\\u" in text or b"\\/" in text:
+        text = _JSON_STRING.sub(lambda match: msgspec.json.encode(json.loads(match[0])), text)
+    return text.decode()
 
 
 def began(text: str | None) -> datetime | None:
@@ -114,7 +140,7 @@ def _see_each(body: bytes) -> Seen:
     records, total = _records(body)
     heads = [identity(text) for text in records]
     return Seen(
-        [hash(id_ or text) for text, (id_, _) in zip(records, heads, strict=True)],
+        [hash(id_ or (text,)) for text, (id_, _) in zip(records, heads, strict=True)],
         [began(started) for _, started in heads],
         total,
         tuple(at for at, (id_, _) in enumerate(heads) if id_ is None),
@@ -124,7 +150,7 @@ def _see_each(body: bytes) -> Seen:
 def _records(body: bytes) -> tuple[list[bytes], int]:
     try:
         page = _split.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return _records_one_by_one(body)
     return [bytes(raw) for raw in page.data or []], _total(page.total)
 
@@ -139,92 +165,98 @@ def _total(value: int | str) -> int:
     return total
 
 
-def _plain_text(raw: msgspec.Raw | bytes | None) -> str | None:
-    """A text or number member as text; None for "", null and anything else."""
+def _text_or_none(token: msgspec.Raw | bytes | None) -> str | None:
     try:
-        value = msgspec.json.decode(raw) if raw else None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return text_of(bytes(token)) or None if token else None
+    except UNREADABLE:
         return None
-    if isinstance(value, str):
-        return value or None
-    return bytes(raw).decode() if raw and type(value) in (int, float) else None
 
 
-# The slow reading: the standard library's scanner over the bytes as Latin-1, so that one byte is
-# one character, positions are positions, and no encoding fault can stop it.
+# The slow reading: where each value begins and ends, by its quotes and brackets alone. It decodes
+# nothing, so no encoding fault, no number and no depth of nesting can stop it.
 
-_scanner: Final = json.JSONDecoder(strict=False)
-_SPACE: Final = " \t\r\n"
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_MARK: Final = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)
+_SCALAR: Final = re.compile(_STRING + rb'|[^\s"\[\]{},:]+', re.DOTALL)
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+_CLOSES: Final = {b"{": b"}", b"[": b"]"}
 
 
 def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
-    text = body.decode("latin-1")
     try:
-        members = {name: (start, end) for name, start, end in _members(text, _skip(text, 0))}
+        members = _members_one_by_one(body)
         missing = {RECORD_KEY, "total"} - members.keys()
         if missing:
-            raise MalformedPage(f"it has no `{missing.pop()}`")
-        total = json.loads(text[slice(*members["total"])])
-        start, _ = members[RECORD_KEY]
-        if text.startswith("null", start):
-            records = []
-        else:
-            records = [body[first:last] for first, last in _elements(text, start)]
+            raise MalformedPage(f"it has no `{min(missing)}`")
+        total = msgspec.json.decode(members["total"])
+        data = members[RECORD_KEY]
+        records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]
     except MalformedPage:
         raise
-    except (ValueError, IndexError, TypeError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedPage("it is not the documented JSON object") from error
     if type(total) not in (int, str):
-        raise MalformedPage(f"its `total` is {json.dumps(total)[:20]}, not a number")
+        raise MalformedPage("its `total` is not a number")
     return records, _total(total)
 
 
 def _members_one_by_one(text: bytes) -> dict[str, bytes]:
-    latin = text.decode("latin-1")
+    """The members of an object. Raises ValueError for anything else."""
+    spans = list(_spans(text, b"{"))
+    names, values = spans[::2], spans[1::2]
+    return {
+        _name(text[slice(*name)]): text[slice(*value)]
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def _name(token: bytes) -> str:
     try:
-        spans = list(_members(latin, _skip(latin, 0)))
-    except (ValueError, IndexError, RecursionError):
-        return {}
-    return {name: text[start:end] for name, start, end in spans}
+        return str(msgspec.json.decode(token))
+    except ValueError:
+        return token.decode("latin-1")
 
 
-def _members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
-    """Name, start and end of each member's value of the object at `at`."""
-    at = _expect(text, at, "{")
-    while text[at] != "}":
-        name, at = _value(text, at)
-        at = _expect(text, _skip(text, at), ":")
-        _, end = _value(text, at)
-        yield name, at, end
-        at = _next(text, end, "}")
-
-
-def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each element of the array at `at`."""
-    at = _expect(text, at, "[")
-    while text[at] != "]":
-        _, end = _value(text, at)
+def _spans(text: bytes, opening: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each element of an array; of each name and each value of an object."""
+    at = _skip(text, 0)
+    if text[at : at + 1] != opening:
+        raise ValueError("of another kind")
+    closing, separators = _CLOSES[opening], b",:" if opening == b"{" else b",,"
+    at = _skip(text, at + 1)
+    number = 0
+    while text[at : at + 1] != closing or number % 2 * (opening == b"{"):
+        if number:
+            separator = separators[number % 2 : number % 2 + 1]
+            if text[at : at + 1] != separator:
+                raise ValueError(f"no {separator!r} at {at}")
+            at = _skip(text, at + 1)
+        end = _end(text, at)
         yield at, end
-        at = _next(text, end, "]")
+        number += 1
+        at = _skip(text, end)
+    if _skip(text, at + 1) != len(text):
+        raise ValueError(f"something stands behind it, at {at + 1}")
 
 
-def _value(text: str, at: int) -> tuple[Any, int]:
-    value, end = _scanner.raw_decode(text, at)
-    return value, end
+def _end(text: bytes, at: int) -> int:
+    """Where the value that begins at `at` ends."""
+    if text[at : at + 1] not in _CLOSES:
+        scalar = _SCALAR.match(text, at)
+        if not scalar:
+            raise ValueError(f"no value at {at}")
+        return scalar.end()
+    open_: list[bytes] = []
+    for mark in _MARK.finditer(text, at):
+        if mark[0] in _CLOSES:
+            open_.append(_CLOSES[mark[0]])
+        elif mark[0] == b'"' or (len(mark[0]) == 1 and mark[0] != open_.pop()):
+            break
+        if not open_:
+            return mark.end()
+    raise ValueError(f"no end of the value at {at}")
 
 
-def _next(text: str, at: int, close: str) -> int:
-    at = _skip(text, at)
-    return at if text[at] == close else _expect(text, at, ",")
-
-
-def _expect(text: str, at: int, char: str) -> int:
-    if text[at] != char:
-        raise ValueError(f"expected {char} at {at}")
-    return _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    while text[at] in _SPACE:
-        at += 1
-    return at
+def _skip(text: bytes, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at

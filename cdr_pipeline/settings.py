@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(
         30, gt=0, allow_inf_nan=False, description="Time limit of one request."
     )
+    max_additional_columns: int = Field(
+        256, ge=1, description="additional_* columns of a day; rarer keys stay in `additional`."
+    )
     days_per_run: int = Field(
         31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )

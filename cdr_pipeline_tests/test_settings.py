@@ -60,10 +60,17 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
 def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     given(
         monkeypatch,
-        **{"api_base_url": "api.example.vn", "api_token": SECRET, "api_key": "key"},
-        **{"data_dir": "/srv/calls", "timezone": "Europe/Berlin", "start_date": "2024-02-29"},
-        **{"page_size": "100", "concurrency": "2", "requests_per_second": "0.5"},
-        **{"timeout_seconds": "2.5", "days_per_run": "0"},
+        api_base_url="api.example.vn",
+        api_token=SECRET,
+        api_key="key",
+        data_dir="/srv/calls",
+        timezone="Europe/Berlin",
+        start_date="2024-02-29",
+        page_size="100",
+        concurrency="2",
+        requests_per_second="0.5",
+        timeout_seconds="2.5",
+        days_per_run="0",
     )
     settings = Settings.load()
     assert settings.api_token is not None

@@ -1,4 +1,4 @@
-"""`cdrs` and `cdr_rejects`: the day's calls, typed, from `raw_pages` alone."""
+"""`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
 import polars as pl
 
@@ -6,12 +6,16 @@ from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS
+from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.flatten import Flat, flatten
+
+#: How many new keys the metadata name.
+_NAMED_KEYS = 10
 
 SPECS = [
     spec(CDRS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
     spec(REJECTS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
+    spec(ADDITIONAL_KEYS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
 ]
 
 
@@ -20,7 +24,8 @@ def examine(work: Work) -> Flat:
     store, day = work.store, work.day
     work.require(RAW_PAGES)
     work.require(RECEIPTS)
-    flat = flatten(store.pages(day), Window.of(day), store.zone)
+    most_columns = work.settings.max_additional_columns
+    flat = flatten(store.pages(day), Window.of(day), store.zone, most_columns)
     receipt = store.read(RECEIPTS, day).row(0, named=True)
     records = receipt["unique_records"] - receipt["outside_window"]
     work.findings.extend(checks.of_cdrs(flat, day, records, store))
@@ -42,15 +47,42 @@ def build(work: Work) -> list[Made]:
             + ". What is stored in cdrs is unchanged. Fetch the day again (raw_pages); if it stays"
             " so, it is a fault of this pipeline: please report it."
         )
-    sizes = store.write(CDRS, day, flat.cdrs, flat.keys), store.write(REJECTS, day, flat.rejects)
+    before = _known_keys(work)
     return [
         made(
             CDRS,
             flat.cdrs,
-            sizes[0],
+            store.write(CDRS, day, flat.cdrs, flat.keys),
             answered=flat.cdrs.select(pl.col("disposition") == "answered").sum().item(),
             rejects=len(flat.rejects),
             additional_columns=len(flat.keys),
         ),
-        made(REJECTS, flat.rejects, sizes[1], whole_records=flat.whole_rejects),
+        made(
+            REJECTS,
+            flat.rejects,
+            store.write(REJECTS, day, flat.rejects),
+            whole_records=flat.whole_rejects,
+        ),
+        made(
+            ADDITIONAL_KEYS,
+            flat.additional_keys,
+            store.write(ADDITIONAL_KEYS, day, flat.additional_keys),
+            keys=flat.additional_keys["key"].n_unique(),
+            **_new_keys(flat.additional_keys, before),
+        ),
     ]
+
+
+def _known_keys(work: Work) -> set[str] | None:
+    """The keys of the last day before this one that is stored."""
+    days = [day for day in work.store.days(ADDITIONAL_KEYS) if day < work.day]
+    return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
+
+
+def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, object]:
+    """How many keys that day did not have, and which."""
+    if known is None:
+        return {}
+    new = sorted(set(keys["key"]) - known)
+    names = ", ".join(key[:40] for key in new[:_NAMED_KEYS])
+    return {"new_keys": len(new), "new_keys_named": names or "none"}

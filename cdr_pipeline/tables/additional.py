@@ -11,12 +11,11 @@ because of another.
 """
 
 import hashlib
-import json
 import math
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -24,16 +23,24 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.contract import ENDINGS
+from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, ENDINGS
+from cdr_pipeline.tables.shapes import JSON_TYPES, Shape, Shapes
 
 INT64: Final = range(-(2**63), 2**63)
 _DIGEST_DIGITS: Final = 6
+_EXAMPLE_CHARACTERS: Final = 100
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
-_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 _values = msgspec.json.Decoder(dict[str, Any])
 _tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_TYPE_OF: Final = {"": "string", "__int": "integer", "__float": "decimal", "__bool": "boolean"}
+_ENDING_OF: Final = {
+    **{kind: ending for ending, kind in _TYPE_OF.items()},
+    **dict.fromkeys(("number", "object", "array"), "__json"),
+}
 
 #: Type of a decoded value -> ending. What is not here is read token by token.
 _PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
@@ -41,42 +48,147 @@ _PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool:
 
 @dataclass
 class Columns:
-    """The additional_* columns of some records: name -> values, null where a record has none."""
+    """The additional_* columns of some records, as cells: name -> rows and their values.
 
-    values: dict[str, list[Any]] = field(default_factory=dict)
+    `shapes`: the shape of each record's object, by its number in `known_shapes`; None for none.
+    `keys`: the keys behind each column.
+    """
+
+    cells: dict[str, tuple[list[int], list[Any]]] = field(default_factory=dict)
     keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    shapes: list[int | None] = field(default_factory=list)
 
-    def series(self) -> list[pl.Series]:
-        """The columns in order of their names, typed by their endings."""
-        return [
-            pl.Series(name, values, dtype=ENDINGS[ending_of(name)])
-            for name, values in sorted(self.values.items())
-        ]
+    @property
+    def values(self) -> dict[str, list[Any]]:
+        """Each column in full, null where a record has no value."""
+        return {name: self._in_full(name) for name in sorted(self.cells)}
+
+    def series(self, most: int | None = None) -> list[pl.Series]:
+        """The `most` used columns in order of their names, typed by their endings."""
+        kept = sorted(sorted(self.cells, key=lambda name: (-len(self.cells[name][0]), name))[:most])
+        return [pl.Series(name, self._in_full(name), dtype=column_type(name)) for name in kept]
+
+    def _in_full(self, name: str) -> list[Any]:
+        values: list[Any] = [None] * len(self.shapes)
+        for row, value in zip(*self.cells[name], strict=True):
+            values[row] = value
+        return values
+
+
+class Spreader:
+    """Spreads objects into columns, batch after batch, learning their shapes on the way."""
+
+    def __init__(self) -> None:
+        self._shapes = Shapes()
+        self._numbers: dict[Shape, int] = {}
+
+    @property
+    def known_shapes(self) -> list[Shape]:
+        """The shapes met so far, by number."""
+        return list(self._numbers)
+
+    def spread(
+        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
+    ) -> Columns:
+        """The columns of `objects`: one JSON object's text a record, or None.
+
+        Records of equal `hints` (their campaign) are likely of one shape; that is all they do.
+        """
+        columns = Columns(shapes=[None] * len(objects))
+        groups: dict[Shape, tuple[list[int], list[tuple[Any, ...]]]] = {}
+        for row, (text, hint) in enumerate(zip(objects, hints or objects, strict=True)):
+            if text is None:
+                continue
+            shape, values = self._shapes.read(text, hint) or self._by_law(text, hint)
+            columns.shapes[row] = self._numbers.setdefault(shape, len(self._numbers))
+            rows, tuples = groups.setdefault(shape, ([], []))
+            rows.append(row)
+            tuples.append(values)
+        for shape, (rows, tuples) in groups.items():
+            _place(columns, shape, rows, tuples)
+        return columns
+
+    def _by_law(self, text: str, hint: Hashable) -> tuple[Shape, tuple[Any, ...]]:
+        members = _fast(text)
+        shape = Shape(tuple(members), tuple(json_type(*cell) for cell in members.values()))
+        self._shapes.learn(shape, hint)
+        return shape, tuple(value for _, value in members.values())
 
 
 def spread(objects: Sequence[str | None]) -> Columns:
-    """The columns of `objects`: one JSON object's text a record, or None."""
-    columns = Columns()
-    for row, text in enumerate(objects):
-        if text is None:
+    """The columns of `objects` by themselves."""
+    return Spreader().spread(objects)
+
+
+def _place(columns: Columns, shape: Shape, rows: list[int], tuples: list[tuple[Any, ...]]) -> None:
+    """Put the values of records of one shape into their columns; null and "" into none."""
+    names = column_names(shape.keys)
+    for key, name, kind, values in zip(
+        shape.keys, names, shape.types, zip(*tuples, strict=True), strict=True
+    ):
+        if kind == "null" or (kind == "string" and not any(values)):
             continue
-        members = _fast(text)
-        names = column_names(tuple(members))
-        for (key, (ending, value)), name in zip(members.items(), names, strict=True):
-            if value is None or value == "":
-                continue
-            column = f"{name}{ending}"
-            if column not in columns.values:
-                columns.values[column] = [None] * len(objects)
-            columns.values[column][row] = value
-            columns.keys[column].add(key)
-    return columns
+        column = f"{name}{_ENDING_OF[kind]}"
+        at, cells = columns.cells.setdefault(column, ([], []))
+        if kind == "string" and not all(values):
+            filled = [(row, value) for row, value in zip(rows, values, strict=True) if value]
+            at.extend(row for row, _ in filled)
+            cells.extend(value for _, value in filled)
+        else:
+            at.extend(rows)
+            cells.extend(values)
+        columns.keys[column].add(key)
 
 
-def ending_of(column: str) -> str:
-    """The ending that tells the type of an additional_* column."""
-    _, mark, ending = column.partition("__")
-    return mark + ending
+def key_table(
+    groups: Iterable[tuple[str | None, int, int, str]], shapes: Sequence[Shape]
+) -> pl.DataFrame:
+    """`additional_keys`: what each campaign sent under each key.
+
+    `groups`: campaign_uuid, shape, records of that shape in it, and the object of one of them.
+    """
+    counts: dict[tuple[str | None, str, str], Counter[str]] = defaultdict(Counter)
+    examples: dict[tuple[str | None, str, str], str] = {}
+    for campaign, number, records, text in groups:
+        shape = shapes[number]
+        cells = read_object(text)
+        for key, column, kind in zip(
+            shape.keys, column_names(shape.keys), shape.types, strict=True
+        ):
+            row = (campaign, key, column)
+            counts[row][kind] += records
+            value = cells[key][1]
+            if value not in (None, ""):
+                examples.setdefault(row, str(value)[:_EXAMPLE_CHARACTERS])
+    return pl.DataFrame(
+        [
+            {
+                "campaign_uuid": row[0],
+                "key": row[1],
+                "column": row[2],
+                "records": sum(kinds.values()),
+                **{kind: kinds[kind] for kind in JSON_TYPES},
+                "example": examples.get(row),
+            }
+            for row, kinds in counts.items()
+        ],
+        schema={column.name: column.dtype for column in ADDITIONAL_KEYS.columns},
+    ).sort("campaign_uuid", "key", "column")
+
+
+def json_type(ending: str, value: Any) -> str:
+    """The JSON type of a value, by its cell: see `shapes.JSON_TYPES`."""
+    if value is None:
+        return "null"
+    if ending == "__json":
+        return {"{": "object", "[": "array"}.get(value[0], "number")
+    return _TYPE_OF[ending]
+
+
+def column_type(name: str) -> pl.DataType:
+    """The type of an additional_* column, by its ending."""
+    _, mark, ending = name.partition("__")
+    return ENDINGS[mark + ending]
 
 
 def read_object(text: str) -> dict[str, tuple[str, Any]]:
@@ -105,14 +217,6 @@ def read_value(token: bytes) -> tuple[str, Any]:
         return "__json", token.decode()
     decimal = float(token)
     return ("__float", decimal) if math.isfinite(decimal) else ("__json", token.decode())
-
-
-def compact(token: bytes) -> str:
-    """JSON text without white space, characters as themselves; numbers keep their digits."""
-    text = msgspec.json.format(token, indent=-1)
-    if b"\\u" in text or b"\\/" in text:
-        text = _JSON_STRING.sub(lambda match: msgspec.json.encode(json.loads(match[0])), text)
-    return text.decode()
 
 
 @lru_cache(maxsize=10_000)
@@ -150,7 +254,7 @@ def _fast(text: str) -> dict[str, tuple[str, Any]]:
     """As `read_object`, at once where every value is plain."""
     try:
         values = _values.decode(text)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return read_object(text)
     members = {}
     for key, value in values.items():

@@ -145,6 +145,27 @@ REJECTS: Final = Dataset(
     ),
 )
 
+ADDITIONAL_KEYS: Final = Dataset(
+    "additional_keys",
+    "one key of one campaign",
+    "What each campaign's lead list sent on the day: its keys, and the JSON types of their values.",
+    (
+        Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns."),
+        Column("key", _TEXT, "The key as received."),
+        Column("column", _TEXT, "Its column in cdrs, without the type's ending."),
+        Column("records", _COUNT, "Calls whose object has the key."),
+        Column("string", _COUNT, "Of those, text."),
+        Column("integer", _COUNT, "Integers within 64 bits."),
+        Column("decimal", _COUNT, "Other finite numbers."),
+        Column("boolean", _COUNT, "true or false."),
+        Column("null", _COUNT, "null."),
+        Column("number", _COUNT, "Numbers that no 64 bits hold."),
+        Column("object", _COUNT, "Objects."),
+        Column("array", _COUNT, "Lists."),
+        Column("example", _TEXT, "One of its values, cut short.", secret=True),
+    ),
+)
+
 _MEASURES = (
     Column("duration_seconds", _COUNT, "Sum of duration, seconds."),
     Column("billsec", _COUNT, "Sum of billsec, seconds."),
@@ -200,7 +221,15 @@ DISPOSITION_DAILY: Final = Dataset(
 
 DATASETS: Final = {
     dataset.name: dataset
-    for dataset in (RAW_PAGES, RECEIPTS, CDRS, REJECTS, CAMPAIGN_DAILY, DISPOSITION_DAILY)
+    for dataset in (
+        RAW_PAGES,
+        RECEIPTS,
+        CDRS,
+        REJECTS,
+        ADDITIONAL_KEYS,
+        CAMPAIGN_DAILY,
+        DISPOSITION_DAILY,
+    )
 }
 
 

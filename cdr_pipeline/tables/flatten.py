@@ -27,6 +27,10 @@ from cdr_pipeline.tables.pages import StoredPage
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 16_000
 
+#: The additional_* columns of a day, unless the settings say otherwise.
+MOST_COLUMNS: Final = 256
+_BATCH_COLUMNS: Final = 4
+
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _NONE: Final = msgspec.Raw(b"null")
 
@@ -57,11 +61,17 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 @dataclass(frozen=True)
 class Flat:
-    """A day's calls and rejects, and the keys behind each additional_* column."""
+    """A day's calls and rejects, and what their lead lists sent.
+
+    keys: the keys behind each additional_* column.
+    left_out: the additional_* columns that were too many; their values are in `additional` alone.
+    """
 
     cdrs: pl.DataFrame
     rejects: pl.DataFrame
+    additional_keys: pl.DataFrame
     keys: dict[str, list[str]]
+    left_out: list[str]
 
     @property
     def whole_rejects(self) -> int:
@@ -105,15 +115,19 @@ class _Batch:
         return page.split(stored.body)[at - first]
 
 
-def flatten(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> Flat:
+def flatten(
+    pages: Iterable[StoredPage], window: Window, zone: ZoneInfo, most_columns: int = MOST_COLUMNS
+) -> Flat:
     """Calls and rejects of a window from the pages in force, in the order they came.
 
-    Of two versions of a call the later stands. Rows come out by campaign, then time.
+    Of two versions of a call the later stands. Rows come out by campaign, then time. Of the
+    additional_* columns the `most_columns` most used stay.
     """
+    spreader = additional.Spreader()
     frames, rejects = [_empty(zone)], [pl.DataFrame(schema=_REJECT_SCHEMA)]
     keys: dict[str, set[str]] = {}
     for batch in _batches(pages):
-        frame, columns = _typed(batch, zone)
+        frame, columns = _typed(batch, zone, spreader, most_columns)
         frames.append(frame)
         rejects.append(_reject_frame(batch, window))
         for name, some in columns.keys.items():
@@ -123,12 +137,18 @@ def flatten(pages: Iterable[StoredPage], window: Window, zone: ZoneInfo) -> Flat
     inside = began.is_between(window.start, window.end, closed="left")
     faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at")
     calls = calls.filter(inside).sort("campaign_uuid", "time_started", "id")
-    dynamic = [name for name in sorted(keys) if calls[name].count()]
+    used = {name: calls[name].count() if name in calls.columns else 0 for name in sorted(keys)}
+    most_used = sorted(used, key=lambda name: (-used[name], name))[:most_columns]
+    dynamic = sorted(name for name in most_used if used[name])
     *columns_before, extra = CDRS.schema(zone)
+    shapes = calls.filter(pl.col("_shape").is_not_null()).group_by("campaign_uuid", "_shape")
+    groups = shapes.agg(pl.len(), pl.col(ADDITIONAL).first()).sort("campaign_uuid", "_shape")
     return Flat(
         calls.select(*columns_before, *dynamic, extra),
         faults.select(REJECTS.schema(zone).names()),
+        additional.key_table(groups.iter_rows(), spreader.known_shapes),
         {name: sorted(keys[name]) for name in dynamic},
+        sorted(set(used) - set(most_used)),
     )
 
 
@@ -150,7 +170,7 @@ def _add(batch: _Batch, stored: StoredPage, at: int) -> int:
     try:
         stored.body.decode()
         records = _page.decode(stored.body).data or []
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except page.UNREADABLE:
         texts = page.split(stored.body)
         for offset, text in enumerate(texts):
             _add_one(batch, text, at + offset)
@@ -164,7 +184,7 @@ def _add_one(batch: _Batch, text: bytes, at: int) -> None:
     try:
         text.decode()
         read = _record.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except page.UNREADABLE:
         try:
             read, extra, misfits = _read_slowly(text)
         except _Reject as why:
@@ -191,7 +211,7 @@ def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str
         try:
             values[name] = _value(bytes(token), documented.kind)
         except ValueError as reason:
-            misfits.append((documented.label, _text(bytes(token)) or "", str(reason)))
+            misfits.append((documented.label, page.text_of(bytes(token)) or "", str(reason)))
     if ADDITIONAL in members:
         values[ADDITIONAL] = members[ADDITIONAL]
     unknown = {
@@ -209,6 +229,8 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
         return _members.decode(text)
     except msgspec.ValidationError as error:
         raise _Reject("not an object") from error
+    except RecursionError as error:
+        raise _Reject("nested too deeply") from error
     except msgspec.DecodeError as error:
         why = "a lone surrogate" if _SURROGATE.search(text) else "not valid JSON"
         raise _Reject(why) from error
@@ -217,7 +239,7 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
 def _value(token: bytes, kind: Kind) -> str | int | None:
     """The value of a documented field. Raises ValueError with the reason if it does not fit."""
     if kind is not Kind.COUNT:
-        return _text(token)
+        return page.text_of(token)
     value = msgspec.json.decode(token) if token[:1] not in b"{[" else None
     if value is None and token != b"null":
         raise ValueError("not a whole number")
@@ -234,16 +256,9 @@ def _value(token: bytes, kind: Kind) -> str | int | None:
     return value
 
 
-def _text(token: bytes) -> str | None:
-    """A text as it is; null as None; anything else as its JSON text."""
-    if token[:1] == b'"':
-        return str(msgspec.json.decode(token))
-    return None if token == b"null" else additional.compact(token)
-
-
 def _extra(unknown: Mapping[str, msgspec.Raw]) -> str | None:
     members = [
-        f"{json.dumps(name, ensure_ascii=False)}:{additional.compact(bytes(token))}"
+        f"{json.dumps(name, ensure_ascii=False)}:{page.compact(bytes(token))}"
         for name, token in unknown.items()
     ]
     return "{" + ",".join(members) + "}" if members else None
@@ -252,8 +267,10 @@ def _extra(unknown: Mapping[str, msgspec.Raw]) -> str | None:
 # Columns
 
 
-def _typed(batch: _Batch, zone: ZoneInfo) -> tuple[pl.DataFrame, additional.Columns]:
-    """The batch's calls as typed columns, with `_at`. Adds to the batch's faults."""
+def _typed(
+    batch: _Batch, zone: ZoneInfo, spreader: additional.Spreader, most_columns: int
+) -> tuple[pl.DataFrame, additional.Columns]:
+    """The batch's calls as typed columns, with `_at` and `_shape`. Adds to the batch's faults."""
     objects = [
         _object_text(batch, at, read) for at, read in zip(batch.at, batch.records, strict=True)
     ]
@@ -272,9 +289,15 @@ def _typed(batch: _Batch, zone: ZoneInfo) -> tuple[pl.DataFrame, additional.Colu
             pl.Series("extra", [batch.extra.get(at) for at in batch.at], dtype=pl.String),
         ]
     )
-    columns = additional.spread([text if is_object else None for text, is_object in objects])
+    columns = spreader.spread(
+        [text if is_object else None for text, is_object in objects],
+        [read.campaign_uuid for read in batch.records],
+    )
+    shapes = pl.Series("_shape", columns.shapes, dtype=pl.Int64)
+    # A batch keeps some columns more than the day will, since another batch may use them more.
+    spread = columns.series(_BATCH_COLUMNS * most_columns)
     filled = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))
-    frame = raw.with_columns(filled).with_columns(_status(), *columns.series())
+    frame = raw.with_columns(filled).with_columns(_status(), shapes, *spread)
     frame = _times(batch, frame, zone)
     frame = _without_whole_rejects(batch, frame)
     return frame.with_columns(_derived(frame)), columns
@@ -293,7 +316,7 @@ def _object_text(batch: _Batch, at: int, read: Any) -> tuple[str | None, bool]:
         text = str(msgspec.json.decode(token))
         if _is_object(text):
             return text, True
-    elif first == b"[" and not msgspec.json.decode(token):
+    elif page.compact(token) == "[]":
         return None, False
     batch.faults.append(_Fault(at, read.id, ADDITIONAL, text, "not an object", batch.text(at)))
     return text, False
@@ -304,7 +327,7 @@ def _is_object(text: str) -> bool:
         return False
     try:
         additional.read_object(text)
-    except msgspec.MsgspecError:
+    except page.UNREADABLE:
         return False
     return True
 
@@ -385,10 +408,8 @@ def first_key(press_key: str) -> int | None:
         value = json.loads(press_key)
     except (ValueError, RecursionError):
         value = press_key.strip()
-    keys = [key for key in _leaves(value) if key != NO_KEY_PRESSED]
-    if not keys and isinstance(value, dict):
-        keys = [key for key in _leaves(list(value)) if key != NO_KEY_PRESSED]
-    return keys[0] if keys else None
+    found = list(_leaves(value)) or list(_leaves(list(value) if isinstance(value, dict) else []))
+    return next((key for key in found if key != NO_KEY_PRESSED), None)
 
 
 def _leaves(value: Any) -> Iterator[int]:
@@ -406,7 +427,7 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def _empty(zone: ZoneInfo) -> pl.DataFrame:
-    return pl.DataFrame(schema={"_at": pl.Int64, **CDRS.schema(zone)})
+    return pl.DataFrame(schema={"_at": pl.Int64, **CDRS.schema(zone), "_shape": pl.Int64})
 
 
 def _reject_frame(batch: _Batch, window: Window) -> pl.DataFrame:

@@ -69,8 +69,8 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     return (
         pl.concat(frames)
         .with_columns(number=pl.when("nameless").then(number).otherwise(0))
+        .unique(["key", "number"], keep="last", maintain_order=True)
         .filter(inside | pl.col("began").is_null())
-        .unique(["key", "number"], keep="last")
         .select("key", "number", "digest")
     )
 

@@ -4,7 +4,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from random import Random
@@ -288,7 +288,7 @@ def test_responses_of_a_reading_given_up_are_kept_all_the_same(
 # ---- records and figures
 
 
-def seen(*records: dict[str, object] | None) -> Seen:
+def seen(*records: Mapping[str, object] | None) -> Seen:
     return see(json.dumps({"data": records, "total": len(records)}).encode())
 
 

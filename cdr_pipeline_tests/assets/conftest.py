@@ -73,7 +73,7 @@ def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
         def made(vendor: Vendor | None = None, **settings: Any) -> Desk:
             vendor = vendor or Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN)
             running = stack.enter_context(serve(vendor))
-            given = {
+            given: dict[str, Any] = {
                 "api_base_url": running.base_url,
                 "api_token": SecretStr(TOKEN),
                 "data_dir": tmp_path / "data",

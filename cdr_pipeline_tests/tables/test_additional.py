@@ -9,16 +9,18 @@ import math
 from hashlib import sha256
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cdr_pipeline.page import compact
 from cdr_pipeline.tables.additional import (
+    Spreader,
     _fast,
     column_names,
-    compact,
     plain_name,
     read_object,
     read_value,
@@ -141,6 +143,29 @@ def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str 
         for key, name in zip(members, names, strict=True):
             for column in due.keys() & {f"{name}{e}" for e in ("", "__int", "__json")}:
                 assert key in columns.keys[column]
+
+
+@given(
+    st.lists(OBJECT, min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=5, max_size=15),
+)
+@example(['{"a":1.5}', '{"a":2}', '{"a":1e400}'], [(n % 3, 0) for n in range(15)])
+@example(
+    ['{"a":1,"b":""}', '{"b":"x","a":2}', '{"a":-0,"b":null}'], [(n % 3, 0) for n in range(15)]
+)
+@example(['{"a":1}', '{"a":1,"a":"x"}', '{"\\u0061":3}'], [(n % 3, 0) for n in range(15)])
+def test_a_shape_that_was_learned_changes_nobodys_cells(
+    texts: list[str], order: list[tuple[int, int]]
+) -> None:
+    objects = [texts[place % len(texts)] for place, _ in order]
+    with patch("cdr_pipeline.tables.shapes._WORTH_LEARNING", 1):
+        spreader = Spreader()
+        for _ in range(2):
+            learned = spreader.spread(objects, [hint for _, hint in order])
+    for row, text in enumerate(objects):
+        alone = {name: exact(one) for name, (one,) in spread([text]).values.items()}
+        cells = {name: values[row] for name, values in learned.values.items()}
+        assert {name: exact(one) for name, one in cells.items() if one is not None} == alone
 
 
 def test_a_column_has_one_type_whatever_stands_in_it() -> None:

@@ -704,7 +704,7 @@ TIMES = st.one_of(
     st.datetimes(datetime(1979, 12, 31), datetime(2099, 1, 1)).map(lambda one: str(one)[:19]),
     st.datetimes(datetime(2023, 3, 12, 1), datetime(2023, 3, 12, 4)).map(lambda one: str(one)[:19]),
     st.datetimes(datetime(2023, 11, 5), datetime(2023, 11, 5, 3)).map(lambda one: str(one)[:19]),
-    st.from_regex(r"\A[12][09][0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9]\Z"),
+    st.from_regex(r"\A(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9]\Z"),
     st.sampled_from(("2023-03-07 10:00:00\n", "\uff12023-03-07 10:00:00", "20230307", "1980", "0")),
     st.sampled_from(("0000-00-00 00:00:00", "0001-01-01T00:00:00Z", "2023-03-07T00:00:00Z", "")),
 )
