@@ -218,6 +218,29 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 10} (1)"
 
 
+@pytest.mark.parametrize(
+    ("name", "odd", "word"),
+    [
+        ("everything_fits", flat(call(duration="abc")), "duration not a whole number (1)"),
+        ("everything_fits", flat(b"null", b"17"), "record not an object (2)"),
+        (
+            "documented_fields",
+            flat(call(ai_summary=1), call("b", x=None)),
+            "2 calls with ai_summary, x",
+        ),
+        ("additional_columns", replace(flat(call()), left_out=["additional_x"]), "additional_x"),
+    ],
+)
+def test_what_does_not_fit_or_is_new_is_a_warning(
+    store: Store, name: str, odd: Flat, word: str
+) -> None:
+    finding = found(odd, 2, store)[name]
+    assert not finding.passed
+    assert not finding.check.blocking
+    assert word in finding.summary
+    assert found(flat(call(**BUSY)), 1, store)[name].passed
+
+
 # ---- volume
 
 

@@ -53,6 +53,7 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "requests_per_second": 10,
         "timeout_seconds": 30,
         "days_per_run": 31,
+        "max_additional_columns": 256,
     }
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -71,6 +72,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         requests_per_second="0.5",
         timeout_seconds="2.5",
         days_per_run="0",
+        max_additional_columns="8",
     )
     settings = Settings.load()
     assert settings.api_token is not None
@@ -85,6 +87,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "requests_per_second": 0.5,
         "timeout_seconds": 2.5,
         "days_per_run": 0,
+        "max_additional_columns": 8,
     }
 
 

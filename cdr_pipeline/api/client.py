@@ -269,11 +269,10 @@ class Client:
             for part in parts
             for text in (part.values() if isinstance(part, dict) else [part])
         ]
-        said = "; ".join(texts)[:200]
-        for secret in (self._connection.token, self._connection.api_key):
-            if secret:
-                said = said.replace(secret.get_secret_value(), "***")
-        return f" ({said})" if said else ""
+        said = "; ".join(texts)
+        for secret in self._token.secrets():
+            said = said.replace(secret, "***")
+        return f" ({said[:200]})" if said else ""
 
     def _sign_in(self, api_key: str) -> tuple[str, float]:
         """A fresh token and the seconds it holds."""
@@ -287,10 +286,10 @@ class Client:
         self._raise_for(response)
         try:
             granted = response.json()
-            token, expires = str(granted["token"]), float(granted.get("expired_in") or 0)
-        except (ValueError, KeyError, TypeError) as error:
+            token, expires = granted["token"], float(granted.get("expired_in") or 0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _Transient("answered the sign-in without a token") from error
-        if not token:
+        if not isinstance(token, str) or not token:
             raise _Transient("answered the sign-in without a token")
         return token, expires if expires > 0 else _TOKEN_LIFETIME_SECONDS
 
@@ -304,6 +303,7 @@ class _TokenHolder:
         self._sign_in = sign_in
         self._lock = threading.Lock()
         self._token = ""
+        self._signed_in: set[str] = set()
         self._good_until = 0.0
         self._refused_fresh = 0
 
@@ -314,9 +314,15 @@ class _TokenHolder:
             if not self._token or time.monotonic() >= self._good_until:
                 assert self._api_key is not None, "settings ask for a token or a key"
                 self._token, seconds = self._sign_in(self._api_key.get_secret_value())
+                self._signed_in.add(self._token)
                 lifetime = min(seconds, _TOKEN_LIFETIME_SECONDS)
                 self._good_until = time.monotonic() + lifetime * 0.95
             return self._token
+
+    def secrets(self) -> list[str]:
+        """What must not be said, however the vendor echoes it."""
+        given = [secret.get_secret_value() for secret in (self._fixed, self._api_key) if secret]
+        return sorted({*given, *self._signed_in}, key=len, reverse=True)
 
     def accepted(self, token: str) -> None:
         """The vendor took this token, so a later 401 means that it has expired."""
@@ -337,7 +343,7 @@ class _TokenHolder:
 def _retry_after(response: httpx.Response) -> float:
     """Seconds the vendor asks us to wait, given as seconds or as a date; 0 for none."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         until = parsedate_to_datetime(value)

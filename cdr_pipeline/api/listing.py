@@ -187,6 +187,7 @@ class _Proof:
         self._limits = limits
         self._reach = float("inf")  # the most calls a part may hold in this proof
         self._pages = 0  # responses that proved a part
+        self._moving = False  # something changed between two responses
         self._why = ""
 
     def run(self) -> list[Reading]:
@@ -196,10 +197,9 @@ class _Proof:
             return [whole] if whole else self._in_parts()
         except NotProved as error:
             tally = self._reader.tally
-            total = max((reading.total for reading in self._reader.readings), default=0)
             raise NotProved(
                 f"{self._window} is not proved complete: {error}; {self._why}. The vendor's total"
-                f" was {total:,} at most, and {len(self._known()):,} distinct records came in"
+                f" was {self._largest_total():,} at most, and {len(self._known()):,} distinct records came in"
                 f" {tally.passes} readings and {tally.requests} requests ({tally.retries} retries)."
                 " What is stored of this day is unchanged. Try again later; if it stays so, ask"
                 " the vendor about this range."
@@ -217,7 +217,7 @@ class _Proof:
                 self._doubt_total(reading)
                 return reading
             except Unsettled as doubt:
-                self._why = str(doubt)
+                self._doubted(doubt)
                 self._reach = self._limits.rows
             except TooMuch as doubt:
                 self._why = str(doubt)
@@ -226,18 +226,54 @@ class _Proof:
         return None
 
     def _in_parts(self) -> list[Reading]:
-        """The window in parts, each proved, none changed by the time the last one is."""
+        """The window in parts, each proved, none changed by the time the last one is.
+
+        Where something moved meanwhile every part is read again, for a total alone would not show
+        a call that went for another; else their totals are asked for. Raises NotProved.
+        """
         parts = self._walk(self._window)
         for _ in range(ROUNDS):
-            changed = self._changed(parts)
-            if changed is None:
+            changed = parts if self._moving else self._changed(parts)
+            if not changed and self._adds_up(parts):
                 return parts
+            self._moving = True
             parts = [
                 again
                 for part in parts
-                for again in (self._walk(part.window) if part in changed else [part])
+                for again in (self._read_again(part) if part in changed else [part])
             ]
+            if self._adds_up(parts):
+                return parts
         raise NotProved("calls kept changing in parts already proved")
+
+    def _read_again(self, part: Reading) -> list[Reading]:
+        try:
+            return [self._settle(part.window)]
+        except TooMuch as doubt:
+            self._why = str(doubt)
+            return self._walk(part.window)
+
+    def _changed(self, parts: list[Reading]) -> list[Reading]:
+        """Parts whose totals are no longer what was proved."""
+        if self._whole_total() == self._records(parts):
+            return []
+        return [part for part in parts if self._reader.probe(part.window).total != part.total]
+
+    def _adds_up(self, parts: list[Reading]) -> bool:
+        """Whether the parts hold as many as the whole window; true where no total tells that."""
+        whole = self._whole_total()
+        return whole is None or whole == self._records(parts)
+
+    def _whole_total(self) -> int | None:
+        """The vendor's total of the whole window now; None where it cannot be asked for it."""
+        if self._window.length > self._limits.span:
+            return None
+        total = self._reader.probe(self._window).total
+        return total if total < self._reader.ceiling else None
+
+    @staticmethod
+    def _records(parts: list[Reading]) -> int:
+        return len({key for part in parts for key in part.began})
 
     def _doubt_total(self, reading: Reading) -> None:
         """See that a total is no ceiling: by halves, more calls would come to light.
@@ -248,17 +284,17 @@ class _Proof:
         suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return
-        times = reading.times()
-        middle = times[len(times) // 2].replace(microsecond=0) if times else self._window.start
-        if not self._window.start < middle < self._window.end:
+        window, times = reading.window, reading.times()
+        middle = times[len(times) // 2].replace(microsecond=0) if times else window.start
+        if not window.start < middle < window.end:
             return
-        for half in (Window(self._window.start, middle), Window(middle, self._window.end)):
+        for half in (Window(window.start, middle), Window(middle, window.end)):
             seen = self._reader.probe(half)
             least, most = reading.between(half)
             if any(at and not half.start - SECOND <= at <= half.end for at in seen.began):
                 return  # the vendor does not filter by the second: parts tell nothing
             if not least <= seen.total <= most:
-                now = self._reader.probe(self._window).total
+                now = self._reader.probe(window).total
                 if now != reading.total or seen.total < least:
                     raise Unsettled(f"its total moved from {reading.total:,} to {now:,}")
                 self._reader.learn_ceiling(reading.total)
@@ -294,11 +330,22 @@ class _Proof:
         most = self._reach if part.length > SECOND else math.inf
         for _ in range(READINGS):
             try:
-                return self._reader.read(part, most)
+                reading = self._reader.read(part, most)
+                if reading.total >= self._largest_total():
+                    self._doubt_total(reading)
+                return reading
             except Unsettled as doubt:
-                self._why = str(doubt)
+                self._doubted(doubt)
         self._reach = min(self._reach, self._limits.rows)
         raise TooMuch(self._why)
+
+    def _doubted(self, doubt: Unsettled) -> None:
+        self._why = str(doubt)
+        self._moving = True
+
+    def _largest_total(self) -> int:
+        """A total below this is no ceiling."""
+        return max((reading.total for reading in self._reader.readings), default=0)
 
     @property
     def _aim(self) -> float:
@@ -311,16 +358,3 @@ class _Proof:
         for reading in self._reader.readings:
             known |= reading.began
         return known
-
-    def _changed(self, parts: list[Reading]) -> list[Reading] | None:
-        """The parts whose totals are no longer what was proved; None if all stands."""
-        if len(parts) == 1 and parts[0].pages == 1:
-            return None
-        records = len({key for part in parts for key in part.began})
-        whole = 0
-        if self._window.length <= self._limits.span and records < self._reader.ceiling:
-            whole = self._reader.probe(self._window).total
-            if whole == records:
-                return None
-        changed = [p for p in parts if self._reader.probe(p.window).total != p.total]
-        return changed or ([] if whole > records else None)

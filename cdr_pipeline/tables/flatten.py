@@ -22,7 +22,7 @@ from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS
 from cdr_pipeline.tables.kpi import disposition
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.pages import StoredPage, began_in
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 16_000
@@ -134,7 +134,7 @@ def flatten(
             keys.setdefault(name, set()).update(some)
     calls, faults = _latest(pl.concat(frames, how="diagonal"), pl.concat(rejects))
     began = pl.col("time_started").dt.replace_time_zone(None)
-    inside = began.is_between(window.start, window.end, closed="left")
+    inside = began_in(began, window) & pl.col("_listed")
     faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at")
     calls = calls.filter(inside).sort("campaign_uuid", "time_started", "id")
     used = {name: calls[name].count() if name in calls.columns else 0 for name in sorted(keys)}
@@ -294,13 +294,21 @@ def _typed(
         [read.campaign_uuid for read in batch.records],
     )
     shapes = pl.Series("_shape", columns.shapes, dtype=pl.Int64)
+    listed = pl.Series("_listed", _listed(batch), dtype=pl.Boolean)
     # A batch keeps some columns more than the day will, since another batch may use them more.
     spread = columns.series(_BATCH_COLUMNS * most_columns)
     filled = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))
-    frame = raw.with_columns(filled).with_columns(_status(), shapes, *spread)
+    frame = raw.with_columns(filled).with_columns(_status(), shapes, listed, *spread)
     frame = _times(batch, frame, zone)
     frame = _without_whole_rejects(batch, frame)
     return frame.with_columns(_derived(frame)), columns
+
+
+def _listed(batch: _Batch) -> list[bool]:
+    """Whether each record began in the window that its own page was asked for."""
+    windows = [batch.page_of(at)[1].window for at in batch.at]
+    began = (page.began(read.time_started) for read in batch.records)
+    return [at is None or at in window for at, window in zip(began, windows, strict=True)]
 
 
 def _object_text(batch: _Batch, at: int, read: Any) -> tuple[str | None, bool]:
@@ -427,18 +435,20 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def _empty(zone: ZoneInfo) -> pl.DataFrame:
-    return pl.DataFrame(schema={"_at": pl.Int64, **CDRS.schema(zone), "_shape": pl.Int64})
+    return pl.DataFrame(
+        schema={"_at": pl.Int64, **CDRS.schema(zone), "_shape": pl.Int64, "_listed": pl.Boolean}
+    )
 
 
 def _reject_frame(batch: _Batch, window: Window) -> pl.DataFrame:
     """Rows of `cdr_rejects`, with `_at` and `_pass`; not those of another day's records."""
     rows = []
     for fault in batch.faults:
+        _, stored = batch.page_of(fault.at)
         if fault.field is None:
             began = page.began(page.identity(fault.payload)[1])
-            if began and began not in window:
+            if began and (began not in window or began not in stored.window):
                 continue
-        _, stored = batch.page_of(fault.at)
         rows.append({**asdict(fault), "_at": fault.at, "_pass": stored.pass_})
     return pl.DataFrame(rows, schema=_REJECT_SCHEMA)
 

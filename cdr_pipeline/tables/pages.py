@@ -14,6 +14,7 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "key": pl.Int64(),
     "nameless": pl.Boolean(),
     "began": pl.Datetime("us"),
+    "listed": pl.Boolean(),
     "digest": pl.Int64(),
     "pass": pl.Int64(),
 }
@@ -21,10 +22,15 @@ _SEEN: Final[dict[str, pl.DataType]] = {
 
 @dataclass(frozen=True)
 class StoredPage:
-    """One response that counts: the number of its reading, and its bytes."""
+    """One response that counts: the number of its reading, its bytes, and what was asked for.
+
+    A record counts if it began in that window; the vendor also lists some of the second before
+    and after, which the neighbouring window's own reading knows better.
+    """
 
     pass_: int
     body: bytes
+    window: Window = Window(datetime.min, datetime.max)
 
 
 def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
@@ -42,6 +48,11 @@ def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
     return counting
 
 
+def began_in(began: pl.Expr, window: Window) -> pl.Expr:
+    """Whether a wall clock lies in the window."""
+    return began.is_between(window.start, window.end, closed="left")
+
+
 def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     """The records of a window as they came last: `key` and `digest` of the bytes.
 
@@ -51,13 +62,14 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=_SEEN)]
     for stored in pages:
         seen = page.see(stored.body)
-        nameless = set(seen.nameless)
+        nameless, own = set(seen.nameless), stored.window
         frames.append(
             pl.DataFrame(
                 {
                     "key": seen.keys,
                     "nameless": [at in nameless for at in range(len(seen))],
                     "began": seen.began,
+                    "listed": [at is None or at in own for at in seen.began],
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
                 },
@@ -65,7 +77,7 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
             )
         )
     number = pl.int_range(pl.len()).over("pass", "key")
-    inside = pl.col("began").is_between(window.start, window.end, closed="left")
+    inside = began_in(pl.col("began"), window) & pl.col("listed")
     return (
         pl.concat(frames)
         .with_columns(number=pl.when("nameless").then(number).otherwise(0))

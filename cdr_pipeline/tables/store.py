@@ -8,7 +8,7 @@ run's leavings are overwritten by the next.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.pages import StoredPage, in_force
 
@@ -48,14 +49,11 @@ class Store:
         """Whether the partition has been written."""
         return self.path(dataset, day).exists()
 
-    def days(self, dataset: Dataset) -> list[date]:
-        """The days that have been written, in order."""
+    def days(self, dataset: Dataset, first: date = date.min, last: date = date.max) -> list[date]:
+        """The days from `first` to `last`, both included, that have been written, in order."""
         folders = (self.root / dataset.name).glob("date=*")
-        return sorted(
-            date.fromisoformat(folder.name.removeprefix("date="))
-            for folder in folders
-            if (folder / FILE).exists()
-        )
+        found = (date.fromisoformat(folder.name.removeprefix("date=")) for folder in folders)
+        return sorted(day for day in found if first <= day <= last and self.holds(dataset, day))
 
     @contextmanager
     def locked(self, day: date) -> Iterator[None]:
@@ -121,10 +119,10 @@ class Store:
         staged.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield staged
-            _sync(staged)
+            sync(staged)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         except pa.ArrowInvalid as error:
             # Closing a file that could not be written fails too, and would hide why.
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
@@ -175,11 +173,13 @@ def _pages_in(path: Path) -> Iterator[StoredPage]:
     with pq.ParquetFile(path) as file:
         asked = file.read(["pass", "window_start", "window_end"])
         counting = in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+        columns = ["pass", "window_start", "window_end", "body"]
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["pass", "body"])
-            for number, body in zip(rows["pass"].to_pylist(), rows["body"], strict=True):
+            rows = file.read_row_group(group, columns=columns)
+            numbers, starts, ends = (rows[name].to_pylist() for name in columns[:3])
+            for number, start, end, body in zip(numbers, starts, ends, rows["body"], strict=True):
                 if number in counting:
-                    yield StoredPage(number, body.as_py())
+                    yield StoredPage(number, body.as_py(), Window(start, end))
 
 
 def _described(dataset: Dataset, schema: pa.Schema, keys: Mapping[str, Sequence[str]]) -> pa.Schema:
@@ -194,7 +194,17 @@ def _described(dataset: Dataset, schema: pa.Schema, keys: Mapping[str, Sequence[
     return pa.schema(fields)
 
 
-def _sync(path: Path) -> None:
+def additional_keys(paths: Iterable[Path]) -> dict[str, set[str]]:
+    """The keys behind each additional_* column of some files, as `write` was told them."""
+    keys: dict[str, set[str]] = {}
+    for path in paths:
+        for field in pq.read_schema(path):
+            if field.metadata and b"keys" in field.metadata:
+                keys.setdefault(field.name, set()).update(json.loads(field.metadata[b"keys"]))
+    return keys
+
+
+def sync(path: Path) -> None:
     """See that a file or folder is on the disk before anything relies on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

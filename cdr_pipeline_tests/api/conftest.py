@@ -290,10 +290,11 @@ class Proof:
     @property
     def ids(self) -> set[str]:
         """The calls of the window: those of the readings in force which began in it."""
-        window = Window(self.receipt.window_start, self.receipt.window_end)
-        heads = [json.loads(text) for text in self.texts]
         return {
-            head["id"] for head in heads if datetime.fromisoformat(head["time_started"]) in window
+            head["id"]
+            for page in in_force(self.pages)
+            for head in map(json.loads, split(page.body))
+            if datetime.fromisoformat(head["time_started"]) in page.window
         }
 
     def adds_up(self) -> None:

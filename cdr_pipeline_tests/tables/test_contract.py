@@ -42,6 +42,10 @@ PROMISED: dict[str, dict[str, pl.DataType]] = {
         **dict.fromkeys(("started_at", "finished_at"), LOCAL),
         "api_host": pl.String(),
     },
+    "additional_keys": {
+        **dict.fromkeys(("campaign_uuid", "key", "column"), pl.String()),
+        "records": pl.Int64(),
+    },
     "cdr_rejects": {
         **dict.fromkeys(("id", "field", "value", "reason"), pl.String()),
         "payload": pl.Binary(),

@@ -1,0 +1,166 @@
+"""Reading many days at once: one schema over any mix of old and new files.
+
+A day's file has a column for each type that a key's values had on that day (`additional_x__int`,
+`additional_x`). Readers see one `additional_x` over the days they ask for; how its variants are
+united is said here, in Polars, and in `catalog`, in SQL.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS, Dataset, additional_type
+from cdr_pipeline.tables.store import Store
+
+#: The partition's local day; it stands in the path alone.
+DATE: Final = "date"
+
+_NUMBERS: Final = frozenset({pl.Int64(), pl.Float64()})
+
+
+def scan(
+    dataset: str,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    *,
+    data_dir: Path | str | None = None,
+) -> pl.LazyFrame:
+    """The rows of a dataset from `start` to `end`, both included; None leaves that side open.
+
+    One schema whatever the files hold: the columns of the data dictionary, `date` (the partition's
+    local day), and for `cdrs` one `additional_<name>` for each key on these days, typed as the
+    values were: as their one type, as Float64 if integers and decimals are mixed, else as text.
+    Reads only the columns and days that the query needs.
+
+        scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
+
+    The data is looked for in `data_dir`, or where CDR_DATA_DIR says. Raises CdrError for a dataset
+    that does not exist or has no folder there, and for what is no day.
+    """
+    settings = Settings.load()
+    store = Store(Path(data_dir) if data_dir else settings.data_dir, settings.zone)
+    known = DATASETS.get(dataset)
+    if known is None:
+        raise CdrError(f"There is no dataset {dataset!r}; there are {', '.join(DATASETS)}.")
+    folder = store.root / known.name
+    if not folder.is_dir():
+        raise CdrError(
+            f"There is no folder {folder}. CDR_DATA_DIR (or data_dir) names the folder that holds"
+            " the datasets; load days into it with `cdr-pipeline run`."
+        )
+    return lazy(store, known, store.days(known, _day(start, date.min), _day(end, date.max)))
+
+
+def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
+    """These days of a dataset, as `scan` shows them; each must have been written."""
+    paths = [store.path(dataset, day) for day in days]
+    shown = unite(additional_columns(dataset, paths))
+    schema = pl.Schema({**dataset.schema(store.zone), DATE: pl.Date()})
+    stored = {name: additional_type(name) for names in shown.values() for name in names}
+    return _files(paths, {**schema, **stored}).select(
+        *schema.names(), *(united(names).alias(name) for name, names in shown.items())
+    )
+
+
+def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
+    """The additional_* columns that stand in these files; reads footers, each once a process."""
+    if ADDITIONAL not in (column.name for column in dataset.columns):
+        return set()
+    names: set[str] = set()
+    for path in paths:
+        stat = path.stat()
+        names.update(_footer(path, stat.st_mtime_ns, stat.st_size))
+    return names
+
+
+def unite(columns: Iterable[str]) -> dict[str, list[str]]:
+    """The one name that readers see -> the columns behind it, each of another type; sorted."""
+    names = defaultdict(list)
+    for column in sorted(columns):
+        names[column.partition("__")[0]].append(column)
+    return dict(sorted(names.items()))
+
+
+def united_type(columns: Iterable[str]) -> pl.DataType:
+    """The type that readers see of columns of one name."""
+    types = {additional_type(column) for column in columns}
+    if len(types) == 1:
+        (only,) = types
+        return only or pl.String()
+    return pl.Float64() if types <= _NUMBERS else pl.String()
+
+
+def united(columns: Sequence[str]) -> pl.Expr:
+    """Columns of one name as one column; a row has a value in one of them at most."""
+    if len(columns) == 1:  # as it is, so that predicates reach the file
+        return pl.col(columns[0])
+    dtype = united_type(columns)
+    return pl.coalesce(_as(dtype, column) for column in columns)
+
+
+def _as(dtype: pl.DataType, column: str) -> pl.Expr:
+    own = additional_type(column)
+    if own == dtype:
+        return pl.col(column)
+    if own == pl.Float64():
+        return _decimal_text(pl.col(column))
+    return pl.col(column).cast(dtype)
+
+
+def _decimal_text(number: pl.Expr) -> pl.Expr:
+    """The shortest text that reads back as the number, as Python and DuckDB write it.
+
+    Polars writes 0.00001 and 1e-6 where they write 1e-05 and 1e-06.
+    """
+    return (
+        number.cast(pl.String)
+        .str.replace(r"^(-?)0\.0000([1-9])$", "${1}${2}e-05")
+        .str.replace(r"^(-?)0\.0000([1-9])(\d+)$", "${1}${2}.${3}e-05")
+        .str.replace(r"e-(\d)$", "e-0${1}")
+    )
+
+
+def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType | None]) -> pl.LazyFrame:
+    """The files under one schema. It is given, never taken from a file: a column that a file has
+    not is null there, and none is cast to what another file happened to hold.
+    """
+    if not paths:
+        return pl.LazyFrame(schema=pl.Schema(schema))
+    return pl.scan_parquet(
+        list(paths),
+        schema=pl.Schema(schema),
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=True,
+        hive_schema={DATE: pl.Date()},
+        # Files written under another CDR_TIMEZONE hold the same instants.
+        cast_options=pl.ScanCastOptions(datetime_cast="convert-timezone"),
+        glob=False,
+    )
+
+
+@lru_cache(maxsize=20_000)
+def _footer(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
+    """The additional_* columns of a file, as long as it is the same file."""
+    return tuple(name for name in pl.read_parquet_schema(path) if additional_type(name))
+
+
+def _day(given: date | str | None, default: date) -> date:
+    if given is None:
+        return default
+    if isinstance(given, datetime):
+        return given.date()
+    if isinstance(given, date):
+        return given
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        raise CdrError(f"{given!r} is no day; write it as 2023-03-07.") from None
