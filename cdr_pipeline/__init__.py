@@ -5,5 +5,20 @@ Data walks one way: `api` (the vendor's HTTP endpoint) -> `tables` (columns, fil
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cdr_pipeline.tables.readers import scan
+
+__all__ = ["__version__", "scan"]
 
 __version__ = version("cdr-pipeline")
+
+
+def __getattr__(name: str) -> Any:
+    """`scan`, when it is first asked for: Polars takes a while to import."""
+    if name == "scan":
+        from cdr_pipeline.tables.readers import scan  # noqa: PLC0415
+
+        return scan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -117,9 +117,11 @@ def load_days(
     with err.status("Starting Dagster"):
         import dagster as dg  # two seconds, which --help need not wait for
 
+        from cdr_pipeline.assets import catalog
         from cdr_pipeline.assets.daily import daily_calls, partitions, summary
         from cdr_pipeline.assets.layer import Loading
         from cdr_pipeline.home import lasting_home
+        from cdr_pipeline.tables.catalog import NAME
 
         lasting_home()
         newest = partitions(settings).get_last_partition_key()
@@ -130,6 +132,7 @@ def load_days(
         )
     failed: dict[date, Exception] = {}
     days = (last - first).days + 1
+    quiet = {"console": {"config": {"log_level": "CRITICAL"}}}
     with _progress() as progress, dg.DagsterInstance.get() as instance:
         task = progress.add_task("Loading", total=days)
 
@@ -148,17 +151,28 @@ def load_days(
             resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
             run_config={
                 "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "loggers": quiet,
             },
             raise_on_error=False,
         )
-    if result.success:
-        return []
-    return summary(failed) or [_failure(result)]
+        rebuilt = None
+        if catalog.ASSETS:
+            rebuilt = dg.materialize(
+                catalog.ASSETS,
+                instance=instance,
+                resources={"loading": Loading(settings=lambda _: settings)},
+                run_config={"loggers": quiet},
+                raise_on_error=False,
+            )
+    if not result.success:
+        return summary(failed) or [_failure(result)]
+    if rebuilt and not rebuilt.success:
+        return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
+    return []
 
 
 def _failure(result: Any) -> str:
-    """Why the run ended before any day began."""
+    """Why a run ended where no day says it."""
     for event in result.all_events:
         if event.is_failure and event.step_failure_data.error:
             return str(event.step_failure_data.error.message)
@@ -216,6 +230,17 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     if table.row_count:
         out.print(table)
     return bool(table.row_count)
+
+
+# dictionary
+
+
+@main.command()
+def dictionary() -> None:
+    """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`)."""
+    from cdr_pipeline.tables.dictionary import dictionary as text
+
+    click.echo(text(), nl=False)
 
 
 # list

@@ -28,8 +28,9 @@ _WAY_OUT = (
 
 def _base_url(value: str) -> str:
     """A host or URL as a URL without a trailing slash; https where no scheme is given."""
-    value = value.strip().rstrip("/").removesuffix("/v3/cdr")
+    value = value.strip()
     url = value if "://" in value else f"https://{value}"
+    url = url.rstrip("/").removesuffix("/v3/cdr") if urlsplit(url).hostname else url
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be a host or an http(s) URL, such as api.example.vn")

@@ -19,10 +19,12 @@ from filelock import FileLock, Timeout
 #: brings one request too many into a second.
 _SPACING = 1.05
 
-#: A turn further ahead than this was written by a clock that has jumped since.
-_LONGEST_WAIT = 3600.0
+#: A pause, or so many turns, further ahead than this was written by a clock that has jumped since.
+_LONGEST_PAUSE = 3600.0
 
-_POLL_SECONDS = 0.005
+_MOST_TURNS = 100
+
+_POLL_SECONDS = 0.002
 
 
 class Budget:
@@ -75,8 +77,8 @@ class Budget:
 
     @contextmanager
     def _ledger(self) -> Iterator["_Ledger"]:
-        with FileLock(f"{self._turns}.lock"):
-            ledger = _Ledger.read(self._turns)
+        with FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS):
+            ledger = _Ledger.read(self._turns, self._interval)
             yield ledger
             ledger.write(self._turns)
 
@@ -89,13 +91,16 @@ class _Ledger:
         self.paused_until = paused_until
 
     @classmethod
-    def read(cls, path: Path) -> "_Ledger":
-        latest = time.time() + _LONGEST_WAIT
+    def read(cls, path: Path, interval: float) -> "_Ledger":
+        now = time.time()
         try:
             next_turn, paused_until = map(float, path.read_text().split())
         except (OSError, ValueError):  # none yet, or a machine that lost power in mid-write
             return cls(0.0, 0.0)
-        return cls(*(at if at < latest else 0.0 for at in (next_turn, paused_until)))
+        return cls(
+            next_turn if next_turn < now + max(1.0, _MOST_TURNS * interval) else 0.0,
+            paused_until if paused_until < now + _LONGEST_PAUSE else 0.0,
+        )
 
     def write(self, path: Path) -> None:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")

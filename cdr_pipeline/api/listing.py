@@ -6,14 +6,16 @@ whole window do not get there (drift, a ceiling, deep offsets or long ranges ref
 walked in parts that each can, down to parts which a single response holds: drift cannot tear
 those. In the end the parts' totals are asked for once more, so that none has changed meanwhile.
 
-What nobody who reads once can see: a call that vanishes and another that arrives between the
-same two responses, both on pages already read. `total` does not move, and nothing else tells.
+What nobody who reads once can see: a call that vanishes and another that arrives, both on pages
+already read, before the vendor is next asked for that window's total. It does not move then, and
+nothing else tells. For a day read as a whole that is between two responses; for one read in parts,
+between a part's last reading and the last look at its total.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -22,6 +24,7 @@ from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.reading import (
     SECOND,
     Limits,
+    Moved,
     Page,
     Reader,
     Reading,
@@ -32,10 +35,8 @@ from cdr_pipeline.errors import NotProved
 from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Settings
 
-#: Readings of the same window before it is taken in smaller parts; of the whole one some more,
-#: while they break off early enough to cost no more than so many full ones.
+#: Readings of the same window before it is taken in smaller parts.
 READINGS = 2
-WHOLE_READINGS = 4
 
 #: How often parts that changed after they were proved are read again.
 ROUNDS = 3
@@ -120,7 +121,13 @@ class Lister:
             concurrency=self._concurrency,
             threads=self._threads,
         )
-        parts = _Proof(reader, window, self._limits).run()
+        before = replace(self._limits)
+        try:
+            parts = _Proof(reader, window, self._limits).run()
+        except Exception:
+            # What a bad hour seemed to teach is no lesson for the next day.
+            self._limits.span, self._limits.page = before.span, before.page
+            raise
         self._limits.reach, self._limits.ceiling = reader.reach, reader.ceiling
         tally = reader.tally
         unique = sum(len(part.began) for part in parts)
@@ -129,7 +136,7 @@ class Lister:
             received=tally.received,
             unique_records=unique,
             duplicates=tally.received - unique,
-            outside_window=unique - len(set().union(*(part.inside for part in parts))),
+            outside_window=unique - len(inside(parts)),
             pages=tally.pages,
             requests=tally.requests,
             retries=tally.retries,
@@ -146,9 +153,10 @@ class Lister:
 class _Ahead:
     """What is known of the stretch that lies ahead of a walk: where it ends, how much it holds."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, calls: float) -> None:
         self.at = window.start
-        self._stretches = [(window.end, 1.0)]  # the shortest last: its end, the calls until there
+        # The shortest last: where it ends, and the calls until there.
+        self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
 
     def part(self, aim: float, longest: timedelta, known: Iterable[datetime | None]) -> Window:
         """The next part, to hold about `aim` calls and be no longer than `longest`."""
@@ -186,7 +194,7 @@ class _Proof:
         self._window = window
         self._limits = limits
         self._reach = float("inf")  # the most calls a part may hold in this proof
-        self._pages = 0  # responses that proved a part
+        self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
         self._why = ""
 
@@ -199,30 +207,38 @@ class _Proof:
             tally = self._reader.tally
             raise NotProved(
                 f"{self._window} is not proved complete: {error}; {self._why}. The vendor's total"
-                f" was {self._largest_total():,} at most, and {len(self._known()):,} distinct records came in"
-                f" {tally.passes} readings and {tally.requests} requests ({tally.retries} retries)."
+                f" was {self._largest_total():,} at most, and {len(self._known()):,} distinct"
+                f" records came in {tally.passes} readings and {tally.requests} requests"
+                f" ({tally.retries} retries)."
                 " What is stored of this day is unchanged. Try again later; if it stays so, ask"
                 " the vendor about this range."
             ) from None
 
     def _as_a_whole(self) -> Reading | None:
-        """The window in one reading, if that settles it."""
+        """The window in one reading, if that settles it.
+
+        Where only the total moved, a reading breaks off early and the next may find it at rest; so
+        it is tried on until that has cost as much as READINGS full ones.
+        """
         if self._window.length > self._limits.span:
             return None
-        for number in range(WHOLE_READINGS):
-            if number >= READINGS and self._reader.tally.dearer_than(READINGS):
-                return None
+        unsettled = 0
+        while unsettled < READINGS and not self._reader.tally.dearer_than(READINGS):
             try:
                 reading = self._reader.read(self._window)
                 self._doubt_total(reading)
                 return reading
-            except Unsettled as doubt:
+            except Moved as doubt:
                 self._doubted(doubt)
-                self._reach = self._limits.rows
+            except Unsettled as doubt:
+                unsettled += 1
+                self._doubted(doubt)
             except TooMuch as doubt:
                 self._why = str(doubt)
-                self._reach = self._reader.reach
+                self._calls = doubt.total or 2 * self._aim
                 return None
+        self._reach = self._limits.rows
+        self._calls = max(self._largest_total(), 2 * self._aim)
         return None
 
     def _in_parts(self) -> list[Reading]:
@@ -231,19 +247,18 @@ class _Proof:
         Where something moved meanwhile every part is read again, for a total alone would not show
         a call that went for another; else their totals are asked for. Raises NotProved.
         """
-        parts = self._walk(self._window)
+        parts = self._walk(self._window, self._calls)
         for _ in range(ROUNDS):
+            before = parts
             changed = parts if self._moving else self._changed(parts)
-            if not changed and self._adds_up(parts):
-                return parts
-            self._moving = True
             parts = [
                 again
                 for part in parts
                 for again in (self._read_again(part) if part in changed else [part])
             ]
-            if self._adds_up(parts):
+            if self._stand(before, parts):
                 return parts
+            self._moving = True
         raise NotProved("calls kept changing in parts already proved")
 
     def _read_again(self, part: Reading) -> list[Reading]:
@@ -251,29 +266,22 @@ class _Proof:
             return [self._settle(part.window)]
         except TooMuch as doubt:
             self._why = str(doubt)
-            return self._walk(part.window)
+            return self._walk(part.window, doubt.total or 2 * self._aim)
 
     def _changed(self, parts: list[Reading]) -> list[Reading]:
-        """Parts whose totals are no longer what was proved."""
-        if self._whole_total() == self._records(parts):
-            return []
-        return [part for part in parts if self._reader.probe(part.window).total != part.total]
+        """Parts whose totals are no longer what was proved; the last has only just been read."""
+        return [part for part in parts[:-1] if self._reader.probe(part.window).total != part.total]
 
-    def _adds_up(self, parts: list[Reading]) -> bool:
-        """Whether the parts hold as many as the whole window; true where no total tells that."""
-        whole = self._whole_total()
-        return whole is None or whole == self._records(parts)
-
-    def _whole_total(self) -> int | None:
-        """The vendor's total of the whole window now; None where it cannot be asked for it."""
-        if self._window.length > self._limits.span:
-            return None
+    def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
+        """Whether the parts add up to the whole; where that cannot be asked, whether none moved."""
+        records = len(set().union(*(part.began for part in parts)))
+        unmoved = inside(before) == inside(parts)
+        if self._window.length > self._limits.span or records >= self._reader.ceiling:
+            return unmoved
         total = self._reader.probe(self._window).total
-        return total if total < self._reader.ceiling else None
-
-    @staticmethod
-    def _records(parts: list[Reading]) -> int:
-        return len({key for part in parts for key in part.began})
+        if total < records and unmoved:
+            self._reader.learn_ceiling(total)
+        return total == records or (total < records and unmoved)
 
     def _doubt_total(self, reading: Reading) -> None:
         """See that a total is no ceiling: by halves, more calls would come to light.
@@ -284,30 +292,40 @@ class _Proof:
         suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return
-        window, times = reading.window, reading.times()
-        middle = times[len(times) // 2].replace(microsecond=0) if times else window.start
-        if not window.start < middle < window.end:
-            return
-        for half in (Window(window.start, middle), Window(middle, window.end)):
-            seen = self._reader.probe(half)
-            least, most = reading.between(half)
-            if any(at and not half.start - SECOND <= at <= half.end for at in seen.began):
-                return  # the vendor does not filter by the second: parts tell nothing
-            if not least <= seen.total <= most:
-                now = self._reader.probe(window).total
-                if now != reading.total or seen.total < least:
-                    raise Unsettled(f"its total moved from {reading.total:,} to {now:,}")
-                self._reader.learn_ceiling(reading.total)
-                raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
+        window = reading.window
+        for cut in reading.cuts():
+            for half in (Window(window.start, cut), Window(cut, window.end)):
+                seen = self._reader.probe(half)
+                if any(at and not half.start - SECOND <= at <= half.end for at in seen.began):
+                    return  # the vendor does not filter by the second: parts tell nothing
+                if seen.total > reading.most(half):
+                    self._suspect(reading)
+                if not reading.allows(half, seen.total):
+                    raise Moved(f"{half} holds {seen.total:,} calls now")
+        now = self._reader.probe(window).total
+        if now != reading.total:
+            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
         self._limits.honest = max(self._limits.honest, reading.total)
 
-    def _walk(self, window: Window) -> list[Reading]:
-        """Parts from start to end, each as long as it can be. Raises NotProved."""
+    def _suspect(self, reading: Reading) -> None:
+        """A half holds more than was received: a ceiling, unless the total moved meanwhile."""
+        now = self._reader.probe(reading.window).total
+        if now != reading.total:
+            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
+        self._reader.learn_ceiling(reading.total)
+        raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
+
+    def _walk(self, window: Window, calls: float) -> list[Reading]:
+        """Parts from start to end, each as long as it can be; `calls`: what the window may hold.
+
+        Raises NotProved.
+        """
         parts: list[Reading] = []
-        ahead = _Ahead(window)
+        ahead = _Ahead(window, calls)
         known = self._known()
         while ahead.at < window.end:
-            self._reader.expect(len(known))
+            ranges = math.ceil(self._window.length / self._limits.span)
+            self._reader.expect(len(known), besides=2 * ranges + 1)
             part = ahead.part(self._aim, self._limits.span, known.values())
             try:
                 reading = self._settle(part)
@@ -320,8 +338,6 @@ class _Proof:
             else:
                 known |= self._reader.latest()
                 parts.append(reading)
-                self._pages += reading.pages
-                self._reader.tally.expect(self._pages + 1)
                 ahead.advance(part, reading.total)
         return parts
 
@@ -341,7 +357,7 @@ class _Proof:
 
     def _doubted(self, doubt: Unsettled) -> None:
         self._why = str(doubt)
-        self._moving = True
+        self._moving = self._moving or isinstance(doubt, Moved)
 
     def _largest_total(self) -> int:
         """A total below this is no ceiling."""
@@ -358,3 +374,8 @@ class _Proof:
         for reading in self._reader.readings:
             known |= reading.began
         return known
+
+
+def inside(parts: list[Reading]) -> set[int]:
+    """The distinct records that belong to the parts which listed them."""
+    return set().union(*(part.inside for part in parts))

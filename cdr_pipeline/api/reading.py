@@ -9,11 +9,13 @@ import math
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
@@ -30,6 +32,9 @@ COST_BOUND = 5
 
 #: A range this short that is refused is refused for another reason than its length.
 SHORTEST_RANGE = timedelta(minutes=1)
+
+#: Calls that all began within so many seconds are looked for before and behind them.
+FEW_SECONDS = 60
 
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 DEEP_ATTEMPTS = 5
@@ -52,6 +57,10 @@ class Page:
 
 class Unsettled(Exception):
     """A reading that proves nothing, another may: something moved, or rows are missing."""
+
+
+class Moved(Unsettled):
+    """The total moved: the vendor's calls changed while they were read."""
 
 
 class TooMuch(Exception):
@@ -90,13 +99,55 @@ class Reading:
         """Records that belong here; the vendor also lists some of the second before and after."""
         return {key for key, at in self.began.items() if at is None or at in self.window}
 
-    def between(self, part: Window) -> tuple[int, int]:
-        """The fewest and the most calls the vendor may count for a part, by its bounds."""
+    def cuts(self) -> list[datetime]:
+        """Where to halve the window so that calls which were not listed come to light.
+
+        Best near the middle call, with no call in the seconds around; of a day without a quiet
+        second, at the middle call; of a few seconds full of calls, on both sides of them.
+        """
+        times = self.times()
+        if not times:
+            return []
+        middle = times[len(times) // 2].replace(microsecond=0)
+        seconds = sorted({at.replace(microsecond=0) for at in times})
+        quiet = [
+            before + 2 * SECOND
+            for before, after in pairwise(seconds)
+            if after - before > 2 * SECOND
+        ]
+        if quiet:
+            cuts = [min(quiet, key=lambda at: abs(at - middle))]
+        elif len(seconds) > FEW_SECONDS:
+            cuts = [middle]
+        else:
+            cuts = [seconds[0], seconds[-1] + SECOND]
+        return [at for at in cuts if self.window.start < at < self.window.end]
+
+    def allows(self, half: Window, total: int) -> bool:
+        """Whether the vendor may count so many calls in a half, whatever its bounds include.
+
+        At the window's own end it counts as it did in the reading; at the cut, the call of the
+        second before or after may be in or out, but all of them alike.
+        """
+        unknown = len(self.began) - len(self.times())
+        return any(
+            count <= total <= count + unknown
+            for count in (self._least(half), self.most(half) - unknown)
+        )
+
+    def most(self, half: Window) -> int:
+        """The most calls that the vendor may count in a half."""
         times = self.times()
         unknown = len(self.began) - len(times)
-        least = bisect_left(times, part.end) - bisect_left(times, part.start)
-        most = bisect_left(times, part.end + SECOND) - bisect_left(times, part.start - SECOND)
-        return least, most + unknown
+        if half.start == self.window.start:
+            return bisect_left(times, half.end + SECOND) + unknown
+        return len(times) - bisect_left(times, half.start - SECOND) + unknown
+
+    def _least(self, half: Window) -> int:
+        times = self.times()
+        if half.start == self.window.start:
+            return bisect_left(times, half.end)
+        return len(times) - bisect_left(times, half.start)
 
     def times(self) -> list[datetime]:
         """The beginnings that are known, in order."""
@@ -201,8 +252,10 @@ class Reader:
         if not self._in_one_response(first.seen):
             self._refuse_more_than(min(self.reach, most), first.seen.total)
             self.expect(reading.total)
-            for chunk in self._in_order(self._chunks(reading, number, len(first.seen))):
-                self._take_chunk(chunk, reading, first.seen)
+            chunks = self._in_order(self._chunks(reading, number, len(first.seen)))
+            with closing(chunks):
+                for chunk in chunks:
+                    self._take_chunk(chunk, reading, first.seen)
         if len(reading.began) != reading.total:
             raise Unsettled(
                 f"{len(reading.began):,} distinct records came where its total says"
@@ -220,9 +273,9 @@ class Reader:
         self._count(response)
         return response.seen
 
-    def expect(self, records: int) -> None:
-        """So many records take so many pages, and the look at halves that rules out a ceiling."""
-        self.tally.expect(math.ceil(records / self._limits.rows) + 1)
+    def expect(self, records: int, besides: int = 1) -> None:
+        """So many records take so many pages, and some requests `besides` to be sure of them."""
+        self.tally.expect(math.ceil(records / self._limits.rows) + besides)
 
     def _first(self, window: Window, number: int) -> _Response:
         """The first page. A 400 may mean too large a limit, or too long a range."""
@@ -313,7 +366,7 @@ class Reader:
         for response in chunk.responses:
             seen, offset = response.seen, response.page.offset
             if seen.total != reading.total:
-                raise Unsettled(f"its total moved from {reading.total:,} to {seen.total:,}")
+                raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
             if not len(seen):
                 self.reach = min(self.reach, offset)
                 raise TooMuch(
@@ -323,7 +376,7 @@ class Reader:
                 self.reach = min(self.reach, len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
-    def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Iterator[_Chunk]:
+    def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Generator[_Chunk, None, None]:
         """Results of tasks in their order, as many under way as the settings allow.
 
         Tasks are drawn one by one, so that later ones can use what earlier ones brought to light.

@@ -18,8 +18,8 @@ import polars as pl
 from filelock import FileLock
 
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import DATASETS, INSTANT, WALL_CLOCK, Dataset, additional_type
-from cdr_pipeline.tables.readers import DATE, additional_columns, unite, united_type
+from cdr_pipeline.tables.contract import DATASETS, INSTANT, WALL_CLOCK, Dataset
+from cdr_pipeline.tables.readers import DATE, additional_columns, type_of, unite, united_type
 from cdr_pipeline.tables.store import FILE, Store, additional_keys, sync
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _view(dataset: Dataset, shown: dict[str, list[str]], *, empty: bool) -> str:
     of which DuckDB knows how to leave out files before opening them.
     """
     stored = {column.name: _TYPES[column.dtype] for column in dataset.columns}
-    stored |= {name: _sql_type(name) for names in shown.values() for name in names}
+    stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
     day = f"CAST(left(right(filename, {len(FILE) + 11}), 10) AS DATE)"
     columns = [
         *(_name(column.name) for column in dataset.columns),
@@ -193,10 +193,6 @@ def _united(columns: Sequence[str]) -> str:
     return f"coalesce({', '.join(f'CAST({_name(one)} AS {dtype})' for one in columns)})"
 
 
-def _sql_type(column: str) -> str:
-    return _TYPES[additional_type(column) or pl.String()]
-
-
 def _comments(
     dataset: Dataset, shown: dict[str, list[str]], paths: Sequence[Path]
 ) -> dict[str, str]:
@@ -214,7 +210,7 @@ def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]]) -> str:
     known = sorted({key for column in columns for key in keys.get(column, ())})
     told = [key if len(key) <= _KEY_LENGTH else f"{key[:_KEY_LENGTH]}..." for key in known[:_KEYS]]
     more = f" and {len(known) - _KEYS:,} more" if len(known) > _KEYS else ""
-    types = ", ".join(_sql_type(column) for column in columns)
+    types = ", ".join(_TYPES[type_of(column)] for column in columns)
     # A DuckDB text may hold anything but NUL.
     named = ", ".join(told).replace("\0", "\\0")
     return f"From the lead list: {named}{more}. Values came as {types}."

@@ -135,7 +135,7 @@ def flatten(
     calls, faults = _latest(pl.concat(frames, how="diagonal"), pl.concat(rejects))
     began = pl.col("time_started").dt.replace_time_zone(None)
     inside = began_in(began, window) & pl.col("_listed")
-    faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at")
+    faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at", "field")
     calls = calls.filter(inside).sort("campaign_uuid", "time_started", "id")
     used = {name: calls[name].count() if name in calls.columns else 0 for name in sorted(keys)}
     most_used = sorted(used, key=lambda name: (-used[name], name))[:most_columns]

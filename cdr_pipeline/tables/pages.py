@@ -20,6 +20,9 @@ _SEEN: Final[dict[str, pl.DataType]] = {
 }
 
 
+ALWAYS: Final = Window(datetime.min, datetime.max)
+
+
 @dataclass(frozen=True)
 class StoredPage:
     """One response that counts: the number of its reading, its bytes, and what was asked for.
@@ -30,7 +33,7 @@ class StoredPage:
 
     pass_: int
     body: bytes
-    window: Window = Window(datetime.min, datetime.max)
+    window: Window = ALWAYS
 
 
 def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:

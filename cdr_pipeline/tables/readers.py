@@ -64,7 +64,7 @@ def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
     paths = [store.path(dataset, day) for day in days]
     shown = unite(additional_columns(dataset, paths))
     schema = pl.Schema({**dataset.schema(store.zone), DATE: pl.Date()})
-    stored = {name: additional_type(name) for names in shown.values() for name in names}
+    stored = {name: type_of(name) for names in shown.values() for name in names}
     return _files(paths, {**schema, **stored}).select(
         *schema.names(), *(united(names).alias(name) for name, names in shown.items())
     )
@@ -91,11 +91,17 @@ def unite(columns: Iterable[str]) -> dict[str, list[str]]:
 
 def united_type(columns: Iterable[str]) -> pl.DataType:
     """The type that readers see of columns of one name."""
-    types = {additional_type(column) for column in columns}
+    types = {type_of(column) for column in columns}
     if len(types) == 1:
-        (only,) = types
-        return only or pl.String()
+        return types.pop()
     return pl.Float64() if types <= _NUMBERS else pl.String()
+
+
+def type_of(column: str) -> pl.DataType:
+    """The type of an additional_* column."""
+    dtype = additional_type(column)
+    assert dtype is not None, column
+    return dtype
 
 
 def united(columns: Sequence[str]) -> pl.Expr:
@@ -107,7 +113,7 @@ def united(columns: Sequence[str]) -> pl.Expr:
 
 
 def _as(dtype: pl.DataType, column: str) -> pl.Expr:
-    own = additional_type(column)
+    own = type_of(column)
     if own == dtype:
         return pl.col(column)
     if own == pl.Float64():
@@ -128,7 +134,7 @@ def _decimal_text(number: pl.Expr) -> pl.Expr:
     )
 
 
-def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType | None]) -> pl.LazyFrame:
+def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """The files under one schema. It is given, never taken from a file: a column that a file has
     not is null there, and none is cast to what another file happened to hold.
     """
@@ -150,7 +156,8 @@ def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType | None]) -> p
 @lru_cache(maxsize=20_000)
 def _footer(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     """The additional_* columns of a file, as long as it is the same file."""
-    return tuple(name for name in pl.read_parquet_schema(path) if additional_type(name))
+    schema = pl.scan_parquet(path, glob=False).collect_schema()
+    return tuple(name for name in schema if additional_type(name))
 
 
 def _day(given: date | str | None, default: date) -> date:

@@ -1,6 +1,6 @@
 """The fast reading of `additional`: one strict decoder a shape, learned as shapes appear.
 
-A shape is the keys of an object, in their order, with the JSON type of each value. A campaign's
+A shape is the keys of an object with the JSON type of each one's value. A campaign's
 records mostly share one, and msgspec reads that several times faster than it reads any object. A
 decoder takes a record only if it is of that very shape, so learning one changes nobody's cells;
 what none takes is read by the law (`additional.read_object`), slowly.

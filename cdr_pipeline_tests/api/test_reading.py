@@ -306,20 +306,23 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))))
     assert len(reading.began) == 5
     assert len(reading.inside) == 3
-    assert reading.between(WINDOW) == (2, 5)
 
 
-def test_calls_of_a_part_are_bounded_whatever_the_vendors_bounds() -> None:
-    model = Model(spread(200, timedelta(minutes=1)))
+@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
+@pytest.mark.parametrize("seconds", [10, 60, 100_000])
+def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_call_more(
+    bounds: str, seconds: int
+) -> None:
+    model = Model(spread(200, timedelta(seconds=min(seconds, 86_400))), bounds=bounds)
     reading = Reading(WINDOW, total=200)
     reading.began.update(enumerate(model.calls.values()))
-    part = Window(WINDOW.start + 10 * SECOND, WINDOW.start + 20 * SECOND)
-    least, most = reading.between(part)
-    for bounds in ("inclusive", "exclusive", "half-open"):
-        model = Model(model.calls, bounds=bounds)
-        query = Query(start_date=part.start - SECOND, end_date=part.end)
-        total = model.get(query, limit=1, offset=0, read=lambda body: json.loads(body)["total"])
-        assert least <= total.value <= most
+    for cut in reading.cuts():
+        for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
+            query = Query(start_date=half.start - SECOND, end_date=half.end)
+            total = model.get(query, limit=1, offset=0, read=lambda body: see(body).total).value
+            assert reading.allows(half, total)
+            assert total <= reading.most(half)
+            assert not reading.allows(half, reading.most(half) + 1)
 
 
 def test_requests_end_at_the_bound() -> None:

@@ -80,9 +80,7 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first load", "load again"])
-def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(
-    tmp_path: Path, again: bool
-) -> None:
+def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(tmp_path: Path, again: bool) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=120))
     with serve(vendor) as running:
         environment = {

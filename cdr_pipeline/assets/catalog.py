@@ -1,0 +1,61 @@
+"""`catalog`: the DuckDB file over all the datasets, made anew when any of them has changed."""
+
+import dagster as dg
+
+from cdr_pipeline.assets.daily import GROUP
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.tables import catalog as tables
+from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.store import Store
+
+#: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
+_AFTER_ITS_DATASETS = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("after its datasets")
+
+
+@dg.asset(
+    deps=list(DATASETS),
+    group_name=GROUP,
+    kinds={"duckdb"},
+    automation_condition=_AFTER_ITS_DATASETS,
+    description=(
+        f"`{tables.NAME}` in the data folder: a view for every dataset, columns explained, macros"
+        " for ASR, NER and ACD. It holds no data and is swapped in whole, so readers of the old"
+        " one block nothing."
+    ),
+)
+def catalog(
+    context: dg.AssetExecutionContext, loading: dg.ResourceParam[Loading]
+) -> dg.MaterializeResult[None]:
+    """Write the catalog of what is stored now."""
+    try:
+        settings = loading.settings(False)
+        built = tables.build(Store(settings.data_dir, settings.zone))
+    except CdrError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    context.log.info(f"{built.path}: {len(built.views)} views")
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(built.path.resolve()),
+            "views": len(built.views),
+            "columns": sum(len(columns) for columns in built.views.values()),
+            "bytes": built.path.stat().st_size,
+            "columns of each view": {name: len(names) for name, names in built.views.items()},
+        }
+    )
+
+
+#: Watches the datasets and rebuilds the catalog; on from the start, since it only reads them.
+automation = dg.AutomationConditionSensorDefinition(
+    "catalog_automation",
+    target=dg.AssetSelection.assets(catalog),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+
+#: Nothing where DuckDB is not installed.
+ASSETS = [catalog] if tables.available() else []
+SENSORS = [automation] if tables.available() else []

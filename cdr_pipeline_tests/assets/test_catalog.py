@@ -1,0 +1,119 @@
+"""The catalog as an asset: described, rebuilt after its datasets, with or without settings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from cdr_pipeline.assets.catalog import catalog
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import CDRS, DATASETS
+from cdr_pipeline_tests.assets.conftest import Desk
+
+NewDesk = Callable[..., Desk]
+
+
+def build(
+    settings: Callable[[bool], Settings], instance: dg.DagsterInstance
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [catalog],
+        instance=instance,
+        resources={"loading": Loading(settings=settings)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+
+
+class Watched:
+    """The daemon's view of the catalog, from one look to the next."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._defs = dg.Definitions(
+            assets=[daily_calls(desk.settings), catalog], resources={"loading": Loading()}
+        )
+        self._instance = desk.instance
+        self._cursor: Any = None
+
+    def requested(self) -> int:
+        """How many runs of the catalog the daemon would launch now."""
+        result = dg.evaluate_automation_conditions(
+            self._defs,
+            self._instance,
+            asset_selection=dg.AssetSelection.assets("catalog"),
+            cursor=self._cursor,
+        )
+        self._cursor = result.cursor
+        return result.get_num_requested(dg.AssetKey("catalog"))
+
+
+def test_it_stands_after_all_the_datasets() -> None:
+    (spec,) = catalog.specs
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == DATASETS.keys()
+    assert (spec.group_name, spec.kinds) == ("calls", {"duckdb"})
+    assert spec.description is not None
+    assert "cdrs.duckdb" in spec.description
+
+
+def test_its_metadata_says_where_it_is_and_what_is_in_it(desk: NewDesk) -> None:
+    it = desk()
+    it.run("2023-03-06", "2023-03-07")
+    result = build(lambda _: it.settings, it.instance)
+    (event,) = result.get_asset_materialization_events()
+    told = event.materialization.metadata
+    path = it.settings.data_dir / "cdrs.duckdb"
+    assert told["path"].value == str(path.resolve())
+    assert told["views"].value == len(DATASETS)
+    assert told["bytes"].value == path.stat().st_size
+    with duckdb.connect(path, read_only=True) as connection:
+        calls = connection.sql("SELECT date, count(*) FROM cdrs GROUP BY date ORDER BY date")
+        assert [(str(day), count > 0) for day, count in calls.fetchall()] == [
+            ("2023-03-06", True),
+            ("2023-03-07", True),
+        ]
+        columns = connection.sql("SELECT count(*) FROM duckdb_columns() WHERE NOT internal")
+        assert columns.fetchall() == [(told["columns"].value,)]
+
+
+def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:
+    def wrong(_: bool) -> Settings:
+        raise SettingsError("CDR_TIMEZONE: must be an IANA zone")
+
+    result = build(wrong, desk().instance)
+    assert not result.success
+    (failure,) = [one for one in result.all_events if one.event_type_value == "STEP_FAILURE"]
+    assert "CDR_TIMEZONE" in str(failure.step_failure_data)
+
+
+def test_it_is_rebuilt_once_its_datasets_have_been_loaded(desk: NewDesk) -> None:
+    it = desk()
+    watched = Watched(it)
+    assert watched.requested() == 0
+    it.run("2023-03-06")
+    assert watched.requested() == 1
+    build(lambda _: it.settings, it.instance)
+    assert watched.requested() == 0
+    it.run("2023-03-06", "2023-03-07")
+    assert watched.requested() == 1
+
+
+def test_asked_for_with_its_days_it_is_left_to_the_automation(desk: NewDesk) -> None:
+    """The days record themselves, without outputs, so Dagster skips what comes after in the run."""
+    it = desk()
+    watched = Watched(it)
+    assert watched.requested() == 0
+    result = dg.materialize(
+        [daily_calls(it.settings), catalog],
+        partition_key="2023-03-06",
+        instance=it.instance,
+        resources={"loading": Loading(settings=lambda _: it.settings)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert result.success
+    assert it.store.days(CDRS)
+    assert not (it.settings.data_dir / "cdrs.duckdb").exists()
+    assert watched.requested() == 1

@@ -1,0 +1,228 @@
+"""The DuckDB catalog: what `scan` shows, in SQL, from anywhere, and in nobody's way."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.tables import catalog, readers
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
+from cdr_pipeline.tables.kpi import campaign_daily
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
+from cdr_pipeline_tests.tables.days import DAYS, X, write_day, write_days
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+def ask(path: Path, *queries: str, folder: Path | None = None) -> Any:
+    """The last query's rows, from a process of its own in another working folder."""
+    code = (
+        "import duckdb, json, sys; path, *queries = sys.argv[1:];"
+        "c = duckdb.connect(path, read_only=path != ':memory:');"
+        "print(json.dumps([c.execute(query).fetchall() for query in queries][-1], default=str))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), *queries],
+        cwd=folder or Path.home(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def opened(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog of the days on which one key came as something else each day."""
+    write_days(store)
+    with duckdb.connect(catalog.build(store).path, read_only=True) as connection:
+        yield connection
+
+
+# ---- the same truth as `scan`
+
+
+def test_the_views_and_scan_tell_the_same(store: Store, opened: duckdb.DuckDBPyConnection) -> None:
+    polars = readers.scan("cdrs", data_dir=store.root).sort("date", "id").collect()
+    sql = opened.sql("SELECT * FROM cdrs ORDER BY date, id")
+    assert sql.columns == polars.columns
+    assert sql.fetchall() == polars.rows()
+    assert dict(opened.sql("SELECT id, additional_x FROM cdrs").fetchall()) == X
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+@pytest.mark.parametrize("written", [True, False])
+def test_every_dataset_is_a_view_with_the_types_of_the_contract(
+    store: Store, dataset: Dataset, written: bool
+) -> None:
+    if written:
+        store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)))
+    path = catalog.build(store).path
+    with duckdb.connect(path, read_only=True) as connection:
+        found = connection.sql(f"SELECT * FROM {dataset.name}").pl()
+    assert found.is_empty()
+    due = {**dataset.schema(SAIGON), "date": pl.Date()}
+    # DuckDB shows instants in the zone of the session.
+    assert {name: dtype.base_type() for name, dtype in found.schema.items()} == {
+        name: dtype.base_type() for name, dtype in due.items()
+    }
+
+
+def test_a_query_opens_only_its_days(opened: duckdb.DuckDBPyConnection) -> None:
+    ((_, plan),) = opened.execute(
+        f"EXPLAIN ANALYZE SELECT id FROM cdrs WHERE date >= '{DAYS[2]}' AND status = 'busy'"
+    ).fetchall()
+    assert "Scanning Files: 2/4" in plan
+
+
+def test_a_day_loaded_later_is_in_the_views_at_once(store: Store) -> None:
+    write_days(store)
+    path = catalog.build(store).path
+    write_day(store, DAYS[-1] + timedelta(days=1), {"later": '{"x": 5}'})
+    assert ask(path, "SELECT additional_x FROM cdrs WHERE id = 'later'") == [["5"]]
+
+
+# ---- words
+
+
+def test_views_columns_and_macros_explain_themselves(opened: duckdb.DuckDBPyConnection) -> None:
+    views = dict(
+        opened.execute(
+            "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+    )
+    assert views.keys() == DATASETS.keys()
+    for name, dataset in DATASETS.items():
+        assert views[name] == f"{dataset.description} A row is {dataset.row}."
+        columns = dict(
+            opened.execute(
+                "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = ?", [name]
+            ).fetchall()
+        )
+        assert all(columns.values())
+        for column in dataset.columns:
+            assert columns[column.name] == column.description
+    assert "So" not in columns
+    about = "SELECT comment FROM duckdb_columns() WHERE column_name = 'additional_so'"
+    assert opened.execute(about).fetchone() == ("From the lead list: Số. Values came as BIGINT.",)
+
+
+def test_keys_of_any_content_are_safe(store: Store) -> None:
+    keys = ["'; DROP VIEW cdrs; --", '"; x', "a\nb", "\0", "k" * 10_000, "😀.$1", "{}"]
+    write_day(store, DAY, {"a": json.dumps({key: number for number, key in enumerate(keys)})})
+    path = catalog.build(store).path
+    with duckdb.connect(path, read_only=True) as connection:
+        (row,) = connection.sql("SELECT * FROM cdrs").pl().select("^additional_.*$").rows()
+        assert sorted(row) == list(range(len(keys)))
+        comments = [
+            text
+            for (text,) in connection.sql(
+                "SELECT comment FROM duckdb_columns() WHERE starts_with(column_name, 'additional_')"
+            ).fetchall()
+        ]
+    for key in keys:
+        assert any(key[:60].replace("\0", "\\0") in text for text in comments), key
+    assert max(map(len, comments)) < 500
+
+
+def test_macros_sum_before_they_divide(store: Store) -> None:
+    for day, answered in ((DAY, 3), (DAY + timedelta(days=1), 1)):
+        calls = [
+            call(f"{n}", f"{day} 10:00:00", campaign_uuid="c1", billsec=8 if n < answered else 0,
+                 cause="NORMAL_CLEARING" if n < answered else ("USER_BUSY", "GATEWAY_DOWN")[n % 2])
+            for n in range(5)
+        ]  # fmt: skip
+        measured = campaign_daily(flat(*calls, day=day).cdrs.lazy()).collect()
+        store.write(CAMPAIGN_DAILY, day, measured)
+    path = catalog.build(store).path
+    ratios = "asr(answered, seizures), ner(effective, seizures), acd(billsec, answered)"
+    query = f"SELECT campaign_uuid, {ratios} FROM campaign_daily GROUP BY campaign_uuid"
+    assert ask(path, query) == [["c1", 4 / 10, 7 / 10, 8.0]]
+    assert ask(path, f"SELECT {ratios} FROM campaign_daily WHERE false") == [[None, None, None]]
+
+
+# ---- the file
+
+
+def test_the_data_folder_may_be_moved_and_asked_from_anywhere(store: Store, tmp_path: Path) -> None:
+    write_days(store)
+    path = catalog.build(store).path
+    count = "SELECT count(*) FROM cdrs"
+    assert ask(path, count) == [[len(X)]]
+    moved = tmp_path / "it's an [odd] *place*"
+    store.root.rename(moved)
+    assert ask(moved / path.name, count) == [[len(X)]]
+    assert ask(Path(path.name), count, folder=moved) == [[len(X)]]
+
+
+def test_attached_to_another_database_it_is_told_where_the_data_is(
+    store: Store, tmp_path: Path
+) -> None:
+    write_days(store)
+    quoted = str(catalog.build(store).path).replace("'", "''")
+    attach = f"ATTACH '{quoted}' AS calls (READ_ONLY)"
+    told = f"SET VARIABLE cdr_data_dir = '{store.root}'"
+    count = "SELECT count(*) FROM calls.cdrs"
+    assert ask(Path(":memory:"), attach, told, count) == [[len(X)]]
+    assert ask(Path(":memory:"), attach, count, folder=store.root) == [[len(X)]]
+    search = f"SET file_search_path = '{store.root}'"
+    assert ask(Path(":memory:"), attach, search, count) == [[len(X)]]
+
+
+def test_who_has_the_old_one_open_keeps_it_and_blocks_nobody(store: Store) -> None:
+    write_day(store, DAYS[0], {"a": '{"old": 1}'})
+    path = catalog.build(store).path
+    with duckdb.connect(path, read_only=True) as reader:
+        assert reader.sql("SELECT additional_old FROM cdrs").fetchall() == [(1,)]
+        write_day(store, DAYS[0], {"a": '{"newer": 1}'})
+        catalog.build(store)
+        assert "additional_old" in reader.sql("SELECT * FROM cdrs").columns
+        assert reader.sql("SELECT id, additional_old FROM cdrs").fetchall() == [("a", None)]
+        assert ask(path, "SELECT additional_newer FROM cdrs") == [[1]]
+    assert sorted(one.name for one in store.root.iterdir()) == [".staging", "cdrs", "cdrs.duckdb"]
+    assert [one.name for one in (store.root / ".staging").glob("*.duckdb*")] == ["cdrs.duckdb.lock"]
+
+
+def test_two_builders_wait_for_each_other(store: Store) -> None:
+    write_days(store)
+    with ThreadPoolExecutor(3) as threads:
+        built = list(threads.map(lambda _: catalog.build(store), range(3)))
+    assert len({tuple(one.views["cdrs"]) for one in built}) == 1
+    assert ask(built[0].path, "SELECT count(*) FROM cdrs") == [[len(X)]]
+
+
+def test_what_a_killed_builder_left_is_in_nobodys_way(store: Store) -> None:
+    write_days(store)
+    (store.root / ".staging" / "cdrs.duckdb").write_bytes(b"torn")
+    (store.root / ".staging" / "cdrs.duckdb.wal").write_bytes(b"torn")
+    assert ask(catalog.build(store).path, "SELECT count(*) FROM cdrs") == [[len(X)]]
+
+
+def test_it_is_stored_as_duckdb_1_reads_it(store: Store) -> None:
+    write_days(store)
+    path = catalog.build(store).path
+    # Bytes 12 to 20 of a DuckDB file: the version of its storage. 64 is that of 0.9 to 1.1.
+    assert int.from_bytes(path.read_bytes()[12:20], "little") == 64
+
+
+def test_without_duckdb_it_says_how_to_get_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "available", lambda: False)
+    with pytest.raises(CdrError, match="uv sync --extra duckdb"):
+        catalog.build(store)
+    assert CDRS.name not in {one.name for one in store.root.glob("*")}

@@ -1,0 +1,246 @@
+"""`scan`: one schema over any mix of files, every value exact, no file opened in vain."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.dataset as pds
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cdr_pipeline
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.tables import readers
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
+from cdr_pipeline.tables.readers import united
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, call, flat
+from cdr_pipeline_tests.tables.days import DAYS, X, write_day, write_days
+
+Scan = Callable[..., pl.LazyFrame]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+@pytest.fixture
+def scan(store: Store, monkeypatch: pytest.MonkeyPatch) -> Scan:
+    """As a user calls it, in whose environment the store is."""
+    monkeypatch.setenv("CDR_DATA_DIR", str(store.root))
+    return cdr_pipeline.scan
+
+
+def cells(frame: pl.LazyFrame, column: str) -> dict[str, Any]:
+    """The column's value of each call."""
+    return dict(frame.select("id", column).collect().rows())
+
+
+# ---- one schema
+
+
+def test_a_key_has_one_column_whatever_its_values_were(store: Store, scan: Scan) -> None:
+    write_days(store)
+    calls = scan("cdrs")
+    assert calls.collect_schema().names() == [
+        *(column.name for column in CDRS.columns),
+        "date",
+        *("additional_b", "additional_n", "additional_only", "additional_so", "additional_x"),
+    ]
+    assert cells(calls, "additional_x") == X
+    assert cells(calls, "additional_only")["zeros"] == "0981218709"
+
+
+@pytest.mark.parametrize(
+    ("days", "dtype"),
+    [
+        ((0, 0), pl.Int64()),
+        ((1, 1), pl.Float64()),
+        ((0, 1), pl.Float64()),
+        ((2, 2), pl.String()),
+        ((1, 2), pl.String()),
+    ],
+)
+def test_a_column_is_as_narrow_as_the_days_asked_for_allow(
+    store: Store, scan: Scan, days: tuple[int, int], dtype: pl.DataType
+) -> None:
+    write_days(store)
+    first, last = days
+    assert scan("cdrs", DAYS[first], DAYS[last]).collect_schema()["additional_x"] == dtype
+
+
+def test_integers_and_decimals_are_decimals(store: Store, scan: Scan) -> None:
+    write_days(store)
+    shown = cells(scan("cdrs", DAYS[0], DAYS[1]), "additional_x")
+    assert (shown["int"], shown["float"], shown["huge"]) == (7.0, 2.5, 1e20)
+
+
+def test_a_column_that_is_always_yes_or_no_stays_so(store: Store, scan: Scan) -> None:
+    write_days(store)
+    assert scan("cdrs").collect_schema()["additional_b"] == pl.Boolean()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e-3, 1e-3))
+def test_a_decimal_as_text_is_the_shortest_that_reads_back(number: float) -> None:
+    frame = pl.DataFrame(
+        {"additional_x": [None], "additional_x__float": [number]},
+        schema={"additional_x": pl.String, "additional_x__float": pl.Float64},
+    )
+    assert frame.select(united(frame.columns)).item() == repr(number)
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_every_dataset_is_read_with_its_contracts_types(
+    store: Store, scan: Scan, dataset: Dataset
+) -> None:
+    store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)))
+    due = {**dataset.schema(SAIGON), "date": pl.Date()}
+    assert scan(dataset.name).collect_schema() == due
+    assert scan(dataset.name).collect().schema == due
+
+
+def test_a_file_older_than_a_column_gives_nulls_there(store: Store, scan: Scan) -> None:
+    write_days(store)
+    path = store.path(CDRS, DAYS[0])
+    pl.read_parquet(path, hive_partitioning=False).drop("note", "extra").write_parquet(path)
+    assert cells(scan("cdrs"), "note")["int"] is None
+    assert cells(scan("cdrs"), "additional_x") == X
+
+
+def test_files_of_another_zone_hold_the_same_instants(store: Store, scan: Scan) -> None:
+    flattened = flat(call("far", "2023-03-07 10:00:00"), zone=NEW_YORK)
+    Store(store.root, NEW_YORK).write(CDRS, DAY, flattened.cdrs)
+    write_day(store, DAY + timedelta(days=1), {"near": "{}"})
+    began = cells(scan("cdrs"), "time_started")
+    assert began["far"] == datetime(2023, 3, 7, 10, tzinfo=NEW_YORK)
+    assert began["near"] == datetime(2023, 3, 8, 10, tzinfo=SAIGON)
+
+
+def test_a_day_written_anew_is_seen_with_its_new_columns(store: Store, scan: Scan) -> None:
+    write_day(store, DAY, {"a": '{"old": 1}'})
+    assert "additional_old" in scan("cdrs").collect_schema()
+    write_day(store, DAY, {"a": '{"newer": 1}'})
+    assert "additional_old" not in scan("cdrs").collect_schema()
+    assert cells(scan("cdrs"), "additional_newer") == {"a": 1}
+
+
+# ---- the days
+
+
+def test_days_are_dates_or_texts_both_included_or_open(store: Store, scan: Scan) -> None:
+    write_days(store)
+
+    def days(*asked: object) -> list[date]:
+        return sorted(scan("cdrs", *asked).select("date").unique().collect()["date"].to_list())
+
+    assert days() == DAYS
+    assert days(DAYS[1]) == DAYS[1:]
+    assert days(None, f"{DAYS[1]}") == DAYS[:2]
+    assert days(f"{DAYS[1]}", DAYS[2]) == DAYS[1:3]
+    assert days(datetime(2023, 3, 8, 13, 0), DAYS[1]) == [DAYS[1]]
+
+
+def test_no_days_are_an_empty_frame_with_types(store: Store, scan: Scan) -> None:
+    write_days(store)
+    empty = scan("cdrs", "2020-01-01", "2020-12-31").collect()
+    assert empty.is_empty()
+    assert empty.schema == {**CDRS.schema(SAIGON), "date": pl.Date()}
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("calls",), "'calls'; there are raw_pages, .*cdrs"),
+        (("campaign_daily",), "no folder .*campaign_daily.*CDR_DATA_DIR"),
+        (("cdrs", "7/3/2023"), "'7/3/2023' is no day"),
+    ],
+)
+def test_what_cannot_be_read_is_said(
+    store: Store, scan: Scan, asked: tuple[str, ...], says: str
+) -> None:
+    write_days(store)
+    with pytest.raises(CdrError, match=says):
+        scan(*asked)
+
+
+def test_a_folder_of_ones_own_is_read_whatever_the_settings_say(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_days(store)
+    elsewhere = tmp_path / "an [odd] *name?"
+    shutil.copytree(store.root, elsewhere)
+    monkeypatch.setenv("CDR_DATA_DIR", str(tmp_path / "nowhere"))
+    assert cells(cdr_pipeline.scan("cdrs", data_dir=elsewhere), "additional_x") == X
+
+
+# ---- no more than is needed
+
+
+def test_a_query_opens_only_its_days_and_columns(store: Store, scan: Scan) -> None:
+    write_days(store)
+    query = scan("cdrs").filter(
+        pl.col("date") == DAYS[2], pl.col("status") == "busy", pl.col("additional_only") == "0123"
+    )
+    plan = query.select("id").explain()
+    assert f"date={DAYS[2]}" in plan
+    assert not [day for day in DAYS if day != DAYS[2] and f"date={day}" in plan]
+    assert "PROJECT 4/" in plan
+    (selection,) = [line for line in plan.splitlines() if "SELECTION" in line]
+    assert all(column in selection for column in ("date", "status", "additional_only"))
+    assert "FILTER" not in plan
+
+
+def test_importing_the_package_costs_no_library() -> None:
+    code = "import sys, cdr_pipeline; print({'polars', 'dagster', 'duckdb'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_footer_is_read_once_as_long_as_the_file_is_the_same(store: Store, scan: Scan) -> None:
+    write_days(store)
+    scan("cdrs")
+    read = readers._footer.cache_info().misses
+    scan("cdrs", DAYS[0])
+    assert readers._footer.cache_info().misses == read
+    os.utime(store.path(CDRS, DAYS[0]), ns=(1, 1))
+    scan("cdrs")
+    assert readers._footer.cache_info().misses == read + 1
+
+
+# ---- the same truth for everyone
+
+
+def test_pyarrow_and_scan_tell_the_same(store: Store, scan: Scan) -> None:
+    write_days(store)
+    objects = cells(scan("cdrs"), "additional")
+    shown = cells(scan("cdrs"), "additional_x")
+    for day in DAYS:
+        table = pds.dataset(store.path(CDRS, day)).to_table()
+        variants = [n for n in table.column_names if n.partition("__")[0] == "additional_x"]
+        for row in table.select(["id", "additional", *variants]).to_pylist():
+            values = [row[name] for name in variants if row[name] is not None]
+            assert row["additional"] == objects[row["id"]]
+            text = shown[row["id"]]
+            assert values == ([] if text is None else [pytest.approx(_read(text, values[0]))])
+
+
+def _read(text: str, like: object) -> object:
+    """What a text stands for where the file has a value of that type."""
+    return text if isinstance(like, str) else json.loads(text)
+
+
+def test_aggregates_add_up_over_days(store: Store, scan: Scan) -> None:
+    for day in DAYS[:2]:
+        frame = pl.DataFrame({"campaign_uuid": ["c1"], "calls": [3]})
+        blank = pl.DataFrame(schema=CAMPAIGN_DAILY.schema(SAIGON))
+        store.write(CAMPAIGN_DAILY, day, pl.concat([blank, frame], how="diagonal"))
+    assert scan("campaign_daily").select(pl.col("calls").sum()).collect().item() == 6
