@@ -38,6 +38,13 @@ from cdr_pipeline.settings import Settings
 #: Readings of the same window before it is taken in smaller parts.
 READINGS = 2
 
+#: The whole window is read again while its total moves, up to the cost of so many full readings.
+PATIENCE = 4
+
+#: Where calls only come and go, a part of a few pages is likely to find them at rest; where rows
+#: are torn under a total at rest, nothing but a single response will do.
+DRIFTING_PAGES = 3
+
 #: How often parts that changed after they were proved are read again.
 ROUNDS = 3
 
@@ -81,19 +88,22 @@ class Receipt:
 class Lister:
     """Proves windows against the vendor's totals, and remembers what the vendor allows."""
 
-    def __init__(self, client: Client, *, page_size: int, concurrency: int) -> None:
+    def __init__(
+        self, client: Client, *, page_size: int, concurrency: int, honest: int = 0
+    ) -> None:
         self._client = client
         self._concurrency = concurrency
-        self._limits = Limits(page=page_size)
+        self._limits = Limits(page=page_size, honest=honest)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
 
     @classmethod
-    def from_settings(cls, client: Client, settings: Settings) -> Self:
-        """A lister as the environment describes it."""
+    def from_settings(cls, client: Client, settings: Settings, honest: int = 0) -> Self:
+        """A lister as the environment describes it; `honest`: a total known to be no ceiling."""
         return cls(
             client,
             page_size=settings.page_size,
             concurrency=settings.concurrency,
+            honest=honest,
         )
 
     def __enter__(self) -> Self:
@@ -193,7 +203,7 @@ class _Proof:
         self._reader = reader
         self._window = window
         self._limits = limits
-        self._reach = float("inf")  # the most calls a part may hold in this proof
+        self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
         self._why = ""
@@ -217,13 +227,13 @@ class _Proof:
     def _as_a_whole(self) -> Reading | None:
         """The window in one reading, if that settles it.
 
-        Where only the total moved, a reading breaks off early and the next may find it at rest; so
-        it is tried on until that has cost as much as READINGS full ones.
+        Where only the total moved, a reading breaks off early and the next may find it at rest: no
+        part can be sure of itself before that. So it is tried on while PATIENCE lasts.
         """
         if self._window.length > self._limits.span:
             return None
         unsettled = 0
-        while unsettled < READINGS and not self._reader.tally.dearer_than(READINGS):
+        while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
             try:
                 reading = self._reader.read(self._window)
                 self._doubt_total(reading)
@@ -237,7 +247,7 @@ class _Proof:
                 self._why = str(doubt)
                 self._calls = doubt.total or 2 * self._aim
                 return None
-        self._reach = self._limits.rows
+        self._reach = self._limits.rows * (1 if unsettled else DRIFTING_PAGES)
         self._calls = max(self._largest_total(), 2 * self._aim)
         return None
 
@@ -325,7 +335,7 @@ class _Proof:
         known = self._known()
         while ahead.at < window.end:
             ranges = math.ceil(self._window.length / self._limits.span)
-            self._reader.expect(len(known), besides=2 * ranges + 1)
+            self._reader.expect(len(known), besides=2 * ranges)
             part = ahead.part(self._aim, self._limits.span, known.values())
             try:
                 reading = self._settle(part)

@@ -85,7 +85,7 @@ def _load_days(
         store = Store(settings.data_dir, settings.zone)
         failed: dict[date, Exception] = {}
         with ExitStack() as stack:
-            lister = _lister(stack, settings, loading) if _fetches(wanted) else None
+            lister = _lister(stack, settings, loading, store) if _fetches(wanted) else None
             for key in sorted(context.partition_keys):
                 day = date.fromisoformat(key)
                 hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
@@ -154,9 +154,10 @@ def _fetches(wanted: set[str]) -> bool:
     return bool(wanted & {spec.key.to_user_string() for spec in raw_pages.SPECS})
 
 
-def _lister(stack: ExitStack, settings: Settings, loading: Loading) -> Lister:
+def _lister(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
     client = stack.enter_context(Client.from_settings(settings, loading.patience))
-    return stack.enter_context(Lister.from_settings(client, settings))
+    honest = raw_pages.honest_total(store)
+    return stack.enter_context(Lister.from_settings(client, settings, honest))
 
 
 def _stops_the_run(error: Exception) -> bool:

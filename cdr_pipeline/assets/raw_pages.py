@@ -15,6 +15,9 @@ from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.store import PageWriter, Store
 
+#: How far back a total is remembered that need not be doubted again.
+_DAYS_REMEMBERED = 31
+
 SPECS = [
     spec(RAW_PAGES, kinds=["http"]),
     spec(RECEIPTS, deps=[RAW_PAGES]),
@@ -46,6 +49,15 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
         ),
         made(RECEIPTS, frame, size),
     ]
+
+
+def honest_total(store: Store) -> int:
+    """The largest total of the days stored last that a single reading proved: no ceiling so far."""
+    paths = [store.path(RECEIPTS, day) for day in store.days(RECEIPTS)[-_DAYS_REMEMBERED:]]
+    if not paths:
+        return 0
+    receipts = pl.read_parquet(paths, columns=["reported_total", "passes"])
+    return int(receipts.filter(pl.col("passes") == 1)["reported_total"].max() or 0)  # type: ignore[arg-type]
 
 
 def _row(page: Page) -> dict[str, object]:

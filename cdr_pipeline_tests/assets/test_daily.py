@@ -208,3 +208,11 @@ def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(
     assert {one.partition for one in evaluations} == {"2023-03-07"}
     assert {one.check_name for one in evaluations} == {check.name for check in checks.ALL}
     assert len(at.vendor.requests) == asked
+
+
+def test_a_total_that_was_proved_is_not_doubted_again_in_a_later_run(desk: Set) -> None:
+    at = desk(Vendor(tenant=Tenant(calls_per_day=200), token=TOKEN), page_size=500)
+    at.run("2023-03-08")
+    first = len(at.vendor.requests)
+    at.run("2023-03-06")
+    assert len(at.vendor.requests) - first == 1 < first

@@ -101,7 +101,7 @@ def test_drift_changes_one_call_between_two_listings_and_then_ends(lister: Liste
 def test_drift_moves_rows_between_pages_and_tells_by_the_total(lister: Lister) -> None:
     listed = lister(vendor("drift=100"))
     pages = [listed(**WHOLE_DAY, limit=5, offset=offset) for offset in range(0, 50, 5)]
-    seen = [id for page in pages for id in ids(page)]
+    seen = [one for page in pages for one in ids(page)]
     assert len(set(seen)) < len(seen)
     assert len({page["total"] for page in pages}) > 1
 

@@ -18,8 +18,8 @@ WHOLE_DAY = {"start_date": "2023-03-07", "end_date": "2023-03-07"}
 CAMPAIGN = "fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d"
 
 
-def call(id: str, started: str, **fields: Any) -> dict[str, Any]:
-    return BLANK | {"id": id, "parent_id": id, "time_started": f"2023-03-07 {started}"} | fields
+def call(id_: str, started: str, **fields: Any) -> dict[str, Any]:
+    return BLANK | {"id": id_, "parent_id": id_, "time_started": f"2023-03-07 {started}"} | fields
 
 
 def ids(listed: dict[str, Any]) -> str:

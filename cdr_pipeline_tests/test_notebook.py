@@ -1,0 +1,124 @@
+"""The notebook runs from the first cell to the last, and its figures are those of the records."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from cdr_pipeline import cli
+from cdr_pipeline.record import SHORT_CALL_SECONDS
+from cdr_pipeline.simulator import Tenant
+
+CALLS_PER_DAY = 400
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What the notebook's cells define, over the demo's week."""
+    from cdr_pipeline.notebook import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("notebook"))
+        patch.setattr(cli, "DEMO_CALLS_PER_DAY", CALLS_PER_DAY)
+        patch.setenv("DAGSTER_HOME", "")
+        assert CliRunner().invoke(cli.main, ["demo"]).exit_code == 0
+        patch.setenv("CDR_DATA_DIR", str(Path(".demo/data").resolve()))
+        _, definitions = app.run()
+        return definitions
+
+
+@pytest.fixture(scope="module")
+def records() -> list[dict[str, Any]]:
+    """The week's root legs as the vendor has them, in plain Python, in the order of time."""
+    first, last = cli.DEMO_DAYS
+    tenant = Tenant(calls_per_day=CALLS_PER_DAY)
+    days = pl.date_range(first, last, eager=True).to_list()
+    roots = [one for day in days for one in tenant.day(day) if one["parent_id"] in ("", one["id"])]
+    return sorted(roots, key=lambda one: (one["time_started"], one["id"]))
+
+
+def answered(record: dict[str, Any]) -> bool:
+    return bool(record["time_answered"] or record["billsec"])
+
+
+def test_campaigns_are_compared_by_sums_over_the_week(
+    figures: Mapping[str, Any], records: list[dict[str, Any]]
+) -> None:
+    made = Counter(one["campaign_uuid"] or "outside campaigns" for one in records)
+    talked: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for one in filter(answered, records):
+        talked[one["campaign_uuid"] or "outside campaigns"] += 1
+        seconds[one["campaign_uuid"] or "outside campaigns"] += one["billsec"]
+    rows = figures["campaigns"].rows(named=True)
+    assert {row["campaign_uuid"]: row["calls"] for row in rows} == made
+    for row in rows:
+        name = row["campaign_uuid"]
+        assert row["answered"] == talked[name]
+        assert row["acd_seconds"] == (pytest.approx(seconds[name] / talked[name]))
+        assert row["asr"] == pytest.approx(talked[name] / row["seizures"])
+        assert 0 <= row["asr"] <= row["ner"] <= 1
+
+
+def test_hours_are_those_of_the_wall_clock(
+    figures: Mapping[str, Any], records: list[dict[str, Any]]
+) -> None:
+    made: defaultdict[tuple[int, int], list[bool]] = defaultdict(list)
+    for one in records:
+        began = datetime.fromisoformat(one["time_started"])
+        made[began.isoweekday(), began.hour].append(answered(one))
+    assert {
+        (row["weekday"], row["hour"]): (row["calls"], row["answered"])
+        for row in figures["hours"].rows(named=True)
+    } == {moment: (len(calls), sum(calls)) for moment, calls in made.items()}
+
+
+def test_reasons_and_answers_add_up_to_all_calls(
+    figures: Mapping[str, Any], records: list[dict[str, Any]]
+) -> None:
+    unanswered = figures["unanswered"]
+    assert unanswered["calls"].sum() == sum(not answered(one) for one in records)
+    assert "answered" not in unanswered["disposition"].to_list()
+
+
+def test_leads_count_until_they_are_reached(
+    figures: Mapping[str, Any], records: list[dict[str, Any]]
+) -> None:
+    tried: Counter[str] = Counter()
+    reached: set[str] = set()
+    leads: Counter[int] = Counter()
+    answers: Counter[int] = Counter()
+    for one in records:
+        lead = one["lead_uuid"]
+        if not lead:
+            continue
+        tried[lead] += 1
+        if lead not in reached:
+            leads[tried[lead]] += 1
+            if answered(one):
+                answers[tried[lead]] += 1
+                reached.add(lead)
+    assert figures["attempts"].select("attempt", "leads", "answered").rows() == [
+        (attempt, leads[attempt], answers[attempt]) for attempt in sorted(leads)
+    ]
+
+
+def test_hotlines_are_our_own_numbers(
+    figures: Mapping[str, Any], records: list[dict[str, Any]]
+) -> None:
+    outbound = [one for one in records if one["direction"] == "outbound"]
+    short = Counter(
+        one["from_number"]
+        for one in filter(answered, outbound)
+        if one["billsec"] < SHORT_CALL_SECONDS
+    )
+    made = Counter(one["from_number"] for one in outbound)
+    assert {
+        row["hotline"]: (row["calls"], row["short_calls"])
+        for row in figures["hotlines"].rows(named=True)
+    } == {hotline: (count, short[hotline]) for hotline, count in made.items()}
