@@ -42,8 +42,9 @@ def records() -> list[dict[str, Any]]:
     return sorted(roots, key=lambda one: (one["time_started"], one["id"]))
 
 
-def answered(record: dict[str, Any]) -> bool:
-    return bool(record["time_answered"] or record["billsec"])
+def answered(record: dict[str, Any]) -> Any:
+    """The vendor writes a time of year 1 where a call was not answered."""
+    return record["time_answered"] > "1980" or record["billsec"] > 0
 
 
 def test_campaigns_are_compared_by_sums_over_the_week(
@@ -60,7 +61,7 @@ def test_campaigns_are_compared_by_sums_over_the_week(
     for row in rows:
         name = row["campaign_uuid"]
         assert row["answered"] == talked[name]
-        assert row["acd_seconds"] == (pytest.approx(seconds[name] / talked[name]))
+        assert row["acd_seconds"] == pytest.approx(seconds[name] / talked[name])
         assert row["asr"] == pytest.approx(talked[name] / row["seizures"])
         assert 0 <= row["asr"] <= row["ner"] <= 1
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+import polars as pl
+
 from cdr_pipeline.tables.contract import DATASETS, ENDINGS, INSTANT, WALL_CLOCK, Dataset
 
 _HEAD: Final = """\
@@ -21,7 +23,7 @@ values. Readers show one `additional_<name>` for all of them: of their one type,
 integers and decimals are mixed, else as text.
 """
 
-_TIMES: Final = {INSTANT: "Datetime(us, zone)", WALL_CLOCK: "Datetime(us)"}
+_TIMES: Final[dict[pl.DataType, str]] = {INSTANT: "Datetime(us, zone)", WALL_CLOCK: "Datetime(us)"}
 
 _MEANING: Final = {
     "": "text",
