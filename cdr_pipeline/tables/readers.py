@@ -128,8 +128,8 @@ def _decimal_text(number: pl.Expr) -> pl.Expr:
     """
     return (
         number.cast(pl.String)
-        .str.replace(r"^(-?)0\.0000([1-9])$", "${1}${2}e-05")
-        .str.replace(r"^(-?)0\.0000([1-9])(\d+)$", "${1}${2}.${3}e-05")
+        .str.replace(r"^(-?)0\.0000([1-9])(\d*)$", "${1}${2}.${3}e-05")
+        .str.replace(".e", "e", literal=True)
         .str.replace(r"e-(\d)$", "e-0${1}")
     )
 

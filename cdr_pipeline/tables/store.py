@@ -97,11 +97,11 @@ class Store:
 
     def read(self, dataset: Dataset, day: date) -> pl.DataFrame:
         """One partition, whole."""
-        return pl.read_parquet(self.path(dataset, day), hive_partitioning=False)
+        return pl.read_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""
-        return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False)
+        return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
 
     def pages(self, day: date) -> Iterator[StoredPage]:
         """The responses of a day that count, in the order they were kept."""

@@ -16,6 +16,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
+from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,
@@ -137,7 +138,7 @@ def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
         assert [stored.body for stored in pages.written()] == bodies
     assert store.read(RAW_PAGES, DAY)["body"].to_list() == bodies
     assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
-    assert list(store.pages(DAY)) == [StoredPage(1, body) for body in bodies]
+    assert list(store.pages(DAY)) == [StoredPage(1, body, Window.of(DAY)) for body in bodies]
 
 
 def test_only_responses_in_force_are_read_back(store: Store) -> None:
@@ -223,8 +224,8 @@ def test_while_a_partition_is_written_its_readers_find_the_old_one_alone(store: 
         pages.close()
         found = list((store.root / "raw_pages").glob("**/*.parquet"))
         assert found == [store.path(RAW_PAGES, DAY)]
-        assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("old")))]
-    assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("new")))]
+        assert [page.body for page in store.pages(DAY)] == [page_of(call("old"))]
+    assert [page.body for page in store.pages(DAY)] == [page_of(call("new"))]
 
 
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
@@ -236,7 +237,7 @@ def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
     assert store.days(RAW_PAGES) == [DAY]
     with store.writing_pages(DAY) as pages:
         pages.add(pages_row(1, page_of(call("whole"))))
-    assert list(store.pages(DAY)) == [StoredPage(1, page_of(call("whole")))]
+    assert [page.body for page in store.pages(DAY)] == [page_of(call("whole"))]
     assert files(store) == ["raw_pages/date=2023-03-07/part-0.parquet"]
 
 
