@@ -6,7 +6,7 @@ from cdr_pipeline.assets.daily import GROUP
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog as tables
-from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY
 from cdr_pipeline.tables.store import Store
 
 #: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
@@ -18,7 +18,7 @@ _AFTER_ITS_DATASETS = (
 
 
 @dg.asset(
-    deps=list(DATASETS),
+    deps=[CDRS.name, CAMPAIGN_DAILY.name, DISPOSITION_DAILY.name],
     group_name=GROUP,
     kinds={"duckdb"},
     automation_condition=_AFTER_ITS_DATASETS,

@@ -13,9 +13,9 @@ from cdr_pipeline.tables.flatten import Flat, flatten
 _NAMED_KEYS = 10
 
 SPECS = [
-    spec(CDRS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
-    spec(REJECTS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
-    spec(ADDITIONAL_KEYS, deps=[RAW_PAGES, RECEIPTS], kinds=["polars"]),
+    spec(CDRS, deps=[RAW_PAGES], kinds=["polars"]),
+    spec(REJECTS, deps=[RAW_PAGES], kinds=["polars"]),
+    spec(ADDITIONAL_KEYS, deps=[RAW_PAGES], kinds=["polars"]),
 ]
 
 
