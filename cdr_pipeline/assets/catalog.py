@@ -10,8 +10,12 @@ from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY
 from cdr_pipeline.tables.store import Store
 
 #: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
+#: Not `any_deps_updated`, which passes over a run that was asked for the catalog as well: there it
+#: is skipped, since days are recorded one by one and not as outputs of their step.
 _AFTER_ITS_DATASETS = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.newly_updated()
+    ).since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
 ).with_label("after its datasets")
