@@ -22,7 +22,7 @@ from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS
 from cdr_pipeline.tables.kpi import disposition
-from cdr_pipeline.tables.pages import StoredPage, began_in
+from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 16_000
@@ -132,7 +132,8 @@ def flatten(
         rejects.append(_reject_frame(batch, window))
         for name, some in columns.keys.items():
             keys.setdefault(name, set()).update(some)
-    calls, faults = _latest(pl.concat(frames, how="diagonal"), pl.concat(rejects))
+    calls = without_neighbours_copies(pl.concat(frames, how="diagonal"), ["id", "time_started"])
+    calls, faults = _latest(calls, pl.concat(rejects))
     began = pl.col("time_started").dt.replace_time_zone(None)
     inside = began_in(began, window) & pl.col("_listed")
     faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at", "field")

@@ -14,7 +14,7 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "key": pl.Int64(),
     "nameless": pl.Boolean(),
     "began": pl.Datetime("us"),
-    "listed": pl.Boolean(),
+    "_listed": pl.Boolean(),
     "digest": pl.Int64(),
     "pass": pl.Int64(),
 }
@@ -56,6 +56,19 @@ def began_in(began: pl.Expr, window: Window) -> pl.Expr:
     return began.is_between(window.start, window.end, closed="left")
 
 
+def without_neighbours_copies(records: pl.DataFrame, call: list[str]) -> pl.DataFrame:
+    """Drop the copies of a call that a neighbouring window listed, where its own listed it, too.
+
+    `_listed` tells whether a record began in its own page's window; `call`: the columns by which
+    two records are the same call with the same beginning.
+    """
+    if records["_listed"].all():
+        return records
+    listed = records.filter("_listed")
+    copies = records.filter(~pl.col("_listed")).join(listed, on=call, how="anti")
+    return pl.concat([listed, copies])
+
+
 def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     """The records of a window as they came last: `key` and `digest` of the bytes.
 
@@ -72,7 +85,7 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
                     "key": seen.keys,
                     "nameless": [at in nameless for at in range(len(seen))],
                     "began": seen.began,
-                    "listed": [at is None or at in own for at in seen.began],
+                    "_listed": [at is None or at in own for at in seen.began],
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
                 },
@@ -80,10 +93,15 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
             )
         )
     number = pl.int_range(pl.len()).over("pass", "key")
-    inside = began_in(pl.col("began"), window) & pl.col("listed")
-    return (
+    inside = began_in(pl.col("began"), window) & pl.col("_listed")
+    seen = (
         pl.concat(frames)
+        .with_row_index("at")
         .with_columns(number=pl.when("nameless").then(number).otherwise(0))
+    )
+    return (
+        without_neighbours_copies(seen, ["key", "number", "began"])
+        .sort("at")
         .unique(["key", "number"], keep="last", maintain_order=True)
         .filter(inside | pl.col("began").is_null())
         .select("key", "number", "digest")

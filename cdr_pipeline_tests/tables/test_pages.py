@@ -1,6 +1,6 @@
 """Which of the responses kept count, and what changed between two fetches of a day."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_pipeline.record import Window
+from cdr_pipeline.tables.flatten import flatten
 from cdr_pipeline.tables.pages import Difference, StoredPage, in_force, versions
-from cdr_pipeline_tests.records import DAY, Sent, call, page_of
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
 
 Reading = tuple[int, datetime, datetime]
 
@@ -117,3 +118,28 @@ def test_a_record_that_is_a_number_is_not_the_call_of_that_id() -> None:
 
 def test_nothing_fetched_is_no_version() -> None:
     assert made() == made(StoredPage(1, page_of())) == 0
+
+
+def test_a_call_on_the_border_of_two_parts_counts_in_its_own_whichever_was_read_last() -> None:
+    midnight = datetime(2023, 3, 7)
+    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
+    before = call("before", "2023-03-07 11:59:59")
+    after = call("after", "2023-03-07 12:00:00")
+    both = page_of(before, after)
+    parts = [Window(midnight, noon), Window(noon, night)]
+    for first, second in (parts, parts[::-1]):
+        pages = [StoredPage(1, both, first), StoredPage(2, both, second)]
+        assert made(*pages) == 2
+        assert sorted(flatten(pages, Window.of(DAY), SAIGON).cdrs["id"]) == ["after", "before"]
+
+
+def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -> None:
+    midnight = datetime(2023, 3, 7)
+    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
+    gone = page_of(call("gone", "2023-03-07 12:00:00"))
+    pages = [
+        StoredPage(1, gone, Window(midnight, noon)),
+        StoredPage(2, page_of(), Window(noon, night)),
+    ]
+    assert made(*pages) == 0
+    assert flatten(pages, Window.of(DAY), SAIGON).cdrs.is_empty()
