@@ -94,13 +94,13 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
         )
     number = pl.int_range(pl.len()).over("pass", "key")
     inside = began_in(pl.col("began"), window) & pl.col("_listed")
-    seen = (
+    records = (
         pl.concat(frames)
         .with_row_index("at")
         .with_columns(number=pl.when("nameless").then(number).otherwise(0))
     )
     return (
-        without_neighbours_copies(seen, ["key", "number", "began"])
+        without_neighbours_copies(records, ["key", "number", "began"])
         .sort("at")
         .unique(["key", "number"], keep="last", maintain_order=True)
         .filter(inside | pl.col("began").is_null())

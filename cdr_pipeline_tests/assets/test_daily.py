@@ -216,3 +216,18 @@ def test_a_total_that_was_proved_is_not_doubted_again_in_a_later_run(desk: Set) 
     first = len(at.vendor.requests)
     at.run("2023-03-06")
     assert len(at.vendor.requests) - first == 1 < first
+
+
+@pytest.mark.parametrize(
+    "chaos", ["ceiling=60:empty", "unstable", "repeat", "max-range=6", "cap=7"]
+)
+def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: Set, chaos: str) -> None:
+    faults = Chaos.parse(chaos, seed=5)
+    at = desk(Vendor(tenant=Tenant(calls_per_day=150), token=TOKEN, chaos=faults))
+    assert at.run("2023-03-07").success, at.ended
+    truth = sorted(json.loads(text)["id"] for text in at.vendor.truth(DAY))
+    assert sorted(at.store.read(CDRS, DAY)["id"]) == truth
+    again = at.run("2023-03-07")
+    assert again.success, at.ended
+    receipt = at.store.read(RECEIPTS, DAY).row(0, named=True)
+    assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (0, 0, 0)
