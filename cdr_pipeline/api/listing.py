@@ -49,7 +49,7 @@ DRIFTING_PAGES = 3
 ROUNDS = 3
 
 #: A total below this is no ceiling; a multiple of the other may be one however often it was not.
-SMALLEST_CEILING = 100
+SMALLEST_CEILING = 10
 ROUND = 1000
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
@@ -206,7 +206,7 @@ class _Proof:
         self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
-        self._why = ""
+        self._why = "its total was still in doubt"
 
     def run(self) -> list[Reading]:
         """The readings that prove the window, in order of time. Raises NotProved."""
@@ -302,6 +302,7 @@ class _Proof:
         suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return
+        self._reader.expect(reading.total)
         window = reading.window
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
