@@ -52,13 +52,13 @@ _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
 def _readable_errors(
     command: Callable[_Parameters, _Result],
 ) -> Callable[_Parameters, _Result]:
-    """Our own errors as one message and exit code 1, without a traceback."""
+    """Our own errors, and the disk's, as one message and exit code 1, without a traceback."""
 
     @wraps(command)
     def wrapped(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         try:
             return command(*args, **kwargs)
-        except CdrError as error:
+        except (CdrError, OSError) as error:
             err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
             sys.exit(1)
 
@@ -68,7 +68,7 @@ def _readable_errors(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
-    r"""Calls of a cloud PBX as proved-complete, typed, daily Parquet.
+    """Calls of a cloud PBX as proved-complete, typed, daily Parquet.
 
     \b
     Try it without a vendor:   cdr-pipeline demo
@@ -258,8 +258,20 @@ def dictionary() -> None:
 @click.option("--phone", help="Calls from or to this number.")
 @click.option("--direction", type=click.Choice(["inbound", "outbound", "local"]))
 @click.option("--campaign-uuid", help="Calls of this campaign.")
-@click.option("--limit", default=50, show_default=True, help="Calls at the most; 0 for all.")
-@click.option("--offset", default=0, show_default=True, help="Where to begin.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Calls at the most; 0 for all.",
+)
+@click.option(
+    "--offset",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Where to begin.",
+)
 @click.option(
     "--format",
     "form",

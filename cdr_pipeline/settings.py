@@ -122,6 +122,8 @@ class Settings(BaseSettings):
         faults = {}
         try:
             settings = cls()
+        except UnicodeDecodeError as error:
+            raise SettingsError("`.env` is not UTF-8 text: save it as UTF-8.") from error
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
                 faults[str(fault["loc"][0])] = _reason(fault["msg"])

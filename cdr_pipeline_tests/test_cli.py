@@ -176,3 +176,24 @@ def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert "Serving" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) in (0, 1, -signal.SIGINT)
+
+
+def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
+    asked = ("list", "--date", "2023-03-07", "--format", "csv", "--output", "nowhere/c.csv")
+    done = type_(*asked, vendor=small())
+    assert done.exit_code == 1
+    assert "nowhere/c.csv" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
+    told = type_("--help").output
+    assert "\\b" not in told
+    assert "\n  Load a week:               cdr-pipeline run" in told
+
+
+def test_an_env_file_that_is_not_utf_8_is_one_message(type_: Type) -> None:
+    Path(".env").write_bytes(b"\xff\xfeC\x00")
+    done = type_("status")
+    assert done.exit_code == 1
+    assert "UTF-8" in done.output

@@ -132,8 +132,12 @@ def flatten(
         rejects.append(_reject_frame(batch, window))
         for name, some in columns.keys.items():
             keys.setdefault(name, set()).update(some)
-    calls = without_neighbours_copies(pl.concat(frames, how="diagonal"), ["id", "time_started"])
-    calls, faults = _latest(calls, pl.concat(rejects))
+    arrived = pl.concat(frames, how="diagonal")
+    calls = without_neighbours_copies(arrived, ["id", "time_started"])
+    faults = pl.concat(rejects).join(
+        arrived.join(calls, on="_at", how="anti"), on="_at", how="anti"
+    )
+    calls, faults = _latest(calls, faults)
     began = pl.col("time_started").dt.replace_time_zone(None)
     inside = began_in(began, window) & pl.col("_listed")
     faults = faults.join(calls.filter(~inside), on="_at", how="anti").sort("_at", "field")

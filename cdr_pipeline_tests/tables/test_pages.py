@@ -143,3 +143,14 @@ def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -
     ]
     assert made(*pages) == 0
     assert flatten(pages, Window.of(DAY), SAIGON).cdrs.is_empty()
+
+
+def test_a_fault_of_a_call_on_the_border_is_told_once() -> None:
+    midnight = datetime(2023, 3, 7)
+    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
+    both = page_of(call("a", "2023-03-07 11:59:59", duration="abc"))
+    pages = [
+        StoredPage(1, both, Window(midnight, noon)),
+        StoredPage(2, both, Window(noon, night)),
+    ]
+    assert flatten(pages, Window.of(DAY), SAIGON).rejects["field"].to_list() == ["duration"]
