@@ -24,6 +24,7 @@ from cdr_pipeline.record import (
 )
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, misfits
 from cdr_pipeline.tables.flatten import Flat
+from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.store import Store
 
 #: A day's calls may be this many times more or fewer than on the same weekdays before.
@@ -283,17 +284,11 @@ def _id_unique(cdrs: pl.DataFrame) -> Finding:
 
 
 def _in_the_day(cdrs: pl.DataFrame, day: date) -> Finding:
-    window = Window.of(day)
-    began = pl.col("time_started").dt.replace_time_zone(None)
-    inside = began.is_between(window.start, window.end, closed="left")
+    inside = began_in(pl.col("time_started").dt.replace_time_zone(None), Window.of(day))
     stray = cdrs.filter(~inside.fill_null(False)).height
     return Finding(IN_THE_DAY, not stray, f"{stray:,} calls of another day")
 
 
 def _same_weekdays(day: date, store: Store) -> list[int]:
     days = [day - timedelta(weeks=back) for back in range(1, WEEKS_BACK + 1)]
-    return [
-        store.lazy(CDRS, one).select(pl.len()).collect().item()
-        for one in days
-        if store.holds(CDRS, one)
-    ]
+    return [store.rows(CDRS, one) for one in days if store.holds(CDRS, one)]

@@ -102,6 +102,11 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     settings = Settings.load(vendor=True)
     failed = load_days(settings, first.date(), last.date(), accept_shrink=accept_shrink)
     _print_days(settings, first.date(), last.date())
+    _exit_if(failed)
+
+
+def _exit_if(failed: list[str]) -> None:
+    """Say what failed, and end with 1; go on where nothing did."""
     for text in failed:
         err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
     if failed:
@@ -217,8 +222,8 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         if not first <= day <= last:
             continue
         receipt = store.read(RECEIPTS, day).row(0, named=True)
-        calls = len(store.read(CDRS, day)) if store.holds(CDRS, day) else None
-        rejects = len(store.read(REJECTS, day)) if store.holds(REJECTS, day) else None
+        calls = store.rows(CDRS, day) if store.holds(CDRS, day) else None
+        rejects = store.rows(REJECTS, day) if store.holds(REJECTS, day) else None
         table.add_row(
             f"{day}",
             "not made yet" if calls is None else f"{calls:,}",
@@ -347,17 +352,15 @@ def _show(
     output: Path | None,
 ) -> None:
     from cdr_pipeline.page import compact
-    from cdr_pipeline.record import Window
     from cdr_pipeline.tables.flatten import flatten
-    from cdr_pipeline.tables.pages import StoredPage
+    from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
     if form == "jsonl":
         lines = "".join(f"{compact(text)}\n" for text in records)
         _emit(lines, output)
         return
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
-    always = Window(datetime.min, datetime.max)
-    flat = flatten([StoredPage(1, body)], always, settings.zone)
+    flat = flatten([StoredPage(1, body)], ALWAYS, settings.zone)
     cdrs = flat.cdrs.sort("time_started", "id")
     if form == "csv":
         _emit(cdrs.write_csv(), output)
@@ -514,11 +517,7 @@ def demo(open_ui: bool, port: int) -> None:
     with serve(Vendor(tenant=Tenant(calls_per_day=DEMO_CALLS_PER_DAY), token="demo-token")) as it:
         settings = _demo_settings(it.base_url)
         first, last = DEMO_DAYS
-        failed = load_days(settings, first, last)
-        for text in failed:
-            err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
-        if failed:
-            sys.exit(1)
+        _exit_if(load_days(settings, first, last))
         _print_demo(settings)
         if open_ui:
             os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(settings)}

@@ -71,12 +71,16 @@ class Seen:
 
 def split(body: bytes) -> list[bytes]:
     """The records of a page as the texts the vendor sent. Raises MalformedPage."""
-    return _records(body)[0]
+    return split_and_total(body)[0]
 
 
 def split_and_total(body: bytes) -> tuple[list[bytes], int]:
     """The records of a page and the vendor's total. Raises MalformedPage."""
-    return _records(body)
+    try:
+        page = _split.decode(body)
+    except UNREADABLE:
+        return _records_one_by_one(body)
+    return [bytes(raw) for raw in page.data or []], _total(page.total)
 
 
 def see(body: bytes) -> Seen:
@@ -137,7 +141,7 @@ def began(text: str | None) -> datetime | None:
 
 
 def _see_each(body: bytes) -> Seen:
-    records, total = _records(body)
+    records, total = split_and_total(body)
     heads = [identity(text) for text in records]
     return Seen(
         [hash(id_ or (text,)) for text, (id_, _) in zip(records, heads, strict=True)],
@@ -145,14 +149,6 @@ def _see_each(body: bytes) -> Seen:
         total,
         tuple(at for at, (id_, _) in enumerate(heads) if id_ is None),
     )
-
-
-def _records(body: bytes) -> tuple[list[bytes], int]:
-    try:
-        page = _split.decode(body)
-    except UNREADABLE:
-        return _records_one_by_one(body)
-    return [bytes(raw) for raw in page.data or []], _total(page.total)
 
 
 def _total(value: int | str) -> int:

@@ -172,9 +172,6 @@ CAUSE_DISPOSITIONS: Final = {
     cause: disposition for disposition, causes in _CAUSES.items() for cause in causes.split()
 }
 
-#: Causes that say nothing about a call that was not answered, and are no surprise.
-SILENT_CAUSES: Final = frozenset({"NONE", "NORMAL_UNSPECIFIED", "NORMAL_CLEARING"})
-
 #: Where the vendor's status says more than the cause, it wins.
 STATUS_DISPOSITIONS: Final = {
     "congestion": Disposition.NETWORK_FAILURE,

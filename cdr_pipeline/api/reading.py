@@ -209,7 +209,6 @@ class _Response:
 class _Chunk:
     """The responses that cover one stretch of offsets, and what ended it early, if anything."""
 
-    start: int
     responses: list[_Response]
     error: Exception | None = None
 
@@ -340,16 +339,16 @@ class Reader:
             try:
                 response = self._ask(reading.window, number, offset=at)
             except Unreachable as error:
-                return _Chunk(start, responses, error)
+                return _Chunk(responses, error)
             except (Refused, Unavailable) as error:
-                return _Chunk(start, responses, self._too_deep(at, error))
+                return _Chunk(responses, self._too_deep(at, error))
             except Exception as error:  # noqa: BLE001  raised again where the chunk is taken
-                return _Chunk(start, responses, error)
+                return _Chunk(responses, error)
             responses.append(response)
             if not len(response.seen) or response.seen.total != reading.total:
                 break
             at += len(response.seen)
-        return _Chunk(start, responses)
+        return _Chunk(responses)
 
     def _too_deep(self, offset: int, error: Refused | Unavailable) -> Exception:
         if isinstance(error, Unauthorized):

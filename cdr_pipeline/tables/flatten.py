@@ -54,6 +54,7 @@ _REJECT_SCHEMA: Final = {
     "_pass": pl.Int64(),
 }
 _BY_NAME: Final = {field.name: field for field in FIELDS}
+_DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -219,9 +220,7 @@ def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str
             misfits.append((documented.label, page.text_of(bytes(token)) or "", str(reason)))
     if ADDITIONAL in members:
         values[ADDITIONAL] = members[ADDITIONAL]
-    unknown = {
-        name: token for name, token in members.items() if name not in _BY_NAME | {ADDITIONAL: None}
-    }
+    unknown = {name: token for name, token in members.items() if name not in _DOCUMENTED}
     return _Record(**values), _extra(unknown), misfits
 
 

@@ -99,6 +99,10 @@ class Store:
         """One partition, whole."""
         return pl.read_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
 
+    def rows(self, dataset: Dataset, day: date) -> int:
+        """How many rows a partition has, by its footer alone."""
+        return int(pq.read_metadata(self.path(dataset, day)).num_rows)
+
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""
         return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
