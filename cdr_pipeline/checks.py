@@ -6,7 +6,7 @@ columns of `cdrs`; Dagster's check specs and results are made from this one tabl
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -23,7 +23,6 @@ from cdr_pipeline.record import (
     Window,
 )
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, misfits
-from cdr_pipeline.tables.flatten import Flat
 from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.store import Store
 
@@ -215,32 +214,54 @@ def verified(receipt: pl.DataFrame) -> Finding:
     return Finding(VERIFIED, bool(row["verified"]) and equal, summary)
 
 
-def of_cdrs(flat: Flat, day: date, records: int, store: Store) -> Iterator[Finding]:
-    """All findings on one day's calls, blocking ones first. `records`: received for the day."""
-    yield _balance(flat, records)
-    yield _id_unique(flat.cdrs)
-    faults = misfits(CDRS, flat.cdrs.schema, store.zone)
-    yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
-    yield _in_the_day(flat.cdrs, day)
-    yield usual_volume(len(flat.cdrs), _same_weekdays(day, store))
-    yield _fits(flat.rejects)
-    yield _documented(flat.cdrs)
-    yield _few_columns(flat.left_out)
-    yield from odd_rows(flat.cdrs)
+def of_cdrs(
+    calls: pl.LazyFrame,
+    rejects: pl.LazyFrame,
+    left_out: Sequence[str],
+    records: int,
+    day: date,
+    store: Store,
+) -> Iterator[Finding]:
+    """All findings on a day's calls and rejects, blocking ones first.
 
-
-def odd_rows(cdrs: pl.DataFrame) -> Iterator[Finding]:
-    """The warnings about single calls, counted in one pass over `cdrs`."""
-    counts = cdrs.select(
-        check.odd.sum().alias(check.name) for check in ROW_WARNINGS if check.odd is not None
+    `left_out`: the additional_* columns that were too many; `records`: received for the day.
+    """
+    began = pl.col("time_started").dt.replace_time_zone(None)
+    inside = began_in(began, Window.of(day)).fill_null(False)
+    counts = calls.select(
+        pl.len().alias("calls"),
+        pl.col("id").hash().n_unique().alias("hashes"),
+        (~inside).sum().alias("stray"),
+        pl.col("extra").count().alias("extra"),
+        *_odd_counts(),
     )
+    count = counts.collect(engine="streaming").row(0, named=True)
+    whole = rejects.select(pl.col("field").null_count()).collect().item()
+    summary = f"{records:,} records received = {count['calls']:,} calls + {whole:,} whole rejects"
+    yield Finding(BALANCE, records == count["calls"] + whole, summary)
+    yield _id_unique(calls, count["calls"], count["hashes"])
+    faults = misfits(CDRS, calls.collect_schema(), store.zone)
+    yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
+    yield Finding(IN_THE_DAY, not count["stray"], f"{count['stray']:,} calls of another day")
+    yield usual_volume(count["calls"], _same_weekdays(day, store))
+    yield _fits(rejects)
+    yield _documented(calls, count["extra"])
+    yield _few_columns(left_out)
     for check in ROW_WARNINGS:
-        count = counts[check.name].item()
-        summary = f"{count:,} of {len(cdrs):,} calls" if count else "none"
-        if count and check.shows and check.odd is not None:
-            values = cdrs.filter(check.odd)[check.shows].value_counts(sort=True).head(_EXAMPLES)
-            summary += ": " + ", ".join(f"{str(v)[:40]} ({n:,})" for v, n in values.rows())
-        yield Finding(check, not count, summary)
+        yield _odd_rows(check, calls, count[check.name], count["calls"])
+
+
+def _odd_counts() -> Iterator[pl.Expr]:
+    return (one.odd.sum().alias(one.name) for one in ROW_WARNINGS if one.odd is not None)
+
+
+def _odd_rows(check: Check, calls: pl.LazyFrame, count: int, total: int) -> Finding:
+    summary = f"{count:,} of {total:,} calls" if count else "none"
+    if count and check.shows and check.odd is not None:
+        odd = calls.filter(check.odd).select(pl.col(check.shows).value_counts(sort=True))
+        values = odd.unnest(check.shows).head(_EXAMPLES).collect()
+        summary += ": " + ", ".join(f"{str(v)[:40]} ({n:,})" for v, n in values.rows())
+    return Finding(check, not count, summary)
 
 
 def usual_volume(calls: int, before: list[int]) -> Finding:
@@ -253,40 +274,33 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
     return Finding(USUAL_VOLUME, near or max(calls, usual) < FEW_CALLS, summary)
 
 
-def _balance(flat: Flat, records: int) -> Finding:
-    calls, rejects = len(flat.cdrs), flat.whole_rejects
-    summary = f"{records:,} records received = {calls:,} calls + {rejects:,} whole rejects"
-    return Finding(BALANCE, records == calls + rejects, summary)
-
-
-def _fits(rejects: pl.DataFrame) -> Finding:
-    counts = rejects.group_by("field", "reason").len().sort("len", descending=True)
+def _fits(rejects: pl.LazyFrame) -> Finding:
+    counts = rejects.group_by("field", "reason").len().sort("len", descending=True).collect()
     named = [f"{f or 'record'} {reason} ({n:,})" for f, reason, n in counts.head(_EXAMPLES).rows()]
-    return Finding(FITS, rejects.is_empty(), ", ".join(named) or "all fits")
+    return Finding(FITS, counts.is_empty(), ", ".join(named) or "all fits")
 
 
-def _documented(cdrs: pl.DataFrame) -> Finding:
-    extras = cdrs["extra"].drop_nulls()
-    names = sorted({name for text in extras.unique().head(1000) for name in json.loads(text)})
-    summary = f"{len(extras):,} calls with {', '.join(name[:40] for name in names[:_EXAMPLES])}"
-    return Finding(DOCUMENTED, extras.is_empty(), summary if names else "none")
+def _documented(calls: pl.LazyFrame, count: int) -> Finding:
+    if not count:
+        return Finding(DOCUMENTED, True, "none")
+    texts = calls.select(pl.col("extra").drop_nulls().unique().head(1000)).collect()["extra"]
+    names = sorted({name for text in texts for name in json.loads(text)})
+    summary = f"{count:,} calls with {', '.join(name[:40] for name in names[:_EXAMPLES])}"
+    return Finding(DOCUMENTED, False, summary)
 
 
-def _few_columns(left_out: list[str]) -> Finding:
+def _few_columns(left_out: Sequence[str]) -> Finding:
     named = ", ".join(name[:60] for name in left_out[:_EXAMPLES])
     summary = f"{len(left_out):,} columns are in `additional` alone: {named}"
     return Finding(FEW_COLUMNS, not left_out, summary if left_out else "all have one")
 
 
-def _id_unique(cdrs: pl.DataFrame) -> Finding:
-    repeated = len(cdrs) - cdrs["id"].n_unique()
+def _id_unique(calls: pl.LazyFrame, count: int, hashes: int) -> Finding:
+    """Ids of different hashes differ; only where two hashes are equal the ids are compared."""
+    if hashes == count:
+        return Finding(ID_UNIQUE, True, "0 repeated ids")
+    repeated = count - calls.select(pl.col("id").n_unique()).collect().item()
     return Finding(ID_UNIQUE, not repeated, f"{repeated:,} repeated ids")
-
-
-def _in_the_day(cdrs: pl.DataFrame, day: date) -> Finding:
-    inside = began_in(pl.col("time_started").dt.replace_time_zone(None), Window.of(day))
-    stray = cdrs.filter(~inside.fill_null(False)).height
-    return Finding(IN_THE_DAY, not stray, f"{stray:,} calls of another day")
 
 
 def _same_weekdays(day: date, store: Store) -> list[int]:

@@ -29,5 +29,5 @@ def _aggregate(
 ) -> list[Made]:
     work.require(CDRS)
     frame = measure(work.store.lazy(CDRS, work.day)).collect()
-    size = work.store.write(dataset, work.day, frame)
-    return [made(dataset, frame, size, calls=int(frame["calls"].sum()))]
+    work.store.write(dataset, work.day, frame)
+    return [made(work, dataset, calls=int(frame["calls"].sum()))]

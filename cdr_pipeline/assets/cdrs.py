@@ -1,5 +1,8 @@
 """`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
+import json
+from typing import Final
+
 import polars as pl
 
 from cdr_pipeline import checks
@@ -7,10 +10,13 @@ from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
-from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.flatten import flatten
 
 #: How many new keys the metadata name.
-_NAMED_KEYS = 10
+_NAMED_KEYS: Final = 10
+
+#: Where a file of `cdrs` says which additional_* columns were too many.
+_LEFT_OUT: Final = "left_out"
 
 SPECS = [
     spec(CDRS, deps=[RAW_PAGES], kinds=["polars"]),
@@ -19,58 +25,82 @@ SPECS = [
 ]
 
 
-def examine(work: Work) -> Flat:
-    """Flatten the day's pages and check the result; writes nothing. Raises NotThere."""
+def examine(work: Work) -> None:
+    """Check what is stored of the day."""
     store, day = work.store, work.day
-    work.require(RAW_PAGES)
-    work.require(RECEIPTS)
-    most_columns = work.settings.max_additional_columns
-    flat = flatten(store.pages(day), Window.of(day), store.zone, most_columns)
-    receipt = store.read(RECEIPTS, day).row(0, named=True)
-    records = receipt["unique_records"] - receipt["outside_window"]
-    work.findings.extend(checks.of_cdrs(flat, day, records, store))
-    return flat
+    calls, rejects = store.lazy(CDRS, day), store.lazy(REJECTS, day)
+    left_out = json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]"))
+    work.findings.extend(checks.of_cdrs(calls, rejects, left_out, _records(work), day, store))
 
 
 def build(work: Work) -> list[Made]:
-    """Flatten the day's pages; replace both partitions if the blocking checks pass.
+    """Flatten the day's pages; replace the partitions if the blocking checks pass.
 
     Raises CheckFailed, NotThere.
     """
     store, day = work.store, work.day
-    flat = examine(work)
-    failed = [one for one in work.findings if one.check.blocking and not one.passed]
-    if failed:
-        raise CheckFailed(
-            f"{day}: "
-            + "; ".join(f"{one.check.name}: {one.summary}" for one in failed)
-            + ". What is stored in cdrs is unchanged. Fetch the day again (raw_pages); if it stays"
-            " so, it is a fault of this pipeline: please report it."
-        )
+    work.require(RAW_PAGES)
+    work.require(RECEIPTS)
     before = _known_keys(work)
+    with store.workspace(day) as folder:
+        flat = flatten(
+            store.pages(day),
+            Window.of(day),
+            store.zone,
+            work.settings.max_additional_columns,
+            folder,
+        )
+        about = {_LEFT_OUT: json.dumps(flat.left_out)}
+        with (
+            store.writing(CDRS, day, flat.schema, flat.keys, about) as calls,
+            store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
+        ):
+            for chunk in flat.calls():
+                calls.add(chunk)
+            for chunk in flat.reject_rows():
+                rejects.add(chunk)
+            calls.close()
+            rejects.close()
+            findings = checks.of_cdrs(
+                calls.written(), rejects.written(), flat.left_out, _records(work), day, store
+            )
+            work.findings.extend(findings)
+            _stop_if_blocked(work)
+    store.write(ADDITIONAL_KEYS, day, flat.additional_keys)
+    answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
     return [
         made(
+            work,
             CDRS,
-            flat.cdrs,
-            store.write(CDRS, day, flat.cdrs, flat.keys),
-            answered=flat.cdrs.select(pl.col("disposition") == "answered").sum().item(),
-            rejects=len(flat.rejects),
+            answered=answered.collect().item(),
+            rejects=store.rows(REJECTS, day),
             additional_columns=len(flat.keys),
         ),
+        made(work, REJECTS, whole_records=flat.whole_rejects),
         made(
-            REJECTS,
-            flat.rejects,
-            store.write(REJECTS, day, flat.rejects),
-            whole_records=flat.whole_rejects,
-        ),
-        made(
+            work,
             ADDITIONAL_KEYS,
-            flat.additional_keys,
-            store.write(ADDITIONAL_KEYS, day, flat.additional_keys),
             keys=flat.additional_keys["key"].n_unique(),
             **_new_keys(flat.additional_keys, before),
         ),
     ]
+
+
+def _records(work: Work) -> int:
+    """How many records were received for the day."""
+    receipt = work.store.read(RECEIPTS, work.day).row(0, named=True)
+    return int(receipt["unique_records"] - receipt["outside_window"])
+
+
+def _stop_if_blocked(work: Work) -> None:
+    failed = [one for one in work.findings if one.check.blocking and not one.passed]
+    if failed:
+        raise CheckFailed(
+            f"{work.day}: "
+            + "; ".join(f"{one.check.name}: {one.summary}" for one in failed)
+            + ". What is stored in cdrs is unchanged. Fetch the day again (raw_pages); if it stays"
+            " so, it is a fault of this pipeline: please report it."
+        )
 
 
 def _known_keys(work: Work) -> set[str] | None:

@@ -77,14 +77,16 @@ def spec(
     )
 
 
-def made(dataset: Dataset, frame: pl.DataFrame, size: int, **figures: Any) -> Made:
-    """A partition's metadata: rows, bytes, schema, what is peculiar to it, and a few rows."""
+def made(work: Work, dataset: Dataset, **figures: Any) -> Made:
+    """What was written of the day: rows, bytes, schema, what is peculiar to it, and a few rows."""
+    rows = work.store.lazy(dataset, work.day)
+    schema = rows.collect_schema()
     metadata: dict[str, Any] = {
-        "dagster/partition_row_count": len(frame),
-        "dagster/column_schema": table_schema(dataset, frame.schema),
-        "bytes": size,
+        "dagster/partition_row_count": work.store.rows(dataset, work.day),
+        "dagster/column_schema": table_schema(dataset, schema),
+        "bytes": work.store.size(dataset, work.day),
         **figures,
-        "preview": dg.MetadataValue.md(_preview(dataset, frame)),
+        "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
     }
     return Made(dataset, metadata)
 
@@ -104,9 +106,9 @@ def table_schema(dataset: Dataset, schema: pl.Schema | None = None) -> dg.TableS
     return dg.TableSchema(columns)
 
 
-def _preview(dataset: Dataset, frame: pl.DataFrame) -> str:
-    """The first rows as a Markdown table, without what is secret."""
-    head = frame.head(PREVIEW_ROWS).select(shown(dataset, frame.columns))
+def _preview(rows: pl.LazyFrame) -> str:
+    """The first rows as a Markdown table."""
+    head = rows.head(PREVIEW_ROWS).collect()
     with pl.Config(
         tbl_formatting="MARKDOWN",
         tbl_hide_dataframe_shape=True,

@@ -36,19 +36,11 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
         pages.close()
         difference = _since_last_time(work, pages)
     frame = _receipt_frame(store, receipt, difference)
-    size = store.write(RECEIPTS, day, frame)
+    store.write(RECEIPTS, day, frame)
     work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
-    return [
-        made(
-            RAW_PAGES,
-            store.lazy(RAW_PAGES, day).drop("body").collect(),
-            store.path(RAW_PAGES, day).stat().st_size,
-            seconds=(receipt.finished_at - receipt.started_at).total_seconds(),
-            **figures,
-        ),
-        made(RECEIPTS, frame, size),
-    ]
+    seconds = (receipt.finished_at - receipt.started_at).total_seconds()
+    return [made(work, RAW_PAGES, seconds=seconds, **figures), made(work, RECEIPTS)]
 
 
 def honest_total(store: Store) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,7 @@ FILE: Final = "part-0.parquet"
 
 #: zstd level 1: level 3 costs half as much again for no smaller a file.
 _COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
-_ROW_GROUP: Final = 65_000
+_ROW_GROUP: Final = 2**16
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
 _BODY_BYTES: Final = 16 * 2**20
@@ -69,21 +70,33 @@ class Store:
         day: date,
         frame: pl.DataFrame,
         keys: Mapping[str, Sequence[str]] | None = None,
-    ) -> int:
-        """Replace a partition by `frame`, whole or not at all; returns the bytes written.
+    ) -> None:
+        """Replace a partition by `frame`, whole or not at all; see `writing`."""
+        with self.writing(dataset, day, frame.schema, keys) as rows:
+            rows.add(frame)
 
-        `keys` are the original keys behind each additional_* column, kept in the file. Raises
-        TypeError where the frame is not what the contract says.
+    @contextmanager
+    def writing(
+        self,
+        dataset: Dataset,
+        day: date,
+        schema: pl.Schema,
+        keys: Mapping[str, Sequence[str]] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Iterator["RowWriter"]:
+        """Write a partition some rows at a time; it is replaced at the end.
+
+        Leaving by an exception leaves the partition as it was. `keys` are the original keys behind
+        each additional_* column, `about` anything else; both are kept in the file. Raises
+        TypeError where the schema is not what the contract says.
         """
-        faults = misfits(dataset, frame.schema, self.zone)
+        faults = misfits(dataset, schema, self.zone)
         if faults:
             raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
-        with self._replacing(dataset, day) as path:
-            table = frame.to_arrow()
-            schema = _described(dataset, table.schema, keys or {})
-            with pq.ParquetWriter(path, schema, **_COMPRESSION) as writer:
-                writer.write_table(table.cast(schema), row_group_size=_ROW_GROUP)
-        return self.path(dataset, day).stat().st_size
+        arrow = pl.DataFrame(schema=schema).to_arrow().schema
+        described = _described(dataset, arrow, keys or {}, about)
+        with self._replacing(dataset, day) as path, RowWriter(path, described) as rows:
+            yield rows
 
     @contextmanager
     def writing_pages(self, day: date) -> Iterator["PageWriter"]:
@@ -103,6 +116,15 @@ class Store:
         """How many rows a partition has, by its footer alone."""
         return int(pq.read_metadata(self.path(dataset, day)).num_rows)
 
+    def size(self, dataset: Dataset, day: date) -> int:
+        """The bytes of a partition."""
+        return self.path(dataset, day).stat().st_size
+
+    def about(self, dataset: Dataset, day: date) -> dict[str, str]:
+        """What `writing` was told about the partition."""
+        told = pq.read_schema(self.path(dataset, day)).metadata or {}
+        return {name.decode(): value.decode() for name, value in told.items()}
+
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""
         return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
@@ -114,6 +136,17 @@ class Store:
     def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
         empty = pl.DataFrame(schema=dataset.schema(self.zone)).to_arrow()
         return _described(dataset, empty.schema, {})
+
+    @contextmanager
+    def workspace(self, day: date) -> Iterator[Path]:
+        """An empty folder for what a day's making lays aside; gone afterwards."""
+        folder = self.root / ".staging" / f"{day:%Y-%m-%d}"
+        rmtree(folder, ignore_errors=True)  # a killed run's
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _replacing(self, dataset: Dataset, day: date) -> Iterator[Path]:
@@ -132,6 +165,40 @@ class Store:
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         finally:
             staged.unlink(missing_ok=True)
+
+
+class RowWriter:
+    """Rows on their way into a file; its row groups do not depend on how many come at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        self._schema = schema
+        self._file = pq.ParquetWriter(path, schema, **_COMPRESSION)
+        self._rows = schema.empty_table()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """The next rows, in the columns of the partition."""
+        self._rows = pa.concat_tables([self._rows, frame.to_arrow().cast(self._schema)])
+        if full := len(self._rows) - len(self._rows) % _ROW_GROUP:
+            self._file.write_table(self._rows.slice(0, full), row_group_size=_ROW_GROUP)
+            self._rows = self._rows.slice(full)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._file.is_open:
+            if len(self._rows):
+                self._file.write_table(self._rows)
+            self._file.close()
+
+    def written(self) -> pl.LazyFrame:
+        """What has been written, once closed."""
+        return pl.scan_parquet(self._path, hive_partitioning=False, glob=False)
 
 
 class PageWriter:
@@ -186,7 +253,12 @@ def _pages_in(path: Path) -> Iterator[StoredPage]:
                     yield StoredPage(number, body.as_py(), Window(start, end))
 
 
-def _described(dataset: Dataset, schema: pa.Schema, keys: Mapping[str, Sequence[str]]) -> pa.Schema:
+def _described(
+    dataset: Dataset,
+    schema: pa.Schema,
+    keys: Mapping[str, Sequence[str]],
+    about: Mapping[str, str] | None = None,
+) -> pa.Schema:
     """The schema with each column's description, and an additional_* column's keys, in it."""
     descriptions = {column.name: column.description for column in dataset.columns}
     fields = []
@@ -195,7 +267,7 @@ def _described(dataset: Dataset, schema: pa.Schema, keys: Mapping[str, Sequence[
         if field.name in keys:
             metadata["keys"] = json.dumps(list(keys[field.name]), ensure_ascii=False)
         fields.append(field.with_metadata(metadata))
-    return pa.schema(fields)
+    return pa.schema(fields, metadata=about)
 
 
 def additional_keys(paths: Iterable[Path]) -> dict[str, set[str]]:

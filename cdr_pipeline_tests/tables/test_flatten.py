@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -22,9 +23,12 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables import flatten as flattening
+from cdr_pipeline.tables import records as reading
+from cdr_pipeline.tables import runs
 from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
-from cdr_pipeline.tables.flatten import Flat, _read_slowly, _record, first_key, flatten
+from cdr_pipeline.tables.flatten import Flat, first_key, flatten
 from cdr_pipeline.tables.pages import StoredPage, versions
+from cdr_pipeline.tables.records import _read_slowly, _record
 from cdr_pipeline_tests.records import (
     DAY,
     ENTRY,
@@ -583,7 +587,7 @@ def nothing_is_documented() -> Iterator[None]:
         def decode(self, _: bytes) -> object:
             raise UnicodeDecodeError("utf-8", b"", 0, 1, "refused")
 
-    with patch.multiple(flattening, _page=Refusing(), _record=Refusing()):
+    with patch.multiple(reading, _page=Refusing(), _record=Refusing()):
         yield
 
 
@@ -647,7 +651,7 @@ def test_equal_records_give_equal_cells_whatever_stands_around_them(
     alone = [flat(record) for record in records]
     random.shuffle(records)
     pages = [records[n : n + page_rows] for n in range(0, len(records), page_rows)]
-    with patch.object(flattening, "BATCH_ROWS", batch_rows):
+    with patch.object(reading, "BATCH_ROWS", batch_rows):
         together = flat_pages(pages)
     assert cells(together) == {id_: row for one in alone for id_, row in cells(one).items()}
     assert reject_rows(together) == sorted(row for one in alone for row in reject_rows(one))
@@ -696,8 +700,33 @@ def test_a_messy_day_balances_and_is_as_promised() -> None:
     assert {"no id", "not an object", "invalid UTF-8", "a lone surrogate"} <= set(
         made.rejects["reason"]
     )
-    with patch.object(flattening, "BATCH_ROWS", 500):
+    with patch.object(reading, "BATCH_ROWS", 500):
         assert flat_pages(pages).cdrs.equals(made.cdrs)
+
+
+@given(st.lists(ENTRY, max_size=12), st.integers(1, 3))
+def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
+    records: list[bytes], rows: int
+) -> None:
+    kept = flat(*records)
+    pages = [StoredPage(1, page_of(record)) for record in records]
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(reading, "BATCH_ROWS", rows),
+        patch.object(runs, "_ROWS_IN_MEMORY", 0),
+        patch.object(runs, "_SLICE_ROWS", 1),
+        patch.object(flattening, "CHUNK_ROWS", rows),
+    ):
+        aside = flatten(pages, Window.of(DAY), SAIGON, folder=Path(folder))
+        assert aside.cdrs.equals(kept.cdrs)
+        assert aside.rejects.equals(kept.rejects)
+        assert aside.additional_keys.equals(kept.additional_keys)
+        assert (aside.keys, aside.whole_rejects) == (kept.keys, kept.whole_rejects)
+        chunks = [
+            set(chunk.select("campaign_uuid", "time_started").rows()) for chunk in aside.calls()
+        ]
+    seconds = [second for chunk in chunks for second in chunk]
+    assert len(seconds) == len(set(seconds))
 
 
 TIMES = st.one_of(
