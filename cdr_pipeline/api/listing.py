@@ -13,12 +13,14 @@ between a part's last reading and the last look at its total.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
+
+import polars as pl
 
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.reading import (
@@ -28,6 +30,7 @@ from cdr_pipeline.api.reading import (
     Page,
     Reader,
     Reading,
+    Records,
     TooMuch,
     Unsettled,
 )
@@ -77,6 +80,7 @@ class Receipt:
     requests: int
     retries: int
     passes: int
+    parts: int
     verified: bool
     window_start: datetime
     window_end: datetime
@@ -140,7 +144,7 @@ class Lister:
             raise
         self._limits.reach, self._limits.ceiling = reader.reach, reader.ceiling
         tally = reader.tally
-        unique = sum(len(part.began) for part in parts)
+        unique = sum(len(part.records) for part in parts)
         return Receipt(
             reported_total=sum(part.total for part in parts),
             received=tally.received,
@@ -151,6 +155,7 @@ class Lister:
             requests=tally.requests,
             retries=tally.retries,
             passes=tally.passes,
+            parts=len(parts),
             verified=True,
             window_start=window.start,
             window_end=window.end,
@@ -168,11 +173,15 @@ class _Ahead:
         # The shortest last: where it ends, and the calls until there.
         self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
 
-    def part(self, aim: float, longest: timedelta, known: Iterable[datetime | None]) -> Window:
-        """The next part, to hold about `aim` calls and be no longer than `longest`."""
+    def part(self, aim: float, longest: timedelta, known: pl.Series) -> Window:
+        """The next part, to hold about `aim` calls and be no longer than `longest`.
+
+        `known`: the beginnings of the calls that were seen, in order.
+        """
         end, calls = self._stretches[-1]
         share = min(1.0, aim / calls)
-        seen = sorted(time for time in known if time is not None and self.at <= time < end)
+        seen = known.slice(known.search_sorted(self.at))
+        seen = seen.head(seen.search_sorted(end))
         if len(seen) > aim and len(seen) >= ENOUGH_SEEN * calls:
             cut = seen[int(aim)]
         else:
@@ -235,9 +244,7 @@ class _Proof:
         unsettled = 0
         while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
             try:
-                reading = self._reader.read(self._window)
-                self._doubt_total(reading)
-                return reading
+                return self._doubt_total(self._reader.read(self._window))
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -284,8 +291,8 @@ class _Proof:
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
         """Whether the parts add up to the whole; where that cannot be asked, whether none moved."""
-        records = len(set().union(*(part.began for part in parts)))
-        unmoved = inside(before) == inside(parts)
+        records = len(Records.of(part.records for part in parts))
+        unmoved = inside(before).equals(inside(parts))
         if self._window.length > self._limits.span or records >= self._reader.ceiling:
             return unmoved
         total = self._reader.probe(self._window).total
@@ -293,36 +300,42 @@ class _Proof:
             self._reader.learn_ceiling(total)
         return total == records or (total < records and unmoved)
 
-    def _doubt_total(self, reading: Reading) -> None:
+    def _doubt_total(self, reading: Reading) -> Reading:
         """See that a total is no ceiling: by halves, more calls would come to light.
 
         Both halves hold calls, so under a ceiling their totals add up to more. Asked only of
-        round totals and of those larger than any seen to be honest. Raises TooMuch or Unsettled.
+        round totals and of those larger than any seen to be honest. Returns the reading that
+        stands: one that took a single response is made again, for that is as cheap as asking for
+        its total, and shows what changed meanwhile. Raises TooMuch or Unsettled.
         """
         suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
-            return
+            return reading
         self._reader.expect(reading.total)
         window = reading.window
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
                 seen = self._reader.probe(half)
                 if any(at and not half.start - SECOND <= at <= half.end for at in seen.began):
-                    return  # the vendor does not filter by the second: parts tell nothing
+                    return reading  # no filter by the second: parts tell nothing
                 if seen.total > reading.most(half):
-                    self._suspect(reading)
+                    self._suspect(reading, half)
                 if not reading.allows(half, seen.total):
                     raise Moved(f"{half} holds {seen.total:,} calls now")
-        now = self._reader.probe(window).total
+        again = self._reader.read(window) if reading.pages == 1 else None
+        now = again.total if again else self._reader.probe(window).total
         if now != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
         self._limits.honest = max(self._limits.honest, reading.total)
+        return again or reading
 
-    def _suspect(self, reading: Reading) -> None:
-        """A half holds more than was received: a ceiling, unless the total moved meanwhile."""
+    def _suspect(self, reading: Reading, half: Window) -> None:
+        """A half holds more than was received: a ceiling, unless something moved meanwhile."""
         now = self._reader.probe(reading.window).total
         if now != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
+        if self._reader.probe(half).total <= reading.most(half):
+            raise Moved(f"{half} held more calls for a moment")
         self._reader.learn_ceiling(reading.total)
         raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
 
@@ -337,17 +350,17 @@ class _Proof:
         while ahead.at < window.end:
             ranges = math.ceil(self._window.length / self._limits.span)
             self._reader.expect(len(known), besides=2 * ranges)
-            part = ahead.part(self._aim, self._limits.span, known.values())
+            part = ahead.part(self._aim, self._limits.span, known.times())
             try:
                 reading = self._settle(part)
             except TooMuch as doubt:
                 self._why = str(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                known |= self._reader.latest()
+                known = Records.of((known, self._reader.latest()))
                 ahead.hold(part, doubt.total or 2 * self._aim)
             else:
-                known |= self._reader.latest()
+                known = Records.of((known, self._reader.latest()))
                 parts.append(reading)
                 ahead.advance(part, reading.total)
         return parts
@@ -359,7 +372,7 @@ class _Proof:
             try:
                 reading = self._reader.read(part, most)
                 if reading.total >= self._largest_total():
-                    self._doubt_total(reading)
+                    reading = self._doubt_total(reading)
                 return reading
             except Unsettled as doubt:
                 self._doubted(doubt)
@@ -379,14 +392,11 @@ class _Proof:
         """Calls that a part should hold."""
         return max(1.0, FILL * min(self._reach, self._reader.reach, self._reader.ceiling))
 
-    def _known(self) -> dict[int, datetime | None]:
+    def _known(self) -> Records:
         """Every record seen so far, whatever became of its reading."""
-        known: dict[int, datetime | None] = {}
-        for reading in self._reader.readings:
-            known |= reading.began
-        return known
+        return Records.of(reading.records for reading in self._reader.readings)
 
 
-def inside(parts: list[Reading]) -> set[int]:
-    """The distinct records that belong to the parts which listed them."""
-    return set().union(*(part.inside for part in parts))
+def inside(parts: list[Reading]) -> pl.Series:
+    """The keys of the distinct records that belong to the parts which listed them, in order."""
+    return Records.of(part.inside for part in parts).keys()

@@ -7,15 +7,16 @@ proves anything, and what to do about a doubt, is `listing`'s business.
 
 import math
 import threading
-from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import pairwise
+from typing import Final, Self
+
+import polars as pl
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
@@ -41,6 +42,8 @@ DEEP_ATTEMPTS = 5
 
 #: The number of a response that was asked for its `total` alone and is part of no reading.
 PROBE = 0
+
+_RECORDS: Final = {"key": pl.Int64(), "began": pl.Datetime("us")}
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,54 @@ class TooMuch(Exception):
         self.total = total
 
 
+class Records:
+    """Distinct records, told apart by key, and when each began: some bytes each."""
+
+    def __init__(self, frames: Iterable[pl.DataFrame] = ()) -> None:
+        self._frames = [pl.DataFrame(schema=_RECORDS), *frames]
+
+    @classmethod
+    def of(cls, sources: Iterable["Records"]) -> Self:
+        """The records of all of them."""
+        return cls(source.frame for source in sources)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """`key` and `began`, in order of time; of one key the record that came last."""
+        if len(self._frames) > 1:
+            distinct = pl.concat(self._frames).unique("key", keep="last", maintain_order=True)
+            self._frames = [distinct.sort("began")]
+        return self._frames[0]
+
+    def add(self, keys: Sequence[int], began: Sequence[datetime | None]) -> None:
+        """The records of one response."""
+        self._frames.append(pl.DataFrame([keys, began], schema=_RECORDS))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def within(self, window: Window) -> Self:
+        """Those that began in the window, and those of which nobody knows."""
+        began = pl.col("began")
+        inside = began.is_between(window.start, window.end, closed="left")
+        return type(self)([self.frame.filter(inside | began.is_null())])
+
+    def keys(self) -> pl.Series:
+        """Their keys, in order."""
+        return self.frame["key"].sort()
+
+    def times(self) -> pl.Series:
+        """The beginnings that are known, in order."""
+        return self.frame["began"].drop_nulls()
+
+
 @dataclass(eq=False)
 class Reading:
-    """The records of one reading, told apart by key: {key: when the call began}."""
+    """The records of one reading."""
 
     window: Window
     total: int
-    began: dict[int, datetime | None] = field(default_factory=dict)
+    records: Records = field(default_factory=Records)
     pages: int = 0
     _nameless: Counter[int] = field(default_factory=Counter)
 
@@ -91,13 +135,13 @@ class Reading:
             key = keys[position]
             self._nameless[key] += 1
             keys[position] = hash((key, self._nameless[key]))
-        self.began.update(zip(keys, seen.began, strict=True))
+        self.records.add(keys, seen.began)
         self.pages += 1
 
     @property
-    def inside(self) -> set[int]:
+    def inside(self) -> Records:
         """Records that belong here; the vendor also lists some of the second before and after."""
-        return {key for key, at in self.began.items() if at is None or at in self.window}
+        return self.records.within(self.window)
 
     def cuts(self) -> list[datetime]:
         """Where to halve the window so that calls which were not listed come to light.
@@ -105,18 +149,14 @@ class Reading:
         Best near the middle call, with no call in the seconds around; of a day without a quiet
         second, at the middle call; of a few seconds full of calls, on both sides of them.
         """
-        times = self.times()
-        if not times:
+        times = self.records.times()
+        if times.is_empty():
             return []
         middle = times[len(times) // 2].replace(microsecond=0)
-        seconds = sorted({at.replace(microsecond=0) for at in times})
-        quiet = [
-            before + 2 * SECOND
-            for before, after in pairwise(seconds)
-            if after - before > 2 * SECOND
-        ]
-        if quiet:
-            cuts = [min(quiet, key=lambda at: abs(at - middle))]
+        seconds = times.dt.truncate("1s").unique(maintain_order=True)
+        quiet = seconds.filter(seconds.diff(-1) < -2 * SECOND) + 2 * SECOND
+        if len(quiet):
+            cuts = [quiet[(quiet - middle).abs().arg_min()]]
         elif len(seconds) > FEW_SECONDS:
             cuts = [middle]
         else:
@@ -129,29 +169,25 @@ class Reading:
         At the window's own end it counts as it did in the reading; at the cut, the call of the
         second before or after may be in or out, but all of them alike.
         """
-        unknown = len(self.began) - len(self.times())
+        times = self.records.times()
+        unknown = len(self.records) - len(times)
         return any(
             count <= total <= count + unknown
-            for count in (self._least(half), self.most(half) - unknown)
+            for count in (_in_half(times, self.window, half, 0 * SECOND), self.most(half) - unknown)
         )
 
     def most(self, half: Window) -> int:
         """The most calls that the vendor may count in a half."""
-        times = self.times()
-        unknown = len(self.began) - len(times)
-        if half.start == self.window.start:
-            return bisect_left(times, half.end + SECOND) + unknown
-        return len(times) - bisect_left(times, half.start - SECOND) + unknown
+        times = self.records.times()
+        unknown = len(self.records) - len(times)
+        return _in_half(times, self.window, half, SECOND) + unknown
 
-    def _least(self, half: Window) -> int:
-        times = self.times()
-        if half.start == self.window.start:
-            return bisect_left(times, half.end)
-        return len(times) - bisect_left(times, half.start)
 
-    def times(self) -> list[datetime]:
-        """The beginnings that are known, in order."""
-        return sorted(at for at in self.began.values() if at is not None)
+def _in_half(times: pl.Series, window: Window, half: Window, over: timedelta) -> int:
+    """How many of a window's calls are in a half of it, or so little over the cut."""
+    if half.start == window.start:
+        return int(times.search_sorted(half.end + over))
+    return len(times) - int(times.search_sorted(half.start - over))
 
 
 @dataclass
@@ -255,16 +291,16 @@ class Reader:
             with closing(chunks):
                 for chunk in chunks:
                     self._take_chunk(chunk, reading, first.seen)
-        if len(reading.began) != reading.total:
+        if len(reading.records) != reading.total:
             raise Unsettled(
-                f"{len(reading.began):,} distinct records came where its total says"
+                f"{len(reading.records):,} distinct records came where its total says"
                 f" {reading.total:,}"
             )
         return reading
 
-    def latest(self) -> dict[int, datetime | None]:
+    def latest(self) -> Records:
         """What the last reading received, whatever became of it."""
-        return self.readings[-1].began if self.readings else {}
+        return self.readings[-1].records if self.readings else Records()
 
     def probe(self, window: Window) -> Seen:
         """What the vendor says of `window` in a response of one row: its total."""

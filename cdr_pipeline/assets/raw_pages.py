@@ -13,6 +13,7 @@ from cdr_pipeline.errors import NotProved, Shrunk
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
+from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import PageWriter, Store
 
 #: How far back a total is remembered that need not be doubted again.
@@ -44,12 +45,10 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
 
 
 def honest_total(store: Store) -> int:
-    """The largest total of the days stored last that a single reading proved: no ceiling so far."""
-    paths = [store.path(RECEIPTS, day) for day in store.days(RECEIPTS)[-_DAYS_REMEMBERED:]]
-    if not paths:
-        return 0
-    receipts = pl.read_parquet(paths, columns=["reported_total", "passes"])
-    return int(receipts.filter(pl.col("passes") == 1)["reported_total"].max() or 0)  # type: ignore[arg-type]
+    """The largest total of the days stored last that were proved as a whole: no ceiling so far."""
+    days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
+    whole = lazy(store, RECEIPTS, days).filter(pl.col("parts") == 1)
+    return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
 
 
 def _row(page: Page) -> dict[str, object]:

@@ -92,6 +92,7 @@ RECEIPTS: Final = Dataset(
         Column("requests", _COUNT, "Requests made, retries not counted."),
         Column("retries", _COUNT, "Requests made again after a fault."),
         Column("passes", _COUNT, "Readings of the day or of a part of it."),
+        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
         Column("verified", _FLAG, "The day is proved complete."),
         Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
         Column("window_end", WALL_CLOCK, "First second after the day."),

@@ -107,7 +107,7 @@ def test_pages_go_on_behind_the_last_row_received(
     one = reads(Model(spread(35), cap=cap), concurrency=concurrency)
     reading = one.reader.read(WINDOW)
     assert one.offsets() == offsets
-    assert len(reading.began) == reading.total == 35
+    assert len(reading.records) == reading.total == 35
     assert reading.pages == len(offsets)
 
 
@@ -120,7 +120,7 @@ class Overfull(Model):
 
 def test_more_rows_than_asked_for_are_all_taken(reads: Reads_) -> None:
     one = reads(Overfull(spread(30)))
-    assert len(one.reader.read(WINDOW).began) == 30
+    assert len(one.reader.read(WINDOW).records) == 30
     assert one.offsets() == [0, 13, 26]
 
 
@@ -232,12 +232,12 @@ def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(reads
         one.reader.read(WINDOW)
     assert one.limits.span == timedelta(hours=12)
     assert one.limits.page == 10
-    assert len(one.reader.read(Window(WINDOW.start, NOON)).began) > 0
+    assert len(one.reader.read(Window(WINDOW.start, NOON)).records) > 0
 
 
 def test_a_limit_that_is_refused_is_lowered_until_it_is_not(reads: Reads_) -> None:
     one = reads(Model(spread(35), largest=100), page_size=500)
-    assert len(one.reader.read(WINDOW).began) == 35
+    assert len(one.reader.read(WINDOW).records) == 35
     assert 50 < one.limits.page <= 100
     assert one.limits.span > timedelta(days=1)
 
@@ -296,7 +296,7 @@ def test_records_without_an_id_are_calls_of_their_own() -> None:
     reading = Reading(WINDOW, total=4)
     reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}, {"id": ""}))
     reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}))
-    assert len(reading.began) == 1 + 3
+    assert len(reading.records) == 1 + 3
 
 
 def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> None:
@@ -304,7 +304,7 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     times = ["2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59"]
     times += ["2023-03-08 00:00:00", "yesterday"]
     reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))))
-    assert len(reading.began) == 5
+    assert len(reading.records) == 5
     assert len(reading.inside) == 3
 
 
@@ -315,7 +315,7 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
 ) -> None:
     model = Model(spread(200, timedelta(seconds=min(seconds, 86_400))), bounds=bounds)
     reading = Reading(WINDOW, total=200)
-    reading.began.update(enumerate(model.calls.values()))
+    reading.records.add(range(200), list(model.calls.values()))
     for cut in reading.cuts():
         for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
             query = Query(start_date=half.start - SECOND, end_date=half.end)
@@ -340,4 +340,4 @@ def test_requests_end_at_the_bound() -> None:
 def test_a_beginning_may_be_unknown() -> None:
     reading = Reading(WINDOW, total=1)
     reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}))
-    assert reading.times() == [datetime(2023, 3, 7, 10)]
+    assert reading.records.times().to_list() == [datetime(2023, 3, 7, 10)]
