@@ -26,7 +26,7 @@ import polars as pl
 from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, ENDINGS
-from cdr_pipeline.tables.shapes import JSON_TYPES, Shape, Shapes
+from cdr_pipeline.tables.shapes import JSON_TYPES, Decoders, Learned, Shape
 
 INT64: Final = range(-(2**63), 2**63)
 _DIGEST_DIGITS: Final = 6
@@ -75,11 +75,15 @@ class Columns:
         return values
 
 
+#: Records of one shape: their rows, and the values of each.
+Group = tuple[Shape, list[int], list[tuple[Any, ...]]]
+
+
 class Spreader:
     """Spreads objects into columns, batch after batch, learning their shapes on the way."""
 
     def __init__(self) -> None:
-        self._shapes = Shapes()
+        self._decoders = Decoders()
         self._numbers: dict[Shape, int] = {}
 
     @property
@@ -95,23 +99,41 @@ class Spreader:
         Records of equal `hints` (their campaign) are likely of one shape; that is all they do.
         """
         columns = Columns(shapes=[None] * len(objects))
-        groups: dict[Shape, tuple[list[int], list[tuple[Any, ...]]]] = {}
+        for shape, rows, tuples in self.by_shape(objects, hints):
+            number = self._numbers.setdefault(shape, len(self._numbers))
+            for row in rows:
+                columns.shapes[row] = number
+            _place(columns, shape, rows, tuples)
+        return columns
+
+    def by_shape(
+        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
+    ) -> Iterable[Group]:
+        """The records of each shape and their values."""
+        fast: dict[Learned, tuple[list[int], list[tuple[Any, ...]]]] = {}
+        groups: dict[Shape, Group] = {}
         for row, (text, hint) in enumerate(zip(objects, hints or objects, strict=True)):
             if text is None:
                 continue
-            shape, values = self._shapes.read(text, hint) or self._by_law(text, hint)
-            columns.shapes[row] = self._numbers.setdefault(shape, len(self._numbers))
-            rows, tuples = groups.setdefault(shape, ([], []))
+            if read := self._decoders.read(text, hint):
+                learned, values = read
+                rows, tuples = fast.setdefault(learned, ([], []))
+            else:
+                shape, values = self._by_law(text, hint)
+                _, rows, tuples = groups.setdefault(shape, (shape, [], []))
             rows.append(row)
             tuples.append(values)
-        for shape, (rows, tuples) in groups.items():
-            _place(columns, shape, rows, tuples)
-        return columns
+        for learned, (rows, tuples) in fast.items():
+            for shape, places in learned.shapes(tuples):
+                group = groups.setdefault(shape, (shape, [], []))
+                group[1].extend(rows[place] for place in places)
+                group[2].extend(tuples[place] for place in places)
+        return groups.values()
 
     def _by_law(self, text: str, hint: Hashable) -> tuple[Shape, tuple[Any, ...]]:
         members = _fast(text)
         shape = Shape(tuple(members), tuple(json_type(*cell) for cell in members.values()))
-        self._shapes.learn(shape, hint)
+        self._decoders.learn(shape.keys, hint)
         return shape, tuple(value for _, value in members.values())
 
 

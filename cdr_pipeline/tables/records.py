@@ -122,13 +122,15 @@ class Batch:
         try:
             return pl.Series(one.label, cells, dtype=dtype)
         except TypeError:  # text among numbers, or numbers among text
-            fitted = [self._fitted(at, one, cell) for at, cell in zip(self.at, cells, strict=True)]
+            due = int if one.kind is Kind.COUNT else str
+            fitted = [
+                cell if cell is None or type(cell) is due else self._fitted(at, one, cell)
+                for at, cell in zip(self.at, cells, strict=True)
+            ]
             return pl.Series(one.label, fitted, dtype=dtype)
 
-    def _fitted(self, at: int, one: Field, cell: str | int | None) -> str | int | None:
-        """A cell as its field's kind. What does not fit is null and a fault."""
-        if cell is None or isinstance(cell, int) is (one.kind is Kind.COUNT):
-            return cell
+    def _fitted(self, at: int, one: Field, cell: str | int) -> str | int | None:
+        """A cell of another kind than its field's. What does not fit is null and a fault."""
         if isinstance(cell, int):
             # Text is as it was written, and 0 may have been written as -0.
             return str(cell) if cell else page.text_of(bytes(_object(self.text(at))[one.name]))
