@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     max_additional_columns: int = Field(
         256, ge=1, description="additional_* columns of a day; rarer keys stay in `additional`."
     )
+    contract: Path | None = Field(
+        None, description="TOML file that declares types and names of lead lists' keys; optional."
+    )
     days_per_run: int = Field(
         31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )

@@ -52,6 +52,7 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "concurrency": 4,
         "requests_per_second": 10,
         "timeout_seconds": 30,
+        "contract": None,
         "days_per_run": 31,
         "max_additional_columns": 256,
     }
@@ -71,6 +72,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         concurrency="2",
         requests_per_second="0.5",
         timeout_seconds="2.5",
+        contract="contract.toml",
         days_per_run="0",
         max_additional_columns="8",
     )
@@ -86,6 +88,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "concurrency": 2,
         "requests_per_second": 0.5,
         "timeout_seconds": 2.5,
+        "contract": Path("contract.toml"),
         "days_per_run": 0,
         "max_additional_columns": 8,
     }

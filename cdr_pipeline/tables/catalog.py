@@ -13,13 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from filelock import FileLock
 
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import DATASETS, INSTANT, WALL_CLOCK, Dataset
-from cdr_pipeline.tables.readers import DATE, additional_columns, type_of, unite, united_type
+from cdr_pipeline.tables.contract import (
+    CDRS,
+    DATASETS,
+    DATE,
+    DECIMAL,
+    INSTANT,
+    WALL_CLOCK,
+    Dataset,
+)
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
+from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
 from cdr_pipeline.tables.store import FILE, Store, additional_keys, sync
 
 if TYPE_CHECKING:
@@ -76,6 +87,7 @@ _TYPES: Final[dict[pl.DataType, str]] = {
     pl.Boolean(): "BOOLEAN",
     pl.Binary(): "BLOB",
     pl.Date(): "DATE",
+    DECIMAL: "DECIMAL(38, 9)",
     INSTANT: "TIMESTAMP WITH TIME ZONE",
     WALL_CLOCK: "TIMESTAMP",
 }
@@ -97,10 +109,11 @@ def available() -> bool:
     return importlib.util.find_spec("duckdb") is not None
 
 
-def build(store: Store) -> Catalog:
+def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
     """Make the catalog of what is stored now, and put it in the place of the old one.
 
-    Raises CdrError where DuckDB is not installed.
+    Comments tell what `contract` declares, and which days were made under another. Raises CdrError
+    where DuckDB is not installed.
     """
     if not available():
         raise CdrError(
@@ -120,7 +133,7 @@ def build(store: Store) -> Catalog:
             )
             connection.execute("USE catalog_")
             connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
-            views = _define(connection, store)
+            views = _define(connection, store, contract)
             connection.execute("USE memory")
             connection.execute("DETACH catalog_")
         sync(staged)
@@ -129,7 +142,9 @@ def build(store: Store) -> Catalog:
     return Catalog(store.root / NAME, views)
 
 
-def _define(connection: "DuckDBPyConnection", store: Store) -> dict[str, list[str]]:
+def _define(
+    connection: "DuckDBPyConnection", store: Store, contract: Contract
+) -> dict[str, list[str]]:
     """Macros, views and comments; the columns of each view."""
     connection.execute("BEGIN")
     for name, (parameters, definition, comment) in _MACROS.items():
@@ -139,10 +154,10 @@ def _define(connection: "DuckDBPyConnection", store: Store) -> dict[str, list[st
     for dataset in DATASETS.values():
         paths = [store.path(dataset, day) for day in store.days(dataset)]
         shown = unite(additional_columns(dataset, paths))
-        connection.execute(_view(dataset, shown, empty=not paths))
-        comments = _comments(dataset, shown, paths)
+        connection.execute(_view(dataset, shown, store.zone, empty=not paths))
+        comments = _comments(dataset, shown, paths, contract)
         view = _name(dataset.name)
-        about = f"{dataset.description} A row is {dataset.row}."
+        about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
         connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
         for column, comment in comments.items():
             connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
@@ -151,7 +166,15 @@ def _define(connection: "DuckDBPyConnection", store: Store) -> dict[str, list[st
     return views
 
 
-def _view(dataset: Dataset, shown: dict[str, list[str]], *, empty: bool) -> str:
+def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
+    """What a reader of `cdrs` must know while days of another contract are among them."""
+    stale = stale_days(store, contract.mark) if dataset is CDRS else []
+    if not stale:
+        return ""
+    return f" {in_words(stale)} were made under another contract (CDR_CONTRACT): {WAY_OUT}."
+
+
+def _view(dataset: Dataset, shown: dict[str, list[str]], zone: ZoneInfo, *, empty: bool) -> str:
     """The view of a dataset.
 
     The files' schema is given: DuckDB would otherwise cast every file to the first one's columns,
@@ -164,7 +187,7 @@ def _view(dataset: Dataset, shown: dict[str, list[str]], *, empty: bool) -> str:
     columns = [
         *(_name(column.name) for column in dataset.columns),
         f"{day} AS {_name(DATE)}",
-        *(f"{_united(names)} AS {_name(name)}" for name, names in shown.items()),
+        *(f"{_united(names, zone)} AS {_name(name)}" for name, names in shown.items()),
     ]
     source = _no_rows(stored) if empty else _files(dataset, stored)
     return f"CREATE VIEW {_name(dataset.name)} AS SELECT {', '.join(columns)} FROM {source}"
@@ -185,27 +208,37 @@ def _no_rows(stored: dict[str, str]) -> str:
     return f"(SELECT {', '.join(columns)}, CAST(NULL AS VARCHAR) AS filename WHERE false)"
 
 
-def _united(columns: Sequence[str]) -> str:
+def _united(columns: Sequence[str], zone: ZoneInfo) -> str:
     """As `readers.united`, in SQL; DuckDB writes numbers as text the same way."""
     if len(columns) == 1:
         return _name(columns[0])
-    dtype = _TYPES[united_type(columns)]
-    return f"coalesce({', '.join(f'CAST({_name(one)} AS {dtype})' for one in columns)})"
+    dtype = united_type(columns)
+    return f"coalesce({', '.join(_as(dtype, one, zone) for one in columns)})"
+
+
+def _as(dtype: pl.DataType, column: str, zone: ZoneInfo) -> str:
+    own, name = type_of(column), _name(column)
+    if dtype == pl.String() and own == DECIMAL:
+        return rf"regexp_replace(CAST({name} AS VARCHAR), '\.?0+$', '')"
+    if dtype == pl.String() and own == INSTANT:
+        local = f"strftime({name} AT TIME ZONE {_text(zone.key)}, '%Y-%m-%d %H:%M:%S.%f')"
+        return rf"regexp_replace({local}, '\.000000$', '')"
+    return f"CAST({name} AS {_TYPES[dtype]})"
 
 
 def _comments(
-    dataset: Dataset, shown: dict[str, list[str]], paths: Sequence[Path]
+    dataset: Dataset, shown: dict[str, list[str]], paths: Sequence[Path], contract: Contract
 ) -> dict[str, str]:
     """Each column of a view, in order, and what it holds."""
     keys = additional_keys(paths) if shown else {}
     return {
         **{column.name: column.description for column in dataset.columns},
         DATE: "Local day of the partition, from its path.",
-        **{name: _from_lead_list(names, keys) for name, names in shown.items()},
+        **{name: _from_lead_list(names, keys, contract) for name, names in shown.items()},
     }
 
 
-def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]]) -> str:
+def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]], contract: Contract) -> str:
     """What is behind a column: the lead list's keys, shortened, and their types."""
     known = sorted({key for column in columns for key in keys.get(column, ())})
     told = [key if len(key) <= _KEY_LENGTH else f"{key[:_KEY_LENGTH]}..." for key in known[:_KEYS]]
@@ -213,7 +246,8 @@ def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]]) -> str:
     types = ", ".join(_TYPES[type_of(column)] for column in columns)
     # A DuckDB text may hold anything but NUL.
     named = ", ".join(told).replace("\0", "\\0")
-    return f"From the lead list: {named}{more}. Values came as {types}."
+    described = contract.described(known).replace("\0", "\\0")
+    return f"From the lead list: {named}{more}. Values came as {types}. {described}".rstrip()
 
 
 def _text(value: str) -> str:

@@ -5,7 +5,7 @@ fields come from `record`. Types are Polars types; a time stands here in UTC and
 zone of CDR_TIMEZONE.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -16,6 +16,10 @@ from cdr_pipeline.record import ADDITIONAL, FIELDS, SHORT_CALL_SECONDS, Disposit
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 WALL_CLOCK: Final = pl.Datetime("us")
+DECIMAL: Final = pl.Decimal(38, 9)
+
+#: The partition's local day; it stands in the path alone.
+DATE: Final = "date"
 
 _TYPES: Final = {Kind.TEXT: pl.String(), Kind.COUNT: pl.Int64(), Kind.TIME: INSTANT}
 
@@ -234,10 +238,13 @@ DATASETS: Final = {
 }
 
 
-def misfits(dataset: Dataset, schema: pl.Schema, zone: ZoneInfo) -> list[str]:
+def misfits(
+    dataset: Dataset, schema: pl.Schema, zone: ZoneInfo, own: Collection[str] = ()
+) -> list[str]:
     """Columns of a frame that the contract does not allow, in words; empty where all fit.
 
-    Columns on top of the contract's are those of `additional`, whose ending tells their type.
+    Columns on top of the contract's are those of `additional`, by their names or among the `own`
+    names that a user declared; the ending tells their type.
     """
     due = dataset.schema(zone)
     faults = [
@@ -245,27 +252,30 @@ def misfits(dataset: Dataset, schema: pl.Schema, zone: ZoneInfo) -> list[str]:
         for name, dtype in due.items()
         if schema.get(name) != dtype
     ]
-    return faults + [
-        f"{name} is {dtype}, not {additional_type(name)}"
-        for name, dtype in schema.items()
-        if name not in due and (additional_type(name) != dtype)
-    ]
+    for name in [name for name in schema if name not in due]:
+        free = name.startswith(f"{ADDITIONAL}_") or name in own
+        dtype = free_type(name) if free else None
+        if dtype is None or schema[name] != typed(dtype, zone):
+            faults.append(f"{name} is {schema[name]}, not {dtype}")
+    return faults
 
 
-#: Ending of an additional_* column -> its type; the ending tells the JSON type of its values.
+#: Ending of a free column (one of the lead list's) -> its type. The first five tell the JSON type
+#: of its values, the others are declared by a user (see `declared`).
 ENDINGS: Final[dict[str, pl.DataType]] = {
     "": pl.String(),
     "__int": pl.Int64(),
     "__float": pl.Float64(),
     "__bool": pl.Boolean(),
     "__json": pl.String(),
+    "__decimal": DECIMAL,
+    "__date": pl.Date(),
+    "__datetime": INSTANT,
 }
 
 
-def additional_type(name: str) -> pl.DataType | None:
-    """The type of an additional_* column, by its name; None for a name that is none."""
-    if not name.startswith(f"{ADDITIONAL}_"):
-        return None
+def free_type(name: str) -> pl.DataType | None:
+    """The type of a free column, by its name; None for a name that is none."""
     _, mark, ending = name.partition("__")
     return ENDINGS.get(mark + ending)
 

@@ -21,7 +21,8 @@ import polars as pl
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
-from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK, additional_type
+from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
@@ -51,6 +52,7 @@ class Flat:
     schema: of the calls, with their additional_* columns.
     keys: the keys behind each additional_* column.
     left_out: the additional_* columns that were too many; their values are in `additional` alone.
+    misfits: values that do not fit their declared type; they are in `additional` alone.
     whole_rejects: records that are in `cdr_rejects` instead of `cdrs`.
     """
 
@@ -58,6 +60,7 @@ class Flat:
     additional_keys: pl.DataFrame
     keys: dict[str, list[str]]
     left_out: list[str]
+    misfits: list[additional.Misfits]
     whole_rejects: int
     _calls: Runs
     _rejects: Runs
@@ -95,14 +98,15 @@ def flatten(
     zone: ZoneInfo,
     most_columns: int = MOST_COLUMNS,
     folder: Path | None = None,
+    contract: Contract = NO_CONTRACT,
 ) -> Flat:
     """Calls and rejects of a window from the pages in force, in the order they came.
 
     Of two versions of a call the later stands. Of the additional_* columns the `most_columns` most
-    used stay. Rows are laid aside in `folder`, which is needed as long as the result is; without
-    one they are kept in memory.
+    used stay; keys in `contract` go by it. Rows are laid aside in `folder`, which is needed as long
+    as the result is; without one they are kept in memory.
     """
-    spreader = additional.Spreader()
+    spreader = additional.Spreader(contract)
     calls, rejects = Runs(folder, "calls"), Runs(folder, "rejects")
     ledger: list[pl.DataFrame] = []
     whole: list[pl.DataFrame] = []
@@ -120,20 +124,21 @@ def flatten(
         for name, some in columns.keys.items():
             keys.setdefault(name, set()).update(some)
     counted = _count(pl.concat(ledger), pl.concat(whole), window, len(calls))
-    used = dict.fromkeys(keys, 0) | _used(calls, counted.dropped)
-    most_used = sorted(used, key=lambda name: (-used[name], name))[:most_columns]
-    dynamic = sorted(name for name in most_used if used[name])
+    used = dict.fromkeys(keys, 0) | _used(calls, counted.dropped, keys)
+    most_used = additional.most_used(used, keys, most_columns, contract)
+    dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
-    typed = [(name, additional.column_type(name)) for name in dynamic]
+    typed = [(name, additional.column_type(name, zone)) for name in dynamic]
     groups = counted.shapes.join(pl.concat(objects), on=_SHAPE, nulls_equal=True)
     groups = groups.group_by(_SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).min())
     return Flat(
         schema=pl.Schema([*columns_before, *typed, extra]),
         additional_keys=additional.key_table(
-            groups.sort(_SHAPE).iter_rows(), spreader.known_shapes
+            groups.sort(_SHAPE).iter_rows(), spreader.known_shapes, contract
         ),
         keys={name: sorted(keys[name]) for name in dynamic},
         left_out=sorted(set(used) - set(most_used)),
+        misfits=_misfits(calls, counted.dropped, contract),
         whole_rejects=counted.whole_rejects,
         _calls=calls,
         _rejects=rejects,
@@ -141,11 +146,18 @@ def flatten(
     )
 
 
-def _used(calls: Runs, dropped: pl.DataFrame) -> Counter[str]:
-    """How many of the calls that count have a value in each additional_* column."""
+def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[additional.Misfits]:
+    """What does not fit its declared type among the calls that count."""
+    runs = calls if contract.keys else ()
+    counting = (run.join(dropped.lazy(), on="_at", how="anti") for run in runs)
+    return additional.united(additional.misfits(run, contract) for run in counting)
+
+
+def _used(calls: Runs, dropped: pl.DataFrame, names: Iterable[str]) -> Counter[str]:
+    """How many of the calls that count have a value in each of the lead lists' columns."""
     used: Counter[str] = Counter()
     for run in calls:
-        dynamic = [name for name in run.collect_schema() if additional_type(name)]
+        dynamic = sorted(run.collect_schema().keys() & names)
         counting = run.join(dropped.lazy(), on="_at", how="anti").select(pl.col(dynamic).count())
         used.update({name: count.item() for name, count in counting.collect().to_dict().items()})
     return used
@@ -169,9 +181,10 @@ def _typed(
     # A batch keeps some columns more than the day will, since another batch may use them more.
     spread = columns.series(_BATCH_COLUMNS * most_columns)
     shapes = pl.Series("_shape", columns.shapes, dtype=pl.UInt32)
+    misfits = columns.misfit_keys()
     filled = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))
     frame = raw.drop("_object").with_columns(filled)
-    frame = frame.with_columns(_status(), shapes, _listed(batch, frame), *spread)
+    frame = frame.with_columns(_status(), shapes, misfits, _listed(batch, frame), *spread)
     frame = _times(batch, frame, zone)
     frame = _without_whole_rejects(batch, frame)
     return frame.with_columns(_derived(frame)), columns

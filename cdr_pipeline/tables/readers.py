@@ -1,10 +1,12 @@
 """Reading many days at once: one schema over any mix of old and new files.
 
 A day's file has a column for each type that a key's values had on that day (`additional_x__int`,
-`additional_x`). Readers see one `additional_x` over the days they ask for; how its variants are
-united is said here, in Polars, and in `catalog`, in SQL.
+`additional_x`), or for the type and name that a user declared (`amount__decimal`). Readers see one
+`additional_x` or `amount` over the days they ask for; how its variants are united is said here, in
+Polars, and in `catalog`, in SQL.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -17,13 +19,29 @@ import polars as pl
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS, Dataset, additional_type
+from cdr_pipeline.tables.contract import (
+    CDRS,
+    DATASETS,
+    DATE,
+    DECIMAL,
+    INSTANT,
+    Dataset,
+    free_type,
+    typed,
+)
+from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 
-#: The partition's local day; it stands in the path alone.
-DATE: Final = "date"
+#: Types of numbers -> the type that holds them all exactly; any other mixture is text.
+_UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
+    frozenset({pl.Int64(), pl.Float64()}): pl.Float64(),
+    frozenset({pl.Int64(), DECIMAL}): DECIMAL,
+}
 
-_NUMBERS: Final = frozenset({pl.Int64(), pl.Float64()})
+
+class AnotherContract(UserWarning):
+    """Some of the days asked for were made under another contract than the others."""
 
 
 def scan(
@@ -38,7 +56,9 @@ def scan(
     One schema whatever the files hold: the columns of the data dictionary, `date` (the partition's
     local day), and for `cdrs` one `additional_<name>` for each key on these days, typed as the
     values were: as their one type, as Float64 if integers and decimals are mixed, else as text.
-    Reads only the columns and days that the query needs.
+    What CDR_CONTRACT declares of a key stands under the name and in the type declared there; days
+    made under another contract still show as they were made, and an `AnotherContract` warns of
+    them. Reads only the columns and days that the query needs.
 
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
@@ -56,7 +76,29 @@ def scan(
             f"There is no folder {folder}. CDR_DATA_DIR (or data_dir) names the folder that holds"
             " the datasets; load days into it with `cdr-pipeline run`."
         )
-    return lazy(store, known, store.days(known, _day(start, date.min), _day(end, date.max)))
+    days = store.days(known, _day(start, date.min), _day(end, date.max))
+    if known is CDRS:
+        _warn_of_stale_days(settings, store, days)
+    return lazy(store, known, days)
+
+
+def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) -> None:
+    """Tell of days that were made under another contract than CDR_CONTRACT's.
+
+    Who only reads may not have the contract; there the newest day tells which one is in force.
+    """
+    marks = {day: mark(store, day) for day in days}
+    if not marks:
+        return
+    due = load(settings.contract, store.zone).mark if settings.contract else marks[days[-1]]
+    stale = [day for day in days if marks[day] != due]
+    if stale:
+        warnings.warn(
+            f"{in_words(stale)} of cdrs were made under another contract (CDR_CONTRACT) than is in"
+            f" force: their columns of the lead list may differ. {WAY_OUT}.",
+            AnotherContract,
+            stacklevel=3,
+        )
 
 
 def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
@@ -64,21 +106,22 @@ def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
     paths = [store.path(dataset, day) for day in days]
     shown = unite(additional_columns(dataset, paths))
     schema = pl.Schema({**dataset.schema(store.zone), DATE: pl.Date()})
-    stored = {name: type_of(name) for names in shown.values() for name in names}
+    stored = {name: typed(type_of(name), store.zone) for names in shown.values() for name in names}
     return _files(paths, {**schema, **stored}).select(
         *schema.names(), *(united(names).alias(name) for name, names in shown.items())
     )
 
 
 def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
-    """The additional_* columns that stand in these files; reads footers, each once a process."""
-    if ADDITIONAL not in (column.name for column in dataset.columns):
+    """The lead list's columns that stand in these files; reads footers, each once a process."""
+    own = {column.name for column in dataset.columns}
+    if ADDITIONAL not in own:
         return set()
     names: set[str] = set()
     for path in paths:
         stat = path.stat()
         names.update(_footer(path, stat.st_mtime_ns, stat.st_size))
-    return names
+    return names - own
 
 
 def unite(columns: Iterable[str]) -> dict[str, list[str]]:
@@ -92,14 +135,12 @@ def unite(columns: Iterable[str]) -> dict[str, list[str]]:
 def united_type(columns: Iterable[str]) -> pl.DataType:
     """The type that readers see of columns of one name."""
     types = {type_of(column) for column in columns}
-    if len(types) == 1:
-        return types.pop()
-    return pl.Float64() if types <= _NUMBERS else pl.String()
+    return types.pop() if len(types) == 1 else _UNITED.get(frozenset(types), pl.String())
 
 
 def type_of(column: str) -> pl.DataType:
-    """The type of an additional_* column."""
-    dtype = additional_type(column)
+    """The type of a column of the lead list."""
+    dtype = free_type(column)
     assert dtype is not None, column
     return dtype
 
@@ -116,12 +157,19 @@ def _as(dtype: pl.DataType, column: str) -> pl.Expr:
     own = type_of(column)
     if own == dtype:
         return pl.col(column)
+    if dtype != pl.String():
+        return pl.col(column).cast(dtype)
     if own == pl.Float64():
-        return _decimal_text(pl.col(column))
-    return pl.col(column).cast(dtype)
+        return _float_text(pl.col(column))
+    if own == DECIMAL:
+        return pl.col(column).cast(pl.String).str.replace(r"\.?0+$", "")
+    if own == INSTANT:
+        local = pl.col(column).dt.strftime("%Y-%m-%d %H:%M:%S%.6f")
+        return local.str.replace(r"\.000000$", "")
+    return pl.col(column).cast(pl.String)
 
 
-def _decimal_text(number: pl.Expr) -> pl.Expr:
+def _float_text(number: pl.Expr) -> pl.Expr:
     """The shortest text that reads back as the number, as Python and DuckDB write it.
 
     Polars writes 0.00001 and 1e-6 where they write 1e-05 and 1e-06.
@@ -155,9 +203,9 @@ def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyF
 
 @lru_cache(maxsize=20_000)
 def _footer(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
-    """The additional_* columns of a file, as long as it is the same file."""
+    """The columns of a file whose names tell a type, as long as it is the same file."""
     schema = pl.scan_parquet(path, glob=False).collect_schema()
-    return tuple(name for name in schema if additional_type(name))
+    return tuple(name for name in schema if free_type(name))
 
 
 def _day(given: date | str | None, default: date) -> date:

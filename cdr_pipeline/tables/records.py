@@ -270,15 +270,5 @@ def _objects_text(text: str) -> tuple[str | None, bool]:
         return None, False
     if text[0] == '"':
         text = str(msgspec.json.decode(text))
-        return text, _is_object(text)
+        return text, additional.is_object(text)
     return (None if page.compact(text.encode()) == "[]" else text), False
-
-
-def _is_object(text: str) -> bool:
-    if not text.lstrip().startswith("{"):
-        return False
-    try:
-        additional.read_object(text)
-    except page.UNREADABLE:
-        return False
-    return True

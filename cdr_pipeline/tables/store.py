@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
+from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.pages import StoredPage, in_force
 
 FILE: Final = "part-0.parquet"
@@ -70,9 +71,10 @@ class Store:
         day: date,
         frame: pl.DataFrame,
         keys: Mapping[str, Sequence[str]] | None = None,
+        contract: Contract = NO_CONTRACT,
     ) -> None:
         """Replace a partition by `frame`, whole or not at all; see `writing`."""
-        with self.writing(dataset, day, frame.schema, keys) as rows:
+        with self.writing(dataset, day, frame.schema, keys, contract=contract) as rows:
             rows.add(frame)
 
     @contextmanager
@@ -83,18 +85,21 @@ class Store:
         schema: pl.Schema,
         keys: Mapping[str, Sequence[str]] | None = None,
         about: Mapping[str, str] | None = None,
+        contract: Contract = NO_CONTRACT,
     ) -> Iterator["RowWriter"]:
         """Write a partition some rows at a time; it is replaced at the end.
 
         Leaving by an exception leaves the partition as it was. `keys` are the original keys behind
-        each additional_* column, `about` anything else; both are kept in the file. Raises
-        TypeError where the schema is not what the contract says.
+        each column of the lead list, `about` anything else; both are kept in the file, and so are
+        the mark of the declared `contract` and what it says of the keys. Raises TypeError where
+        the schema is not what the dataset promises.
         """
-        faults = misfits(dataset, schema, self.zone)
+        faults = misfits(dataset, schema, self.zone, own=keys or ())
         if faults:
             raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
         arrow = pl.DataFrame(schema=schema).to_arrow().schema
-        described = _described(dataset, arrow, keys or {}, about)
+        marked = {**(about or {}), **({MARK: contract.mark} if contract.keys else {})}
+        described = _described(dataset, arrow, keys or {}, contract).with_metadata(marked or None)
         with self._replacing(dataset, day) as path, RowWriter(path, described) as rows:
             yield rows
 
@@ -257,17 +262,21 @@ def _described(
     dataset: Dataset,
     schema: pa.Schema,
     keys: Mapping[str, Sequence[str]],
-    about: Mapping[str, str] | None = None,
+    contract: Contract = NO_CONTRACT,
 ) -> pa.Schema:
-    """The schema with each column's description, and an additional_* column's keys, in it."""
+    """The schema with each column's description, and a lead list's column's keys, in it."""
     descriptions = {column.name: column.description for column in dataset.columns}
     fields = []
     for field in schema:
         metadata = {"description": descriptions.get(field.name, "From the lead list.")}
         if field.name in keys:
             metadata["keys"] = json.dumps(list(keys[field.name]), ensure_ascii=False)
+            described = contract.described(keys[field.name])
+            metadata["description"] = f"{metadata['description']} {described}".rstrip()
+            if contract.personal(keys[field.name]):
+                metadata["pii"] = "true"
         fields.append(field.with_metadata(metadata))
-    return pa.schema(fields, metadata=about)
+    return pa.schema(fields)
 
 
 def additional_keys(paths: Iterable[Path]) -> dict[str, set[str]]:

@@ -3,9 +3,13 @@
 from datetime import date, timedelta
 from typing import Any, Final
 
+from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.records import DAY, call, flat
+from cdr_pipeline_tests.records import DAY, call, page_of
 
 #: Day -> id -> the lead list's object as JSON.
 OBJECTS: Final[dict[int, dict[str, str]]] = {
@@ -50,14 +54,17 @@ X: Final = {
 }
 
 
-def write_day(store: Store, day: date, objects: dict[str, str]) -> None:
+def write_day(
+    store: Store, day: date, objects: dict[str, str], contract: Contract = NO_CONTRACT
+) -> None:
     """A day of `cdrs`: a call for each id, with its lead list's object."""
     calls: list[Any] = [
         call(id_, f"{day} 10:00:00", additional=text, campaign_uuid="c1")
         for id_, text in objects.items()
     ]
-    flattened = flat(*calls, day=day)
-    store.write(CDRS, day, flattened.cdrs, flattened.keys)
+    pages = [StoredPage(1, page_of(*calls))]
+    made = flatten(pages, Window.of(day), store.zone, contract=contract)
+    store.write(CDRS, day, made.cdrs, made.keys, contract)
 
 
 def write_days(store: Store) -> None:

@@ -20,12 +20,11 @@ from cdr_pipeline.page import compact
 from cdr_pipeline.tables.additional import (
     Spreader,
     _fast,
-    column_names,
-    plain_name,
     read_object,
     read_value,
     spread,
 )
+from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline_tests.records import KEY, OBJECT, VALUE, flat, verbatim
 
 DIFFERENT_NOTATION = '{"a":-0,"b":-0.0,"c":1E+2,"d":1e400,"e":27.50,"f":[1e400, -0 ],"g":"\\/"}'

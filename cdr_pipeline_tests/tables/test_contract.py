@@ -9,7 +9,7 @@ from cdr_pipeline.tables.contract import (
     DATASETS,
     RAW_PAGES,
     Dataset,
-    additional_type,
+    free_type,
     misfits,
     shown,
 )
@@ -130,11 +130,14 @@ def test_bodies_payloads_and_people_are_not_shown() -> None:
         ("additional_ten__bool", pl.Boolean()),
         ("additional_ten__json", pl.String()),
         ("additional_ten__list", None),
-        ("ten__int", None),
+        ("ten__int", pl.Int64()),
+        ("so_tien__decimal", pl.Decimal(38, 9)),
+        ("ngay_sinh__date", pl.Date()),
+        ("hen_goi__datetime", pl.Datetime("us", "UTC")),
     ],
 )
 def test_the_ending_of_a_free_column_tells_its_type(name: str, dtype: pl.DataType | None) -> None:
-    assert additional_type(name) == dtype
+    assert free_type(name) == dtype
 
 
 def test_a_frame_as_promised_fits_with_free_columns_on_top() -> None:

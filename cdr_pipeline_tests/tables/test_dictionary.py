@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cdr_pipeline.cli import main
-from cdr_pipeline.tables.contract import DATASETS, ENDINGS, Dataset
+from cdr_pipeline.tables.contract import DATASETS, ENDINGS, INSTANT, Dataset
 from cdr_pipeline.tables.dictionary import dictionary
 
 STORED = Path(__file__).parents[2] / "data" / "DICTIONARY.md"
@@ -35,6 +35,7 @@ def test_every_column_is_explained_in_its_order(dataset: Dataset) -> None:
 
 
 def test_every_type_of_the_lead_lists_columns_is_explained() -> None:
-    assert all(
-        f"| `{ending}` | {dtype} |" in dictionary() for ending, dtype in ENDINGS.items() if ending
-    )
+    told = dictionary()
+    for ending, dtype in ENDINGS.items():
+        name = "Datetime(us, zone)" if dtype == INSTANT else dtype
+        assert not ending or f"| `{ending}` | {name} |" in told

@@ -1,0 +1,484 @@
+"""The contract a user declares: which type a lead list's key has, and what its column is called.
+
+A TOML file (CDR_CONTRACT), one table a key. A key that stands in it leaves the law of
+`additional_*` (see `additional`): all its values go to one column of its type. A value fits
+exactly or it is null there, stays in `additional`, and is counted. Without a file, and for every
+other key, nothing changes.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+import polars as pl
+
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.tables.contract import CDRS, DATE, DECIMAL, ENDINGS, typed
+from cdr_pipeline.tables.names import column_names
+
+#: Declared type -> ending of its column (`contract.ENDINGS`).
+TYPES: Final = {
+    "int": "__int",
+    "float": "__float",
+    "decimal": "__decimal",
+    "bool": "__bool",
+    "date": "__date",
+    "datetime": "__datetime",
+    "string": "",
+}
+
+#: Words, in any case, that a bool takes beside true, false, 1 and 0.
+WORDS: Final = {
+    **dict.fromkeys(("true", "yes", "y", "on", "có", "1"), True),
+    **dict.fromkeys(("false", "no", "n", "off", "không", "0"), False),
+}
+
+#: Under this name a file's metadata hold the mark of the contract it was made under, and the mark
+#: of what is made without one; such a file holds no mark.
+MARK: Final = "cdr_contract"
+NO_MARK: Final = "none"
+
+#: Changes whenever a type comes to take other values, so that days made before are told.
+_RULES_VERSION: Final = 1
+
+_DATE_FORMAT: Final = "%Y-%m-%d"
+_WITH_FORMAT: Final = ("date", "datetime")
+_NUMBERS: Final = ("string", "integer", "decimal", "number")
+
+#: Declared type -> JSON types (`shapes.JSON_TYPES`) of which a value may fit.
+_MAY_FIT: Final = {
+    **dict.fromkeys(("int", "float", "decimal", *_WITH_FORMAT), _NUMBERS),
+    "bool": ("string", "integer", "boolean"),
+    "string": (*_NUMBERS, "boolean", "object", "array"),
+}
+
+#: A time before or after these is a slip (a year of two digits read as one of four).
+_YEARS: Final = (1000, 9999)
+
+#: Whole numbers from here on have neighbours that Float64 cannot tell apart.
+_FLOAT_EXACT: Final = 2**53
+
+_WHOLE: Final = r"^[+-]?[0-9]+$"
+_WHOLE_WITH_ZEROS: Final = r"^[+-]?[0-9]+(?:\.0*)?$"
+_DECIMAL: Final = r"^[+-]?0*[0-9]{1,29}(?:\.[0-9]{0,9}0*)?$"
+_NUMBER: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
+_WITH_EXPONENT: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+$"
+
+#: More digits than any type has: such a number is not written out.
+_MOST_DIGITS: Final = 60
+
+_COLUMN: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+
+#: Names of other columns; DuckDB's for a file's path stands in the catalog's views.
+_TAKEN: Final = frozenset({DATE, "filename", *(column.name for column in CDRS.columns)})
+_OPTIONS: Final = ("type", "column", "description", "pii", "format", "drop")
+_AT_LINE: Final = re.compile(r" ?\(at line (\d+), column \d+\)")
+_SAMPLE: Final = datetime(2023, 11, 25, 13, 14)
+
+_tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is declared of one key; `drop` means no column at all.
+
+    `column` is a name of its own in place of `additional_<plain name>`; `format` is how a date or
+    a datetime is written (strftime); `pii` keeps its values out of logs and metadata.
+    """
+
+    key: str
+    type: str = ""
+    column: str = ""
+    description: str = ""
+    pii: bool = False
+    format: str = ""
+    drop: bool = False
+
+    def in_column(self, name: str) -> str | None:
+        """Its column, in a record whose keys the law gives `name` to this one; None for none."""
+        return None if self.drop else (self.column or name)
+
+    @property
+    def ending(self) -> str:
+        """What its column's name ends in, as its type has it."""
+        return TYPES[self.type]
+
+    def by_its_digits(self, kind: str) -> bool:
+        """Whether numbers of a JSON type are to be read from their own text.
+
+        A float no longer tells which number it was made from; nor does 0 tell whether it was -0.
+        """
+        if kind == "integer":
+            return self.type == "string"
+        return kind == "decimal" and self.type != "float"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The keys a user declared; times without an offset are read in `zone`."""
+
+    keys: Mapping[str, Declared] = field(default_factory=dict)
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    @cached_property
+    def mark(self) -> str:
+        """Stands for what the contract means: equal marks make equal files.
+
+        Formatting, comments, order and descriptions do not count.
+        """
+        if not self.keys:
+            return NO_MARK
+        meaning = [
+            [one.key, one.type, one.column, one.format, one.pii, one.drop]
+            for one in sorted(self.keys.values(), key=lambda one: one.key)
+        ]
+        text = json.dumps([_RULES_VERSION, meaning])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def fit(self, declared: Declared, kind: str, values: Sequence[Any]) -> pl.Series:
+        """Values of one JSON type in the declared type; null for "" and where one does not fit."""
+        return fit(declared, kind, values, self.zone)
+
+    def described(self, keys: Iterable[str]) -> str:
+        """What is declared of the keys behind a column, in words; "" for nothing."""
+        declared = [self.keys[key] for key in sorted(keys) if key in self.keys]
+        words = [one.description.strip() for one in declared if one.description.strip()]
+        if any(one.pii for one in declared):
+            words.append("Personal data.")
+        return " ".join(word if word.endswith(".") else f"{word}." for word in words)
+
+    def personal(self, keys: Iterable[str]) -> bool:
+        """Whether any of these keys is marked as personal data."""
+        return any(self.keys[key].pii for key in keys if key in self.keys)
+
+
+#: Nothing is declared.
+NO_CONTRACT: Final = Contract()
+
+
+# Reading
+
+
+def load(path: Path | None, zone: ZoneInfo) -> Contract:
+    """The contract that CDR_CONTRACT names, if any. Raises SettingsError naming every fault."""
+    if path is None:
+        return Contract(zone=zone)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise SettingsError(
+            f"CDR_CONTRACT: {path} cannot be read ({error.strerror}). Name the contract's TOML"
+            " file, or unset CDR_CONTRACT to work without one."
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"CDR_CONTRACT: {path} is not UTF-8 text: save it as UTF-8.") from None
+    return read(text, zone, str(path))
+
+
+def read(text: str, zone: ZoneInfo, source: str = "contract.toml") -> Contract:
+    """The contract in a TOML text. Raises SettingsError naming every fault and its line."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = _AT_LINE.search(str(error))
+        number = int(line[1]) if line else text.rstrip().count("\n") + 1
+        raise _wrong(source, [(number, f"no TOML: {_AT_LINE.sub('', str(error))}")]) from None
+    lines = _lines(text)
+    faults = [
+        (_line(lines, *names), fault)
+        for names, fault in (*_faults_of_document(document), *_faults(document, zone))
+    ]
+    if faults:
+        raise _wrong(source, faults)
+    keys = {key: Declared(key, **_meant(entry)) for key, entry in document.get("keys", {}).items()}
+    return Contract(keys, zone)
+
+
+def _meant(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry's options, with the default format of a date."""
+    return ({"format": _DATE_FORMAT} if entry.get("type") == "date" else {}) | dict(entry)
+
+
+_Fault = tuple[tuple[str, ...], str]
+
+
+def _faults_of_document(document: Mapping[str, Any]) -> Iterator[_Fault]:
+    for name, value in document.items():
+        if name != "keys":
+            yield (name,), f'{_quoted(name)} is not known here: write [keys."<key>"] for each key'
+        elif not isinstance(value, dict):
+            yield (name,), 'keys must be tables, one a key, such as [keys."Số tiền"]'
+
+
+def _faults(document: Mapping[str, Any], zone: ZoneInfo) -> Iterator[_Fault]:
+    keys = document.get("keys")
+    owner: dict[str, str] = {}
+    for key, entry in keys.items() if isinstance(keys, dict) else ():
+        if not isinstance(entry, dict):
+            yield ("keys", key), f'{_quoted(key)} must be a table with a type, as type = "int"'
+            continue
+        found = list(_faults_of_entry(entry, zone))
+        for option, fault in found:
+            yield ("keys", key, option), f"{_quoted(key)}: {fault}"
+        if found or entry.get("drop"):
+            continue
+        name = entry.get("column") or column_names((key,))[0]
+        if name in owner:
+            yield (
+                ("keys", key, "column"),
+                f"{_quoted(key)}: its column {name} is that of {_quoted(owner[name])}, too. Give"
+                " one of them a column of its own",
+            )
+        owner.setdefault(name, key)
+
+
+def _faults_of_entry(entry: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong with it) of one key's table."""
+    strange = {option: _of_its_kind(option, value) for option, value in entry.items()}
+    yield from ((option, fault) for option, fault in strange.items() if fault)
+    entry = {option: value for option, value in entry.items() if not strange[option]}
+    if entry.get("drop"):
+        for option in ("type", "column", "format"):
+            if option in entry:
+                yield option, f"{option} means nothing beside drop = true; remove one of them"
+        return
+    if not strange.get("type") and not strange.get("drop"):
+        yield from _faults_of_type(entry, zone)
+    fault = _of_column(entry["column"]) if "column" in entry else None
+    if fault:
+        yield "column", fault
+
+
+def _faults_of_type(entry: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+    kind = entry.get("type")
+    if kind is None:
+        yield "", f"type is missing: one of {', '.join(TYPES)}; or drop = true for no column"
+    elif kind not in TYPES:
+        yield "type", f"there is no type {_quoted(kind)}: it is one of {', '.join(TYPES)}"
+    elif kind in _WITH_FORMAT:
+        fault = _of_format(_meant(entry).get("format", ""), kind, zone)
+        if fault:
+            yield "format", fault
+    elif "format" in entry:
+        yield "format", f"format goes with {' and '.join(_WITH_FORMAT)} alone"
+
+
+def _of_its_kind(option: str, value: object) -> str | None:
+    if option not in _OPTIONS:
+        near = difflib.get_close_matches(option, _OPTIONS, n=1)
+        meant = f", did you mean {near[0]}?" if near else ""
+        return f"there is no option {_quoted(option)}{meant} There are {', '.join(_OPTIONS)}"
+    due: type = bool if option in ("pii", "drop") else str
+    if not isinstance(value, due):
+        return f"{option} must be {'true or false' if due is bool else 'text in quotes'}"
+    return None
+
+
+def _of_column(name: str) -> str | None:
+    if name.startswith(f"{ADDITIONAL}_"):
+        return f"{name} could be another key's: names of your own do not begin with {ADDITIONAL}_"
+    if name in _TAKEN:
+        return f"there is a column {name} already"
+    if not _COLUMN.fullmatch(name):
+        return (
+            f"{_quoted(name)} is no column's name: write a to z, 0 to 9 and single underscores,"
+            " beginning with a letter"
+        )
+    return None
+
+
+def _of_format(form: str, kind: str, zone: ZoneInfo) -> str | None:
+    """A format must give back what was written in it."""
+    example = "%d/%m/%Y" if kind == "date" else "%d/%m/%Y %H:%M:%S"
+    if not form:
+        return f'format is missing: how the {kind} is written, such as "{example}"'
+    if "%Z" in form or re.search(r"(?<![%#])Z", form):
+        return "a zone's letters cannot be read: for an offset or Z write %#z"
+    moment = pl.Series([_SAMPLE]).dt.replace_time_zone(zone.key, ambiguous="earliest")
+    try:
+        written = moment.dt.strftime(form.replace("%#z", "%z"))
+        back = fit(Declared("", kind, format=form), "string", written.to_list(), zone)
+    except pl.exceptions.PolarsError:
+        return f'{_quoted(form)} cannot be read; write strftime codes, such as "{example}"'
+    if back[0] != (moment[0].date() if kind == "date" else moment[0]):
+        return (
+            f'{_quoted(form)} does not tell a whole {kind}; write strftime codes, such as "'
+            f'{example}"'
+        )
+    return None
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table and option, as far as it can be read by itself."""
+    table: tuple[str, ...] = ()
+    found: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            part = tomllib.loads(line)
+        except tomllib.TOMLDecodeError:
+            continue  # it goes on over several lines
+        names = _names(part)
+        if line.lstrip().startswith("["):
+            table = names
+        else:
+            names = table + names
+        for length in range(1, len(names) + 1):
+            found.setdefault(names[:length], number)
+    return found
+
+
+def _names(part: object) -> tuple[str, ...]:
+    names: list[str] = []
+    while isinstance(part, dict) and len(part) == 1:
+        ((name, part),) = part.items()
+        names.append(name)
+    return tuple(names)
+
+
+def _line(lines: Mapping[tuple[str, ...], int], *names: str) -> int:
+    """Where the nearest thing of these names begins."""
+    while names and names not in lines:
+        names = names[:-1]
+    return lines.get(names, 1)
+
+
+def _wrong(source: str, faults: Sequence[tuple[int, str]]) -> SettingsError:
+    told = "\n".join(f"  - {source}, line {line}: {fault}." for line, fault in sorted(faults))
+    return SettingsError(
+        f"The contract (CDR_CONTRACT) is wrong:\n{told}\n"
+        "Nothing was loaded or changed. Mend the file, or unset CDR_CONTRACT to work without one."
+    )
+
+
+def _quoted(text: object) -> str:
+    return json.dumps(text, ensure_ascii=False, default=str)
+
+
+# Values
+
+
+def own_token(text: str, key: str) -> str:
+    """The JSON text of a key's value in an object: a number's own digits, a text's quotes."""
+    return _token_of(key)(text)
+
+
+def fit(declared: Declared, kind: str, values: Sequence[Any], zone: ZoneInfo) -> pl.Series:
+    """Values of one JSON type in the declared type; null for "" and where one does not fit.
+
+    Numbers may come as their JSON text (see `Declared.by_its_digits`).
+
+    - int: whole numbers within 64 bits, and their text: 33, "33", " 33 ", 33.0.
+    - float: finite numbers and their text, the nearest; whole ones below 2^53, which are exact.
+    - decimal: numbers and their text of at most 29 digits before the point and 9 behind it.
+    - bool: true and false, 1 and 0, and `WORDS`.
+    - date, datetime: text, or a number's digits, in the declared format; years 1000 to 9999.
+    - string: anything; an object or a list as compact JSON.
+    """
+    dtype = typed(ENDINGS[TYPES[declared.type]], zone)
+    if kind not in _MAY_FIT[declared.type]:
+        return pl.Series([None] * len(values), dtype=dtype)
+    if declared.type == "float" and kind == "decimal":
+        return pl.Series(values, dtype=dtype)
+    text = _as_text(kind, values)
+    if declared.type == "string":
+        return text.set(text == "", None)
+    return _FITTING[declared.type](text.str.strip_chars(), declared, zone)
+
+
+def _as_text(kind: str, values: Sequence[Any]) -> pl.Series:
+    if kind == "boolean":
+        return pl.Series(values, dtype=pl.Boolean).cast(pl.String)
+    if kind == "integer" and not isinstance(values[0], str):
+        return pl.Series(values, dtype=pl.Int64).cast(pl.String)
+    return pl.Series(values, dtype=pl.String)
+
+
+def _int(text: pl.Series, _: Declared, __: ZoneInfo) -> pl.Series:
+    text = _written_out(text)
+    whole = text.set(~text.str.contains(_WHOLE_WITH_ZEROS), None)
+    return whole.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
+
+
+def _decimal(text: pl.Series, _: Declared, __: ZoneInfo) -> pl.Series:
+    text = _written_out(text)
+    return text.set(~text.str.contains(_DECIMAL), None).cast(DECIMAL, strict=False)
+
+
+def _float(text: pl.Series, _: Declared, __: ZoneInfo) -> pl.Series:
+    number = text.set(~text.str.contains(_NUMBER), None).cast(pl.Float64, strict=False)
+    inexact = text.str.contains(_WHOLE) & (number.abs() >= _FLOAT_EXACT)
+    return number.set(inexact | ~number.is_finite(), None)
+
+
+def _bool(text: pl.Series, _: Declared, __: ZoneInfo) -> pl.Series:
+    return text.str.to_lowercase().replace_strict(
+        list(WORDS), list(WORDS.values()), default=None, return_dtype=pl.Boolean
+    )
+
+
+def _date(text: pl.Series, declared: Declared, _: ZoneInfo) -> pl.Series:
+    date = text.str.to_date(declared.format, strict=False)
+    return date.set(~date.dt.year().is_between(*_YEARS), None)
+
+
+def _datetime(text: pl.Series, declared: Declared, zone: ZoneInfo) -> pl.Series:
+    moment = text.str.to_datetime(declared.format, time_unit="us", strict=False)
+    moment = moment.set(~moment.dt.year().is_between(*_YEARS), None)
+    if "%s" in declared.format and moment.dtype == pl.Datetime("us"):
+        moment = moment.dt.replace_time_zone("UTC")
+    if moment.dtype == pl.Datetime("us"):
+        return moment.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    return moment.dt.convert_time_zone(zone.key)
+
+
+_FITTING: Final[dict[str, Callable[[pl.Series, Declared, ZoneInfo], pl.Series]]] = {
+    "int": _int,
+    "float": _float,
+    "decimal": _decimal,
+    "bool": _bool,
+    "date": _date,
+    "datetime": _datetime,
+}
+
+
+def _written_out(text: pl.Series) -> pl.Series:
+    """Numbers without an exponent: 1E+2 as 100."""
+    exponent = text.str.contains(_WITH_EXPONENT)
+    if not exponent.any():
+        return text
+    written = map(_without_exponent, text.filter(exponent))
+    return text.scatter(exponent.arg_true(), pl.Series(written, dtype=pl.String))
+
+
+def _without_exponent(number: str) -> str | None:
+    try:
+        exact = Decimal(number)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return None
+    if not exact:
+        return "0"
+    return f"{exact:f}" if abs(exact.adjusted()) < _MOST_DIGITS else None
+
+
+@lru_cache(maxsize=1_000)
+def _token_of(key: str) -> Callable[[str], str]:
+    try:
+        struct: Any = msgspec.defstruct(
+            "Token", [("token", msgspec.Raw, msgspec.field(name=key))], gc=False
+        )
+    except ValueError:  # a key with a quote, a backslash or a control character
+        return lambda text: bytes(_tokens.decode(text)[key]).decode()
+    decoder = msgspec.json.Decoder(struct)
+    return lambda text: bytes(decoder.decode(text).token).decode()

@@ -1,0 +1,62 @@
+"""Which declared contract each stored day was made under, and which days are to be made again.
+
+The mark of the contract (`declared.Contract.mark`) stands in the metadata of a `cdrs` partition.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import MARK, NO_MARK
+from cdr_pipeline.tables.store import Store
+
+#: What to do about days that were made under another contract.
+WAY_OUT: Final = (
+    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does materializing"
+    " cdrs, cdr_rejects, additional_keys and the aggregates of these days in Dagster"
+)
+
+#: How many ranges of days are told one by one.
+_TOLD: Final = 6
+
+
+def mark(store: Store, day: date) -> str:
+    """The mark of the contract that a stored day of `cdrs` was made under."""
+    path = store.path(CDRS, day)
+    stat = path.stat()
+    return _mark(path, stat.st_mtime_ns, stat.st_size)
+
+
+def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
+    """Stored days of `cdrs`, both ends included, that were made under another mark than `due`."""
+    return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
+
+
+def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days as first and last of each run of consecutive ones, in order."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if found and found[-1][1] == day - timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def in_words(days: Sequence[date]) -> str:
+    """How many days, and which, as ranges."""
+    found = ranges(days)
+    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in found[:_TOLD]]
+    more = f" and {len(found) - _TOLD:,} more ranges" if len(found) > _TOLD else ""
+    return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({', '.join(told)}{more})"
+
+
+@lru_cache(maxsize=20_000)
+def _mark(path: Path, _mtime_ns: int, _size: int) -> str:
+    """The mark in a file, as long as it is the same file."""
+    return pl.read_parquet_metadata(path).get(MARK, NO_MARK)

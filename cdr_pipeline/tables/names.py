@@ -1,0 +1,49 @@
+"""What a lead list's key is called as a column: `additional_` and the key in plain letters.
+
+A name depends on the keys of its own record alone. Endings, which tell types, stand in
+`contract.ENDINGS`.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from cdr_pipeline.record import ADDITIONAL
+
+_DIGEST_DIGITS: Final = 6
+_NOT_A_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@lru_cache(maxsize=10_000)
+def column_names(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The column name of each key of one record, without the type's ending; all distinct."""
+    names = {key: plain_name(key) for key in keys}
+    while clashes := _clashes(names):
+        for key in clashes:
+            names[key] += "_" + hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_DIGITS]
+    return tuple(f"{ADDITIONAL}_{names[key]}" for key in keys)
+
+
+@lru_cache(maxsize=100_000)
+def plain_name(key: str) -> str:
+    """A key as a name: Số tiền -> so_tien."""
+    letters = unicodedata.normalize("NFD", key.replace("đ", "d").replace("Đ", "D"))
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return _NOT_A_NAME.sub("_", bare.lower()).strip("_") or "key"
+
+
+def _clashes(names: Mapping[str, str]) -> list[str]:
+    """The keys that have to give way: of those that share a name, all but the one that owns it."""
+    sharing: dict[str, list[str]] = defaultdict(list)
+    for key, name in names.items():
+        sharing[name].append(key)
+    return [key for name, keys in sharing.items() if len(keys) > 1 for key in _others(name, keys)]
+
+
+def _others(name: str, keys: Iterable[str]) -> list[str]:
+    _owner, *others = sorted(keys, key=lambda key: (key != name, key))
+    return others

@@ -1,0 +1,235 @@
+"""Days made under another contract are found, told, and read beside the others."""
+
+import warnings
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from cdr_pipeline.tables import catalog
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
+from cdr_pipeline.tables.made_under import in_words, mark, ranges, stale_days
+from cdr_pipeline.tables.readers import AnotherContract, scan
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON
+from cdr_pipeline_tests.tables.days import write_day
+
+OWN = """\
+[keys.x]
+type = "decimal"
+column = "amount"
+description = "Amount due"
+
+[keys.when]
+type = "datetime"
+format = "%d/%m/%Y %H:%M"
+pii = true
+
+[keys.n]
+type = "decimal"
+
+[keys.d]
+type = "date"
+
+[keys.t]
+type = "datetime"
+format = "%Y-%m-%d %H:%M:%S%.f"
+"""
+CONTRACT = read(OWN, SAIGON)
+NEXT = DAY + timedelta(days=1)
+OBJECTS = {
+    "a": '{"x": 27.50, "when": "07/03/2023 10:05", "n": 7, "d": "2023-03-07"}',
+    "b": '{"x": "không", "n": 12345678901234567890, "d": "x", "t": "2023-03-07 10:00:00.25"}',
+    "c": '{"t": "2023-03-07 10:00:00", "y": 1}',
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+@pytest.fixture
+def mixed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """One day of before the contract, one of after it."""
+    monkeypatch.setenv("CDR_DATA_DIR", str(store.root))
+    write_day(store, DAY, OBJECTS)
+    write_day(store, NEXT, OBJECTS, CONTRACT)
+    return store
+
+
+def in_force(monkeypatch: pytest.MonkeyPatch, store: Store, text: str) -> None:
+    """A contract named by CDR_CONTRACT."""
+    path = store.root.parent / "contract.toml"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("CDR_CONTRACT", str(path))
+
+
+def test_a_file_says_which_contract_made_it_and_nothing_where_none_did(mixed: Store) -> None:
+    bare, made = (pq.read_schema(mixed.path(CDRS, day)) for day in (DAY, NEXT))
+    assert not bare.metadata
+    assert made.metadata == {b"cdr_contract": CONTRACT.mark.encode()}
+    assert mark(mixed, DAY) == NO_CONTRACT.mark
+    assert mark(mixed, NEXT) == CONTRACT.mark
+
+
+def test_a_file_marks_personal_columns_and_describes_declared_ones(mixed: Store) -> None:
+    schema = pq.read_schema(mixed.path(CDRS, NEXT))
+    amount = schema.field("amount__decimal").metadata
+    assert amount[b"description"] == b"From the lead list. Amount due."
+    assert b"pii" not in amount
+    assert schema.field("additional_when__datetime").metadata[b"pii"] == b"true"
+
+
+def test_days_of_another_contract_are_stale(mixed: Store) -> None:
+    assert stale_days(mixed, CONTRACT.mark) == [DAY]
+    assert stale_days(mixed, NO_CONTRACT.mark) == [NEXT]
+    assert stale_days(mixed, "other") == [DAY, NEXT]
+    assert stale_days(mixed, "other", NEXT) == [NEXT]
+
+
+def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
+    assert stale_days(mixed, CONTRACT.mark) == [DAY]
+    write_day(mixed, DAY, OBJECTS, CONTRACT)
+    assert stale_days(mixed, CONTRACT.mark) == []
+
+
+def test_days_are_told_as_ranges() -> None:
+    days = [date(2023, 3, day) for day in (1, 2, 3, 5, 8, 9)]
+    assert ranges(reversed(days)) == [(days[0], days[2]), (days[3], days[3]), (days[4], days[5])]
+    told = "6 days (2023-03-01 to 2023-03-03, 2023-03-05, 2023-03-08 to 2023-03-09)"
+    assert in_words(days) == told
+    assert in_words(days[:1]) == "1 day (2023-03-01)"
+    assert in_words(days[::2] + [date(2024, n, 1) for n in range(1, 12)]).endswith(
+        "and 8 more ranges)"
+    )
+
+
+# ---- readers
+
+
+@pytest.fixture
+def warned(mixed: Store) -> pl.LazyFrame:
+    with pytest.warns(AnotherContract, match="2023-03-07"):
+        return scan("cdrs")
+
+
+WHEN = datetime(2023, 3, 7, 10, 5, tzinfo=SAIGON)
+
+#: column -> type over both days, and its values: calls a, b and c of the first day, of the second.
+TRUTH: dict[str, tuple[Any, list[Any]]] = {
+    "additional_x": (pl.String(), ["27.5", "không", None, None, None, None]),
+    "amount": (pl.Decimal(38, 9), [None, None, None, Decimal("27.5"), None, None]),
+    "additional_when": (
+        pl.String(),
+        ["07/03/2023 10:05", None, None, "2023-03-07 10:05:00", None, None],
+    ),
+    "additional_n": (
+        pl.String(),
+        ["7", "12345678901234567890", None, "7", "12345678901234567890", None],
+    ),
+    "additional_d": (pl.String(), ["2023-03-07", "x", None, "2023-03-07", None, None]),
+    "additional_t": (
+        pl.String(),
+        [
+            *(None, "2023-03-07 10:00:00.25", "2023-03-07 10:00:00"),
+            *(None, "2023-03-07 10:00:00.250000", "2023-03-07 10:00:00"),
+        ],
+    ),
+    "additional_y": (pl.Int64(), [None, None, 1, None, None, 1]),
+}
+
+
+def test_old_and_new_days_read_as_one_table(warned: pl.LazyFrame) -> None:
+    found = warned.sort("date", "id").collect()
+    assert {name: found.schema[name] for name in TRUTH} == {
+        name: dtype for name, (dtype, _) in TRUTH.items()
+    }
+    for name, (_, values) in TRUTH.items():
+        assert found[name].to_list() == values, name
+
+
+def test_the_catalogs_views_show_the_same(mixed: Store) -> None:
+    names = [*TRUTH]
+    with duckdb.connect(catalog.build(mixed, CONTRACT).path, read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        rows = connection.sql(f"SELECT {', '.join(names)} FROM cdrs ORDER BY date, id").fetchall()
+    for at, name in enumerate(names):
+        assert [row[at] for row in rows] == TRUTH[name][1], name
+
+
+@pytest.mark.parametrize(
+    ("day", "column", "dtype"),
+    [
+        (NEXT, "additional_when", pl.Datetime("us", "Asia/Ho_Chi_Minh")),
+        (NEXT, "additional_d", pl.Date()),
+        (NEXT, "additional_n", pl.Decimal(38, 9)),
+    ],
+)
+def test_days_of_one_contract_have_the_declared_types(
+    mixed: Store, day: date, column: str, dtype: pl.DataType
+) -> None:
+    frame = scan("cdrs", day, day)
+    assert frame.collect_schema()[column] == dtype
+    assert frame.filter(pl.col(column).is_not_null()).collect().height > 0
+
+
+def test_integers_and_decimals_unite_as_decimals_and_never_as_floats(store: Store) -> None:
+    write_day(store, DAY, {"a": '{"n": 9007199254740993}'})
+    write_day(store, NEXT, {"b": '{"n": "0.1"}'}, CONTRACT)
+    with pytest.warns(AnotherContract):
+        frame = scan("cdrs", data_dir=store.root)
+    found = frame.sort("id").collect()["additional_n"]
+    assert found.to_list() == [Decimal(9007199254740993), Decimal("0.1")]
+    with duckdb.connect(catalog.build(store).path, read_only=True) as connection:
+        rows = connection.sql("SELECT additional_n FROM cdrs ORDER BY id").fetchall()
+    assert [value for (value,) in rows] == found.to_list()
+
+
+# ---- warnings
+
+
+def test_who_reads_only_days_of_the_contract_in_force_is_not_warned(
+    mixed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_force(monkeypatch, mixed, OWN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan("cdrs", NEXT)
+    with pytest.warns(AnotherContract, match=r"1 day \(2023-03-07\).*cdr-pipeline rebuild"):
+        scan("cdrs")
+
+
+def test_who_has_no_contract_is_warned_of_a_mixture_alone(mixed: Store) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan("cdrs", DAY, DAY)
+        scan("cdrs", NEXT, NEXT)
+    with pytest.warns(AnotherContract, match="2023-03-07"):
+        scan("cdrs")
+
+
+def test_the_catalog_tells_of_stale_days_and_of_what_was_declared(mixed: Store) -> None:
+    def comments(contract: Contract) -> tuple[str, dict[str, str]]:
+        with duckdb.connect(catalog.build(mixed, contract).path, read_only=True) as connection:
+            ((view,),) = connection.sql(
+                "SELECT comment FROM duckdb_views() WHERE view_name = 'cdrs'"
+            ).fetchall()
+            columns = connection.sql(
+                "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'cdrs'"
+            ).fetchall()
+        return view, dict(columns)
+
+    view, columns = comments(CONTRACT)
+    assert "1 day (2023-03-07) were made under another contract" in view
+    assert columns["amount"].endswith("Amount due.")
+    assert columns["additional_when"].endswith("Personal data.")
+    write_day(mixed, DAY, OBJECTS, CONTRACT)
+    view, _ = comments(CONTRACT)
+    assert "another contract" not in view
