@@ -6,8 +6,8 @@ columns of `cdrs`; Dagster's check specs and results are made from this one tabl
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
@@ -22,7 +22,10 @@ from cdr_pipeline.record import (
     Disposition,
     Window,
 )
+from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, misfits
+from cdr_pipeline.tables.declared import NO_MARK, Contract
+from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.store import Store
 
@@ -189,6 +192,16 @@ FEW_COLUMNS: Final = Check(
     CDRS.name,
     "Every key of the lead lists has its column (CDR_MAX_ADDITIONAL_COLUMNS).",
 )
+DECLARED_TYPES: Final = Check(
+    "declared_types",
+    CDRS.name,
+    "Every value of a key that CDR_CONTRACT declares fits its type (else it is in `additional`).",
+)
+MADE_UNDER: Final = Check(
+    "made_under_contract",
+    CDRS.name,
+    "The day was made under the contract (CDR_CONTRACT) that is in force now.",
+)
 ALL: Final = (
     VERIFIED,
     BALANCE,
@@ -199,8 +212,23 @@ ALL: Final = (
     FITS,
     DOCUMENTED,
     FEW_COLUMNS,
+    DECLARED_TYPES,
+    MADE_UNDER,
     *ROW_WARNINGS,
 )
+
+
+@dataclass(frozen=True)
+class LeadLists:
+    """What is known of a day's lead lists beside its rows.
+
+    `keys`: those behind each column; `left_out`: columns that were too many; `misfits`: values
+    that do not fit their declared type.
+    """
+
+    keys: Mapping[str, Collection[str]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    misfits: Sequence[Misfits] = ()
 
 
 def verified(receipt: pl.DataFrame) -> Finding:
@@ -217,14 +245,14 @@ def verified(receipt: pl.DataFrame) -> Finding:
 def of_cdrs(
     calls: pl.LazyFrame,
     rejects: pl.LazyFrame,
-    left_out: Sequence[str],
+    lists: LeadLists,
     records: int,
     day: date,
     store: Store,
 ) -> Iterator[Finding]:
     """All findings on a day's calls and rejects, blocking ones first.
 
-    `left_out`: the additional_* columns that were too many; `records`: received for the day.
+    `records`: received for the day.
     """
     began = pl.col("time_started").dt.replace_time_zone(None)
     inside = began_in(began, Window.of(day)).fill_null(False)
@@ -240,13 +268,14 @@ def of_cdrs(
     summary = f"{records:,} records received = {count['calls']:,} calls + {whole:,} whole rejects"
     yield Finding(BALANCE, records == count["calls"] + whole, summary)
     yield _id_unique(calls, count["calls"], count["hashes"])
-    faults = misfits(CDRS, calls.collect_schema(), store.zone)
+    faults = misfits(CDRS, calls.collect_schema(), store.zone, own=lists.keys)
     yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
     yield Finding(IN_THE_DAY, not count["stray"], f"{count['stray']:,} calls of another day")
     yield usual_volume(count["calls"], _same_weekdays(day, store))
     yield _fits(rejects)
     yield _documented(calls, count["extra"])
-    yield _few_columns(left_out)
+    yield _few_columns(lists.left_out)
+    yield _declared_types(lists.misfits)
     for check in ROW_WARNINGS:
         yield _odd_rows(check, calls, count[check.name], count["calls"])
 
@@ -274,6 +303,23 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
     return Finding(USUAL_VOLUME, near or max(calls, usual) < FEW_CALLS, summary)
 
 
+def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
+    """Whether a stored day of `cdrs` was made under the contract in force.
+
+    `stale`: all the days that were not, for Dagster shows one day's finding at a time.
+    """
+    made, due = _in_words(mark(store, day)), _in_words(contract.mark)
+    if made == due:
+        return Finding(MADE_UNDER, True, f"made {made}")
+    others = f" In all, {in_words(stale)} are to be made again." if len(stale) > 1 else ""
+    summary = f"{day} was made {made}, and today it would be made {due}. {WAY_OUT}.{others}"
+    return Finding(MADE_UNDER, False, summary)
+
+
+def _in_words(contract: str) -> str:
+    return "without a contract" if contract == NO_MARK else f"under contract {contract}"
+
+
 def _fits(rejects: pl.LazyFrame) -> Finding:
     counts = rejects.group_by("field", "reason").len().sort("len", descending=True).collect()
     named = [f"{f or 'record'} {reason} ({n:,})" for f, reason, n in counts.head(_EXAMPLES).rows()]
@@ -293,6 +339,13 @@ def _few_columns(left_out: Sequence[str]) -> Finding:
     named = ", ".join(name[:60] for name in left_out[:_EXAMPLES])
     summary = f"{len(left_out):,} columns are in `additional` alone: {named}"
     return Finding(FEW_COLUMNS, not left_out, summary if left_out else "all have one")
+
+
+def _declared_types(misfits: Sequence[Misfits]) -> Finding:
+    named = "; ".join(map(str, misfits[:_EXAMPLES]))
+    more = f"; and {len(misfits) - _EXAMPLES:,} more keys" if len(misfits) > _EXAMPLES else ""
+    summary = f"null in their columns, and in `additional` as received: {named}{more}"
+    return Finding(DECLARED_TYPES, not misfits, summary if misfits else "all fit")
 
 
 def _id_unique(calls: pl.LazyFrame, count: int, hashes: int) -> Finding:

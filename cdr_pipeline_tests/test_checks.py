@@ -9,11 +9,13 @@ import polars as pl
 import pytest
 
 from cdr_pipeline import checks
-from cdr_pipeline.checks import Check, Finding
+from cdr_pipeline.checks import Check, Finding, LeadLists
 from cdr_pipeline.record import CAUSE_DISPOSITIONS
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
+from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import Declared
 from cdr_pipeline.tables.flatten import Flat
 from cdr_pipeline.tables.store import Store
 
@@ -56,7 +58,8 @@ def found(
     """The findings on a day, by the check's name; on other `calls`, if they are given."""
     lazy = (flattened.cdrs if calls is None else calls).lazy()
     rejects = flattened.rejects.lazy()
-    findings = checks.of_cdrs(lazy, rejects, flattened.left_out, records, day, store)
+    lists = LeadLists(flattened.keys, flattened.left_out, flattened.misfits)
+    findings = checks.of_cdrs(lazy, rejects, lists, records, day, store)
     return {one.check.name: one for one in findings}
 
 
@@ -70,7 +73,7 @@ def test_a_good_day_passes_every_check(store: Store) -> None:
     good = flat(call("a", **ANSWERED), call("b", **BUSY))
     findings = found(good, 2, store)
     assert failed(good, 2, store) == {}
-    assert findings.keys() == BY_NAME.keys() - {"verified"}
+    assert findings.keys() == BY_NAME.keys() - {"verified", "made_under_contract"}
 
 
 def test_a_simulated_day_is_odd_in_nothing_but_voicemail(store: Store) -> None:
@@ -234,6 +237,11 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
             "2 calls with ai_summary, x",
         ),
         ("additional_columns", replace(flat(call()), left_out=["additional_x"]), "additional_x"),
+        (
+            "declared_types",
+            replace(flat(call()), misfits=[Misfits(Declared("k", "int"), 7, ('"x"',))]),
+            'k: 7 no int, such as "x"',
+        ),
     ],
 )
 def test_what_does_not_fit_or_is_new_is_a_warning(

@@ -7,6 +7,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog as tables
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY
+from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.store import Store
 
 #: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
@@ -38,7 +39,8 @@ def catalog(
     """Write the catalog of what is stored now."""
     try:
         settings = loading.settings(False)
-        built = tables.build(Store(settings.data_dir, settings.zone))
+        contract = load(settings.contract, settings.zone)
+        built = tables.build(Store(settings.data_dir, settings.zone), contract)
     except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     context.log.info(f"{built.path}: {len(built.views)} views")

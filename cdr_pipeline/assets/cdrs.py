@@ -9,8 +9,11 @@ from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
+from cdr_pipeline.tables import survey
+from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.store import additional_keys
 
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
@@ -29,8 +32,13 @@ def examine(work: Work) -> None:
     """Check what is stored of the day."""
     store, day = work.store, work.day
     calls, rejects = store.lazy(CDRS, day), store.lazy(REJECTS, day)
-    left_out = json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]"))
-    work.findings.extend(checks.of_cdrs(calls, rejects, left_out, _records(work), day, store))
+    lists = checks.LeadLists(
+        additional_keys([store.path(CDRS, day)]),
+        json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]")),
+        _misfits(work),
+    )
+    work.findings.extend(checks.of_cdrs(calls, rejects, lists, _records(work), day, store))
+    work.findings.append(checks.made_under(store, day, work.contract))
 
 
 def build(work: Work) -> list[Made]:
@@ -49,10 +57,12 @@ def build(work: Work) -> list[Made]:
             store.zone,
             work.settings.max_additional_columns,
             folder,
+            work.contract,
         )
+        lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
         about = {_LEFT_OUT: json.dumps(flat.left_out)}
         with (
-            store.writing(CDRS, day, flat.schema, flat.keys, about) as calls,
+            store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
             store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
         ):
             for chunk in flat.calls():
@@ -62,10 +72,11 @@ def build(work: Work) -> list[Made]:
             calls.close()
             rejects.close()
             findings = checks.of_cdrs(
-                calls.written(), rejects.written(), flat.left_out, _records(work), day, store
+                calls.written(), rejects.written(), lists, _records(work), day, store
             )
             work.findings.extend(findings)
             _stop_if_blocked(work)
+    work.findings.append(checks.made_under(store, day, work.contract))
     store.write(ADDITIONAL_KEYS, day, flat.additional_keys)
     answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
     return [
@@ -75,6 +86,7 @@ def build(work: Work) -> list[Made]:
             answered=answered.collect().item(),
             rejects=store.rows(REJECTS, day),
             additional_columns=len(flat.keys),
+            contract=work.contract.mark,
         ),
         made(work, REJECTS, whole_records=flat.whole_rejects),
         made(
@@ -84,6 +96,14 @@ def build(work: Work) -> list[Made]:
             **_new_keys(flat.additional_keys, before),
         ),
     ]
+
+
+def _misfits(work: Work) -> list[Misfits]:
+    """What does not fit the contract among the stored calls."""
+    if not work.contract.keys:
+        return []
+    most_columns = work.settings.max_additional_columns
+    return survey.compare(work.store, work.contract, [work.day], most_columns).misfits
 
 
 def _records(work: Work) -> int:

@@ -18,6 +18,7 @@ from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unreachable
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, RECEIPTS
 from cdr_pipeline.tables.store import Store
 
@@ -83,15 +84,15 @@ def _load_days(
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         settings = loading.settings(_fetches(wanted))
         store = Store(settings.data_dir, settings.zone)
+        contract = declared.load(settings.contract, settings.zone)
         failed: dict[date, Exception] = {}
         with ExitStack() as stack:
             lister = _lister(stack, settings, loading, store) if _fetches(wanted) else None
             for key in sorted(context.partition_keys):
                 day = date.fromisoformat(key)
                 hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
-                error = hopeless or _load_day(
-                    context, Work(day, settings, store, config.accept_shrink), wanted, lister
-                )
+                work = Work(day, settings, store, config.accept_shrink, contract)
+                error = hopeless or _load_day(context, work, wanted, lister)
                 if error:
                     failed[day] = error
                 if loading.on_day:
@@ -106,7 +107,8 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
     settings = loading.settings(False)
     store = Store(settings.data_dir, settings.zone)
     for day in store.days(CDRS)[-1:]:
-        work = Work(day, settings, store)
+        contract = declared.load(settings.contract, settings.zone)
+        work = Work(day, settings, store, contract=contract)
         cdrs.examine(work)
         work.findings.append(checks.verified(store.read(RECEIPTS, day)))
         for finding in work.findings:

@@ -13,6 +13,7 @@ from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Dataset, shown
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
@@ -38,6 +39,7 @@ class Work:
     settings: Settings
     store: Store
     accept_shrink: bool = False
+    contract: Contract = NO_CONTRACT
     findings: list[Finding] = field(default_factory=list)
 
     def require(self, dataset: Dataset) -> None:

@@ -1,0 +1,146 @@
+"""Watches CDR_CONTRACT: tells which days were made under another contract than is in force.
+
+Each such day gets a failed check `made_under_contract` (a warning). A day that is made again
+evaluates the check itself.
+
+The sensor has a run tell, since Dagster keeps but one evaluation outside of runs for each partition
+(a second one fails its table's unique index, and the sensor with it).
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Final
+
+import dagster as dg
+import msgspec
+
+from cdr_pipeline import checks
+from cdr_pipeline.assets import catalog
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_MARK, load
+from cdr_pipeline.tables.made_under import in_words, stale_days
+from cdr_pipeline.tables.store import Store
+
+_SECONDS_BETWEEN: Final = 60
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the sensor remembers: the contract's mark, and the days it told of."""
+
+    mark: str = NO_MARK
+    told: tuple[date, ...] = ()
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What one look finds: days to tell of as stale, days that are in order again."""
+
+    stale: tuple[date, ...]
+    in_order: tuple[date, ...]
+    known: Known
+    changed: bool
+
+
+def look(before: Known, mark: str, stale: Iterable[date]) -> Look:
+    """What to tell of the days that are `stale` under the contract of `mark`.
+
+    A day is told once for each contract. One that was told and is not stale any more has been
+    made again, and its run has said so, unless the contract itself went back.
+    """
+    now = set(stale)
+    changed = mark != before.mark
+    told = set() if changed else now & set(before.told)
+    fresh = sorted(now - told)
+    in_order = sorted(set(before.told) - now) if changed else []
+    known = Known(mark, tuple(sorted(told.union(fresh))))
+    return Look(tuple(fresh), tuple(in_order), known, changed)
+
+
+class Days(dg.Config):
+    """The days to tell of."""
+
+    days: list[str]
+
+
+@dg.op
+def evaluate_made_under_contract(
+    context: dg.OpExecutionContext, config: Days, loading: dg.ResourceParam[Loading]
+) -> None:
+    """Say of each day whether it was made under the contract in force."""
+    settings = loading.settings(False)
+    contract = load(settings.contract, settings.zone)
+    store = Store(settings.data_dir, settings.zone)
+    stale = stale_days(store, contract.mark)
+    for key in config.days:
+        day = date.fromisoformat(key)
+        if store.holds(CDRS, day):
+            event = checks.made_under(store, day, contract, stale).event(key)
+            context.log_event(event)  # type: ignore[arg-type]  # its annotation forgets checks
+
+
+@dg.job(
+    description="Tells which days were made under another contract; asked for by the sensor.",
+    executor_def=dg.in_process_executor,
+    # Dagster warns of itself when it has to copy a sensor to give its job a resource.
+    resource_defs={"loading": dg.ResourceDefinition.hardcoded_resource(Loading())},
+)
+def made_under_contract() -> None:
+    """The job around the op."""
+    evaluate_made_under_contract()
+
+
+#: Has the catalog tell its readers; nothing where DuckDB is not installed.
+_CATALOG_JOBS: Final = [
+    dg.define_asset_job(f"{asset.key.to_user_string()}_of_contract", selection=[asset])
+    for asset in catalog.ASSETS
+]
+
+
+@dg.sensor(
+    name="contract_sensor",
+    jobs=[made_under_contract, *_CATALOG_JOBS],
+    minimum_interval_seconds=_SECONDS_BETWEEN,
+    # On from the start, since it only looks.
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Warns of days of cdrs that were made under another contract (CDR_CONTRACT) than is in"
+        " force now, as a check of each day, and has the catalog tell its readers."
+    ),
+)
+def watch(
+    context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
+) -> dg.SensorResult | dg.SkipReason:
+    """Look at the contract and at the stored days."""
+    try:
+        settings = loading.settings(False)
+        contract = load(settings.contract, settings.zone)
+    except CdrError as error:
+        return dg.SkipReason(str(error))
+    store = Store(settings.data_dir, settings.zone)
+    before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
+    found = look(before, contract.mark, stale_days(store, contract.mark))
+    cursor = msgspec.json.encode(found.known).decode()
+    days = (*found.stale, *found.in_order)
+    runs = [dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days))]
+    runs = runs if days else []
+    if found.changed:
+        runs += [dg.RunRequest(job_name=job.name) for job in _CATALOG_JOBS]
+    if not runs:
+        return dg.SensorResult(skip_reason=_at_rest(found.known), cursor=cursor)
+    return dg.SensorResult(run_requests=runs, cursor=cursor)
+
+
+def _asking(days: Iterable[date]) -> dict[str, object]:
+    """The run's config."""
+    op = evaluate_made_under_contract.name
+    return {"ops": {op: {"config": {"days": [f"{day}" for day in days]}}}}
+
+
+def _at_rest(known: Known) -> str:
+    if known.told:
+        return f"{in_words(known.told)} were made under another contract, and still are."
+    return "Every stored day was made under the contract in force."
+
+
+SENSORS = [watch]

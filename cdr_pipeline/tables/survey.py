@@ -1,0 +1,257 @@
+"""What the lead lists have sent so far, and what a declared contract would make of it.
+
+Both questions are answered from the `additional` of stored calls, some thousand rows at a time:
+memory grows with the number of keys, not of calls.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+import polars as pl
+
+from cdr_pipeline.page import UNREADABLE, compact
+from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.tables.additional import (
+    Columns,
+    Group,
+    Misfits,
+    Spreader,
+    fit_declared,
+    is_object,
+    misfits,
+    most_used,
+    united,
+)
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.made_under import in_words
+from cdr_pipeline.tables.names import column_names, plain_name
+from cdr_pipeline.tables.readers import additional_columns, unite, united_type
+from cdr_pipeline.tables.store import Store
+
+_ROWS: Final = 20_000
+_EXAMPLE: Final = 40
+
+_DATES: Final = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%Y/%m/%d")
+_TIMES: Final = ("%H:%M:%S", "%H:%M")
+
+#: What a key may be proposed as; the first that every value fits. Text always does.
+_CANDIDATES: Final = (
+    *(Declared("", kind) for kind in ("int", "decimal", "float", "bool")),
+    *(Declared("", "date", format=form) for form in _DATES),
+    *(
+        Declared("", "datetime", format=f"{day}{between}{time}{zone}")
+        for day in _DATES
+        for between in (" ", "T")
+        for time in _TIMES
+        for zone in ("", "%#z")
+    ),
+)
+_NUMBERS: Final = ("int", "decimal", "float")
+
+#: Digits that a number would lose.
+_LEADING_ZERO: Final = r"^\s*[+-]?0[0-9]"
+
+_PERSONAL_NAME: Final = re.compile(
+    r"(?:^|_)(?:ten|ho_ten|hoten|name|fullname|sdt|phone|mobile|dien_thoai|dt|email|mail|cmnd|cmt"
+    r"|cccd|passport|ho_chieu|dia_chi|address|ngay_sinh|birthday|birth|dob|otp|stk|so_the"
+    r"|tai_khoan|account|bien_so|khach_hang|customer)(?:\d|_|$)"
+)
+_PERSONAL_VALUES: Final = {
+    "phone numbers": r"^\s*(?:\+?84|0)[0-9]{8,10}\s*$",
+    "e-mail addresses": r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
+}
+
+
+@dataclass
+class Seen:
+    """What was seen of one key: values by JSON type, what they all fit, whether they are personal.
+
+    `personal` says why they seem to be, "" where they do not.
+    """
+
+    key: str
+    types: Counter[str] = field(default_factory=Counter)
+    fits: list[Declared] = field(default_factory=lambda: list(_CANDIDATES))
+    values: int = 0
+    personal: str = ""
+    example: str = ""
+
+    def add(self, kind: str, values: Sequence[Any], texts: Sequence[str]) -> None:
+        """Some more values of one JSON type. `texts`: the objects they stand in."""
+        self.types[kind] += len(values)
+        filled = [at for at, value in enumerate(values) if value not in (None, "")]
+        if not filled:
+            return
+        values, texts = [values[at] for at in filled], [texts[at] for at in filled]
+        self.values += len(values)
+        self.example = self.example or compact(own_token(texts[0], self.key).encode())
+        self.fits = [one for one in self.fits if self._all_fit(one, kind, values, texts)]
+        if kind == "string":
+            self._look_at(pl.Series(values, dtype=pl.String))
+        if not self.personal and _PERSONAL_NAME.search(plain_name(self.key)):
+            self.personal = "its name says so"
+
+    def proposed(self) -> Declared:
+        """The first type that every value fits."""
+        found = self.fits[0] if self.fits else Declared("", "string")
+        return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
+
+    def _all_fit(
+        self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[str]
+    ) -> bool:
+        asked = Declared(self.key, candidate.type, format=candidate.format)
+        return not fit_declared(asked, kind, values, texts, NO_CONTRACT).has_nulls()
+
+    def _look_at(self, texts: pl.Series) -> None:
+        if texts.str.contains(_LEADING_ZERO).any():
+            self.fits = [one for one in self.fits if one.type not in _NUMBERS]
+        for what, pattern in _PERSONAL_VALUES.items():
+            if not self.personal and texts.str.contains(pattern).any():
+                self.personal = f"some of its values look like {what}"
+
+
+def observe(store: Store, days: Iterable[date]) -> list[Seen]:
+    """What the stored calls of these days hold, key by key, by name."""
+    seen: dict[str, Seen] = {}
+    spreader = Spreader()
+    for day in days:
+        for objects, hints in _batches(store, day):
+            for shape, rows, tuples in _by_shape(spreader, objects, hints):
+                texts = [objects[row] or "" for row in rows]
+                columns = zip(shape.keys, shape.types, zip(*tuples, strict=True), strict=True)
+                for key, kind, values in columns:
+                    seen.setdefault(key, Seen(key)).add(kind, values, texts)
+    return [seen[key] for key in sorted(seen)]
+
+
+def proposal(seen: Sequence[Seen], days: Sequence[date]) -> str:
+    """A contract's TOML text: every key that held a value, in the type that all its values fit."""
+    lines = [
+        f"# Proposed from the calls of {in_words(days)}: types that fit every value.",
+        "# Check it, remove what you do not need, and name the file in CDR_CONTRACT. Types: int,",
+        "# float, decimal, bool, date, datetime, string; drop = true instead of a type: no column;",
+        '# column = "..." for a name of its own, description = "..." for those who read it.',
+    ]
+    owner: dict[str, str] = {}
+    for one in seen:
+        if one.values:
+            lines += ["", *_table(one, owner)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(one: Seen, owner: dict[str, str]) -> Iterator[str]:
+    """One key's table; `owner` remembers whose a column's name is."""
+    proposed = one.proposed()
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in one.types.most_common())
+    example = "" if one.personal else f", such as {_without_del(one.example[:_EXAMPLE])}"
+    yield f"# Calls with it: {one.types.total():,} ({kinds}){example}"
+    yield f"[keys.{_toml(one.key)}]"
+    yield f'type = "{proposed.type}"'
+    if proposed.format:
+        yield f"format = {_toml(proposed.format)}"
+    (name,) = column_names((one.key,))
+    if name in owner:
+        digits = hashlib.sha256(one.key.encode()).hexdigest()[:6]
+        yield f'column = "lead_{plain_name(one.key)[:40].rstrip("_")}_{digits}"'
+        yield f"# else it would share its column with {_toml(owner[name])}"
+    owner.setdefault(name, one.key)
+    if proposed.pii:
+        yield f"pii = true  # {one.personal}"
+
+
+def _toml(text: str) -> str:
+    """A text as TOML: as JSON."""
+    return _without_del(json.dumps(text, ensure_ascii=False))
+
+
+def _without_del(text: str) -> str:
+    """DEL is the one control character that JSON does not escape and TOML does not take."""
+    return text.replace("\x7f", "\\u007f")
+
+
+# What a contract would change
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What making days again under a contract would do to what readers see.
+
+    columns: name -> type now and then, None where there is no such column; those that change.
+    """
+
+    columns: dict[str, tuple[pl.DataType | None, pl.DataType | None]]
+    misfits: list[Misfits]
+
+
+def compare(store: Store, contract: Contract, days: Iterable[date], most_columns: int) -> Changes:
+    """Stored days as they are, against the same days made again under `contract`."""
+    now: set[str] = set()
+    then: set[str] = set()
+    unfit: list[list[Misfits]] = []
+    spreader = Spreader(contract)
+    for day in days:
+        now |= additional_columns(CDRS, [store.path(CDRS, day)])
+        used: Counter[str] = Counter()
+        keys: dict[str, set[str]] = {}
+        for objects, hints in _batches(store, day):
+            columns = _spread(spreader, objects, hints)
+            used.update({name: len(rows) for name, (rows, _) in columns.cells.items()})
+            for name, some in columns.keys.items():
+                keys.setdefault(name, set()).update(some)
+            frame = pl.DataFrame([columns.misfit_keys(), pl.Series(ADDITIONAL, objects, pl.String)])
+            unfit.append(misfits(frame.lazy(), contract))
+        unfit = [united(unfit)]
+        then.update(most_used(used, keys, most_columns, contract))
+    before, after = _types(now), _types(then)
+    changed = {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+    return Changes(changed, united(unfit))
+
+
+def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
+    return {name: united_type(variants) for name, variants in unite(columns).items()}
+
+
+# Stored objects
+
+
+_Batch = tuple[list[str | None], list[str | None]]
+
+
+def _batches(store: Store, day: date) -> Iterator[_Batch]:
+    """The objects of a day's calls, and each one's campaign."""
+    rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
+    for at in range(0, store.rows(CDRS, day), _ROWS):
+        batch = rows.slice(at, _ROWS).collect().filter(pl.col(ADDITIONAL).is_not_null())
+        yield batch[ADDITIONAL].to_list(), batch["campaign_uuid"].to_list()
+
+
+def _objects(texts: list[str | None]) -> list[str | None]:
+    """Without what is kept in `additional` but is no object."""
+    return [text if text is not None and is_object(text) else None for text in texts]
+
+
+def _by_shape(
+    spreader: Spreader, texts: list[str | None], hints: list[str | None]
+) -> Iterable[Group]:
+    try:
+        return spreader.by_shape(texts, hints)
+    except UNREADABLE:
+        return spreader.by_shape(_objects(texts), hints)
+
+
+def _spread(spreader: Spreader, texts: list[str | None], hints: list[str | None]) -> Columns:
+    try:
+        return spreader.spread(texts, hints)
+    except UNREADABLE:
+        return spreader.spread(_objects(texts), hints)

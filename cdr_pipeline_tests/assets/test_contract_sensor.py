@@ -1,0 +1,200 @@
+"""A contract that changes shows in Dagster, day by day, until the days are made again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cdr_pipeline.assets.contract_sensor import Known, look, made_under_contract, watch
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.simulator import Vendor
+from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CAMPAIGN_DAILY, CDRS, REJECTS
+from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.made_under import stale_days
+from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
+from cdr_pipeline_tests.assets.test_daily import call
+
+Set = Callable[..., Desk]
+DAY = date(2023, 3, 7)
+NEXT = DAY + timedelta(days=1)
+KEY = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "made_under_contract")
+OWN = '[keys.tien]\ntype = "decimal"\ncolumn = "amount"\n[keys.sdt]\ntype = "int"\npii = true\n'
+
+
+@pytest.fixture
+def at(desk: Set, tmp_path: Path) -> Desk:
+    """Two days, loaded without a contract; `contract.toml` will be the contract."""
+    records = [
+        call(1, "2023-03-07 10:00:00", additional={"tien": "27.50", "sdt": "0775702541"}),
+        call(2, "2023-03-07 10:00:00", additional={"tien": "miễn phí", "sdt": "An, gọi sau 17h"}),
+        call(3, "2023-03-08 10:00:00", additional={"tien": 3}),
+    ]
+    made = desk(Vendor(records=records, token=TOKEN))
+    assert made.run("2023-03-07", "2023-03-08").success
+    return made
+
+
+def under(at: Desk, text: str) -> Desk:
+    """The same desk with a contract in force."""
+    path = at.settings.data_dir.parent / "contract.toml"
+    path.write_text(text, encoding="utf-8")
+    return replace(at, settings=at.settings.model_copy(update={"contract": path}))
+
+
+class Daemon:
+    """What the daemon does at each of its looks."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.cursor: str | None = None
+        self.runs: list[str | None] = []
+
+    def look(self, at: Desk) -> str | None:
+        """Evaluate the sensor and launch the check's run; why none was asked for, if so."""
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        loading = Loading(settings=lambda _: at.settings)
+        result = watch(context, loading=loading)
+        if isinstance(result, dg.SkipReason):
+            return result.skip_message
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        requests = result.run_requests or []
+        self.runs = [request.job_name for request in requests]
+        for request in requests:
+            if request.job_name == made_under_contract.name:
+                made_under_contract.execute_in_process(
+                    run_config=request.run_config,
+                    instance=self.instance,
+                    resources={"loading": loading},
+                )
+        return result.skip_reason.skip_message if result.skip_reason else None
+
+
+@pytest.fixture
+def daemon(at: Desk) -> Daemon:
+    return Daemon(at.instance)
+
+
+def evaluations(at: Desk) -> dict[str, str]:
+    """The latest evaluation of each day."""
+    history = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=100)
+    return {one.partition: one.status.value for one in reversed(history) if one.partition}
+
+
+def test_a_changed_contract_fails_the_check_of_each_day_made_before(
+    at: Desk, daemon: Daemon
+) -> None:
+    assert daemon.look(at) == "Every stored day was made under the contract in force."
+    assert daemon.runs == []
+    changed = under(at, OWN)
+    assert daemon.look(changed) is None
+    assert evaluations(at) == {"2023-03-07": "FAILED", "2023-03-08": "FAILED"}
+    assert daemon.runs == ["made_under_contract", "catalog_of_contract"]
+    assert "still are" in (daemon.look(changed) or "")
+
+
+def test_what_it_says_is_what_to_do(at: Desk, daemon: Daemon) -> None:
+    daemon.look(under(at, OWN))
+    history = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=1)
+    assert history[0].event is not None
+    event = history[0].event.asset_check_evaluation
+    assert event is not None
+    assert event.severity is dg.AssetCheckSeverity.WARN
+    assert "`cdr-pipeline rebuild`" in (event.description or "")
+    assert "cdrs, cdr_rejects, additional_keys and the aggregates" in (event.description or "")
+
+
+def test_a_day_made_again_without_the_vendor_passes(at: Desk, daemon: Daemon) -> None:
+    changed = under(at, OWN)
+    daemon.look(changed)
+    asked = len(at.vendor.requests)
+    names = [CDRS.name, REJECTS.name, ADDITIONAL_KEYS.name, CAMPAIGN_DAILY.name]
+    offline = replace(
+        changed,
+        settings=changed.settings.model_copy(update={"api_base_url": None, "api_token": None}),
+    )
+    assert offline.run("2023-03-07", assets=names).success, offline.ended
+    assert len(at.vendor.requests) == asked
+    assert evaluations(at) == {"2023-03-07": "SUCCEEDED", "2023-03-08": "FAILED"}
+    assert "2023-03-08" in (daemon.look(changed) or "")
+    assert at.store.read(CDRS, DAY)["amount__decimal"].count() == 1
+
+
+def test_a_contract_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
+    daemon.look(under(at, OWN))
+    assert daemon.look(at) is None
+    assert set(evaluations(at).values()) == {"SUCCEEDED"}
+
+
+def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) -> None:
+    daemon.look(under(at, OWN))
+    before = daemon.cursor
+    assert "line 2" in (daemon.look(under(at, '[keys.a]\ntype = "x"')) or "")
+    assert daemon.cursor == before
+
+
+def test_contracts_may_change_again_and_again(at: Desk, daemon: Daemon) -> None:
+    for text in (OWN, "", OWN, OWN.replace("decimal", "int"), OWN):
+        assert daemon.look(under(at, text)) is None
+    assert set(evaluations(at).values()) == {"FAILED"}
+
+
+def test_a_day_is_told_once_for_each_contract() -> None:
+    first = look(Known(), "new", [DAY])
+    assert first.stale == (DAY,)
+    later = look(first.known, "new", [DAY, NEXT])
+    assert (later.stale, later.changed) == ((NEXT,), False)
+    again = look(later.known, "newer", [DAY, NEXT])
+    assert (again.stale, again.changed) == ((DAY, NEXT), True)
+    assert look(again.known, "newer", [NEXT]).in_order == ()
+    assert look(again.known, "none", [NEXT]).in_order == (DAY,)
+
+
+def test_the_partition_says_which_contract_made_it_and_what_did_not_fit(at: Desk) -> None:
+    changed = under(at, OWN)
+    result = changed.run("2023-03-07", assets=[CDRS.name])
+    assert result.success
+    mark = load(changed.settings.contract, changed.settings.zone).mark
+    record = at.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(CDRS.name), asset_partitions=["2023-03-07"]),
+        limit=1,
+    ).records[0]
+    assert record.asset_materialization is not None
+    assert record.asset_materialization.metadata["contract"].value == mark
+    (found,) = (
+        one for one in result.get_asset_check_evaluations() if one.check_name == "declared_types"
+    )
+    assert not found.passed
+    assert found.description is not None
+    assert 'tien: 1 no decimal, such as "miễn phí"' in found.description
+    assert "sdt: 1 no int" in found.description
+    told = "".join(str(event) for event in result.all_events)
+    assert "gọi sau" not in told
+    assert "775702541" not in told
+
+
+def test_a_wrong_contract_stops_a_run_before_it_asks_the_vendor(at: Desk) -> None:
+    asked = len(at.vendor.requests)
+    wrong = under(at, '[keys.a]\ntype = "money"\n')
+    result = wrong.run("2023-03-07")
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    assert failure is not None
+    assert "contract.toml, line 2" in failure.message
+    assert len(at.vendor.requests) == asked
+    assert stale_days(at.store, "none") == []
+
+
+def test_the_sensor_is_loaded_and_on_from_the_start(at: Desk) -> None:
+    from cdr_pipeline.definitions import defs
+
+    sensor = defs.resolve_sensor_def("contract_sensor")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert {"made_under_contract", "catalog_of_contract"} <= {
+        job.name for job in defs.resolve_all_job_defs()
+    }
+    assert daily_calls(at.settings).check_keys >= {KEY}

@@ -1,0 +1,178 @@
+"""What has been seen becomes a contract that fits it; what a contract would change is foretold."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cdr_pipeline.tables import survey
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, OBJECT, SAIGON
+from cdr_pipeline_tests.tables.days import write_day
+
+NEXT = DAY + timedelta(days=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+def proposed(store: Store, *days: dict[str, str]) -> str:
+    """What is proposed after some days of objects."""
+    for after, objects in enumerate(days):
+        write_day(store, DAY + timedelta(days=after), objects)
+    stored = store.days(CDRS)
+    return survey.proposal(survey.observe(store, stored), stored)
+
+
+def values(*tokens: str) -> dict[str, str]:
+    """A day on which the key k came with these values."""
+    return {f"call-{at}": f'{{"k":{token}}}' for at, token in enumerate(tokens)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "type_"),
+    [
+        (("1", '"2"', "3.0"), "int"),
+        (("0", "1"), "int"),
+        (("1", "2.5"), "decimal"),
+        (("1e-12", "2.5"), "float"),
+        (("true", '"no"', "1"), "bool"),
+        (('"có"', '"không"'), "bool"),
+        (('"0123"', "7"), "string"),
+        (("1", '"Miễn phí"'), "string"),
+        (("[1]", "1"), "string"),
+        (('"2023-03-07"', '""', "null"), "date"),
+        (('"07/03/2023"', '"31/12/2023"'), "date"),
+        (('"07/03/23"', '"31/12/23"'), "string"),
+        (('"2023-03-07 10:00:00"', '"2023-03-08 10:00:00"'), "datetime"),
+        (('"2023-03-07T10:00:00Z"',), "datetime"),
+    ],
+)
+def test_a_type_is_proposed_only_if_every_value_fits_it(
+    store: Store, tokens: tuple[str, ...], type_: str
+) -> None:
+    declared = read(proposed(store, values(*tokens)), SAIGON).keys["k"]
+    assert declared.type == type_
+    changes = survey.compare(store, Contract({"k": declared}, SAIGON), [DAY], 256)
+    assert changes.misfits == []
+
+
+def test_a_value_of_any_day_counts(store: Store) -> None:
+    text = proposed(store, values("1", "2"), values('"x"'))
+    assert read(text, SAIGON).keys["k"].type == "string"
+    assert '# Calls with it: 3 (2 integer, 1 string), such as 1\n[keys."k"]' in text
+
+
+def test_a_key_that_never_held_a_value_is_left_out(store: Store) -> None:
+    assert "[keys" not in proposed(store, values("null", '""'))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("Họ tên", "Nguyễn Văn An", "its name says so"),
+        ("otp", "123456", "its name says so"),
+        ("data1", "0775702541", "some of its values look like phone numbers"),
+        ("data1", "an@example.vn", "some of its values look like e-mail addresses"),
+    ],
+)
+def test_what_looks_personal_is_marked_with_the_reason_and_shows_no_value(
+    store: Store, key: str, value: str, why: str
+) -> None:
+    text = proposed(store, {"a": json.dumps({key: value})})
+    assert f"pii = true  # {why}" in text
+    assert value not in text
+    assert read(text, SAIGON).keys[key].pii
+
+
+def test_what_does_not_look_personal_is_not_marked(store: Store) -> None:
+    assert "pii" not in proposed(store, {"a": '{"so_tien": 100, "content": "x", "data1": "A7"}'})
+
+
+def test_keys_that_would_share_a_column_are_told_apart(store: Store) -> None:
+    text = proposed(store, {"a": '{"Tổng": 1}', "b": '{"tong": "x"}'})
+    keys = read(text, SAIGON).keys
+    assert sorted(bool(one.column) for one in keys.values()) == [False, True]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OBJECT, min_size=1, max_size=5))
+def test_a_proposal_is_a_contract_that_every_value_fits(store: Store, texts: list[str]) -> None:
+    text = proposed(store, {f"call-{at}": text for at, text in enumerate(texts)})
+    contract = read(text, SAIGON)
+    assert survey.compare(store, contract, [DAY], 256).misfits == []
+
+
+def test_what_is_no_object_is_passed_over(store: Store) -> None:
+    assert "[keys" not in proposed(store, {"a": "[1]", "b": '"text"', "c": '"{broken"'})
+    text = proposed(store, {"a": "[1]", "b": '{"k": 1}', "c": '{"k": 2}'})
+    assert "Calls with it: 2 (2 integer)" in text
+
+
+# ---- what a contract would change
+
+
+OBJECTS = {
+    "a": '{"x": 1, "when": "07/03/2023", "otp": "1", "same": 1}',
+    "b": '{"x": "một", "when": "soon", "ten": "An"}',
+}
+CONTRACT = read(
+    """
+    keys.x = {type = "int", column = "amount"}
+    keys.when = {type = "date", format = "%d/%m/%Y"}
+    keys.otp = {drop = true}
+    keys.ten = {type = "int", pii = true}
+    """,
+    SAIGON,
+)
+
+
+def test_columns_that_come_go_or_change_are_foretold_and_come_true(store: Store) -> None:
+    write_day(store, DAY, OBJECTS)
+    changes = survey.compare(store, CONTRACT, [DAY], 256)
+    assert changes.columns == {
+        "additional_otp": (pl.String(), None),
+        "additional_ten": (pl.String(), None),
+        "additional_when": (pl.String(), pl.Date()),
+        "additional_x": (pl.String(), None),
+        "amount": (None, pl.Int64()),
+    }
+    write_day(store, DAY, OBJECTS, CONTRACT)
+    assert survey.compare(store, CONTRACT, [DAY], 256).columns == {}
+
+
+def test_values_that_would_not_fit_are_counted_with_examples_but_of_people(store: Store) -> None:
+    write_day(store, DAY, OBJECTS)
+    write_day(store, NEXT, {"c": '{"x": "hai"}'})
+    changes = survey.compare(store, CONTRACT, [DAY, NEXT], 256)
+    assert [str(one) for one in changes.misfits] == [
+        'x: 2 no int, such as "hai", "một"',
+        "ten: 1 no int",
+        'when: 1 no date, such as "soon"',
+    ]
+
+
+def test_no_contract_changes_nothing(store: Store) -> None:
+    write_day(store, DAY, OBJECTS)
+    changes = survey.compare(store, NO_CONTRACT, [DAY], 256)
+    assert (changes.columns, changes.misfits) == ({}, [])
+
+
+def test_a_batch_more_than_fits_at_once_is_looked_at_in_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_day(store, DAY, values("1", "2", '"x"', '"y"', '"z"'))
+    monkeypatch.setattr(survey, "_ROWS", 2)
+    (seen,) = survey.observe(store, [DAY])
+    assert seen.types == {"integer": 2, "string": 3}
+    contract = read('keys.k = {type = "int"}', SAIGON)
+    (misfit,) = survey.compare(store, contract, [DAY], 256).misfits
+    assert misfit.count == 3
