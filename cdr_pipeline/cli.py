@@ -119,10 +119,24 @@ def load_days(
     """Materialize the days, both included; what to say of those that failed."""
     if first > last:
         raise click.UsageError(f"--from {first} is after --to {last}.")
+    return _through_dagster(settings, [(first, last)], accept_shrink=accept_shrink)
+
+
+def _through_dagster(
+    settings: Settings,
+    ranges: Sequence[tuple[date, date]],
+    *,
+    accept_shrink: bool = False,
+    fetch: bool = True,
+) -> list[str]:
+    """Materialize ranges of days in this process, then the catalog; what to say of failed days.
+
+    `fetch`: from the vendor; else what is made from raw_pages alone.
+    """
     with err.status("Starting Dagster"):
         import dagster as dg  # two seconds, which --help need not wait for
 
-        from cdr_pipeline.assets import catalog
+        from cdr_pipeline.assets import catalog, raw_pages
         from cdr_pipeline.assets.daily import daily_calls, partitions, summary
         from cdr_pipeline.assets.layer import Loading
         from cdr_pipeline.home import lasting_home
@@ -130,36 +144,44 @@ def load_days(
 
         lasting_home()
         newest = partitions(settings).get_last_partition_key()
+    first, last = ranges[0][0], ranges[-1][1]
     if first < settings.start_date or newest is None or f"{last}" > newest:
         raise click.UsageError(
             f"Days can be loaded from {settings.start_date} (CDR_START_DATE) to {newest}, the last"
             " complete day."
         )
+    assets = daily_calls(settings)
+    fetched = {spec.key for spec in raw_pages.SPECS}
     failed: dict[date, Exception] = {}
-    days = (last - first).days + 1
+    days = sum((end - begin).days + 1 for begin, end in ranges)
+    verb = "Loaded" if fetch else "Made"
+    results = []
     quiet = {"console": {"config": {"log_level": "CRITICAL"}}}
     with _progress() as progress, dg.DagsterInstance.get() as instance:
-        task = progress.add_task("Loading", total=days)
+        task = progress.add_task("Starting", total=days)
 
         def on_day(day: date, error: Exception | None) -> None:
-            progress.update(task, advance=1, description=f"Loaded {day}")
+            progress.update(task, advance=1, description=f"{verb} {day}")
             if error:
                 failed[day] = error
 
-        result = dg.materialize(
-            [daily_calls(settings)],
-            instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": f"{first}",
-                "dagster/asset_partition_range_end": f"{last}",
-            },
-            resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
-            run_config={
-                "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
-                "loggers": quiet,
-            },
-            raise_on_error=False,
-        )
+        for begin, end in ranges:
+            result = dg.materialize(
+                [assets],
+                selection=None if fetch else list(assets.keys - fetched),
+                instance=instance,
+                tags={
+                    "dagster/asset_partition_range_start": f"{begin}",
+                    "dagster/asset_partition_range_end": f"{end}",
+                },
+                resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
+                run_config={
+                    "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
+                    "loggers": quiet,
+                },
+                raise_on_error=False,
+            )
+            results.append(result)
         rebuilt = None
         if catalog.ASSETS:
             rebuilt = dg.materialize(
@@ -169,8 +191,9 @@ def load_days(
                 run_config={"loggers": quiet},
                 raise_on_error=False,
             )
-    if not result.success:
-        return summary(failed) or [_failure(result)]
+    unfinished = [result for result in results if not result.success]
+    if unfinished:
+        return summary(failed) or [_failure(unfinished[0])]
     if rebuilt and not rebuilt.success:
         return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
     return []
@@ -195,6 +218,165 @@ def _progress() -> Progress:
     )
 
 
+# rebuild
+
+
+@main.command()
+@click.option(
+    "--from", "first", type=_DAY, help="First local day, included; else the first stored."
+)
+@click.option("--to", "last", type=_DAY, help="Last local day, included; else the last stored.")
+@click.option("--all", "every", is_flag=True, help="Every stored day, not only the stale ones.")
+@_readable_errors
+def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
+    """Make days again from raw_pages, without the API. Needs no vendor settings.
+
+    Takes the days that were made under another contract (CDR_CONTRACT) than is in force now, as
+    `cdr-pipeline status` shows them; with --all every day of which raw_pages are stored. Makes
+    cdrs, cdr_rejects, additional_keys, the aggregates and the catalog. A day that fails leaves what
+    is stored of it unchanged.
+    """
+    from cdr_pipeline.tables.contract import RAW_PAGES
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.made_under import ranges, stale_days
+
+    settings, store = _stored()
+    contract = load(settings.contract, settings.zone)
+    begin, end = _span(first, last)
+    if every:
+        days = store.days(RAW_PAGES, begin, end)
+    else:
+        days = stale_days(store, contract.mark, begin, end)
+    if not days:
+        within = f"There are no such days in {settings.data_dir}: "
+        nothing = "no raw_pages are stored." if every else "all were made under the contract."
+        out.print(f"{within}{nothing}", soft_wrap=True)
+        return
+    failed = _through_dagster(settings, ranges(days), fetch=False)
+    _print_days(settings, days[0], days[-1])
+    _exit_if(failed)
+
+
+def _stored() -> tuple[Settings, Any]:
+    """The settings, and the store they name."""
+    from cdr_pipeline.tables.store import Store
+
+    settings = Settings.load()
+    return settings, Store(settings.data_dir, settings.zone)
+
+
+def _span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    begin = first.date() if first else date.min
+    end = last.date() if last else date.max
+    if begin > end:
+        raise click.UsageError(f"--from {begin} is after --to {end}.")
+    return begin, end
+
+
+# contract
+
+
+@main.group()
+def contract() -> None:
+    """Declare types and names of lead lists' keys: propose a contract, see what it would do.
+
+    A contract is a TOML file, one table a key; CDR_CONTRACT names the one in force.
+
+    \b
+      [keys."Số tiền"]
+      type = "decimal"     # int, float, decimal, bool, date, datetime or string
+      column = "amount"    # in place of additional_so_tien
+    \b
+      [keys.ngay_hen]
+      type = "datetime"
+      format = "%d/%m/%Y %H:%M"
+      pii = true           # its values never stand in logs or metadata
+    \b
+      [keys.ghi_chu_noi_bo]
+      drop = true          # no column
+
+    A value that does not fit its type is null in the column, stays in `additional`, and is counted
+    in the check `declared_types`. Days made before are made again by `cdr-pipeline rebuild`.
+    """
+
+
+@contract.command()
+@click.option("--from", "first", type=_DAY, help="First local day to look at, included.")
+@click.option("--to", "last", type=_DAY, help="Last local day to look at, included.")
+@_readable_errors
+def propose(first: datetime | None, last: datetime | None) -> None:
+    """Print a contract that fits every value of the stored days.
+
+    Text with leading zeros stays text. What looks personal (by its name or its values) is marked
+    `pii = true`, with the reason. Check it before you use it:
+
+    \b
+      cdr-pipeline contract propose > contract.toml
+      cdr-pipeline contract diff contract.toml
+    """
+    from cdr_pipeline.tables import survey
+
+    _, store = _stored()
+    days = _days_of_calls(store, first, last)
+    seen = survey.observe(store, _watched(days))
+    click.echo(survey.proposal(seen, days), nl=False)
+
+
+@contract.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--from", "first", type=_DAY, help="First local day to look at, included.")
+@click.option("--to", "last", type=_DAY, help="Last local day to look at, included.")
+@_readable_errors
+def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
+    """Show what FILE (else the contract of CDR_CONTRACT) would do to the stored days.
+
+    Columns that come, go or change their type; values that would not fit; days to be made again.
+    Changes nothing.
+    """
+    from cdr_pipeline.tables import survey
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.made_under import in_words, stale_days
+
+    settings, store = _stored()
+    contract = load(file or settings.contract, settings.zone)
+    days = _days_of_calls(store, first, last)
+    changes = survey.compare(store, contract, _watched(days), settings.max_additional_columns)
+    columns = Table("column", "now", "then", title="Columns of the lead lists in cdrs")
+    for name, (now, then) in changes.columns.items():
+        columns.add_row(name, *("" if dtype is None else f"{dtype}" for dtype in (now, then)))
+    misfits = Table("key", "type", "values", "such as", title="Values that do not fit")
+    for one in changes.misfits:
+        examples = "(not shown)" if one.declared.pii else ", ".join(one.examples)
+        misfits.add_row(
+            escape(one.declared.key), one.declared.type, f"{one.count:,}", escape(examples)
+        )
+    for table, nothing in ((columns, "No column changes."), (misfits, "Every value fits.")):
+        out.print(table if table.row_count else nothing)
+    stale = stale_days(store, contract.mark, days[0], days[-1])
+    if stale:
+        out.print(
+            f"{in_words(stale)} were made under another contract. With this one in force"
+            " (CDR_CONTRACT), `cdr-pipeline rebuild` makes them again.",
+            soft_wrap=True,
+        )
+
+
+def _days_of_calls(store: Any, first: datetime | None, last: datetime | None) -> list[date]:
+    """The stored days of `cdrs` in a span. Raises CdrError where there are none."""
+    from cdr_pipeline.tables.contract import CDRS
+
+    days: list[date] = store.days(CDRS, *_span(first, last))
+    if not days:
+        raise CdrError(f"No calls are stored in {store.root} for that. Load some: cdr-pipeline run")
+    return days
+
+
+def _watched(days: Sequence[date]) -> Iterator[date]:
+    """The days, with a bar that shows how far they have been read."""
+    with _progress() as progress:
+        yield from progress.track(days, description="Reading")
+
+
 # status
 
 
@@ -212,12 +394,17 @@ def status() -> None:
 
 def _print_days(settings: Settings, first: date = date.min, last: date = date.max) -> bool:
     from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
     from cdr_pipeline.tables.store import Store
 
     store = Store(settings.data_dir, settings.zone)
+    stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
     table = Table("day", "calls", "vendor's total", "verified", "fetched", "rejects")
     for column in table.columns[1:3] + table.columns[5:]:
         column.justify = "right"
+    if stale:
+        table.add_column("contract")
     for day in store.days(RECEIPTS):
         if not first <= day <= last:
             continue
@@ -231,9 +418,17 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
             f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
             "" if rejects is None else f"{rejects:,}",
+            *(["[yellow]another[/]" if day in stale else ""] if stale else ()),
         )
     if table.row_count:
         out.print(table)
+    if stale:
+        out.print(
+            f"{in_words(stale)} were made under another contract (CDR_CONTRACT) than is in force."
+            f" {WAY_OUT}.",
+            soft_wrap=True,
+            highlight=False,
+        )
     return bool(table.row_count)
 
 
@@ -241,11 +436,17 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
 
 
 @main.command()
+@_readable_errors
 def dictionary() -> None:
-    """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`)."""
+    """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`).
+
+    With CDR_CONTRACT, the columns that it declares, too.
+    """
+    from cdr_pipeline.tables.declared import load
     from cdr_pipeline.tables.dictionary import dictionary as text
 
-    click.echo(text(), nl=False)
+    settings = Settings.load()
+    click.echo(text(load(settings.contract, settings.zone)), nl=False)
 
 
 # list
@@ -352,6 +553,7 @@ def _show(
     output: Path | None,
 ) -> None:
     from cdr_pipeline.page import compact
+    from cdr_pipeline.tables.declared import load
     from cdr_pipeline.tables.flatten import flatten
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
@@ -360,7 +562,8 @@ def _show(
         _emit(lines, output)
         return
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
-    flat = flatten([StoredPage(1, body)], ALWAYS, settings.zone)
+    contract = load(settings.contract, settings.zone)
+    flat = flatten([StoredPage(1, body)], ALWAYS, settings.zone, contract=contract)
     cdrs = flat.cdrs.sort("time_started", "id")
     if form == "csv":
         _emit(cdrs.write_csv(), output)

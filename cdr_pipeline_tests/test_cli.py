@@ -197,3 +197,105 @@ def test_an_env_file_that_is_not_utf_8_is_one_message(type_: Type) -> None:
     done = type_("status")
     assert done.exit_code == 1
     assert "UTF-8" in done.output
+
+
+# ---- a declared contract
+
+OWN = '[keys."Số tiền"]\ntype = "decimal"\ncolumn = "amount"\n'
+
+
+@pytest.fixture
+def loaded(type_: Type) -> Type:
+    """Three days in `data`, made without a contract; a contract waits in `contract.toml`."""
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
+    assert done.exit_code == 0, done.output
+    Path("contract.toml").write_text(OWN, encoding="utf-8")
+    return type_
+
+
+def declared(day: str) -> bool:
+    """Whether the stored day has the declared column."""
+    return "amount__decimal" in pl.read_parquet_schema(f"data/cdrs/date={day}/part-0.parquet")
+
+
+def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None:
+    told = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "3 days (2023-03-06 to 2023-03-08) were made under another contract" in told
+    assert told.count("another  │") == 3
+    done = loaded("rebuild", "--to", "2023-03-06", CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 0, done.output
+    assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, False]
+    told = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "2 days (2023-03-07 to 2023-03-08)" in told
+    assert loaded("rebuild", CDR_CONTRACT="contract.toml").exit_code == 0
+    assert all(declared(f"2023-03-0{day}") for day in (6, 7, 8))
+    assert "another" not in loaded("status", CDR_CONTRACT="contract.toml").output
+    again = loaded("rebuild", CDR_CONTRACT="contract.toml")
+    assert again.exit_code == 0
+    assert "all were made under the contract" in again.output
+
+
+def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
+    path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    assert loaded("rebuild", "--all", "--from", "2023-03-07").exit_code == 0
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns > written
+
+
+def test_a_day_that_cannot_be_made_again_takes_no_other_along(loaded: Type) -> None:
+    Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
+    done = loaded("rebuild", CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    assert "2023-03-07: raw_pages of 2023-03-07 is not there" in done.output
+    assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]
+
+
+def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
+    text = loaded("contract", "propose").stdout
+    Path("proposed.toml").write_text(text, encoding="utf-8")
+    told = loaded("contract", "diff", "proposed.toml")
+    assert told.exit_code == 0, told.output
+    assert "Every value fits." in told.output
+    assert "3 days (2023-03-06 to 2023-03-08)" in told.output
+
+
+def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type) -> None:
+    told = loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
+    assert "amount" in told
+    assert "Decimal" in told
+    assert "cdr-pipeline rebuild" in told
+    assert not declared("2023-03-07")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--from", "2023-03-06", "--to", "2023-03-06"),
+        ("status",),
+        ("rebuild",),
+        ("contract", "diff"),
+        ("dictionary",),
+    ],
+)
+def test_a_wrong_contract_is_one_message_with_file_and_line(
+    type_: Type, words: tuple[str, ...]
+) -> None:
+    Path("contract.toml").write_text('[keys.a]\ntype = "money"\n', encoding="utf-8")
+    done = type_(*words, vendor=small(), CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    assert "contract.toml, line 2" in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff")])
+def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str, ...]) -> None:
+    done = type_(*words)
+    assert done.exit_code == 1
+    assert "No calls are stored" in done.output
+
+
+def test_the_dictionary_tells_what_is_declared(type_: Type) -> None:
+    Path("contract.toml").write_text(OWN, encoding="utf-8")
+    told = type_("dictionary", CDR_CONTRACT="contract.toml").stdout
+    assert '| `amount` | "Số tiền" | Decimal' in told

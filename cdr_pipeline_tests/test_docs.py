@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import polars as pl
 import pytest
 
+from cdr_pipeline.cli import main
 from cdr_pipeline.settings import PREFIX, Settings
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.declared import read
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,6 +53,15 @@ def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
         if path.is_file() and path.name != "uv.lock":
             text = path.read_text()
             assert not re.search(r"pypi\.org|pythonhosted|/root/|/home/\w", text), path
+
+
+@pytest.mark.parametrize("text", [README, main.commands["contract"].help or ""])
+def test_the_examples_of_a_contract_are_contracts(text: str) -> None:
+    toml = re.search(r"^ *\[keys.*?drop = true", text, re.DOTALL | re.MULTILINE)
+    assert toml
+    declared = read(toml[0].replace("\b", ""), ZoneInfo("Asia/Ho_Chi_Minh"))
+    assert declared.keys["Số tiền"].column == "amount"
+    assert len(declared.keys) == 3
 
 
 @pytest.fixture
