@@ -68,8 +68,11 @@ def evaluate_made_under_contract(
     context: dg.OpExecutionContext, config: Days, loading: dg.ResourceParam[Loading]
 ) -> None:
     """Say of each day whether it was made under the contract in force."""
-    settings = loading.settings(False)
-    contract = load(settings.contract, settings.zone)
+    try:
+        settings = loading.settings(False)
+        contract = load(settings.contract, settings.zone)
+    except CdrError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
     store = Store(settings.data_dir, settings.zone)
     stale = stale_days(store, contract.mark)
     for key in config.days:

@@ -157,7 +157,11 @@ ADDITIONAL_KEYS: Final = Dataset(
     (
         Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns."),
         Column("key", _TEXT, "The key as received."),
-        Column("column", _TEXT, "Its column in cdrs, without the type's ending."),
+        Column(
+            "column",
+            _TEXT,
+            "Its column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
+        ),
         Column("records", _COUNT, "Calls whose object has the key."),
         Column("string", _COUNT, "Of those, text."),
         Column("integer", _COUNT, "Integers within 64 bits."),
@@ -167,7 +171,7 @@ ADDITIONAL_KEYS: Final = Dataset(
         Column("number", _COUNT, "Numbers that no 64 bits hold."),
         Column("object", _COUNT, "Objects."),
         Column("array", _COUNT, "Lists."),
-        Column("example", _TEXT, "One of its values, cut short.", secret=True),
+        Column("example", _TEXT, "One of its values, cut short; none if marked pii.", secret=True),
     ),
 )
 
