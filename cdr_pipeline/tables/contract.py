@@ -96,7 +96,6 @@ RECEIPTS: Final = Dataset(
         Column("requests", _COUNT, "Requests made, retries not counted."),
         Column("retries", _COUNT, "Requests made again after a fault."),
         Column("passes", _COUNT, "Readings of the day or of a part of it."),
-        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
         Column("verified", _FLAG, "The day is proved complete."),
         Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
         Column("window_end", WALL_CLOCK, "First second after the day."),
@@ -106,6 +105,7 @@ RECEIPTS: Final = Dataset(
         Column("new_calls", _COUNT, "Calls the fetch before did not have; null on the first."),
         Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
         Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
+        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
     ),
 )
 
