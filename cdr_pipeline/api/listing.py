@@ -8,8 +8,9 @@ those. In the end the parts' totals are asked for once more, so that none has ch
 
 What nobody who reads once can see: a call that vanishes and another that arrives, both on pages
 already read, before the vendor is next asked for that window's total. It does not move then, and
-nothing else tells. For a day read as a whole that is between two responses; for one read in parts,
-between a part's last reading and the last look at its total.
+nothing else tells. For a day read as a whole that is between two responses, or while a total of
+several pages is doubted (once, see `_doubt_total`); for one read in parts, between a part's last
+reading and the last look at its total.
 """
 
 import math
