@@ -1,0 +1,148 @@
+"""One contestant in a process of its own, and what it cost.
+
+`measure` starts this very module as that process; it tells what its parts cost by itself, since
+nobody outside knows where the start ends and the work begins.
+"""
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from cdr_pipeline.bench.contestants import Job
+
+#: How often the memory of a contestant's processes is added up.
+_LOOK_EVERY: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost.
+
+    cpu: user and system seconds of the process and its children, from their start to their end.
+    start_cpu: of these, what passed before the work began (interpreter, imports).
+    wall: seconds of the work, without the start.
+    peak: bytes of memory, the largest sum over the process and its children (VmHWM where it has
+        none, else VmRSS summed 20 times a second).
+    written: bytes below its folder at the end.
+    """
+
+    cpu: float
+    start_cpu: float
+    wall: float
+    peak: int
+    written: int
+
+
+def measure(name: str, job: Job) -> Cost:
+    """Run a contestant. Raises RuntimeError with its last words if it fails."""
+    job.folder.mkdir(parents=True)
+    given = json.dumps(asdict(job), default=str)
+    command = [sys.executable, "-m", __name__, name, given]
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("CDR_")}
+    environment |= {"DO_NOT_TRACK": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    log = job.folder / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, cwd=job.folder
+        )
+        watch = _Watch(process.pid)
+        watch.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        watch.stop()
+    if process.returncode:
+        raise RuntimeError(f"{name} failed:\n{log.read_text()[-2000:]}")
+    told = json.loads((job.folder / "told.json").read_text())
+    spared = told["prepare_cpu"]
+    return Cost(
+        cpu=usage.ru_utime + usage.ru_stime - spared,
+        start_cpu=told["start_cpu"],
+        wall=told["wall"],
+        peak=max(told["peak"], watch.peak),
+        written=sum(f.stat().st_size for f in job.folder.rglob("*") if f.is_file()),
+    )
+
+
+class _Watch(threading.Thread):
+    """Adds up the memory of a process and its descendants until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._pid = pid
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(_LOOK_EVERY):
+            self.peak = max(self.peak, sum(map(_resident, _family(self._pid))))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:  # it has just ended
+            continue
+        for child in children:
+            found += _family(int(child))
+    return found
+
+
+def _resident(pid: int) -> int:
+    return _status(pid, "VmRSS") or 0
+
+
+def _status(pid: int | str, name: str) -> int | None:
+    """A line of /proc/<pid>/status in bytes; None where there is none."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+
+
+def _cpu() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def main(name: str, given: str) -> None:
+    """The contestant's process."""
+    values: dict[str, Any] = json.loads(given)
+    values |= {
+        "folder": Path(values["folder"]),
+        "days": tuple(map(date.fromisoformat, values["days"])),
+        "frame": values["frame"] and Path(values["frame"]),
+    }
+    job = Job(**{field.name: values[field.name] for field in fields(Job)})
+    contestant = importlib.import_module(f"cdr_pipeline.bench.contestants.{name}")
+    started = _cpu()
+    if hasattr(contestant, "prepare"):
+        contestant.prepare(job)
+    prepared, begun = _cpu(), time.perf_counter()
+    contestant.load(job)
+    told = {
+        "start_cpu": started,
+        "prepare_cpu": prepared - started,
+        "wall": time.perf_counter() - begun,
+        "peak": _status("self", "VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+    (job.folder / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
