@@ -1,7 +1,13 @@
-"""`cdr-pipeline-bench`: commands, tables and JSON."""
+"""`cdr-pipeline-bench`: what people type; tables for them, JSON for machines."""
 
+import json
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,31 +18,86 @@ from cdr_pipeline.bench import load as loading
 out = Console()
 err = Console(stderr=True)
 
+_json = click.option("--json", "as_json", is_flag=True, help="Every run, for machines.")
+_seed = click.option("--seed", default=1, show_default=True, help="Another seed, other calls.")
+
+
+class _Numbers(click.ParamType):
+    """Numbers with commas between."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return [float(one) if "." in one else int(one) for one in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers, such as 0,20", param, ctx)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """What loading and reading cost."""
+    """What loading and reading cost, here and with others, measured on this machine.
+
+    \b
+    Loading, against dlt and others:   cdr-pipeline-bench load --records 1000000
+    Loading more and more:             cdr-pipeline-bench growth
+    Reading a year:                    cdr-pipeline-bench read
+
+    Nothing but loopback is asked; files stand in a temporary folder, which is removed.
+    CPU seconds are user and system time of a process and its children.
+    """
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cdr-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _emit(figures: Any) -> None:
+    click.echo(json.dumps(figures, default=asdict))
 
 
 @main.command()
-@click.option("--records", default=100_000, show_default=True)
-@click.option("--latency", default="0,20", show_default=True, help="Milliseconds, with commas.")
-@click.option("--repeat", default=3, show_default=True)
-@click.option("--only", default=",".join(loading.CONTESTANTS), show_default=True)
-@click.option("--seed", default=1, show_default=True)
-def load(records: int, latency: str, repeat: int, only: str, seed: int) -> None:
-    """Contestants in turn."""
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = calls.make(Path(folder) / "corpus", records, seed=seed)
-        loading.compare(
-            corpus,
-            Path(folder),
-            only.split(","),
-            [float(one) for one in latency.split(",")],
-            repeat,
-            on_run=lambda run: out.print(run),
-        )
+@click.option("--records", default=100_000, show_default=True, help="Calls of the one day.")
+@click.option("--latency", type=_Numbers(), default="0,20", show_default=True, help="Milliseconds.")
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--only",
+    default=",".join(loading.CONTESTANTS),
+    show_default=True,
+    help="Contestants; `dlt:defaults` and `naive:careful` are the same with other settings.",
+)
+@_seed
+@_json
+def load(
+    records: int, latency: list[float], repeat: int, only: str, seed: int, as_json: bool
+) -> None:
+    """Load one day: this pipeline, dlt, a naive script, and the least that anyone can do.
+
+    Each runs in a process of its own, in turn, and what it wrote is compared with what was sent,
+    value by value. Pages of 1,000; no budget of requests.
+    """
+    contestants = only.split(",")
+    for name in contestants:
+        if name.partition(":")[0] not in {known.partition(":")[0] for known in loading.CONTESTANTS}:
+            raise click.BadParameter(f"There is no {name}.", param_hint="--only")
+    with _folder() as folder, err.status("Making up calls") as status:
+        corpus = calls.make(folder / "corpus", records, seed=seed)
+
+        def told(run: loading.Run) -> None:
+            status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
+
+        status.update("The frame for the floor" if "floor" in contestants else "Loading")
+        runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
+    if as_json:
+        _emit({"records": records, "seed": seed, "runs": runs})
+        return
+    for one in latency:
+        out.print(loading.table(runs, one, records))
+    for name in dict.fromkeys(name.partition(":")[0] for name in contestants):
+        out.print(f"[bold]{name}[/]: {loading.tried(name)}\n", highlight=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -20,7 +20,7 @@ from typing import Any, Final
 from cdr_pipeline.bench.contestants import Job
 
 #: How often the memory of a contestant's processes is added up.
-_LOOK_EVERY: Final = 0.05
+_LOOK_EVERY: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Cost:
     cpu: user and system seconds of the process and its children, from their start to their end.
     start_cpu: of these, what passed before the work began (interpreter, imports).
     wall: seconds of the work, without the start.
-    peak: bytes of memory, the largest sum over the process and its children (VmHWM where it has
-        none, else VmRSS summed 20 times a second).
+    peak: bytes of memory at the most: the process' own high-water mark (VmHWM), or more if the sum
+        over it and its children, seen 10 times a second (PSS), ever was more.
     written: bytes below its folder at the end.
     """
 
@@ -73,7 +73,7 @@ def measure(name: str, job: Job) -> Cost:
 
 
 class _Watch(threading.Thread):
-    """Adds up the memory of a process and its descendants until it is stopped."""
+    """Adds up the memory of a process and its descendants, if there are any."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -83,7 +83,9 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(_LOOK_EVERY):
-            self.peak = max(self.peak, sum(map(_resident, _family(self._pid))))
+            family = _family(self._pid)
+            if len(family) > 1:  # one alone knows its own best
+                self.peak = max(self.peak, sum(map(_share, family)))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -102,17 +104,18 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
-    return _status(pid, "VmRSS") or 0
+def _share(pid: int) -> int:
+    """A process' memory, what it shares with others by halves (or thirds ...)."""
+    return _memory(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
-def _status(pid: int | str, name: str) -> int | None:
-    """A line of /proc/<pid>/status in bytes; None where there is none."""
+def _memory(path: str, name: str) -> int:
+    """A line of kilobytes in one of the kernel's files; 0 where there is none."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+        lines = Path(path).read_text().splitlines()
+    except OSError:  # no Linux, or it has just ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 def _cpu() -> float:
@@ -126,7 +129,6 @@ def main(name: str, given: str) -> None:
     values |= {
         "folder": Path(values["folder"]),
         "days": tuple(map(date.fromisoformat, values["days"])),
-        "frame": values["frame"] and Path(values["frame"]),
     }
     job = Job(**{field.name: values[field.name] for field in fields(Job)})
     contestant = importlib.import_module(f"cdr_pipeline.bench.contestants.{name}")
@@ -139,7 +141,7 @@ def main(name: str, given: str) -> None:
         "start_cpu": started,
         "prepare_cpu": prepared - started,
         "wall": time.perf_counter() - begun,
-        "peak": _status("self", "VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak": _memory("/proc/self/status", "VmHWM:"),
     }
     (job.folder / "told.json").write_text(json.dumps(told))
 

@@ -1,24 +1,32 @@
-"""What it costs to load days: contestants in turn, again and again, against one server."""
+"""What it costs to load a day: contestants in turn, again and again, against one server."""
 
+import ast
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
+
+from rich.table import Table
 
 from cdr_pipeline.bench.calls import DAY, Corpus
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.server import serving
+from cdr_pipeline.bench.truth import Verdict, judge
 
-CONTESTANTS: Final = ("ours", "dlt", "naive", "floor")
+CONTESTANTS: Final = ("ours", "dlt", "dlt:defaults", "naive", "floor")
+
+#: Has nothing of its own to be judged: it writes what it was given.
+_UNJUDGED: Final = "floor"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contestant's one run at one latency."""
+    """One contestant's one run. `verdict`: on the first at each latency."""
 
     contestant: str
     latency_ms: float
@@ -26,18 +34,26 @@ class Run:
     server_cpu: float
     requests: int
     received: int
-    wrong: dict[str, int] | None = None
+    verdict: Verdict | None
 
 
-def frame_of(corpus: Corpus, folder: Path, days: int) -> Path:
-    """The calls as they should be written, for those who need not work them out."""
-    with serving(corpus) as server:
-        measure("ours", _job(server.url, folder / "frame", days))
-    return folder / "frame" / "data" / "cdrs"
+@dataclass(frozen=True)
+class Spread:
+    """The median of some figures, and the least and the greatest."""
 
+    median: float
+    least: float
+    most: float
 
-def _job(url: str, folder: Path, days: int, frame: Path | None = None) -> Job:
-    return Job(url, folder, tuple(DAY + timedelta(days=n) for n in range(days)), frame)
+    @classmethod
+    def of(cls, figures: Iterable[float]) -> "Spread":
+        known = sorted(figures)
+        return cls(median(known), known[0], known[-1])
+
+    def __format__(self, form: str) -> str:
+        """`10.1 (9.8-10.7)`; the median alone if that is all there is."""
+        texts = [format(value, form) for value in (self.median, self.least, self.most)]
+        return texts[0] if texts[1] == texts[2] else f"{texts[0]} ({texts[1]}-{texts[2]})"
 
 
 def compare(
@@ -47,22 +63,106 @@ def compare(
     latencies_ms: Iterable[float],
     repeat: int,
     *,
-    days: int = 1,
     on_run: Callable[[Run], None] = lambda _: None,
 ) -> list[Run]:
     """Every contestant `repeat` times at each latency, one after the other in turn."""
-    frame = frame_of(corpus, folder, days) if "floor" in contestants else None
+    frame = frame_of(corpus, folder) if "floor" in contestants else ""
     runs = []
     for latency in latencies_ms:
         with serving(corpus, latency / 1000) as server:
-            for _ in range(repeat):
+            for turn in range(repeat):
                 for name in contestants:
-                    target = folder / name
-                    shutil.rmtree(target, ignore_errors=True)
+                    module, _, variant = name.partition(":")
+                    target = fresh(folder / "run")
+                    job = Job(server.url, target, (DAY,), variant, frame)
                     before = server.cost()
-                    cost = measure(name, _job(server.url, target, days, frame))
+                    cost = measure(module, job)
                     spent = {key: value - before[key] for key, value in server.cost().items()}
-                    run = Run(name, latency, cost, spent["cpu"], spent["requests"], spent["bytes"])
-                    runs.append(run)
-                    on_run(run)
+                    judged = turn == 0 and module != _UNJUDGED
+                    verdict = judge(module, target, corpus) if judged else None
+                    figures = (spent["cpu"], spent["requests"], spent["bytes"])
+                    runs.append(Run(name, latency, cost, *figures, verdict))
+                    on_run(runs[-1])
     return runs
+
+
+def frame_of(corpus: Corpus, folder: Path, days: int = 1) -> str:
+    """A folder of the calls as ours writes them, for those who need not work them out."""
+    target = fresh(folder / "frame")
+    with serving(corpus) as server:
+        measure("ours", Job(server.url, target, first_days(days)))
+    return str(target / "data" / "cdrs")
+
+
+def first_days(count: int) -> tuple[date, ...]:
+    """The days of a corpus."""
+    return tuple(DAY + timedelta(days=n) for n in range(count))
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, without what an earlier run left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def tried(contestant: str) -> str:
+    """What was tried of a contestant's settings, in its own words; imports nothing of it."""
+    module = find_spec(f"cdr_pipeline.bench.contestants.{contestant.partition(':')[0]}")
+    assert module is not None, contestant
+    assert module.origin is not None
+    return ast.get_docstring(ast.parse(Path(module.origin).read_text())) or ""
+
+
+def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
+    """The runs at one latency: medians, the least and the greatest, and ratios to ours.
+
+    A ratio is that of two runs of the same turn.
+    """
+    shown = Table(
+        *("", "CPU s", "of it start", "x ours", "wall s", "x ours", "calls/s", "peak MB"),
+        *("written MB", "wrong values", "server CPU s"),
+        title=f"{records:,} calls, {latency_ms:g} ms",
+    )
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    here = [run for run in runs if run.latency_ms == latency_ms]
+    turns = {name: [one for one in here if one.contestant == name] for name in names(here)}
+    for name, own in turns.items():
+        costs = [run.cost for run in own]
+        beside = [run.cost for run in turns.get("ours", [])]
+        pairs = list(zip(costs, beside, strict=False))
+        wall = Spread.of(cost.wall for cost in costs)
+        shown.add_row(
+            name,
+            f"{Spread.of(cost.cpu for cost in costs):.1f}",
+            f"{Spread.of(cost.start_cpu for cost in costs).median:.1f}",
+            f"{Spread.of(one.cpu / two.cpu for one, two in pairs):.2f}" if pairs else "",
+            f"{wall:.1f}",
+            f"{Spread.of(one.wall / two.wall for one, two in pairs):.2f}" if pairs else "",
+            f"{records / wall.median:,.0f}",
+            f"{Spread.of(cost.peak / 1e6 for cost in costs):.0f}",
+            f"{Spread.of(cost.written / 1e6 for cost in costs).median:.0f}",
+            _wrong(own),
+            f"{Spread.of(run.server_cpu for run in own).median:.2f}",
+        )
+    return shown
+
+
+def names(runs: Iterable[Run]) -> list[str]:
+    """The contestants, in the order they first ran."""
+    return list(dict.fromkeys(run.contestant for run in runs))
+
+
+def _wrong(runs: Sequence[Run]) -> str:
+    verdict = next((run.verdict for run in runs if run.verdict), None)
+    if verdict is None:
+        return ""
+    kinds = {
+        "calls": verdict.calls,
+        "lost": verdict.lost,
+        "changed": verdict.changed,
+        "mistyped": verdict.mistyped,
+        "invented": verdict.invented,
+    }
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    return f"{verdict.wrong:,} of {verdict.values:,}" + (f"\n{told}" if told else "")

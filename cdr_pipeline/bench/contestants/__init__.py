@@ -1,24 +1,51 @@
 """Ways to bring a vendor's calls into Parquet; each is run by `contest` in a process of its own.
 
-A module has `load(job)`, which is measured; `prepare(job)`, if it is there, is not. `tried()` says
-which of its settings were tried and which are used.
+A module has `load(job)`, which is measured, and `written(folder, keys)`, which shows `truth` what
+came of it; `prepare(job)`, if there is one, goes before and is not counted. What of its settings
+was tried stands in its docstring, which the benchmark prints.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+
+import polars as pl
+
+from cdr_pipeline.bench.calls import FIELDS
 
 
 @dataclass(frozen=True)
 class Job:
     """What a contestant is asked to do: fetch these days from `url`, write below `folder`.
 
-    frame: a Parquet file of the calls as they should come out, for those who need not work it out.
+    variant: other settings than the best known, by a name that the contestant knows.
+    frame: Parquet of the calls as they should come out, for who need not work that out.
     """
 
     url: str
     folder: Path
     days: tuple[date, ...]
-    frame: Path | None = None
+    variant: str = ""
+    frame: str = ""
     page_size: int = 1000
     connections: int = 4
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a contestant wrote: the columns that hold a field or a key, of which one has a value.
+
+    raw: columns of JSON text, whose values are typed by what the text is.
+    """
+
+    frame: pl.DataFrame
+    fields: Mapping[str, Sequence[str]]
+    keys: Mapping[str, Sequence[str]]
+    raw: Sequence[str] = ()
+
+
+def named(frame: pl.DataFrame) -> dict[str, list[str]]:
+    """The documented fields under their own names, as far as there are such columns."""
+    fields = (name for name in FIELDS if name != "additional")
+    return {name: [name] if name in frame.columns else [] for name in fields}

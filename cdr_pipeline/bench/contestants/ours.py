@@ -1,11 +1,16 @@
 """This pipeline: every daily asset through Dagster, in this process, as `cdr-pipeline run` does."""
 
+import json
+from pathlib import Path
+
 import dagster as dg
+import polars as pl
+import pyarrow.parquet as pq
 from pydantic import SecretStr
 
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.bench.contestants import Job
+from cdr_pipeline.bench.contestants import Job, Written, named
 from cdr_pipeline.settings import Settings
 
 
@@ -33,3 +38,17 @@ def load(job: Job) -> None:
             resources={"loading": Loading(settings=lambda _: settings)},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+
+
+def written(folder: Path, keys: list[str]) -> Written:
+    """Which keys a column holds stands in the files."""
+    files = sorted((folder / "data" / "cdrs").glob("*/*.parquet"))
+    frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
+    columns: dict[str, set[str]] = {key: set() for key in keys}
+    for file in files:
+        for field in pq.read_schema(file):
+            for key in json.loads((field.metadata or {}).get(b"keys", b"[]")):
+                columns[key].add(field.name)
+    fields = named(frame) | {"time_ringging": ["time_ringing"]}
+    raw = [name for name in frame.columns if name.endswith("__json")]
+    return Written(frame, fields, {key: sorted(names) for key, names in columns.items()}, raw)
