@@ -99,14 +99,19 @@ class Corpus:
         return self.folder / "truth"
 
 
-def make(folder: Path, calls: int, *, days: int = 1, seed: int = 1, keys: int = 0) -> Corpus:
-    """So many calls on each of some days from `DAY` on; `keys`: more keys in each lead list."""
+def make(
+    folder: Path, calls: int, *, days: int = 1, seed: int = 1, keys: int = 0, copies: int = 1
+) -> Corpus:
+    """So many calls on each of some days from `DAY` on.
+
+    keys: more keys in each lead list. copies: campaigns with each of the lead lists.
+    """
     corpus = Corpus(folder)
     corpus.truth.mkdir(parents=True)
     starts, began = array("q"), array("q")
     at = 0
     with corpus.records.open("wb") as file:
-        for part, frame in enumerate(_frames(calls, days, seed, keys)):
+        for part, frame in enumerate(_frames(calls, days, seed, keys, copies)):
             text = frame["json"].str.join(",").item().encode()
             file.write(b"," * bool(at) + text)
             at += bool(at)
@@ -122,12 +127,12 @@ def make(folder: Path, calls: int, *, days: int = 1, seed: int = 1, keys: int = 
     return corpus
 
 
-def _frames(calls: int, days: int, seed: int, keys: int) -> Iterator[pl.DataFrame]:
+def _frames(calls: int, days: int, seed: int, keys: int, copies: int) -> Iterator[pl.DataFrame]:
     for day in reversed(range(days)):
         for first in range(0, calls, _CHUNK):
             random = Random(f"{seed}/{day}/{first}")
             size = min(_CHUNK, calls - first)
-            yield _chunk(DAY + timedelta(days=day), first, size, calls, random, keys)
+            yield _chunk(DAY + timedelta(days=day), first, size, calls, random, keys, copies)
 
 
 class _Draws:
@@ -166,7 +171,9 @@ class _Draws:
         return self.below(10 ** min(count, 9)).cast(pl.String).str.zfill(count)
 
 
-def _chunk(day: date, first: int, size: int, calls: int, random: Random, keys: int) -> pl.DataFrame:
+def _chunk(
+    day: date, first: int, size: int, calls: int, random: Random, keys: int, copies: int
+) -> pl.DataFrame:
     """Rows `first` and following of a day of `calls`: the truth, and the record as `json`."""
     draws = _Draws(random, size)
     place = pl.int_range(first, first + size, eager=True).alias("place")
@@ -175,6 +182,7 @@ def _chunk(day: date, first: int, size: int, calls: int, random: Random, keys: i
             "place": place,
             "began": _began(place, calls),
             "campaign": draws.weighted([percent for *_, percent in _CAMPAIGNS]),
+            "copy": draws.below(copies).cast(pl.String).str.zfill(5),
             "outcome": draws.weighted([outcome[0] for outcome in _OUTCOMES]),
             "id": draws.uuids(),
             "lead_uuid": draws.uuids(),
@@ -271,7 +279,10 @@ def _fields(day: date) -> list[pl.Expr]:
         talk.alias("billsec"),
         pl.lit("outbound").alias("direction"),
         pl.lit("autocall").alias("app"),
-        campaign(0).alias("campaign_uuid"),
+        pl.when(outside)
+        .then(pl.lit(""))
+        .otherwise(pl.concat_str(campaign(0).str.head(-5), "copy"))
+        .alias("campaign_uuid"),
         campaign(1).alias("from_number"),
         pl.when(outside).then(pl.lit("")).otherwise("lead_uuid").alias("lead_uuid"),
         _clock(day, started).alias("time_started"),

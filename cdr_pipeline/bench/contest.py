@@ -47,12 +47,10 @@ def measure(name: str, job: Job) -> Cost:
     job.folder.mkdir(parents=True)
     given = json.dumps(asdict(job), default=str)
     command = [sys.executable, "-m", __name__, name, given]
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("CDR_")}
-    environment |= {"DO_NOT_TRACK": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
     log = job.folder / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, cwd=job.folder
+            command, stdout=output, stderr=output, env=_environment(job), cwd=job.folder
         )
         watch = _Watch(process.pid)
         watch.start()
@@ -70,6 +68,14 @@ def measure(name: str, job: Job) -> Cost:
         peak=max(told["peak"], watch.peak),
         written=sum(f.stat().st_size for f in job.folder.rglob("*") if f.is_file()),
     )
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Without settings of ours; compiled modules are kept, wherever the environment would not."""
+    mine = {key: text for key, text in os.environ.items() if not key.startswith("CDR_")}
+    mine.pop("PYTHONDONTWRITEBYTECODE", None)
+    cache = {"PYTHONPYCACHEPREFIX": str(job.folder.parent / "compiled")}
+    return mine | cache | {"DO_NOT_TRACK": "1", "DAGSTER_DISABLE_TELEMETRY": "yes"}
 
 
 class _Watch(threading.Thread):

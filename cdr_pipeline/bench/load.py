@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.table import Table
 
-from cdr_pipeline.bench.calls import DAY, Corpus
+from cdr_pipeline.bench.calls import DAY, Corpus, make
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.server import serving
@@ -66,6 +66,7 @@ def compare(
     on_run: Callable[[Run], None] = lambda _: None,
 ) -> list[Run]:
     """Every contestant `repeat` times at each latency, one after the other in turn."""
+    warm(folder, contestants)
     frame = frame_of(corpus, folder) if "floor" in contestants else ""
     runs = []
     for latency in latencies_ms:
@@ -92,6 +93,16 @@ def frame_of(corpus: Corpus, folder: Path, days: int = 1) -> str:
     with serving(corpus) as server:
         measure("ours", Job(server.url, target, first_days(days)))
     return str(target / "data" / "cdrs")
+
+
+def warm(folder: Path, contestants: Iterable[str]) -> None:
+    """A few calls to each, uncounted: modules are compiled when first imported."""
+    few = make(fresh(folder / "few"), 100)
+    frame = frame_of(few, folder) if "floor" in contestants else ""
+    with serving(few) as server:
+        for name in contestants:
+            module, _, variant = name.partition(":")
+            measure(module, Job(server.url, fresh(folder / "run"), (DAY,), variant, frame))
 
 
 def first_days(count: int) -> tuple[date, ...]:
