@@ -18,6 +18,9 @@ MAY_IMPORT = {
     "simulator": set(),
 }
 
+#: The benchmark measures the rest from outside; what others use, its contestants may use.
+BENCH = ROOT / "bench"
+
 
 def imported(path: Path) -> set[str]:
     """Full names of the modules that a file imports."""
@@ -55,8 +58,19 @@ def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
         return [
             path.name
             for path in ROOT.rglob("*.py")
+            if BENCH not in path.parents
             if library in {name.split(".")[0] for name in imported(path)}
         ]
 
     assert users("httpx") == ["client.py"]
     assert users("pyarrow") == ["page.py", "store.py"]
+
+
+def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -> None:
+    for path in ROOT.rglob("*.py"):
+        ours = {name for name in imported(path) if name.startswith("cdr_pipeline.")}
+        bench = {name for name in ours if name.startswith("cdr_pipeline.bench")}
+        if BENCH not in path.parents:
+            assert not bench, path.name
+        elif path.stem in ("calls", "server", "contest", "truth"):
+            assert ours == bench, path.name

@@ -61,12 +61,13 @@ _NO_LIST: Final = ('"additional":"",', '"additional":null,', '"additional":[],',
 
 #: The record's fields, in the documented order.
 COUNTS: Final = ("duration", "billsec", "presskey_delay")
-FIELDS: Final = tuple(
-    """id parent_id sip_call_id cause duration direction recording_url extension from_number
-    to_number receive_dest time_started time_answered time_ended time_ringging status billsec app
-    press_key fullname email username sip_hangup_disposition campaign_uuid lead_uuid rate digits
-    note customer_fullname customer_email demand_customer interest_segment additional
-    autocall_presskey_epoch time_presskey presskey_delay autocall_recording_url""".split()
+FIELDS: Final = (
+    *("id", "parent_id", "sip_call_id", "cause", "duration", "direction", "recording_url"),
+    *("extension", "from_number", "to_number", "receive_dest", "time_started", "time_answered"),
+    *("time_ended", "time_ringging", "status", "billsec", "app", "press_key", "fullname", "email"),
+    *("username", "sip_hangup_disposition", "campaign_uuid", "lead_uuid", "rate", "digits", "note"),
+    *("customer_fullname", "customer_email", "demand_customer", "interest_segment", "additional"),
+    *("autocall_presskey_epoch", "time_presskey", "presskey_delay", "autocall_recording_url"),
 )
 
 #: A column of the truth that holds a key of the lead lists begins so.

@@ -15,6 +15,7 @@ from rich.console import Console
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
+from cdr_pipeline.bench import read as reading
 
 out = Console()
 err = Console(stderr=True)
@@ -23,12 +24,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Every run, for mac
 _seed = click.option("--seed", default=1, show_default=True, help="Another seed, other calls.")
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[list[float]]):
     """Numbers with commas between."""
 
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
         try:
             return [float(one) if "." in one else int(one) for one in value.split(",")]
         except ValueError:
@@ -131,6 +134,30 @@ def growth(top: int, axis: tuple[str, ...], plot: Path | None, seed: int, as_jso
         _emit({"seed": seed, "points": points})
     else:
         out.print(growing.table(points))
+
+
+@main.command()
+@click.option("--days", default=365, show_default=True)
+@click.option("--records", default=50_000, show_default=True, help="Calls a day.")
+@_seed
+@_json
+def read(days: int, records: int, seed: int, as_json: bool) -> None:
+    """Ask a year of calls: `scan` and the DuckDB views, against the same files read directly.
+
+    The year is made of one day that is really loaded: 50,000 calls on 365 days take some minutes
+    and 2 GB.
+    """
+    with _folder() as folder, err.status("Making up a year") as status:
+        store = reading.make(folder, days, records, seed)
+        status.update("Asking")
+        opened = reading.opening(store)
+        answers = reading.ask(store.root, days)
+    if as_json:
+        _emit({"days": days, "records": records, "seed": seed, "answers": answers, **opened})
+        return
+    out.print(reading.table(answers, days, records))
+    for name, seconds in opened.items():
+        out.print(f"{name}: {1000 * seconds:.0f} ms")
 
 
 if __name__ == "__main__":

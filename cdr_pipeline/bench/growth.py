@@ -122,7 +122,7 @@ def plot(points: Sequence[Point], path: Path) -> None:
     def panel(axis: str, names: Sequence[str], title: str) -> Any:
         values = [row for row in rows if row["axis"] == axis and row["measure"] in names]
         return (
-            alt.Chart(alt.Data(values=values), width=220, height=160)
+            alt.Chart({"values": values}, width=220, height=160)
             .mark_line(point=True)
             .encode(
                 alt.X("at:Q", title=axis),

@@ -138,10 +138,10 @@ def _marked(frame: pl.DataFrame, column: str, raw: bool) -> pl.Expr:
     if raw:
         mark = pl.when(value.str.contains(r"^[\[{]")).then(pl.lit("j:")).otherwise(pl.lit("i:"))
         return pl.concat_str(mark, value)
-    mark = "i" if dtype.is_integer() else "f" if dtype.is_numeric() else "t"
-    mark = next((known for kind, known in _MARKS if dtype == kind), mark)
+    of_numbers = "i" if dtype.is_integer() else "f" if dtype.is_numeric() else "t"
+    known = next((mark for kind, mark in _MARKS if dtype == kind), of_numbers)
     text = value.cast(pl.String)
-    return pl.concat_str(pl.lit(f"{mark}:"), pl.when(text != "").then(text))
+    return pl.concat_str(pl.lit(f"{known}:"), pl.when(text != "").then(text))
 
 
 def _plain(marked: pl.Expr) -> pl.Expr:

@@ -6,6 +6,7 @@ read it is in nothing), so neither typing nor proof is in it.
 
 import http.client
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -25,7 +26,7 @@ def prepare(job: Job) -> None:
 
 def load(job: Job) -> None:
     """One connection, the standard library's client, zstd-1."""
-    parser = simdjson.Parser()
+    parser: Any = simdjson.Parser()
     connection = http.client.HTTPConnection(urlsplit(job.url).netloc)
     for day in job.days:
         offset, total = 0, 1

@@ -22,7 +22,11 @@ def load(job: Job) -> None:
         for day in job.days:
             received, total = 0, 1
             while received < total:
-                query = {"start_date": f"{day}", "end_date": f"{day}", "limit": job.page_size}
+                query: dict[str, str | int] = {
+                    "start_date": f"{day}",
+                    "end_date": f"{day}",
+                    "limit": job.page_size,
+                }
                 page = client.get("/v3/cdr", params=query | {"offset": received}).json()
                 received, total = received + len(page["data"]), page["total"]
                 records += page["data"]

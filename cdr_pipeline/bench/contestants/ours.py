@@ -1,4 +1,8 @@
-"""This pipeline: every daily asset through Dagster, in this process, as `cdr-pipeline run` does."""
+"""This pipeline: every daily asset through Dagster, in one process, as `cdr-pipeline run` does.
+
+CDR_PAGE_SIZE 1000, CDR_REQUESTS_PER_SECOND 0, all else by default; every check runs. Dagster's
+history is a new one, on disk, whose tables were made before (1.7 CPU s, once per DAGSTER_HOME).
+"""
 
 import json
 import subprocess

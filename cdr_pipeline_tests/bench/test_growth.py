@@ -1,0 +1,29 @@
+"""Growth: its sizes, its table and its plot."""
+
+from pathlib import Path
+
+from cdr_pipeline.bench.contest import Cost
+from cdr_pipeline.bench.growth import Point, Size, axes, plot, table
+
+
+def point(records: int, cpu: float) -> Point:
+    cost = Cost(cpu=cpu, start_cpu=1, wall=cpu, peak=10**8, written=10**6)
+    return Point("calls a day", records, Size(records), cost)
+
+
+def test_no_size_is_larger_than_the_top() -> None:
+    known = axes(30_000)
+    assert [at for at, _ in known["calls a day"]] == [10_000, 30_000]
+    assert max(size.records for sizes in known.values() for _, size in sizes) == 30_000
+
+
+def test_the_table_says_what_a_thousand_calls_more_cost() -> None:
+    shown = table([point(1000, 2), point(3000, 3)])
+    each, between = (list(column.cells) for column in shown.columns[-2:])
+    assert each == ["1000.0", "666.7"]
+    assert between == ["", "500.0"]
+
+
+def test_the_plot_is_a_file_that_shows_every_axis(tmp_path: Path) -> None:
+    plot([point(1000, 2), point(3000, 3)], tmp_path / "growth.html")
+    assert "calls a day" in (tmp_path / "growth.html").read_text()

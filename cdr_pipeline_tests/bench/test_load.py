@@ -1,0 +1,93 @@
+"""Every contestant does what it is measured for."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cdr_pipeline.bench.calls import Corpus
+from cdr_pipeline.bench.contest import Cost, measure
+from cdr_pipeline.bench.contestants import Job
+from cdr_pipeline.bench.load import CONTESTANTS, Run, Spread, first_days, table, tried
+from cdr_pipeline.bench.server import Serving
+from cdr_pipeline.bench.truth import Verdict, judge
+from cdr_pipeline_tests.bench.conftest import CALLS, DAYS
+
+
+def load(name: str, server: Serving, folder: Path, frame: Path | None = None) -> Cost:
+    module, _, variant = name.partition(":")
+    text = str(frame or "")
+    return measure(module, Job(server.url, folder, first_days(DAYS), variant, text, page_size=100))
+
+
+@pytest.fixture(scope="module")
+def ours(server: Serving, frames: Path) -> Path:
+    folder = frames / "ours"
+    cost = load("ours", server, folder)
+    assert cost.cpu > cost.start_cpu > 0
+    assert min(cost.wall, cost.peak, cost.written) > 0
+    return folder
+
+
+def test_ours_is_right_in_every_value_and_counts_every_call(ours: Path, corpus: Corpus) -> None:
+    found = judge("ours", ours, corpus)
+    assert found == Verdict(values=found.values)
+    assert found.values > 20 * CALLS * DAYS
+    counted = pl.read_parquet(ours / "data" / "campaign_daily" / "*" / "*.parquet")["calls"].sum()
+    assert counted == CALLS * DAYS
+
+
+def test_the_floor_receives_all_and_writes_the_frame_it_was_given(
+    ours: Path, server: Serving, frames: Path
+) -> None:
+    before = server.cost()
+    load("floor", server, frames / "floor", ours / "data" / "cdrs")
+    after = server.cost()
+    written = pl.read_parquet(frames / "floor" / "calls.parquet")
+    assert len(written) == CALLS * DAYS
+    assert after["requests"] - before["requests"] == 1 + DAYS * CALLS // 100
+
+
+@pytest.mark.parametrize("name", ["naive", "naive:struct", "dlt", "dlt:defaults"])
+def test_the_others_load_every_call_and_get_values_wrong(
+    name: str, server: Serving, frames: Path, corpus: Corpus
+) -> None:
+    module = name.partition(":")[0]
+    if module == "dlt":
+        pytest.importorskip("dlt", reason="uv run --group bench")
+    folder = frames / name.replace(":", "-")
+    load(name, server, folder)
+    found = judge(module, folder, corpus)
+    assert (found.calls, found.invented) == (0, 0)
+    assert 0 < found.wrong < found.values / 10
+
+
+def test_a_contestant_that_fails_says_why(tmp_path: Path) -> None:
+    nobody = Serving("http://127.0.0.1:9")
+    with pytest.raises(RuntimeError, match=r"naive failed[\s\S]*ConnectError"):
+        load("naive", nobody, tmp_path / "naive")
+
+
+def test_what_was_tried_of_each_is_told() -> None:
+    assert all("\n" in tried(name) for name in CONTESTANTS)
+    assert "workers" in tried("dlt")
+
+
+def test_a_table_shows_medians_and_ratios_within_a_turn() -> None:
+    def run(name: str, cpu: float, verdict: Verdict | None = None) -> Run:
+        cost = Cost(cpu=cpu, start_cpu=1, wall=cpu, peak=10**6, written=10**6)
+        return Run(name, 0, cost, 0.1, 10, 1000, verdict)
+
+    runs = [
+        *(run("ours", 2, Verdict(values=9)), run("dlt", 20, Verdict(values=9, lost=3))),
+        *(run("ours", 4), run("dlt", 30)),
+    ]
+    shown = table(runs, 0, 1000)
+    cells = {column.header: list(column.cells) for column in shown.columns}
+    assert cells["CPU s"] == ["3.0 (2.0-4.0)", "25.0 (20.0-30.0)"]
+    assert list(shown.columns[3].cells) == ["1.00", "8.75 (7.50-10.00)"]
+    assert cells["wrong values"] == ["0 of 9", "3 of 9\n3 lost"]
+
+
+def test_a_spread_of_equals_is_one_figure() -> None:
+    assert f"{Spread.of([2.0, 2.04]):.1f}" == "2.0"
