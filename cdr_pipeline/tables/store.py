@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from cdr_pipeline.record import Window
+from cdr_pipeline.record import ADDITIONAL, Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.pages import StoredPage, in_force
@@ -31,6 +31,17 @@ FILE: Final = "part-0.parquet"
 #: zstd level 1: level 3 costs half as much again for no smaller a file.
 _COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
 _ROW_GROUP: Final = 2**16
+
+#: Text that hardly any two rows share: a dictionary of it takes a sixth of the time that writing
+#: takes, to be thrown away in the end.
+_DISTINCT: Final = frozenset(
+    {"id", "parent_id", "sip_call_id", "lead_uuid", "recording_url", "autocall_recording_url"}
+    | {ADDITIONAL}
+)
+
+#: What one call is looked up by. These have Bloom filters, a hundredth of the file each, by which
+#: DuckDB passes over the days that do not have it: a phone number in 60 days 34 ms, not 91.
+_LOOKED_UP: Final = ("id", "to_number")
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
 _BODY_BYTES: Final = 16 * 2**20
@@ -53,9 +64,12 @@ class Store:
 
     def days(self, dataset: Dataset, first: date = date.min, last: date = date.max) -> list[date]:
         """The days from `first` to `last`, both included, that have been written, in order."""
-        folders = (self.root / dataset.name).glob("date=*")
-        found = (date.fromisoformat(folder.name.removeprefix("date=")) for folder in folders)
-        return sorted(day for day in found if first <= day <= last and self.holds(dataset, day))
+        folder = self.root / dataset.name
+        # A path of each, as iterdir makes, takes longer than the listing.
+        names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
+        found = (name[5:] for name in names if f"date={first}" <= name <= f"date={last}")
+        days = sorted(map(date.fromisoformat, found))
+        return [day for day in days if self.holds(dataset, day)]
 
     @contextmanager
     def locked(self, day: date) -> Iterator[None]:
@@ -178,7 +192,7 @@ class RowWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
         self._schema = schema
-        self._file = pq.ParquetWriter(path, schema, **_COMPRESSION)
+        self._file: pq.ParquetWriter | None = None
         self._rows = schema.empty_table()
 
     def __enter__(self) -> Self:
@@ -191,19 +205,26 @@ class RowWriter:
         """The next rows, in the columns of the partition."""
         self._rows = pa.concat_tables([self._rows, frame.to_arrow().cast(self._schema)])
         if full := len(self._rows) - len(self._rows) % _ROW_GROUP:
-            self._file.write_table(self._rows.slice(0, full), row_group_size=_ROW_GROUP)
+            self._write(self._rows.slice(0, full))
             self._rows = self._rows.slice(full)
 
     def close(self) -> None:
         """Nothing more comes."""
-        if self._file.is_open:
-            if len(self._rows):
-                self._file.write_table(self._rows)
-            self._file.close()
+        if self._file is None or self._file.is_open:
+            self._write(self._rows).close()
 
     def written(self) -> pl.LazyFrame:
         """What has been written, once closed."""
         return pl.scan_parquet(self._path, hive_partitioning=False, glob=False)
+
+    def _write(self, rows: pa.Table) -> pq.ParquetWriter:
+        """Opens the file with the first rows, which tell how large its filters have to be."""
+        if self._file is None:
+            layout = _layout(self._schema, min(len(rows), _ROW_GROUP))
+            self._file = pq.ParquetWriter(self._path, self._schema, **_COMPRESSION, **layout)
+        if len(rows):
+            self._file.write_table(rows, row_group_size=_ROW_GROUP)
+        return self._file
 
 
 class PageWriter:
@@ -256,6 +277,16 @@ def _pages_in(path: Path) -> Iterator[StoredPage]:
             for number, start, end, body in zip(numbers, starts, ends, rows["body"], strict=True):
                 if number in counting:
                     yield StoredPage(number, body.as_py(), Window(start, end))
+
+
+def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
+    """How the columns are laid out in row groups of so many rows."""
+    names = schema.names
+    filters = {name: {"ndv": max(rows, 1), "fpp": 0.05} for name in _LOOKED_UP if name in names}
+    return {
+        "use_dictionary": [name for name in names if name not in _DISTINCT],
+        "bloom_filter_options": filters,
+    }
 
 
 def _described(

@@ -108,6 +108,21 @@ def test_the_file_is_compressed_with_zstd(store: Store) -> None:
         assert {group.column(n).compression for n in range(group.num_columns)} == {"ZSTD"}
 
 
+def test_a_call_can_be_looked_up_without_reading_the_days_that_do_not_have_it(
+    store: Store,
+) -> None:
+    calls = CALLS.cdrs.with_columns(to_number=pl.lit("0775702541"))
+    store.write(CDRS, DAY, calls)
+    path = str(store.path(CDRS, DAY))
+    for column in ("id", "to_number"):
+        there = calls[column][0]
+        passed_over = "SELECT bloom_filter_excludes FROM parquet_bloom_probe(?, ?, ?)"
+        for value, excluded in ((there, False), ("nobody's", True)):
+            with duckdb.connect() as connection:
+                found = connection.execute(passed_over, [path, column, value]).fetchall()
+            assert found == [(excluded,)], column
+
+
 @pytest.mark.parametrize(
     "change",
     [
