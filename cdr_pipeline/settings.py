@@ -7,7 +7,7 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -53,6 +53,25 @@ def _zone(value: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError("must be an IANA zone, such as Asia/Ho_Chi_Minh") from error
     return value
+
+
+def _clock(value: str) -> str:
+    try:
+        time.fromisoformat(value)
+    except ValueError:
+        value = ""
+    if len(value) != len("01:30"):
+        raise ValueError("must be a time of day, such as 01:30")
+    return value
+
+
+def _hook(secret: SecretStr) -> SecretStr:
+    secret = _for_a_header(secret)
+    parts = urlsplit(secret.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http(s) URL")
+    _ = parts.port  # raises ValueError for a port that is no number
+    return secret
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,21 @@ class Settings(BaseSettings):
     days_per_run: int = Field(
         31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )
+    schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
+        "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."
+    )
+    lookback_days: int = Field(
+        3, ge=0, le=366, description="Days before it that are loaded again with it."
+    )
+    probe_days: int = Field(
+        35,
+        ge=0,
+        le=3660,
+        description="How many days back totals are compared and gaps are filled.",
+    )
+    alert_url: Annotated[SecretStr, AfterValidator(_hook)] | None = Field(
+        None, description="A webhook that is told of every failed run."
+    )
 
     @classmethod
     def load(cls, *, vendor: bool = False) -> Self:
@@ -153,6 +187,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The zone of CDR_TIMEZONE."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def schedule_at(self) -> time:
+        """The time of day of CDR_SCHEDULE_TIME."""
+        return time.fromisoformat(self.schedule_time)
 
     def connection(self) -> Connection:
         """How to reach the vendor. Raises SettingsError naming what is missing."""

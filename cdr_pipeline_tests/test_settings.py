@@ -55,6 +55,10 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "contract": None,
         "days_per_run": 31,
         "max_additional_columns": 256,
+        "schedule_time": "01:30",
+        "lookback_days": 3,
+        "probe_days": 35,
+        "alert_url": None,
     }
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -75,11 +79,17 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         contract="contract.toml",
         days_per_run="0",
         max_additional_columns="8",
+        schedule_time="04:05",
+        lookback_days="0",
+        probe_days="70",
+        alert_url=f"https://hooks.example.vn/{SECRET}",
     )
     settings = Settings.load()
     assert settings.api_token is not None
     assert settings.api_token.get_secret_value() == SECRET
-    assert settings.model_dump(exclude={"api_token", "api_key"}) == {
+    assert settings.alert_url is not None
+    assert settings.alert_url.get_secret_value() == f"https://hooks.example.vn/{SECRET}"
+    assert settings.model_dump(exclude={"api_token", "api_key", "alert_url"}) == {
         "api_base_url": "https://api.example.vn",
         "data_dir": Path("/srv/calls"),
         "timezone": "Europe/Berlin",
@@ -91,6 +101,9 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "contract": Path("contract.toml"),
         "days_per_run": 0,
         "max_additional_columns": 8,
+        "schedule_time": "04:05",
+        "lookback_days": 0,
+        "probe_days": 70,
     }
 
 
@@ -104,6 +117,10 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
         "requests_per_second": "-1",
         "timeout_seconds": "nan",
         "days_per_run": "1.5",
+        "schedule_time": "half past one",
+        "lookback_days": "-1",
+        "probe_days": "some",
+        "alert_url": "hooks.example.vn",
     }
     given(monkeypatch, **wrong)
     message = fault()
@@ -203,6 +220,24 @@ def test_a_secret_that_fits_no_header_is_a_fault_of_its_own(
     assert message.count("  - ") == 1
     assert f"  - {PREFIX}{name.upper()}: " in message
     assert written not in message
+
+
+@pytest.mark.parametrize("written", [f"ftp://{SECRET}", SECRET, f"https://h:port/{SECRET}"])
+def test_an_alert_url_is_refused_without_repeating_it(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    given(monkeypatch, alert_url=written)
+    assert "  - CDR_ALERT_URL: " in (message := fault())
+    assert SECRET not in message
+
+
+# ---- times of day
+
+
+@pytest.mark.parametrize("written", ["24:00", "1:30", "01:30:00", "0130", "01:30Z", "noon"])
+def test_a_time_of_day_has_hours_and_minutes(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    given(monkeypatch, schedule_time=written)
+    assert "  - CDR_SCHEDULE_TIME: must be a time of day" in fault()
 
 
 # ---- the file `.env`
