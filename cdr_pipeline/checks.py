@@ -28,6 +28,7 @@ from cdr_pipeline.tables.declared import NO_MARK, Contract
 from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.upkeep import GRACE
 
 #: A day's calls may be this many times more or fewer than on the same weekdays before.
 UNUSUAL_FACTOR: Final = 2.0
@@ -45,6 +46,7 @@ class Check:
     """One rule of one dataset.
 
     `odd` is true for rows that break it; `shows` names a column whose values tell what was odd.
+    `urgent`: somebody should look now, though nothing is kept from flowing on.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Check:
     blocking: bool = False
     odd: pl.Expr | None = None
     shows: str = ""
+    urgent: bool = False
 
     @property
     def spec(self) -> dg.AssetCheckSpec:
@@ -81,7 +84,9 @@ class Finding:
             metadata={"found": self.summary},
             blocking=self.check.blocking,
             severity=(
-                dg.AssetCheckSeverity.ERROR if self.check.blocking else dg.AssetCheckSeverity.WARN
+                dg.AssetCheckSeverity.ERROR
+                if self.check.blocking or self.check.urgent
+                else dg.AssetCheckSeverity.WARN
             ),
         )
 
@@ -202,6 +207,12 @@ MADE_UNDER: Final = Check(
     CDRS.name,
     "The day was made under the contract (CDR_CONTRACT) that is in force now.",
 )
+FRESH: Final = Check(
+    "fresh",
+    CDRS.name,
+    f"The day that ended is there {GRACE.total_seconds() / 3600:g} hours after CDR_SCHEDULE_TIME.",
+    urgent=True,
+)
 ALL: Final = (
     VERIFIED,
     BALANCE,
@@ -214,6 +225,7 @@ ALL: Final = (
     FEW_COLUMNS,
     DECLARED_TYPES,
     MADE_UNDER,
+    FRESH,
     *ROW_WARNINGS,
 )
 
@@ -240,6 +252,20 @@ def verified(receipt: pl.DataFrame) -> Finding:
         f" {row['reported_total']:,}; {row['passes']} readings, {row['requests']} requests"
     )
     return Finding(VERIFIED, bool(row["verified"]) and equal, summary)
+
+
+def fresh(day: date, store: Store) -> Finding:
+    """Whether the newest day that must be there is; `day`: see `upkeep.newest_due`."""
+    if store.holds(CDRS, day):
+        return Finding(FRESH, True, f"{day} is there")
+    return Finding(
+        FRESH,
+        False,
+        f"{day} ended and is not there. What is stored is safe. If a run of the night failed, it"
+        " says why; if there was none, look at the ticks of the schedule `nightly`: is it on, is"
+        " Dagster's daemon running? Then load it: materialize the day, or `cdr-pipeline run --from"
+        f" {day} --to {day}`. Left alone, the next night asks for it again.",
+    )
 
 
 def of_cdrs(

@@ -8,14 +8,19 @@ import dagster as dg
 # warning is nothing a user of this pipeline could act on.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
-from cdr_pipeline.assets import catalog, contract_sensor  # noqa: E402  after the filter above
+from cdr_pipeline import automation  # noqa: E402  after the filter above
+from cdr_pipeline.assets import catalog, contract_sensor  # noqa: E402
 from cdr_pipeline.assets.daily import daily_calls  # noqa: E402
 from cdr_pipeline.assets.layer import Loading  # noqa: E402
 from cdr_pipeline.settings import Settings  # noqa: E402
 
+shown = Settings.for_display()
+
 defs = dg.Definitions(
-    assets=[daily_calls(Settings.for_display()), *catalog.ASSETS],
-    sensors=[*catalog.SENSORS, *contract_sensor.SENSORS],
+    assets=[daily_calls(shown), *catalog.ASSETS],
+    jobs=[automation.LOAD_DAYS],
+    schedules=[automation.nightly(shown)],
+    sensors=[*automation.SENSORS, *catalog.SENSORS, *contract_sensor.SENSORS],
     resources={"loading": Loading()},
     # A process of its own for every step costs several seconds, the work of a day much less.
     executor=dg.in_process_executor,

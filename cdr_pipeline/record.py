@@ -234,6 +234,11 @@ class Window:
         """From start to end by the wall clock."""
         return self.end - self.start
 
+    def hours_after(self, moment: datetime, zone: ZoneInfo) -> float:
+        """Hours from the window's end, by the clocks of `zone`, to an instant."""
+        end = self.end.replace(tzinfo=zone)
+        return (moment.astimezone(UTC) - end.astimezone(UTC)) / timedelta(hours=1)
+
     def __contains__(self, began: datetime) -> bool:
         return self.start <= began < self.end
 

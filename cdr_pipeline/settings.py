@@ -193,6 +193,12 @@ class Settings(BaseSettings):
         """The time of day of CDR_SCHEDULE_TIME."""
         return time.fromisoformat(self.schedule_time)
 
+    def without_secrets(self, text: str) -> str:
+        """`text` with every secret of these settings blotted out."""
+        for secret in (self.api_token, self.api_key, self.alert_url):
+            text = text.replace(secret.get_secret_value(), "***") if secret else text
+        return text
+
     def connection(self) -> Connection:
         """How to reach the vendor. Raises SettingsError naming what is missing."""
         missing = self._missing()

@@ -1,11 +1,12 @@
-"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx.
+"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx, so the
+one message to somebody else, `post`, is here too.
 
 What a page means, and how many requests make a day, is `listing`'s business.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
@@ -27,6 +28,8 @@ TOKEN_PATH = "/v3/auth/token"  # noqa: S105  a path, not a secret
 
 #: The docs say 24 hours in one place and `expired_in` in another: the earlier of the two holds.
 _TOKEN_LIFETIME_SECONDS = 24 * 3600.0
+
+_HOOK_SECONDS = 10.0
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -338,6 +341,23 @@ class _TokenHolder:
                 self._token = ""
                 self._refused_fresh += 1
             return self._refused_fresh < 2
+
+
+def post(url: str, content: Mapping[str, Any]) -> None:
+    """Send `content` as JSON to a webhook. Raises Unavailable, Refused; neither names the URL.
+
+    Tried again only where it cannot have been taken, so that nobody is told twice.
+    """
+    pauses = stamina.retry_context(on=httpx.ConnectError, attempts=3, timeout=10)
+    try:
+        for attempt in pauses:
+            with attempt:
+                response = httpx.post(url, json=content, timeout=_HOOK_SECONDS)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"the webhook could not be told: {type(error).__name__}") from None
+    if not response.is_success:
+        status = response.status_code
+        raise Refused(f"the webhook answered {status}; check CDR_ALERT_URL", status)
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -458,6 +458,11 @@ class Reader:
         self._limits.rows = max(self._limits.rows, len(response.seen))
 
 
+def total(client: Client, window: Window) -> int:
+    """What the vendor counts now, asked as a reading of `window` asks: one request, for one row."""
+    return client.get(_query(window), limit=1, offset=0, read=see).value.total
+
+
 def _query(window: Window) -> Query:
     """A range that holds the window whether the vendor's bounds are inclusive or not."""
     return Query(start_date=window.start - SECOND, end_date=window.end)

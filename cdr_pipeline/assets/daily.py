@@ -7,9 +7,10 @@ killed has lost one day's work at most. In the end the run fails if any day did.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
+from pydantic import Field
 
 from cdr_pipeline import checks
 from cdr_pipeline.api.client import Client
@@ -21,6 +22,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, RECEIPTS
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.upkeep import newest_due
 
 GROUP = "calls"
 
@@ -28,10 +30,18 @@ GROUP = "calls"
 POOL = "cdr_api"
 
 
+#: In the metadata of a run's failure: the days that failed, by cause.
+FAILURES = "failures"
+
+
 class LoadConfig(dg.Config):
     """What a run may be told."""
 
-    accept_shrink: bool = False
+    accept_shrink: bool = Field(
+        False,
+        description="Replace a day although the vendor now proves fewer calls than are stored: say"
+        " true once you know that it really deleted them.",
+    )
 
 
 def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
@@ -70,7 +80,11 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
         failed = _load_days(context, config, loading)
         if failed:
             count = f"{len(failed)} of {len(context.partition_keys)} days failed"
-            raise dg.Failure("\n".join([count, *summary(failed)]), allow_retries=False)
+            raise dg.Failure(
+                "\n".join([count, *summary(failed)]),
+                metadata={FAILURES: dg.MetadataValue.json(causes(failed))},
+                allow_retries=False,
+            )
         yield from ()  # each day has been recorded by itself
 
     return load
@@ -113,6 +127,9 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
         work.findings.append(checks.verified(store.read(RECEIPTS, day)))
         for finding in work.findings:
             context.log_event(finding.event(f"{day:%Y-%m-%d}"))
+    due = newest_due(store, datetime.now(UTC), settings)
+    if due:
+        context.log_event(checks.fresh(due, store).event(f"{due:%Y-%m-%d}"))
 
 
 def _load_day(
@@ -168,11 +185,16 @@ def _stops_the_run(error: Exception) -> bool:
 
 
 def summary(failed: dict[date, Exception]) -> list[str]:
-    """What a person reads: each reason once, with the days it stopped."""
-    days: dict[str, list[date]] = {}
+    """What a person reads: each cause once, with the days it stopped."""
+    return [f"{', '.join(days)}: {cause}" for cause, days in causes(failed).items()]
+
+
+def causes(failed: dict[date, Exception]) -> dict[str, list[str]]:
+    """Each cause in words, and the days it stopped."""
+    days: dict[str, list[str]] = {}
     for day, error in failed.items():
-        days.setdefault(_in_words(error), []).append(day)
-    return [f"{', '.join(map(str, stopped))}: {reason}" for reason, stopped in days.items()]
+        days.setdefault(_in_words(error), []).append(f"{day}")
+    return days
 
 
 def _in_words(error: Exception) -> str:

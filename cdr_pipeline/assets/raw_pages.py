@@ -1,6 +1,7 @@
 """`raw_pages` and `cdr_receipts`: a day as the vendor sent it, proved complete."""
 
 from dataclasses import asdict
+from datetime import datetime
 
 import polars as pl
 
@@ -36,12 +37,14 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
             raise
         pages.close()
         difference = _since_last_time(work, pages)
-    frame = _receipt_frame(store, receipt, difference)
+        changed = _last_change(work, receipt, difference)
+    frame = _receipt_frame(store, receipt, difference, changed)
     store.write(RECEIPTS, day, frame)
     work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
-    seconds = (receipt.finished_at - receipt.started_at).total_seconds()
-    return [made(work, RAW_PAGES, seconds=seconds, **figures), made(work, RECEIPTS)]
+    figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
+    figures |= _lateness(work, receipt, changed)
+    return [made(work, RAW_PAGES, **figures), made(work, RECEIPTS)]
 
 
 def honest_total(store: Store) -> int:
@@ -81,8 +84,27 @@ def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
     return difference
 
 
-def _receipt_frame(store: Store, receipt: Receipt, difference: Difference | None) -> pl.DataFrame:
-    row = asdict(receipt) | (asdict(difference) if difference else {})
+def _last_change(work: Work, receipt: Receipt, difference: Difference | None) -> datetime | None:
+    """When a fetch of the day last found anything else than the one before."""
+    if difference is None or not work.store.holds(RECEIPTS, work.day):
+        return None
+    if any(asdict(difference).values()):
+        return receipt.finished_at
+    before = work.store.read(RECEIPTS, work.day).row(0, named=True)
+    return before.get("last_change_at")
+
+
+def _lateness(work: Work, receipt: Receipt, changed: datetime | None) -> dict[str, float]:
+    """Hours from the day's end to this fetch, where it found anything new, changed or gone."""
+    if changed != receipt.finished_at:
+        return {}
+    return {"late_hours": round(Window.of(work.day).hours_after(changed, work.store.zone), 1)}
+
+
+def _receipt_frame(
+    store: Store, receipt: Receipt, difference: Difference | None, changed: datetime | None
+) -> pl.DataFrame:
+    row = asdict(receipt) | (asdict(difference) if difference else {}) | {"last_change_at": changed}
     schema = RECEIPTS.schema(store.zone)
     return pl.DataFrame(
         [pl.Series(name, [row.get(name)], dtype=dtype) for name, dtype in schema.items()]

@@ -106,6 +106,11 @@ RECEIPTS: Final = Dataset(
         Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
         Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
         Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
+        Column(
+            "last_change_at",
+            INSTANT,
+            "When a fetch last found new, changed or gone calls; null if none did.",
+        ),
     ),
 )
 

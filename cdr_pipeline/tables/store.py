@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from cdr_pipeline.page import split_and_total
 from cdr_pipeline.record import ADDITIONAL, Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
@@ -70,6 +71,13 @@ class Store:
         found = (name[5:] for name in names if f"date={first}" <= name <= f"date={last}")
         days = sorted(map(date.fromisoformat, found))
         return [day for day in days if self.holds(dataset, day)]
+
+    def written_at(self, dataset: Dataset, day: date) -> int:
+        """When the partition was written, in nanoseconds; 0 if it was not."""
+        try:
+            return self.path(dataset, day).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     @contextmanager
     def locked(self, day: date) -> Iterator[None]:
@@ -151,6 +159,18 @@ class Store:
     def pages(self, day: date) -> Iterator[StoredPage]:
         """The responses of a day that count, in the order they were kept."""
         return _pages_in(self.path(RAW_PAGES, day))
+
+    def totals(self, day: date) -> dict[Window, int]:
+        """The parts that a day was proved in, and the vendor's total of each when it was."""
+        with pq.ParquetFile(self.path(RAW_PAGES, day)) as file:
+            asked = file.read(["pass", "window_start", "window_end"])
+            counting = in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+        first = pl.scan_parquet(self.path(RAW_PAGES, day), hive_partitioning=False, glob=False)
+        pages = first.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
+        return {
+            Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]
+            for row in pages.iter_rows(named=True)
+        }
 
     def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
         empty = pl.DataFrame(schema=dataset.schema(self.zone)).to_arrow()

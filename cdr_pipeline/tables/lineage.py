@@ -1,0 +1,42 @@
+"""Which columns of `cdrs` a measure is made from, found out by asking the query itself."""
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+
+def lineage(
+    measure: Callable[[pl.LazyFrame], pl.LazyFrame], schema: pl.Schema
+) -> dict[str, list[str]]:
+    """Each column that `measure` makes -> the columns of a frame of `schema` it is made from.
+
+    A measure is run over no rows, a column at a time, and what Polars then asks of the source is
+    written down: so this cannot say anything else than the measure does. Columns that all need
+    (keys and filters) are told only of those that need nothing else, such as counts of rows.
+    """
+    names = measure(pl.LazyFrame(schema=schema)).collect_schema().names()
+    asked = {name: _asked_for(name, measure, schema) for name in names}
+    by_all = set.intersection(*asked.values()) if asked else set()
+    return {
+        name: [name] if name in by_all else sorted(columns - by_all or by_all)
+        for name, columns in asked.items()
+    }
+
+
+def _asked_for(
+    name: str, measure: Callable[[pl.LazyFrame], pl.LazyFrame], schema: pl.Schema
+) -> set[str]:
+    asked: set[str] = set()
+
+    def no_rows(
+        columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        wanted = list(schema) if columns is None else columns
+        asked.update(wanted)
+        frame = pl.DataFrame(schema={column: schema[column] for column in wanted})
+        yield frame if predicate is None else frame.filter(predicate)
+
+    source = register_io_source(no_rows, schema=schema)
+    measure(source).select(name).collect()
+    return asked

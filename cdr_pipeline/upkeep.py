@@ -1,0 +1,181 @@
+"""Which days to look at again, and when: rules over dates and what is stored. Knows no Dagster.
+
+Nothing is remembered here that the data does not say. A machine that slept, a vendor that was down
+and a history that was lost all end in the same days being asked for.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Self
+
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, RECEIPTS, Dataset
+from cdr_pipeline.tables.store import Store
+
+DAY: Final = timedelta(days=1)
+
+#: How long after CDR_SCHEDULE_TIME the day that ended must be there.
+GRACE: Final = timedelta(hours=4)
+
+#: How often some of the older days are probed.
+PROBE_EVERY: Final = timedelta(hours=1)
+
+#: What only the vendor can give, in the order of writing; the others are made from it.
+FETCHED: Final = (RAW_PAGES, RECEIPTS)
+MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in FETCHED)
+
+
+def window(newest: date, settings: Settings) -> tuple[date, date]:
+    """The days that are looked after: back to CDR_PROBE_DAYS, or to the last that is reloaded."""
+    back = max(settings.probe_days, settings.lookback_days)
+    return max(settings.start_date, newest - DAY * back), newest
+
+
+# ---- each night
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A day that is stored: the local date it was proved on, and if all was made of it since."""
+
+    proved_on: date
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Days to fetch, and days of which only what follows from their pages is to be made."""
+
+    fetch: list[date]
+    make: list[date]
+
+
+def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
+    """Of the days from `first` to `last`, both included, those that are stored."""
+    return {
+        day: Kept(proved_at(store, day).date(), _not_older(store, day, RECEIPTS, MADE))
+        for day in store.days(RECEIPTS, first, last)
+        if store.holds(RAW_PAGES, day) and _not_older(store, day, RAW_PAGES, [RECEIPTS])
+    }
+
+
+def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wanted:
+    """What to ask for on the night after `newest`, given the days of its window that are kept.
+
+    A day is looked at on the night after it and on CDR_LOOKBACK_DAYS more. It is asked for unless
+    it was proved on the last of them so far, or later: nights that were missed are made up for.
+    Before the first day that is kept nothing is: which past to load is for people to say.
+    """
+    first = min(days, default=newest)
+    since = [first + DAY * ahead for ahead in range((newest - first).days + 1)]
+    fetch = [
+        day
+        for day in since
+        if day not in days or days[day].proved_on < _last_look(day, newest, settings)
+    ]
+    return Wanted(fetch, [day for day in since if day not in fetch and not days[day].whole])
+
+
+def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
+    """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(days):
+        first, last = found[-1] if found else (day, day)
+        if day == last + DAY and (not most or (day - first).days < most):
+            found[-1] = first, day
+        else:
+            found.append((day, day))
+    return found
+
+
+def _last_look(day: date, newest: date, settings: Settings) -> date:
+    """The last date so far on which `day` should have been looked at."""
+    return min(newest, day + DAY * settings.lookback_days) + DAY
+
+
+def proved_at(store: Store, day: date) -> datetime:
+    """When a stored day was proved, in the local zone."""
+    moment: datetime = store.read(RECEIPTS, day)["finished_at"].item()
+    return moment.astimezone(store.zone)
+
+
+def _not_older(store: Store, day: date, source: Dataset, made: Iterable[Dataset]) -> bool:
+    """Whether these partitions are there and were written after what they are made from."""
+    written = store.written_at(source, day)
+    return all(store.written_at(dataset, day) >= written for dataset in made)
+
+
+# ---- by day
+
+
+def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
+    """Stored days that are no longer loaded again each night, back to CDR_PROBE_DAYS."""
+    first, last = window(newest, settings)
+    return store.days(RECEIPTS, first, last - DAY * (settings.lookback_days + 1))
+
+
+@dataclass(frozen=True)
+class Round:
+    """A day's round of probes: the local date, and the last day that was probed on it."""
+
+    on: date
+    done: date = date.min
+
+    @classmethod
+    def read(cls, cursor: str | None, today: date) -> Self:
+        """Today's round, as far as it has come."""
+        on, _, done = (cursor or "").partition(" ")
+        return cls(today, date.fromisoformat(done)) if on == f"{today}" else cls(today)
+
+    def __str__(self) -> str:
+        return f"{self.on} {self.done}"
+
+    def due(self, days: Sequence[date], now: datetime) -> list[date]:
+        """Those of `days`, in order, whose turn has come by `now`, which is in the local zone.
+
+        They are spread evenly from midnight until one interval before the next.
+        """
+        begins, ends = (
+            datetime.combine(at, time(), now.tzinfo).timestamp() for at in (self.on, self.on + DAY)
+        )
+        share = (now.timestamp() - begins) / (ends - begins - PROBE_EVERY.total_seconds())
+        return [day for day in days[: int(share * len(days)) + 1] if day > self.done]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A day whose total is no longer the one that was proved."""
+
+    day: date
+    proved: int
+    now: int
+    proved_at: datetime
+
+    def run_key(self, today: date) -> str:
+        """Of all runs asked for under one key, Dagster launches one.
+
+        A total that grew is tried once a day until it is loaded. One that fell fails (Shrunk) until
+        somebody accepts it, so it is tried once.
+        """
+        retried = f" on {today}" if self.now >= self.proved else ""
+        proved = f"{self.proved} at {self.proved_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.day}: {proved}, now {self.now}{retried}"
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.proved:,} calls were proved, the vendor counts {self.now:,} now"
+
+
+# ---- freshness
+
+
+def newest_due(store: Store, now: datetime, settings: Settings) -> date | None:
+    """The newest day that must be there by `now`; None where no day of its window was ever loaded.
+
+    A day must be there GRACE after the night on which it is loaded.
+    """
+    on_time = now.astimezone(UTC) - GRACE
+    tonight = on_time.astimezone(settings.zone)
+    begun = tonight.replace(tzinfo=None) >= datetime.combine(tonight, settings.schedule_at)
+    newest = tonight.date() - DAY * (1 if begun else 2)
+    return newest if store.days(RECEIPTS, *window(newest, settings)) else None
