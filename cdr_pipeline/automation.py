@@ -10,6 +10,7 @@ All are on from the start, and skip their ticks with a reason while something th
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -109,38 +110,23 @@ def late_calls(
     today = now.date()
     turn = upkeep.Round.read(context.cursor, today)
     days = turn.due(upkeep.to_probe(store, today - upkeep.DAY, settings), now)
-    moved, doubts = [], []
-    briefly = settings.model_copy(
-        update={"timeout_seconds": min(settings.timeout_seconds, _PROBE_SECONDS)}
-    )
-    until = time.monotonic() + _PROBE_SECONDS
-    with Client.from_settings(briefly, loading.patience or _BRIEFLY) as client:
-        for day in days:
-            if time.monotonic() > until:
-                break
-            try:
-                found = _compare(client, store, day)
-            except (Unreachable, Unauthorized) as error:  # the next day would fare no better
-                doubts.append(f"{error} No total was compared; the next tick goes on from there.")
-                break
-            except CdrError as error:
-                doubts.append(f"{day}: {error} Its total is compared again tomorrow.")
-            else:
-                moved += [found] if found else []
-            turn = upkeep.Round(today, day)
-    for doubt in doubts:
+    if not days:
+        return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
+    probes = _Probes(turn)
+    with Client.from_settings(_brief(settings), loading.patience or _BRIEFLY) as client:
+        probes.ask(client, store, days)
+    for doubt in probes.doubts:
         context.log.warning(doubt)
-    quiet = f"{len(days)} totals compared, none moved." if days else "No total's turn has come."
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=one.run_key(today),
-                tags=_tags(one.day, one.day, f"late_calls: {one}"),
+                run_key=moved.run_key(today),
+                tags=_tags(moved.day, moved.day, f"late_calls: {moved}"),
             )
-            for one in moved
+            for moved in probes.moved
         ],
-        skip_reason=None if moved else "\n".join(doubts) or quiet,
-        cursor=f"{turn}",
+        skip_reason=None if probes.moved else "\n".join(probes.doubts) or "No total moved.",
+        cursor=f"{probes.turn}",
     )
 
 
@@ -257,6 +243,38 @@ def _requests(
 
 def _tags(first: date, last: date, why: str) -> dict[str, str]:
     return {_FIRST: f"{first}", _LAST: f"{last}", ASKED_BY: why}
+
+
+@dataclass
+class _Probes:
+    """One tick's probes: how far they came, days whose totals moved, and what went wrong."""
+
+    turn: upkeep.Round
+    moved: list[upkeep.Moved] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    def ask(self, client: Client, store: Store, days: Iterable[date]) -> None:
+        """Compare the totals of `days`, as many as there is time for."""
+        until = time.monotonic() + _PROBE_SECONDS
+        for day in days:
+            if time.monotonic() > until:
+                break
+            try:
+                moved = _compare(client, store, day)
+            except (Unreachable, Unauthorized) as error:  # the next day would fare no better
+                self.doubts.append(f"{error} Totals are compared again at the next tick.")
+                break
+            except CdrError as error:
+                self.doubts.append(f"{day}: {error} Its total is compared again tomorrow.")
+            else:
+                self.moved += [moved] if moved else []
+            self.turn = upkeep.Round(self.turn.on, day)
+
+
+def _brief(settings: Settings) -> Settings:
+    """Settings by which no answer is waited for longer than a tick may take."""
+    seconds = min(settings.timeout_seconds, _PROBE_SECONDS)
+    return settings.model_copy(update={"timeout_seconds": seconds})
 
 
 def _compare(client: Client, store: Store, day: date) -> upkeep.Moved | None:

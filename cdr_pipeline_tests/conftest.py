@@ -1,7 +1,12 @@
-"""How Hypothesis searches: without a clock, and in CI the same way each time."""
+"""How Hypothesis searches: without a clock, and in CI the same way each time. And a `world`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -12,3 +17,35 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`world(Switchboard())`: a vendor on loopback and Dagster's daemon, at the test's own time."""
+    import dagster as dg
+    from pydantic import SecretStr
+
+    from cdr_pipeline import automation
+    from cdr_pipeline.api import listing
+    from cdr_pipeline.settings import Settings
+    from cdr_pipeline.simulator import Vendor, serve
+    from cdr_pipeline_tests.living import TOKEN, Clock, Switchboard, World
+
+    for module in (automation, listing):
+        monkeypatch.setattr(module, "datetime", Clock)
+    with ExitStack() as stack:
+
+        def made(board: Switchboard, **given: Any) -> tuple[World, Vendor]:
+            vendor = Vendor(tenant=board, token=TOKEN, chaos=given.pop("chaos", None))
+            own: dict[str, Any] = {
+                "api_base_url": stack.enter_context(serve(vendor)).base_url,
+                "api_token": SecretStr(TOKEN),
+                "data_dir": tmp_path / "data",
+                "requests_per_second": 0,
+                "page_size": 10,
+                "probe_days": 14,
+            }
+            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
+            return World(board, instance, Settings(**own | given)), vendor
+
+        yield made

@@ -1,10 +1,12 @@
 """`campaign_daily` and `disposition_daily`: the day's measures, from `cdrs` alone."""
 
 from collections.abc import Callable
+from functools import cache
 
+import dagster as dg
 import polars as pl
 
-from cdr_pipeline.assets.layer import Made, Work, made, spec
+from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, Dataset
 
@@ -16,7 +18,7 @@ SPECS = [
 
 def campaign_daily(work: Work) -> list[Made]:
     """Measures of each campaign."""
-    return _aggregate(work, CAMPAIGN_DAILY, kpi.campaign_daily)
+    return _aggregate(work, CAMPAIGN_DAILY, kpi.campaign_daily, kpi.of_all_campaigns)
 
 
 def disposition_daily(work: Work) -> list[Made]:
@@ -25,9 +27,20 @@ def disposition_daily(work: Work) -> list[Made]:
 
 
 def _aggregate(
-    work: Work, dataset: Dataset, measure: Callable[[pl.LazyFrame], pl.LazyFrame]
+    work: Work,
+    dataset: Dataset,
+    measure: Callable[[pl.LazyFrame], pl.LazyFrame],
+    figures: Callable[[pl.DataFrame], dict[str, float]] = lambda _: {},
 ) -> list[Made]:
     work.require(CDRS)
     frame = measure(work.store.lazy(CDRS, work.day)).collect()
     work.store.write(dataset, work.day, frame)
-    return [made(work, dataset, calls=int(frame["calls"].sum()))]
+    lineage = {"dagster/column_lineage": _lineage(measure)}
+    calls = int(frame["calls"].sum())
+    return [made(work, dataset, calls=calls, **figures(frame), **lineage)]
+
+
+@cache
+def _lineage(measure: Callable[[pl.LazyFrame], pl.LazyFrame]) -> dg.TableColumnLineage:
+    """Found out once a process, since it is the same every day."""
+    return column_lineage(measure, CDRS)

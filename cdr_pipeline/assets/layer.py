@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
@@ -14,6 +15,7 @@ from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Dataset, shown
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.lineage import lineage
 from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
@@ -106,6 +108,19 @@ def table_schema(dataset: Dataset, schema: pl.Schema | None = None) -> dg.TableS
         if name not in known
     ]
     return dg.TableSchema(columns)
+
+
+def column_lineage(
+    measure: Callable[[pl.LazyFrame], pl.LazyFrame], source: Dataset
+) -> dg.TableColumnLineage:
+    """Which columns of `source` each column that `measure` makes of it comes from."""
+    deps = lineage(measure, source.schema(ZoneInfo("UTC")))
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(dg.AssetKey(source.name), column) for column in columns]
+            for name, columns in deps.items()
+        }
+    )
 
 
 def _preview(rows: pl.LazyFrame) -> str:

@@ -93,6 +93,13 @@ def campaign_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
+    """ASR, NER and ACD over the rows of a `campaign_daily`; those over nothing are left out."""
+    sums = campaigns.select(pl.col("answered", "seizures", "effective", "billsec").sum())
+    ratios = sums.select(asr=asr(), ner=ner(), acd_seconds=acd_seconds()).row(0, named=True)
+    return {name: ratio for name, ratio in ratios.items() if ratio is not None}
+
+
 def disposition_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     """`cdrs` -> `disposition_daily`: how each campaign's calls ended, roots only."""
     return (

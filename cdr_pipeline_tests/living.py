@@ -1,33 +1,22 @@
-"""A month with time moving: schedule and sensors ticked, and their runs executed, as Dagster would.
-
-The vendor is a server on loopback whose calls are listed late and edited later. One night it is
-down, and for three days the machine sleeps.
-"""
+"""Time that a test moves: a clock, a vendor whose calls come late and change, Dagster's daemon."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from math import ceil
-from pathlib import Path
-from random import Random
-from typing import Any, ClassVar
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar, Protocol
 
 import dagster as dg
-import pytest
-from pydantic import SecretStr
 
 from cdr_pipeline import automation
-from cdr_pipeline.api import listing
 from cdr_pipeline.api.client import Patience
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.simulator import Vendor, serve
+from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.simulator.exchange import Refusal
 from cdr_pipeline.simulator.source import Call, cut, render
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, RECEIPTS
+from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.store import Store
 
 from .records import SAIGON
@@ -45,13 +34,6 @@ class Clock(datetime):
     @classmethod
     def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
         return cls.at.astimezone(tz)
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
-    for module in (automation, listing):
-        monkeypatch.setattr(module, "datetime", Clock)
-    return Clock
 
 
 @dataclass
@@ -72,7 +54,7 @@ class Written:
 
 
 @dataclass
-class Exchange:
+class Switchboard:
     """A vendor whose calls are listed late and change, by the test's clock."""
 
     calls: list[Written] = field(default_factory=list)
@@ -115,9 +97,9 @@ class World:
     """A vendor, settings that point at it, and Dagster's daemon, one tick at a time."""
 
     def __init__(
-        self, exchange: Exchange, instance: dg.DagsterInstance, settings: Settings
+        self, board: Switchboard, instance: dg.DagsterInstance, settings: Settings
     ) -> None:
-        self.exchange = exchange
+        self.board = board
         self.settings = settings
         self.store = Store(settings.data_dir, settings.zone)
         self.instance = instance
@@ -127,7 +109,7 @@ class World:
         self._cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
         self._loading = Loading(settings=lambda _: settings, patience=HASTY)
-        self._definitions = dg.Definitions(
+        definitions = dg.Definitions(
             assets=[daily_calls(settings)],
             jobs=[automation.LOAD_DAYS],
             schedules=[automation.nightly(settings)],
@@ -135,7 +117,8 @@ class World:
             resources={"loading": self._loading},
             executor=dg.in_process_executor,
         )
-        self._code = self._definitions.get_repository_def()
+        self._code = definitions.get_repository_def()
+        self._job = definitions.resolve_job_def("load_days")
 
     def nightly(self, at: datetime | None = None) -> list[dg.RunRequest]:
         """A tick of the schedule, its runs executed."""
@@ -177,7 +160,7 @@ class World:
         new = [one for one in requests if one.run_key not in self._run_keys]
         for request in new:
             self._run_keys.add(request.run_key)
-            result = self._definitions.resolve_job_def("load_days").execute_in_process(
+            result = self._job.execute_in_process(
                 instance=self.instance,
                 tags=dict(request.tags),
                 asset_selection=request.asset_selection and list(request.asset_selection),
@@ -189,108 +172,11 @@ class World:
         return new
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Any]:
-    with ExitStack() as stack:
+class NewWorld(Protocol):
+    """A world around an board; settings other than the test's own may be given."""
 
-        def made(exchange: Exchange, **settings: Any) -> tuple[World, Vendor]:
-            vendor = Vendor(tenant=exchange, token=TOKEN)
-            given: dict[str, Any] = {
-                "api_base_url": stack.enter_context(serve(vendor)).base_url,
-                "api_token": SecretStr(TOKEN),
-                "data_dir": tmp_path / "data",
-                "requests_per_second": 0,
-                "page_size": 10,
-                "lookback_days": 3,
-                "probe_days": 14,
-            }
-            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-            return World(exchange, instance, Settings(**given | settings)), vendor
-
-        yield made
-
-
-# ---- a month
-
-FIRST, LAST = date(2023, 3, 1), date(2023, 3, 31)
-DOWN = date(2023, 3, 10)
-ASLEEP = [date(2023, 3, day) for day in (17, 18, 19)]
-WAKES = datetime(2023, 3, 20, 12, tzinfo=SAIGON)
+    def __call__(self, board: Switchboard, **settings: Any) -> tuple[World, Vendor]: ...
 
 
 def at(day: date, hour: float = 0) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=SAIGON) + HOUR * hour
-
-
-def a_month(random: Random) -> Exchange:
-    """Calls of March: one in ten is late by hours, one in four edited; ten are days late.
-
-    Nothing comes so late that these settings could not see it, or after the month.
-    """
-    exchange = Exchange(down=(at(DOWN), at(DOWN, 6)))
-    days = [FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)]
-    for day in days:
-        for _ in range(random.randint(4, 18)):
-            began = at(day, random.uniform(8, 23.9))
-            late = began + HOUR * random.uniform(0, 60) if random.random() < 0.1 else None
-            edited = began + HOUR * random.uniform(0, 72) if random.random() < 0.25 else None
-            last = at(LAST, 24)
-            exchange.add(
-                began,
-                listed=min(late, last) if late else None,
-                edited=min(edited, last) if edited else None,
-            )
-    for day in random.sample(days[:18], 10):
-        # Between what is loaded again each night and what is no longer looked at.
-        exchange.add(at(day, 9), listed=at(day, 24 * random.uniform(6, 12)))
-    return exchange
-
-
-def least_requests(exchange: Exchange, settings: Settings) -> int:
-    """What these settings cannot do without: pages of each look at a day, and a request a probe."""
-    nights = [FIRST + DAY * ahead for ahead in range(1, (LAST - FIRST).days + 2)]
-    nights = [night for night in nights if night != DOWN and night not in ASLEEP]
-    requests = 0
-    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
-        due = [day + DAY * (1 + look) for look in range(settings.lookback_days + 1)]
-        looks = {next((night for night in nights if night >= one), None) for one in due}
-        moved = {call.listed.date() for call in exchange.of(day) if call.listed.date() > due[-1]}
-        for look in (looks | moved) - {None}:
-            listed = sum(call.listed.date() <= look for call in exchange.of(day))
-            requests += max(1, ceil(listed / settings.page_size))
-        probed = [
-            day + DAY * ahead
-            for ahead in range(settings.lookback_days + 2, settings.probe_days + 2)
-        ]
-        requests += sum(one <= LAST + DAY and one not in ASLEEP for one in probed)
-    return requests
-
-
-def test_after_a_month_of_late_and_changing_calls_every_day_is_right_at_little_cost(
-    world: Any,
-) -> None:
-    exchange = a_month(Random(5))
-    it, vendor = world(exchange, start_date=FIRST)
-    hour, end = at(FIRST + DAY), at(LAST + DAY, 24)
-    while hour < end:
-        Clock.at = hour
-        if hour.date() in ASLEEP or (hour.date() == WAKES.date() and hour < WAKES):
-            hour += HOUR
-            continue
-        if hour == WAKES:  # Dagster evaluates the last of the ticks that were missed
-            it.nightly(at(WAKES.date(), 1.5))
-        it.sensor("late_calls")
-        it.sensor("freshness")
-        if hour.hour == 1:
-            Clock.at = hour + HOUR / 2
-            it.nightly()
-        hour += HOUR
-    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
-        assert it.loaded(day) == exchange.truth(day), day
-        assert it.store.read(CAMPAIGN_DAILY, day)["calls"].sum() == len(exchange.truth(day))
-    assert it.failed == [DOWN]
-    assert it.red == [f"{DOWN - DAY}"]
-    least = least_requests(exchange, it.settings)
-    made = len(vendor.requests)
-    assert made <= 1.2 * least, f"{made} requests, {made / least:.2f} of the {least} needed"
-    print(made, least, made / least)

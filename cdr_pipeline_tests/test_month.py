@@ -1,0 +1,92 @@
+"""A month with time moving: schedule and sensors ticked, and their runs executed, as Dagster would.
+
+One night the vendor is down, and for three days the machine sleeps.
+"""
+
+from datetime import date, datetime
+from math import ceil
+from random import Random
+
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
+
+from .living import DAY, HOUR, Clock, Switchboard, NewWorld, at
+from .records import SAIGON
+
+FIRST, LAST = date(2023, 3, 1), date(2023, 3, 31)
+DOWN = date(2023, 3, 10)
+ASLEEP = [date(2023, 3, day) for day in (17, 18, 19)]
+WAKES = datetime(2023, 3, 20, 12, tzinfo=SAIGON)
+
+
+def a_month(random: Random) -> Switchboard:
+    """Calls of March: one in ten is late by hours, one in four edited; ten are days late.
+
+    Nothing comes so late that these settings could not see it, or after the month.
+    """
+    board = Switchboard(down=(at(DOWN), at(DOWN, 6)))
+    days = [FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)]
+    for day in days:
+        for _ in range(random.randint(4, 18)):
+            began = at(day, random.uniform(8, 23.9))
+            late = began + HOUR * random.uniform(0, 60) if random.random() < 0.1 else None
+            edited = began + HOUR * random.uniform(0, 72) if random.random() < 0.25 else None
+            last = at(LAST, 24)
+            board.add(
+                began,
+                listed=min(late, last) if late else None,
+                edited=min(edited, last) if edited else None,
+            )
+    for day in random.sample(days[:18], 10):
+        # Between what is loaded again each night and what is no longer looked at.
+        board.add(at(day, 9), listed=at(day, 24 * random.uniform(6, 12)))
+    return board
+
+
+def least_requests(board: Switchboard, settings: Settings) -> int:
+    """What these settings cannot do without: pages of each look at a day, and a request a probe."""
+    nights = [FIRST + DAY * ahead for ahead in range(1, (LAST - FIRST).days + 2)]
+    nights = [night for night in nights if night != DOWN and night not in ASLEEP]
+    requests = 0
+    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
+        due = [day + DAY * (1 + look) for look in range(settings.lookback_days + 1)]
+        looks = {night for one in due for night in [night for night in nights if night >= one][:1]}
+        moved = {call.listed.date() for call in board.of(day) if call.listed.date() > due[-1]}
+        for look in looks | moved:
+            listed = sum(call.listed.date() <= look for call in board.of(day))
+            requests += max(1, ceil(listed / settings.page_size))
+        probed = [
+            day + DAY * ahead
+            for ahead in range(settings.lookback_days + 2, settings.probe_days + 2)
+        ]
+        requests += sum(one <= LAST + DAY and one not in ASLEEP for one in probed)
+    return requests
+
+
+def test_after_a_month_of_late_and_changing_calls_every_day_is_right_at_little_cost(
+    world: NewWorld,
+) -> None:
+    board = a_month(Random(5))
+    it, vendor = world(board, start_date=FIRST)
+    hour, end = at(FIRST + DAY), at(LAST + DAY, 24)
+    while hour < end:
+        Clock.at = hour
+        if hour.date() in ASLEEP or (hour.date() == WAKES.date() and hour < WAKES):
+            hour += HOUR
+            continue
+        if hour == WAKES:  # Dagster evaluates the last of the ticks that were missed
+            it.nightly(at(WAKES.date(), 1.5))
+        it.sensor("late_calls")
+        it.sensor("freshness")
+        if hour.hour == 1:
+            Clock.at = hour + HOUR / 2
+            it.nightly()
+        hour += HOUR
+    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
+        assert it.loaded(day) == board.truth(day), day
+        assert it.store.read(CAMPAIGN_DAILY, day)["calls"].sum() == len(board.truth(day))
+    assert it.failed == [DOWN]
+    assert it.red == [f"{DOWN - DAY}"]
+    least = least_requests(board, it.settings)
+    made = len(vendor.requests)
+    assert made <= 1.2 * least, f"{made} requests, {made / least:.2f} of the {least} needed"
