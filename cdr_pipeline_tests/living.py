@@ -108,13 +108,13 @@ class World:
         self.skipped = ""
         self._cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
-        self._loading = Loading(settings=lambda _: settings, patience=HASTY)
+        self.loading = Loading(settings=lambda _: self.settings, patience=HASTY)
         definitions = dg.Definitions(
             assets=[daily_calls(settings)],
             jobs=[automation.LOAD_DAYS],
             schedules=[automation.nightly(settings)],
             sensors=automation.SENSORS,
-            resources={"loading": self._loading},
+            resources={"loading": self.loading},
             executor=dg.in_process_executor,
         )
         self._code = definitions.get_repository_def()
@@ -122,25 +122,25 @@ class World:
 
     def nightly(self, at: datetime | None = None) -> list[dg.RunRequest]:
         """A tick of the schedule, its runs executed."""
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             self.instance,
             scheduled_execution_time=at or Clock.at,
             repository_def=self._code,
-            resources={"loading": self._loading},
-        )
-        tick = self._code.get_schedule_def("nightly").evaluate_tick(context)
+            resources={"loading": self.loading},
+        ) as context:
+            tick = self._code.get_schedule_def("nightly").evaluate_tick(context)
         self.skipped = tick.skip_message or ""
         return self._launch(tick.run_requests or [])
 
     def sensor(self, name: str) -> list[dg.RunRequest]:
         """A tick of a sensor, its runs executed and its events recorded."""
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             self.instance,
             cursor=self._cursors.get(name),
             repository_def=self._code,
-            resources={"loading": self._loading},
-        )
-        tick = self._code.get_sensor_def(name).evaluate_tick(context)
+            resources={"loading": self.loading},
+        ) as context:
+            tick = self._code.get_sensor_def(name).evaluate_tick(context)
         self._cursors[name] = tick.cursor
         self.skipped = tick.skip_message or ""
         for event in tick.asset_events:
@@ -149,8 +149,9 @@ class World:
                 self.red.append(str(event.partition))
         return self._launch(tick.run_requests or [])
 
-    def cursor(self, name: str) -> str:
-        return self._cursors.get(name) or ""
+    def last_run(self) -> dg.DagsterRun:
+        """The run that was launched last."""
+        return self.instance.get_runs(limit=1)[0]
 
     def loaded(self, day: date) -> dict[str, str | None]:
         return dict(self.store.read(CDRS, day).select("id", "note").iter_rows())
@@ -173,7 +174,7 @@ class World:
 
 
 class NewWorld(Protocol):
-    """A world around an board; settings other than the test's own may be given."""
+    """A world around a switchboard; settings other than the test's own may be given."""
 
     def __call__(self, board: Switchboard, **settings: Any) -> tuple[World, Vendor]: ...
 

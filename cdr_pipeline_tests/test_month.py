@@ -10,7 +10,7 @@ from random import Random
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
 
-from .living import DAY, HOUR, Clock, Switchboard, NewWorld, at
+from .living import DAY, HOUR, Clock, NewWorld, Switchboard, at
 from .records import SAIGON
 
 FIRST, LAST = date(2023, 3, 1), date(2023, 3, 31)

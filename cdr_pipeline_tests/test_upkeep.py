@@ -1,0 +1,211 @@
+"""Which days are looked at again, and when: by dates alone."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import RECEIPTS
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, spans, wanted, window
+
+NEWEST = date(2023, 3, 31)
+SETTINGS = Settings(lookback_days=3, probe_days=35)
+
+
+def days(*numbers: int) -> list[date]:
+    """Days of March."""
+    return [date(2023, 3, number) for number in numbers]
+
+
+def kept(proved: dict[int, int], *, not_made: int = 0) -> dict[date, Kept]:
+    """Day of March -> days after which it was proved."""
+    return {
+        day: Kept(day + DAY * after, whole=day.day != not_made)
+        for number, after in proved.items()
+        for day in days(number)
+    }
+
+
+SETTLED = dict.fromkeys(range(1, 28), 4) | {28: 3, 29: 2, 30: 1}
+
+
+def test_each_night_the_day_that_ended_and_the_lookback_before_it_are_asked_for() -> None:
+    assert wanted(NEWEST, kept(SETTLED), SETTINGS).fetch == days(28, 29, 30, 31)
+
+
+def test_where_nothing_was_ever_loaded_the_past_is_for_people_to_load() -> None:
+    assert wanted(NEWEST, {}, SETTINGS).fetch == days(31)
+    assert wanted(NEWEST, kept({30: 1}), SETTINGS).fetch == days(30, 31)
+
+
+def test_a_gap_is_filled_from_the_first_loaded_day_on() -> None:
+    holes = {day: after for day, after in SETTLED.items() if day not in (1, 2, 10, 11, 20)}
+    assert wanted(NEWEST, kept(holes), SETTINGS).fetch == days(10, 11, 20, 28, 29, 30, 31)
+
+
+def test_nights_that_were_missed_are_made_up_for() -> None:
+    slept = dict.fromkeys(range(1, 21), 4) | {21: 3, 22: 2, 23: 1}
+    assert wanted(NEWEST, kept(slept), SETTINGS).fetch == days(*range(21, 32))
+
+
+def test_a_day_loaded_by_hand_since_is_not_loaded_again() -> None:
+    by_hand = SETTLED | {29: 3, 30: 2, 31: 1}
+    assert wanted(NEWEST, kept(by_hand), SETTINGS).fetch == days(28)
+    assert wanted(NEWEST, kept(SETTLED | {5: 400}), SETTINGS).fetch == days(28, 29, 30, 31)
+
+
+def test_a_longer_lookback_looks_once_more_at_days_it_would_have_looked_at() -> None:
+    longer = Settings(lookback_days=5)
+    assert wanted(NEWEST, kept(SETTLED | {7: 6}), longer).fetch == [
+        day for day in days(*range(1, 32)) if day.day != 7
+    ]
+
+
+def test_what_follows_from_pages_is_made_again_without_the_vendor() -> None:
+    asked = wanted(NEWEST, kept(SETTLED, not_made=10), SETTINGS)
+    assert (asked.make, asked.fetch) == (days(10), days(28, 29, 30, 31))
+    assert wanted(NEWEST, kept(SETTLED, not_made=29), SETTINGS).make == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        (Settings(probe_days=35), date(2023, 2, 24)),
+        (Settings(probe_days=0, lookback_days=2), date(2023, 3, 29)),
+        (Settings(probe_days=35, start_date=date(2023, 3, 20)), date(2023, 3, 20)),
+    ],
+)
+def test_days_are_looked_after_for_a_while(settings: Settings, first: date) -> None:
+    assert window(NEWEST, settings) == (first, NEWEST)
+
+
+def test_a_leap_day_and_new_year_are_days_like_others() -> None:
+    newest = date(2024, 3, 1)
+    kept_since = {date(2024, 2, 28): Kept(date(2024, 2, 29))}
+    assert [f"{day}" for day in wanted(newest, kept_since, SETTINGS).fetch] == [
+        "2024-02-28",
+        "2024-02-29",
+        "2024-03-01",
+    ]
+    assert spans([date(2023, 12, 31), date(2024, 1, 1)]) == [(date(2023, 12, 31), date(2024, 1, 1))]
+
+
+# ---- stretches
+
+
+def test_days_become_stretches_without_a_gap() -> None:
+    assert spans(days(5, 1, 2, 9, 3)) == [tuple(days(1, 3)), tuple(days(5, 5)), tuple(days(9, 9))]
+    assert spans([]) == []
+
+
+def test_a_stretch_is_no_longer_than_a_run_may_be() -> None:
+    assert spans(days(1, 2, 3, 4, 5), most=2) == [
+        tuple(days(1, 2)),
+        tuple(days(3, 4)),
+        tuple(days(5, 5)),
+    ]
+
+
+@given(st.sets(st.integers(1, 31)), st.integers(0, 7))
+def test_stretches_hold_each_day_once(numbers: set[int], most: int) -> None:
+    held = [
+        first + DAY * ahead
+        for first, last in spans(days(*numbers), most)
+        for ahead in range((last - first).days + 1)
+    ]
+    assert held == days(*sorted(numbers))
+
+
+# ---- probes
+
+
+@given(
+    count=st.integers(0, 60),
+    minute=st.integers(0, 59),
+    today=st.sampled_from(
+        [
+            (date(2023, 3, 7), "Asia/Ho_Chi_Minh"),
+            (date(2023, 3, 12), "America/New_York"),
+            (date(2023, 11, 5), "America/New_York"),
+        ]
+    ),
+)
+def test_ticking_each_hour_each_day_has_its_turn_once_a_day_and_few_at_once(
+    count: int, minute: int, today: tuple[date, str]
+) -> None:
+    on, zone = today[0], ZoneInfo(today[1])
+    older = [on - DAY * back for back in range(count, 0, -1)]
+    now = datetime(on.year, on.month, on.day, 0, minute, tzinfo=zone).astimezone(UTC)
+    cursor, asked = "", []
+    while now.astimezone(zone).date() == on:
+        turn = Round.read(cursor, on)
+        due = turn.due(older, now.astimezone(zone))
+        assert len(due) <= count / 22 + 1
+        cursor = f"{Round(on, due[-1]) if due else turn}"
+        asked += due
+        now += timedelta(hours=1)
+    assert asked == older
+    assert len(cursor) < 30
+
+
+def test_a_machine_that_wakes_late_catches_up_and_a_new_day_begins_anew() -> None:
+    older = days(1, 2, 3, 4)
+    evening = datetime(2023, 3, 7, 23, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
+    assert Round.read("2023-03-07 2023-03-01", evening.date()).due(older, evening) == older[1:]
+    assert Round.read("2023-03-06 2023-03-04", evening.date()).due(older, evening) == older
+
+
+def test_a_total_that_grew_is_tried_daily_and_one_that_fell_once() -> None:
+    proved_at = datetime(2023, 3, 8, 1, 30, tzinfo=UTC)
+    grew, fell = Moved(NEWEST, 10, 11, proved_at), Moved(NEWEST, 10, 9, proved_at)
+    today, tomorrow = date(2023, 4, 9), date(2023, 4, 10)
+    assert grew.run_key(today) == grew.run_key(today) != grew.run_key(tomorrow)
+    assert fell.run_key(today) == fell.run_key(tomorrow)
+    assert fell.run_key(today) != Moved(NEWEST, 10, 8, proved_at).run_key(today)
+    accepted = Moved(NEWEST, 10, 9, proved_at + DAY)
+    assert fell.run_key(today) != accepted.run_key(today)
+
+
+# ---- freshness
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store in which a day of March 2023 was loaded."""
+    it = Store(tmp_path, ZoneInfo("Asia/Ho_Chi_Minh"))
+    row = pl.DataFrame(schema=RECEIPTS.schema(it.zone))
+    it.write(RECEIPTS, date(2023, 3, 8), row)
+    return it
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "at", "due"),
+    [
+        ("2023-03-10T05:29:00+07:00", "Asia/Ho_Chi_Minh", "01:30", 8),
+        ("2023-03-10T05:30:00+07:00", "Asia/Ho_Chi_Minh", "01:30", 9),
+        ("2023-03-09T22:30:00+00:00", "Asia/Ho_Chi_Minh", "01:30", 9),
+        ("2023-03-10T23:59:00+07:00", "Asia/Ho_Chi_Minh", "01:30", 9),
+        ("2023-03-11T02:59:00+07:00", "Asia/Ho_Chi_Minh", "23:00", 8),
+        ("2023-03-11T03:00:00+07:00", "Asia/Ho_Chi_Minh", "23:00", 9),
+        # On the 12th the clocks of New York jump from 2 to 3.
+        ("2023-03-12T06:29:00-04:00", "America/New_York", "01:30", 10),
+        ("2023-03-12T06:30:00-04:00", "America/New_York", "01:30", 11),
+    ],
+)
+def test_the_day_that_ended_is_due_four_hours_after_its_night(
+    store: Store, now: str, zone: str, at: str, due: int
+) -> None:
+    settings = Settings(timezone=zone, schedule_time=at)
+    assert newest_due(store, datetime.fromisoformat(now), settings) == date(2023, 3, due)
+
+
+def test_nothing_is_due_where_no_recent_day_was_ever_loaded(store: Store) -> None:
+    now = datetime(2023, 4, 12, 23, tzinfo=UTC)
+    assert newest_due(store, now, Settings()) == date(2023, 4, 12)
+    assert newest_due(store, now + DAY, Settings()) is None
