@@ -383,7 +383,11 @@ def _watched(days: Sequence[date]) -> Iterator[date]:
 @main.command()
 @_readable_errors
 def status() -> None:
-    """What is stored: a line a day, with the vendor's total beside the calls."""
+    """What is stored: a line a day, with the vendor's total beside the calls.
+
+    "changed" tells how many hours after the day's end a fetch last found calls new, changed or
+    gone; CDR_LOOKBACK_DAYS should cover it.
+    """
     settings = Settings.load()
     if not _print_days(settings):
         out.print(
@@ -393,6 +397,7 @@ def status() -> None:
 
 
 def _print_days(settings: Settings, first: date = date.min, last: date = date.max) -> bool:
+    from cdr_pipeline.record import Window
     from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
     from cdr_pipeline.tables.declared import load
     from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
@@ -400,7 +405,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
 
     store = Store(settings.data_dir, settings.zone)
     stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
-    table = Table("day", "calls", "vendor's total", "verified", "fetched", "rejects")
+    table = Table("day", "calls", "vendor's total", "verified", "fetched", "changed", "rejects")
     for column in table.columns[1:3] + table.columns[5:]:
         column.justify = "right"
     if stale:
@@ -409,6 +414,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         if not first <= day <= last:
             continue
         receipt = store.read(RECEIPTS, day).row(0, named=True)
+        changed = receipt.get("last_change_at")
         calls = store.rows(CDRS, day) if store.holds(CDRS, day) else None
         rejects = store.rows(REJECTS, day) if store.holds(REJECTS, day) else None
         table.add_row(
@@ -417,6 +423,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             f"{receipt['reported_total'] - receipt['outside_window']:,}",
             "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
             f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
+            f"{Window.of(day).hours_after(changed, settings.zone):.0f} h after" if changed else "",
             "" if rejects is None else f"{rejects:,}",
             *(["[yellow]another[/]" if day in stale else ""] if stale else ()),
         )
@@ -685,6 +692,8 @@ def _dagster_dev(port: int) -> int:
     """Run `dagster dev` until it ends or is interrupted."""
     command = [
         sys.executable,
+        "-W",
+        "ignore:Function `dev_command` is superseded",  # by a tool that wants another layout
         "-m",
         "dagster",
         "dev",

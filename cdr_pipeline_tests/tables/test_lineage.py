@@ -1,0 +1,33 @@
+"""Which columns of `cdrs` a measure comes from, as Polars itself sees it."""
+
+import polars as pl
+
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
+from cdr_pipeline.tables.kpi import campaign_daily, disposition_daily
+from cdr_pipeline.tables.lineage import lineage
+from cdr_pipeline_tests.records import SAIGON
+
+SCHEMA = CDRS.schema(SAIGON)
+
+
+def test_a_measure_comes_from_the_columns_it_reads() -> None:
+    found = lineage(campaign_daily, SCHEMA)
+    assert list(found) == [column.name for column in CAMPAIGN_DAILY.columns]
+    assert found["asr"] == ["disposition"]
+    assert found["acd_seconds"] == ["billsec", "disposition"]
+    assert found["unique_leads"] == ["lead_uuid"]
+    assert found["first_call_at"] == ["time_started"]
+    assert found["duration_seconds"] == ["duration"]
+
+
+def test_a_key_comes_from_itself_and_a_count_from_keys_and_filters() -> None:
+    assert lineage(campaign_daily, SCHEMA)["campaign_uuid"] == ["campaign_uuid"]
+    assert lineage(campaign_daily, SCHEMA)["calls"] == ["campaign_uuid", "is_root"]
+    assert lineage(disposition_daily, SCHEMA)["cause"] == ["cause"]
+
+
+def test_it_follows_the_measure() -> None:
+    def measure(calls: pl.LazyFrame) -> pl.LazyFrame:
+        return calls.select(seconds=pl.col("billsec") + pl.col("ring_seconds"), hour="hour")
+
+    assert lineage(measure, SCHEMA) == {"seconds": ["billsec", "ring_seconds"], "hour": ["hour"]}
