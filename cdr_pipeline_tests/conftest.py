@@ -27,11 +27,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     from cdr_pipeline import automation
     from cdr_pipeline.api import listing
+    from cdr_pipeline.assets import daily
     from cdr_pipeline.settings import Settings
     from cdr_pipeline.simulator import Vendor, serve
     from cdr_pipeline_tests.living import TOKEN, Clock, Switchboard, World
 
-    for module in (automation, listing):
+    for module in (automation, daily, listing):
         monkeypatch.setattr(module, "datetime", Clock)
     with ExitStack() as stack:
 

@@ -73,7 +73,7 @@ def test_a_good_day_passes_every_check(store: Store) -> None:
     good = flat(call("a", **ANSWERED), call("b", **BUSY))
     findings = found(good, 2, store)
     assert failed(good, 2, store) == {}
-    assert findings.keys() == BY_NAME.keys() - {"verified", "made_under_contract"}
+    assert findings.keys() == BY_NAME.keys() - {"verified", "made_under_contract", "fresh"}
 
 
 def test_a_simulated_day_is_odd_in_nothing_but_voicemail(store: Store) -> None:
@@ -295,3 +295,13 @@ def test_a_finding_is_recorded_for_its_day(check: Check, passed: bool) -> None:
     severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
     assert event.severity is severity
     assert check.spec.blocking is check.blocking
+
+
+def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store: Store) -> None:
+    missing = checks.fresh(DAY, store)
+    assert not missing.passed
+    assert missing.event(f"{DAY}").severity is dg.AssetCheckSeverity.ERROR
+    assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
+    store.write(CDRS, DAY, flat().cdrs)
+    assert checks.fresh(DAY, store).passed
+    assert checks.fresh(None, store).passed

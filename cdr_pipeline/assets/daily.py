@@ -111,6 +111,7 @@ def _load_days(
                     failed[day] = error
                 if loading.on_day:
                     loading.on_day(day, error)
+        _check_freshness(context, store, settings)
         return failed
     except SettingsError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -127,9 +128,13 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
         work.findings.append(checks.verified(store.read(RECEIPTS, day)))
         for finding in work.findings:
             context.log_event(finding.event(f"{day:%Y-%m-%d}"))
+    _check_freshness(context, store, settings)
+
+
+def _check_freshness(context: dg.AssetExecutionContext, store: Store, settings: Settings) -> None:
+    """A check that a run was to evaluate and did not would hide what the sensor found."""
     due = newest_due(store, datetime.now(UTC), settings)
-    if due:
-        context.log_event(checks.fresh(due, store).event(f"{due:%Y-%m-%d}"))
+    context.log_event(checks.fresh(due, store).event(f"{due}" if due else None))
 
 
 def _load_day(
