@@ -148,9 +148,11 @@ def freshness(
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
     store = Store(settings.data_dir, settings.zone)
     due = upkeep.newest_due(store, datetime.now(UTC), settings)
+    if due is None:
+        return dg.SensorResult(skip_reason="No recent day was ever loaded.", cursor=context.cursor)
     finding = checks.fresh(due, store)
     said = f"{due} {finding.passed}"
-    if due is None or said == context.cursor:
+    if said == context.cursor:
         return dg.SensorResult(skip_reason=finding.summary, cursor=said)
     return dg.SensorResult(asset_events=[finding.event(f"{due}")], cursor=said)
 

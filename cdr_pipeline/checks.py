@@ -73,8 +73,8 @@ class Finding:
     passed: bool
     summary: str
 
-    def event(self, day: str | None) -> dg.AssetCheckEvaluation:
-        """Dagster's record of it, for the day's partition if it is about a day."""
+    def event(self, day: str) -> dg.AssetCheckEvaluation:
+        """Dagster's record of it, for the day's partition."""
         return dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(self.check.asset),
             check_name=self.check.name,
@@ -254,10 +254,8 @@ def verified(receipt: pl.DataFrame) -> Finding:
     return Finding(VERIFIED, bool(row["verified"]) and equal, summary)
 
 
-def fresh(day: date | None, store: Store) -> Finding:
-    """Whether the newest day that must be there is; `day`: see `upkeep.newest_due`."""
-    if day is None:
-        return Finding(FRESH, True, "no recent day was ever loaded, so none is due")
+def fresh(day: date, store: Store) -> Finding:
+    """Whether a day that must be there is (see `upkeep.newest_due`)."""
     if store.holds(CDRS, day):
         return Finding(FRESH, True, f"{day} is there")
     return Finding(

@@ -149,6 +149,20 @@ class World:
                 self.red.append(str(event.partition))
         return self._launch(tick.run_requests or [])
 
+    def load(self, day: date) -> None:
+        """A run that somebody started by hand."""
+        tags = {f"dagster/asset_partition_range_{side}": f"{day}" for side in ("start", "end")}
+        self._launch([dg.RunRequest(run_key=f"by hand at {Clock.at}", tags=tags)])
+
+    def fresh(self) -> dict[str, bool]:
+        """What the last run said of the check `fresh`, by day."""
+        logged = self.instance.get_records_for_run(
+            self.last_run().run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ).records
+        said = [one.event_log_entry.dagster_event for one in logged]
+        found = [one.asset_check_evaluation_data for one in said if one]
+        return {f"{one.partition}": one.passed for one in found if one.check_name == "fresh"}
+
     def last_run(self) -> dg.DagsterRun:
         """The run that was launched last."""
         return self.instance.get_runs(limit=1)[0]

@@ -297,7 +297,7 @@ def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_i
     it, _ = world(some_days(Switchboard(), 4))
     Clock.at = at(FIRST + DAY, 12)
     it.sensor("freshness")
-    assert it.skipped == "no recent day was ever loaded, so none is due"
+    assert it.skipped == "No recent day was ever loaded."
     nights(it, FIRST + DAY, FIRST + DAY)
     for hour in (1, 2, 5, 6, 7, 23):
         Clock.at = at(FIRST + DAY * 2, hour)
@@ -310,6 +310,22 @@ def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_i
     assert it.red == ["2023-03-02"]
     assert it.sensor("freshness") == []
     assert it.skipped == "2023-03-02 is there"
+
+
+def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
+    """Dagster shows what the last run says of a check, if it says nothing: skipped."""
+    board = some_days(Switchboard(), 3)
+    it, _ = world(board)
+    nights(it, FIRST + DAY, FIRST + DAY)
+    assert it.fresh() == {"2023-03-01": True}
+    board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 3)
+    nights(it, FIRST + DAY * 2, FIRST + DAY * 2)
+    assert it.fresh() == {"2023-03-01": True, "2023-03-02": False}
+    Clock.at = at(FIRST + DAY * 3, 1)
+    it.load(FIRST)
+    assert it.fresh() == {"2023-03-01": False}
+    nights(it, FIRST + DAY * 3, FIRST + DAY * 3)
+    assert it.fresh() == {"2023-03-02": True, "2023-03-03": True}
 
 
 # ---- alerts

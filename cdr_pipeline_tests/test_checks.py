@@ -304,4 +304,3 @@ def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store
     assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
     store.write(CDRS, DAY, flat().cdrs)
     assert checks.fresh(DAY, store).passed
-    assert checks.fresh(None, store).passed

@@ -5,7 +5,7 @@ metadata and checks as soon as it is done: a day that fails takes no other along
 killed has lost one day's work at most. In the end the run fails if any day did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 
@@ -111,7 +111,8 @@ def _load_days(
                     failed[day] = error
                 if loading.on_day:
                     loading.on_day(day, error)
-        _check_freshness(context, store, settings)
+        if CDRS.name in wanted:
+            _check_freshness(context, context.partition_keys, store, settings)
         return failed
     except SettingsError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -128,13 +129,21 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
         work.findings.append(checks.verified(store.read(RECEIPTS, day)))
         for finding in work.findings:
             context.log_event(finding.event(f"{day:%Y-%m-%d}"))
-    _check_freshness(context, store, settings)
+        _check_freshness(context, [f"{day}"], store, settings)
 
 
-def _check_freshness(context: dg.AssetExecutionContext, store: Store, settings: Settings) -> None:
-    """A check that a run was to evaluate and did not would hide what the sensor found."""
+def _check_freshness(
+    context: dg.AssetExecutionContext, days: Iterable[str], store: Store, settings: Settings
+) -> None:
+    """Evaluate `fresh` for every day of a run, or the run would hide what the sensor found.
+
+    While the newest day that is due is missing, no day passes.
+    """
     due = newest_due(store, datetime.now(UTC), settings)
-    context.log_event(checks.fresh(due, store).event(f"{due}" if due else None))
+    missing = due if due and not store.holds(CDRS, due) else None
+    for day in days:
+        finding = checks.fresh(missing or date.fromisoformat(day), store)
+        context.log_event(finding.event(day))
 
 
 def _load_day(
