@@ -154,7 +154,7 @@ def freshness(
     said = f"{due} {finding.passed}"
     if said == context.cursor:
         return dg.SensorResult(skip_reason=finding.summary, cursor=said)
-    return dg.SensorResult(asset_events=[finding.event(f"{due}")], cursor=said)
+    return dg.SensorResult(asset_events=[finding.event()], cursor=said)
 
 
 @dg.run_failure_sensor(

@@ -73,8 +73,11 @@ class Finding:
     passed: bool
     summary: str
 
-    def event(self, day: str) -> dg.AssetCheckEvaluation:
-        """Dagster's record of it, for the day's partition."""
+    def event(self, day: str | None = None) -> dg.AssetCheckEvaluation:
+        """Dagster's record of it, for the day's partition.
+
+        Outside of a run Dagster stores one record a partition, ever: there it must be without.
+        """
         return dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(self.check.asset),
             check_name=self.check.name,

@@ -145,8 +145,9 @@ class World:
         self.skipped = tick.skip_message or ""
         for event in tick.asset_events:
             assert isinstance(event, dg.AssetCheckEvaluation)
+            self.instance.report_runless_asset_event(event)
             if not event.passed:
-                self.red.append(str(event.partition))
+                self.red.append(str(event.description)[:10])
         return self._launch(tick.run_requests or [])
 
     def load(self, day: date) -> None:

@@ -35,9 +35,8 @@ def _aggregate(
     work.require(CDRS)
     frame = measure(work.store.lazy(CDRS, work.day)).collect()
     work.store.write(dataset, work.day, frame)
-    lineage = {"dagster/column_lineage": _lineage(measure)}
     calls = int(frame["calls"].sum())
-    return [made(work, dataset, calls=calls, **figures(frame), **lineage)]
+    return [made(work, dataset, _lineage(measure), calls=calls, **figures(frame))]
 
 
 @cache

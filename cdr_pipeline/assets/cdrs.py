@@ -1,7 +1,7 @@
 """`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -129,7 +129,7 @@ def _known_keys(work: Work) -> set[str] | None:
     return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
 
 
-def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, object]:
+def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, Any]:
     """How many keys that day did not have, and which."""
     if known is None:
         return {}

@@ -1,6 +1,6 @@
 """What every layer shares: the day's workplace, and how a dataset shows in Dagster."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,7 +15,7 @@ from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Dataset, shown
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
-from cdr_pipeline.tables.lineage import lineage
+from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
@@ -81,13 +81,19 @@ def spec(
     )
 
 
-def made(work: Work, dataset: Dataset, **figures: Any) -> Made:
-    """What was written of the day: rows, bytes, schema, what is peculiar to it, and a few rows."""
+def made(
+    work: Work, dataset: Dataset, lineage: dg.TableColumnLineage | None = None, **figures: Any
+) -> Made:
+    """What was written of the day: rows, bytes, schema, what is peculiar to it, and a few rows.
+
+    Column lineage stands in the columns' descriptions as well: Dagster+ alone draws it.
+    """
     rows = work.store.lazy(dataset, work.day)
     schema = rows.collect_schema()
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": work.store.rows(dataset, work.day),
-        "dagster/column_schema": table_schema(dataset, schema),
+        "dagster/column_schema": table_schema(dataset, schema, lineage),
+        **({"dagster/column_lineage": lineage} if lineage else {}),
         "bytes": work.store.size(dataset, work.day),
         **figures,
         "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
@@ -95,10 +101,19 @@ def made(work: Work, dataset: Dataset, **figures: Any) -> Made:
     return Made(dataset, metadata)
 
 
-def table_schema(dataset: Dataset, schema: pl.Schema | None = None) -> dg.TableSchema:
+def table_schema(
+    dataset: Dataset,
+    schema: pl.Schema | None = None,
+    lineage: dg.TableColumnLineage | None = None,
+) -> dg.TableSchema:
     """The contract's columns, then those that only this partition has."""
+    origins = lineage.deps_by_column if lineage else {}
     columns = [
-        dg.TableColumn(column.name, str(column.dtype), description=column.description)
+        dg.TableColumn(
+            column.name,
+            str(column.dtype),
+            description=column.description + _from(origins.get(column.name, [])),
+        )
         for column in dataset.columns
     ]
     known = {column.name for column in dataset.columns}
@@ -110,11 +125,17 @@ def table_schema(dataset: Dataset, schema: pl.Schema | None = None) -> dg.TableS
     return dg.TableSchema(columns)
 
 
+def _from(origins: Sequence[dg.TableColumnDep]) -> str:
+    """Where a column comes from, in words."""
+    names = [f"{one.asset_key.to_user_string()}.{one.column_name}" for one in origins]
+    return f" From {', '.join(names)}." if names else ""
+
+
 def column_lineage(
     measure: Callable[[pl.LazyFrame], pl.LazyFrame], source: Dataset
 ) -> dg.TableColumnLineage:
     """Which columns of `source` each column that `measure` makes of it comes from."""
-    deps = lineage(measure, source.schema(ZoneInfo("UTC")))
+    deps = columns_asked_for(measure, source.schema(ZoneInfo("UTC")))
     return dg.TableColumnLineage(
         {
             name: [dg.TableColumnDep(dg.AssetKey(source.name), column) for column in columns]

@@ -6,7 +6,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 
-def lineage(
+def columns_asked_for(
     measure: Callable[[pl.LazyFrame], pl.LazyFrame], schema: pl.Schema
 ) -> dict[str, list[str]]:
     """Each column that `measure` makes -> the columns of a frame of `schema` it is made from.

@@ -126,6 +126,27 @@ def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
     }
 
 
+def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-07")
+    (record,) = at.instance.fetch_materializations(
+        dg.AssetKey(CAMPAIGN_DAILY.name), limit=9
+    ).records
+    assert record.asset_materialization
+    told = record.asset_materialization.metadata
+    sums = at.store.read(CAMPAIGN_DAILY, DAY).drop("campaign_uuid").sum().row(0, named=True)
+    assert told["asr"].value == sums["answered"] / sums["seizures"]
+    assert told["ner"].value == sums["effective"] / sums["seizures"]
+    assert told["acd_seconds"].value == sums["billsec"] / sums["answered"]
+    lineage, schema = told["dagster/column_lineage"].value, told["dagster/column_schema"].value
+    assert isinstance(lineage, dg.TableColumnLineage)
+    assert isinstance(schema, dg.TableSchema)
+    assert lineage.deps_by_column["billsec"] == [dg.TableColumnDep(dg.AssetKey("cdrs"), "billsec")]
+    (asr,) = [column for column in schema.columns if column.name == "asr"]
+    assert asr.description
+    assert asr.description.endswith(" From cdrs.disposition.")
+
+
 def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: Set) -> None:
     at = desk()
     result = at.run("2023-03-07")
