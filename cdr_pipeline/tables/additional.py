@@ -12,8 +12,6 @@ because of another.
 A key that a user declared (see `declared`) goes by its declaration instead, and changes no other.
 """
 
-import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,34 +19,21 @@ from itertools import chain
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import msgspec
 import polars as pl
 
-from cdr_pipeline.page import UNREADABLE, compact
+from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, free_type, typed
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
 from cdr_pipeline.tables.names import column_names
-from cdr_pipeline.tables.shapes import JSON_TYPES, Decoders, Learned, Shape
+from cdr_pipeline.tables.shapes import Group, Shape, ShapeReader
+from cdr_pipeline.tables.values import ENDING_OF, JSON_TYPES, read_object
 
-INT64: Final = range(-(2**63), 2**63)
 _EXAMPLE_CHARACTERS: Final = 100
 
 #: How many values that do not fit are told of a key, and how much of each.
 _EXAMPLES: Final = 3
 _EXAMPLE_SHORT: Final = 40
-
-_values = msgspec.json.Decoder(dict[str, Any])
-_tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-_TYPE_OF: Final = {"": "string", "__int": "integer", "__float": "decimal", "__bool": "boolean"}
-_ENDING_OF: Final = {
-    **{kind: ending for ending, kind in _TYPE_OF.items()},
-    **dict.fromkeys(("number", "object", "array"), "__json"),
-}
-
-#: Type of a decoded value -> ending. What is not here is read token by token.
-_PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
 
 
 @dataclass
@@ -91,16 +76,12 @@ class Columns:
         return values
 
 
-#: Records of one shape: their rows, and the values of each.
-Group = tuple[Shape, list[int], list[tuple[Any, ...]]]
-
-
 class Spreader:
     """Spreads objects into columns, batch after batch, learning their shapes on the way."""
 
     def __init__(self, contract: Contract = NO_CONTRACT) -> None:
         self._contract = contract
-        self._decoders = Decoders()
+        self._reader = ShapeReader()
         self._numbers: dict[Shape, int] = {}
 
     @property
@@ -113,45 +94,15 @@ class Spreader:
     ) -> Columns:
         """The columns of `objects`: one JSON object's text a record, or None.
 
-        Records of equal `hints` (their campaign) are likely of one shape; that is all they do.
+        Records of equal `hints` (their campaign) likely have equal keys; that is all they do.
         """
         columns = Columns(self._contract, shapes=[None] * len(objects))
-        for shape, rows, tuples in self.by_shape(objects, hints):
-            number = self._numbers.setdefault(shape, len(self._numbers))
-            for row in rows:
+        for group in self._reader.groups(objects, hints):
+            number = self._numbers.setdefault(group.shape, len(self._numbers))
+            for row in group.rows:
                 columns.shapes[row] = number
-            _place(columns, shape, rows, tuples, objects)
+            _place(columns, group, objects)
         return columns
-
-    def by_shape(
-        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
-    ) -> Iterable[Group]:
-        """The records of each shape and their values."""
-        fast: dict[Learned, tuple[list[int], list[tuple[Any, ...]]]] = {}
-        groups: dict[Shape, Group] = {}
-        for row, (text, hint) in enumerate(zip(objects, hints or objects, strict=True)):
-            if text is None:
-                continue
-            if read := self._decoders.read(text, hint):
-                learned, values = read
-                rows, tuples = fast.setdefault(learned, ([], []))
-            else:
-                shape, values = self._by_law(text, hint)
-                _, rows, tuples = groups.setdefault(shape, (shape, [], []))
-            rows.append(row)
-            tuples.append(values)
-        for learned, (rows, tuples) in fast.items():
-            for shape, places in learned.shapes(tuples):
-                group = groups.setdefault(shape, (shape, [], []))
-                group[1].extend(rows[place] for place in places)
-                group[2].extend(tuples[place] for place in places)
-        return groups.values()
-
-    def _by_law(self, text: str, hint: Hashable) -> tuple[Shape, tuple[Any, ...]]:
-        members = _fast(text)
-        shape = Shape(tuple(members), tuple(json_type(*cell) for cell in members.values()))
-        self._decoders.learn(shape.keys, hint)
-        return shape, tuple(value for _, value in members.values())
 
 
 def spread(objects: Sequence[str | None]) -> Columns:
@@ -174,17 +125,11 @@ def most_used(
     return sorted({*declared, *free[:most]})
 
 
-def _place(
-    columns: Columns,
-    shape: Shape,
-    rows: list[int],
-    tuples: list[tuple[Any, ...]],
-    objects: Sequence[str | None],
-) -> None:
+def _place(columns: Columns, group: Group, objects: Sequence[str | None]) -> None:
     """Put the values of records of one shape into their columns; null and "" into none."""
-    names = column_names(shape.keys)
+    shape, rows = group.shape, group.rows
     for key, name, kind, values in zip(
-        shape.keys, names, shape.types, zip(*tuples, strict=True), strict=True
+        shape.keys, column_names(shape.keys), shape.types, group.columns, strict=True
     ):
         if kind == "null" or (kind == "string" and not any(values)):
             continue
@@ -193,7 +138,7 @@ def _place(
             texts = [objects[row] or "" for row in rows]
             _place_declared(columns, declared, name, kind, rows, values, texts)
             continue
-        column = f"{name}{_ENDING_OF[kind]}"
+        column = f"{name}{ENDING_OF[kind]}"
         at, cells = columns.cells.setdefault(column, ([], []))
         if kind == "string" and not all(values):
             filled = [(row, value) for row, value in zip(rows, values, strict=True) if value]
@@ -334,74 +279,8 @@ def key_table(
     ).sort("campaign_uuid", "key", "column")
 
 
-def json_type(ending: str, value: Any) -> str:
-    """The JSON type of a value, by its cell: see `shapes.JSON_TYPES`."""
-    if value is None:
-        return "null"
-    if ending == "__json":
-        return {"{": "object", "[": "array"}.get(value[0], "number")
-    return _TYPE_OF[ending]
-
-
 def column_type(name: str, zone: ZoneInfo) -> pl.DataType:
     """The type of a free column as written, by its ending."""
     dtype = free_type(name)
     assert dtype is not None, name
     return typed(dtype, zone)
-
-
-def read_object(text: str) -> dict[str, tuple[str, Any]]:
-    """Each key of a JSON object with the ending and the value of its cell: the law, token by token.
-
-    Raises msgspec.MsgspecError for what is no JSON object.
-    """
-    return {key: read_value(bytes(token)) for key, token in _tokens.decode(text).items()}
-
-
-def is_object(text: str) -> bool:
-    """Whether a text is a JSON object, and so has columns."""
-    if not text.lstrip().startswith("{"):
-        return False
-    try:
-        read_object(text)
-    except UNREADABLE:
-        return False
-    return True
-
-
-def read_value(token: bytes) -> tuple[str, Any]:
-    """Ending and value of the cell for one JSON value."""
-    first = token[:1]
-    if first == b'"':
-        return "", msgspec.json.decode(token)
-    if first in b"tf":
-        return "__bool", first == b"t"
-    if first == b"n":
-        return "", None
-    if first in b"{[":
-        return "__json", compact(token)
-    if re.fullmatch(rb"-?\d+", token):
-        # What has more digits than any 64-bit number need not be read (and Python may refuse to).
-        if len(token) <= 20 and int(token) in INT64:
-            return "__int", int(token)
-        return "__json", token.decode()
-    decimal = float(token)
-    return ("__float", decimal) if math.isfinite(decimal) else ("__json", token.decode())
-
-
-def _fast(text: str) -> dict[str, tuple[str, Any]]:
-    """As `read_object`, at once where every value is plain."""
-    try:
-        values = _values.decode(text)
-    except UNREADABLE:
-        return read_object(text)
-    members = {}
-    for key, value in values.items():
-        if value is None:
-            members[key] = ("", None)
-            continue
-        ending = _PLAIN.get(type(value))
-        if ending is None or (ending == "__int" and value not in INT64):
-            return read_object(text)
-        members[key] = (ending, value)
-    return members

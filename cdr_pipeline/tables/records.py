@@ -18,8 +18,8 @@ import polars as pl
 
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind
-from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.values import INT64, is_object
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 16_000
@@ -249,7 +249,7 @@ def _count(text: str) -> int | None:
 
 
 def _within_64_bits(value: int) -> int:
-    if value not in additional.INT64:
+    if value not in INT64:
         raise ValueError("more than 64 bits")
     return value
 
@@ -270,5 +270,5 @@ def _objects_text(text: str) -> tuple[str | None, bool]:
         return None, False
     if text[0] == '"':
         text = str(msgspec.json.decode(text))
-        return text, additional.is_object(text)
+        return text, is_object(text)
     return (None if page.compact(text.encode()) == "[]" else text), False

@@ -1,29 +1,30 @@
 """The fast reading of `additional`: one strict decoder a set of keys, learned as they appear.
 
 A campaign's records mostly have the same keys, and msgspec reads such an object several times
-faster than it reads any. A decoder takes a record only if it has those very keys, and values that
-tell their own type, so learning one changes nobody's cells; what none takes is read by the law
-(`additional.read_object`), slowly.
+faster than it reads any. A decoder takes a record only if it has those very keys, and each value
+tells its own type, so learning one changes nobody's cells; what none takes is read by the law
+(`values.read_object`), slowly.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from cdr_pipeline.tables.values import json_type, read_fast, read_value
+
 #: Keys are worth a decoder once they have come so often; more decoders than this are not kept,
-#: and no more are tried on one record.
+#: and no more are tried on the records of one hint.
 _WORTH_LEARNING: Final = 8
 _MOST_DECODERS: Final = 256
 _MOST_TRIED: Final = 4
 
-#: What a decoder takes. Nested values and larger numbers are left to the law.
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _PLAIN: Any = str | _INT64 | float | bool | None
 
-#: Type of a decoded value -> JSON type.
+#: Type of a decoded value -> JSON type. The values of other types are read one by one.
 _JSON_TYPE: Final[dict[type, str]] = {
     str: "string",
     int: "integer",
@@ -32,88 +33,154 @@ _JSON_TYPE: Final[dict[type, str]] = {
     type(None): "null",
 }
 
-#: Every type of a JSON value that is told apart; a number is one beyond 64 bits or not finite.
-JSON_TYPES: Final = (*_JSON_TYPE.values(), "number", "object", "array")
-
 
 @dataclass(frozen=True)
 class Shape:
-    """Keys and the JSON type of each one's value."""
+    """Keys and the JSON type (`values.JSON_TYPES`) of each one's value."""
 
     keys: tuple[str, ...]
     types: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """A set of keys, and the decoder of objects that have just these."""
+@dataclass(frozen=True)
+class Group:
+    """Records of one shape: their rows, and the cells of each key."""
 
-    keys: tuple[str, ...]
-    decoder: msgspec.json.Decoder[Any]
-
-    def read(self, text: str) -> tuple[Any, ...] | None:
-        """The values of an object of these keys; None for any other."""
-        try:
-            return msgspec.structs.astuple(self.decoder.decode(text))
-        except (msgspec.MsgspecError, ValueError):
-            return None
-
-    def shapes(self, read: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Shape, list[int]]]:
-        """The shapes among some objects' values, and the places of each one's objects."""
-        types = [list(map(type, values)) for values in zip(*read, strict=True)]
-        if all(len(set(column)) == 1 for column in types):
-            yield self._shape(tuple(column[0] for column in types)), list(range(len(read)))
-            return
-        places: dict[tuple[type, ...], list[int]] = defaultdict(list)
-        for place, pattern in enumerate(zip(*types, strict=True)):
-            places[pattern].append(place)
-        for pattern, some in places.items():
-            yield self._shape(pattern), some
-
-    def _shape(self, types: tuple[type, ...]) -> Shape:
-        return Shape(self.keys, tuple(_JSON_TYPE[one] for one in types))
+    shape: Shape
+    rows: list[int]
+    columns: list[list[Any]]
 
 
-class Decoders:
-    """The sets of keys seen so far, and the decoders that last fitted each kind of caller."""
+class ShapeReader:
+    """Reads objects shape by shape, and learns which keys come together."""
 
     def __init__(self) -> None:
         self._seen: Counter[tuple[str, ...]] = Counter()
-        self._learned: dict[tuple[str, ...], Learned] = {}
-        self._of_hint: dict[Hashable, list[Learned]] = {}
+        self._learned: dict[tuple[str, ...], _Learned] = {}
+        self._of_hint: dict[Hashable, list[_Learned]] = {}
 
-    def read(self, text: str, hint: Hashable = None) -> tuple[Learned, tuple[Any, ...]] | None:
-        """Values, and by what they were read, if a decoder that fitted `hint` lately fits this."""
-        tried = self._of_hint.get(hint, [])
-        for place, learned in enumerate(tried):
-            values = learned.read(text)
-            if values is not None:
-                if place:
-                    tried.insert(0, tried.pop(place))
-                return learned, values
-        return None
+    def groups(
+        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
+    ) -> Collection[Group]:
+        """The objects by their shapes. Those of equal `hints` likely have equal keys.
 
-    def learn(self, keys: tuple[str, ...], hint: Hashable = None) -> None:
-        """An object of these keys had to be read by the law; the next may have them, too."""
+        Raises what `values.read_object` raises.
+        """
+        found: dict[Shape, Group] = {}
+        by_hint: dict[Hashable, list[int]] = defaultdict(list)
+        for row, (text, hint) in enumerate(
+            zip(objects, hints or [None] * len(objects), strict=True)
+        ):
+            if text is not None:
+                by_hint[hint].append(row)
+        for hint, rows in by_hint.items():
+            left = rows
+            for learned in self._of_hint.get(hint, []):
+                left = learned.take(objects, left, found)
+            while left:
+                left = self._by_law(objects, left, hint, found)
+        return found.values()
+
+    def _by_law(
+        self,
+        objects: Sequence[str | None],
+        rows: Sequence[int],
+        hint: Hashable,
+        found: dict[Shape, Group],
+    ) -> list[int]:
+        """Read rows slowly until a decoder is worth trying on the rest; those it does not take."""
+        for place, row in enumerate(rows, 1):
+            members = read_fast(objects[row] or "")
+            shape = Shape(tuple(members), tuple(json_type(*cell) for cell in members.values()))
+            _add(found, shape, [row], [[value] for _, value in members.values()])
+            learned = self._learn(shape, hint)
+            if learned:
+                return learned.take(objects, rows[place:], found)
+        return []
+
+    def _learn(self, shape: Shape, hint: Hashable) -> "_Learned | None":
+        """The decoder of a shape's keys, if they are worth one that `hint` does not have."""
+        keys = shape.keys
         self._seen[keys] += 1
-        if keys not in self._learned:
+        known = self._learned.get(keys)
+        nested = {at for at, kind in enumerate(shape.types) if kind not in _JSON_TYPE.values()}
+        if known is None or not nested <= known.nested:
             if self._seen[keys] < _WORTH_LEARNING or len(self._learned) >= _MOST_DECODERS:
-                return
-            decoder = _decoder(keys)
-            if not decoder:
-                return
-            self._learned[keys] = decoder
-        tried = self._of_hint.get(hint, [])
-        if self._learned[keys] not in tried:
-            self._of_hint[hint] = [self._learned[keys], *tried][:_MOST_TRIED]
+                return None
+            known = _decoder(keys, frozenset(nested | (known.nested if known else set())))
+            if known is None:
+                return None
+            self._learned[keys] = known
+        others = [one for one in self._of_hint.get(hint, []) if one.keys != keys]
+        self._of_hint[hint] = [known, *others][:_MOST_TRIED]
+        return known
 
 
-def _decoder(keys: tuple[str, ...]) -> Learned | None:
+@dataclass(frozen=True)
+class _Learned:
+    """A set of keys, the places of those that may hold nested values, and their decoder."""
+
+    keys: tuple[str, ...]
+    nested: frozenset[int]
+    decoder: msgspec.json.Decoder[Any]
+
+    def take(
+        self, objects: Sequence[str | None], rows: Sequence[int], found: dict[Shape, Group]
+    ) -> list[int]:
+        """Add the objects that have these keys to `found`; the rows of the others."""
+        decode = self.decoder.decode
+        taken, structs, left = [], [], []
+        for row in rows:
+            try:
+                structs.append(decode(objects[row] or ""))
+            except (msgspec.MsgspecError, ValueError):
+                left.append(row)
+            else:
+                taken.append(row)
+        if taken:
+            self._add_by_type(taken, structs, found)
+        return left
+
+    def _add_by_type(
+        self, rows: list[int], structs: Sequence[Any], found: dict[Shape, Group]
+    ) -> None:
+        columns: list[list[Any]] = []
+        types: list[list[str]] = []
+        for at, cells in enumerate(zip(*map(msgspec.structs.astuple, structs), strict=True)):
+            if at in self.nested:
+                read = [read_value(bytes(token)) for token in cells]
+                types.append([json_type(*cell) for cell in read])
+                columns.append([value for _, value in read])
+            else:
+                types.append([_JSON_TYPE[one] for one in map(type, cells)])
+                columns.append(list(cells))
+        places: dict[tuple[str, ...], list[int]] = {}
+        if all(len(set(kinds)) == 1 for kinds in types):
+            _add(found, Shape(self.keys, tuple(kinds[0] for kinds in types)), rows, columns)
+            return
+        for place, pattern in enumerate(zip(*types, strict=True)):
+            places.setdefault(pattern, []).append(place)
+        for pattern, some in places.items():
+            cells_of = [[column[place] for place in some] for column in columns]
+            _add(found, Shape(self.keys, pattern), [rows[place] for place in some], cells_of)
+
+
+def _add(
+    found: dict[Shape, Group], shape: Shape, rows: list[int], columns: list[list[Any]]
+) -> None:
+    group = found.setdefault(shape, Group(shape, [], [[] for _ in shape.keys]))
+    group.rows.extend(rows)
+    for all_cells, cells in zip(group.columns, columns, strict=True):
+        all_cells.extend(cells)
+
+
+def _decoder(keys: tuple[str, ...], nested: frozenset[int]) -> _Learned | None:
     fields = [
-        (f"field_{number}", _PLAIN, msgspec.field(name=key)) for number, key in enumerate(keys)
+        (f"field_{at}", msgspec.Raw if at in nested else _PLAIN, msgspec.field(name=key))
+        for at, key in enumerate(keys)
     ]
     try:
         struct = msgspec.defstruct("Keys", fields, forbid_unknown_fields=True, gc=False)
     except ValueError:  # a key with a quote, a backslash or a control character
         return None
-    return Learned(keys, msgspec.json.Decoder(struct))
+    return _Learned(keys, nested, msgspec.json.Decoder(struct))

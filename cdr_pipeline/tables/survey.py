@@ -19,11 +19,9 @@ from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.additional import (
     Columns,
-    Group,
     Misfits,
     Spreader,
     fit_declared,
-    is_object,
     misfits,
     most_used,
     united,
@@ -33,7 +31,9 @@ from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_to
 from cdr_pipeline.tables.made_under import in_words
 from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
+from cdr_pipeline.tables.shapes import Group, ShapeReader
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.values import is_object
 
 _ROWS: Final = 20_000
 _EXAMPLE: Final = 40
@@ -120,13 +120,13 @@ class Seen:
 def observe(store: Store, days: Iterable[date]) -> list[Seen]:
     """What the stored calls of these days hold, key by key, by name."""
     seen: dict[str, Seen] = {}
-    spreader = Spreader()
+    reader = ShapeReader()
     for day in days:
         for objects, hints in _batches(store, day):
-            for shape, rows, tuples in _by_shape(spreader, objects, hints):
-                texts = [objects[row] or "" for row in rows]
-                columns = zip(shape.keys, shape.types, zip(*tuples, strict=True), strict=True)
-                for key, kind, values in columns:
+            for group in _groups(reader, objects, hints):
+                texts = [objects[row] or "" for row in group.rows]
+                shape = group.shape
+                for key, kind, values in zip(shape.keys, shape.types, group.columns, strict=True):
                     seen.setdefault(key, Seen(key)).add(kind, values, texts)
     return [seen[key] for key in sorted(seen)]
 
@@ -241,13 +241,13 @@ def _objects(texts: list[str | None]) -> list[str | None]:
     return [text if text is not None and is_object(text) else None for text in texts]
 
 
-def _by_shape(
-    spreader: Spreader, texts: list[str | None], hints: list[str | None]
+def _groups(
+    reader: ShapeReader, texts: list[str | None], hints: list[str | None]
 ) -> Iterable[Group]:
     try:
-        return spreader.by_shape(texts, hints)
+        return reader.groups(texts, hints)
     except UNREADABLE:
-        return spreader.by_shape(_objects(texts), hints)
+        return reader.groups(_objects(texts), hints)
 
 
 def _spread(spreader: Spreader, texts: list[str | None], hints: list[str | None]) -> Columns:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables import records, runs
-from cdr_pipeline.tables.additional import Spreader, column_type, fit_declared, read_value, spread
+from cdr_pipeline.tables.additional import Spreader, column_type, fit_declared, spread
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import (
     NO_CONTRACT,
@@ -32,7 +32,7 @@ from cdr_pipeline.tables.declared import (
 )
 from cdr_pipeline.tables.flatten import Flat, flatten
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.shapes import JSON_TYPES
+from cdr_pipeline.tables.values import JSON_TYPES, read_value
 from cdr_pipeline_tests.records import (
     DAY,
     KEY,

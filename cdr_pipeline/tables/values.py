@@ -1,0 +1,97 @@
+"""One value of a lead list's object: its JSON type, and the cell it makes.
+
+The type is told from the value alone; the ending of its column (`contract.ENDINGS`) tells it.
+"""
+
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+
+from cdr_pipeline.page import UNREADABLE, compact
+
+INT64: Final = range(-(2**63), 2**63)
+
+_values = msgspec.json.Decoder(dict[str, Any])
+_tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_TYPE_OF: Final = {"": "string", "__int": "integer", "__float": "decimal", "__bool": "boolean"}
+
+#: JSON type -> ending of its column; a number is one beyond 64 bits or not finite.
+ENDING_OF: Final = {
+    **{kind: ending for ending, kind in _TYPE_OF.items()},
+    **dict.fromkeys(("number", "object", "array"), "__json"),
+}
+
+#: Every type of a JSON value that is told apart, in the order of `additional_keys`.
+JSON_TYPES: Final = (*_TYPE_OF.values(), "null", "number", "object", "array")
+
+#: Type of a decoded value -> ending. What is not here is read token by token.
+_PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
+
+
+def read_object(text: str) -> dict[str, tuple[str, Any]]:
+    """Each key of a JSON object with the ending and the value of its cell: the law, token by token.
+
+    Raises msgspec.MsgspecError for what is no JSON object.
+    """
+    return {key: read_value(bytes(token)) for key, token in _tokens.decode(text).items()}
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object, and so has columns."""
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        read_object(text)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def read_value(token: bytes) -> tuple[str, Any]:
+    """Ending and value of the cell for one JSON value."""
+    first = token[:1]
+    if first == b'"':
+        return "", msgspec.json.decode(token)
+    if first in b"tf":
+        return "__bool", first == b"t"
+    if first == b"n":
+        return "", None
+    if first in b"{[":
+        return "__json", compact(token)
+    if re.fullmatch(rb"-?\d+", token):
+        # What has more digits than any 64-bit number need not be read (and Python may refuse to).
+        if len(token) <= 20 and int(token) in INT64:
+            return "__int", int(token)
+        return "__json", token.decode()
+    decimal = float(token)
+    return ("__float", decimal) if math.isfinite(decimal) else ("__json", token.decode())
+
+
+def json_type(ending: str, value: Any) -> str:
+    """The JSON type of a value, by its cell: one of JSON_TYPES."""
+    if value is None:
+        return "null"
+    if ending == "__json":
+        return {"{": "object", "[": "array"}.get(value[0], "number")
+    return _TYPE_OF[ending]
+
+
+def read_fast(text: str) -> dict[str, tuple[str, Any]]:
+    """As `read_object`, at once where every value is plain."""
+    try:
+        values = _values.decode(text)
+    except UNREADABLE:
+        return read_object(text)
+    members = {}
+    for key, value in values.items():
+        if value is None:
+            members[key] = ("", None)
+            continue
+        ending = _PLAIN.get(type(value))
+        if ending is None or (ending == "__int" and value not in INT64):
+            return read_object(text)
+        members[key] = (ending, value)
+    return members
