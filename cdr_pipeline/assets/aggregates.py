@@ -10,9 +10,19 @@ from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, Dataset
 
+
+@cache
+def _lineage(measure: Callable[[pl.LazyFrame], pl.LazyFrame]) -> dg.TableColumnLineage:
+    """Found out once a process, since it is the same every day."""
+    return column_lineage(measure, CDRS)
+
+
 SPECS = [
-    spec(CAMPAIGN_DAILY, deps=[CDRS], kinds=["polars"]),
-    spec(DISPOSITION_DAILY, deps=[CDRS], kinds=["polars"]),
+    spec(dataset, deps=[CDRS], kinds=["polars"], lineage=_lineage(measure))
+    for dataset, measure in (
+        (CAMPAIGN_DAILY, kpi.campaign_daily),
+        (DISPOSITION_DAILY, kpi.disposition_daily),
+    )
 ]
 
 
@@ -37,9 +47,3 @@ def _aggregate(
     work.store.write(dataset, work.day, frame)
     calls = int(frame["calls"].sum())
     return [made(work, dataset, _lineage(measure), calls=calls, **figures(frame))]
-
-
-@cache
-def _lineage(measure: Callable[[pl.LazyFrame], pl.LazyFrame]) -> dg.TableColumnLineage:
-    """Found out once a process, since it is the same every day."""
-    return column_lineage(measure, CDRS)

@@ -68,14 +68,18 @@ class Loading:
 
 
 def spec(
-    dataset: Dataset, *, deps: Iterable[Dataset] = (), kinds: Iterable[str] = ()
+    dataset: Dataset,
+    *,
+    deps: Iterable[Dataset] = (),
+    kinds: Iterable[str] = (),
+    lineage: dg.TableColumnLineage | None = None,
 ) -> dg.AssetSpec:
-    """The asset of a dataset; all its words come from the contract."""
+    """The asset of a dataset; all its words come from the contract, and from its lineage."""
     return dg.AssetSpec(
         dataset.name,
         deps=[upstream.name for upstream in deps],
         description=f"{dataset.description}\n\nA row is {dataset.row}.",
-        metadata={"dagster/column_schema": table_schema(dataset)},
+        metadata={"dagster/column_schema": table_schema(dataset, lineage=lineage)},
         kinds={"parquet", *kinds},
         skippable=True,
     )
