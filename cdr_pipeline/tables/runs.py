@@ -14,7 +14,7 @@ import polars as pl
 _ROWS_IN_MEMORY: Final = 32_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
-_SLICE_ROWS: Final = 500
+_SLICE_ROWS: Final = 250
 
 
 class Runs:
