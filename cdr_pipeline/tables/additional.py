@@ -66,7 +66,8 @@ class Columns:
 
     def misfit_keys(self) -> pl.Series:
         """`_misfits`: the declared keys of each record whose values do not fit; null for none."""
-        keys = [self.misfits.get(row) for row in range(len(self.shapes))]
+        rows = range(len(self.shapes))
+        keys = [self.misfits.get(row) for row in rows] if self.misfits else [None] * len(rows)
         return pl.Series("_misfits", keys, dtype=pl.List(pl.String))
 
     def _in_full(self, name: str) -> list[Any]:

@@ -99,15 +99,19 @@ class Batch:
         (`_object`), and `extra`. Times are text still. Adds to the faults.
         """
         *fields, _ = zip(*map(_astuple, self.records or [_Record()]), strict=True)
-        objects = [_objects_text(text) for text in self.objects]
+        texts: list[str | None] = list(self.objects)
+        objects = [True] * len(texts)
+        for row in [row for row, text in enumerate(self.objects) if text[0] != "{"]:
+            texts[row], objects[row] = _objects_text(self.objects[row])
+        extra = [self.extra.get(at) for at in self.at] if self.extra else [None] * len(texts)
         cells = pl.DataFrame(
             [self._column(one, values) for one, values in zip(FIELDS, fields, strict=True)]
         )
         frame = cells.head(len(self.records)).with_columns(
             pl.Series("_at", self.at, dtype=pl.Int64),
-            pl.Series(ADDITIONAL, [text for text, _ in objects], dtype=pl.String),
-            pl.Series("_object", [is_object for _, is_object in objects], dtype=pl.Boolean),
-            pl.Series("extra", [self.extra.get(at) for at in self.at], dtype=pl.String),
+            pl.Series(ADDITIONAL, texts, dtype=pl.String),
+            pl.Series("_object", objects, dtype=pl.Boolean),
+            pl.Series("extra", extra, dtype=pl.String),
         )
         for at, text in frame.filter(~pl.col("_object")).select("_at", ADDITIONAL).rows():
             if text is not None:
@@ -263,9 +267,7 @@ def _extra(unknown: Mapping[str, msgspec.Raw]) -> str | None:
 
 
 def _objects_text(text: str) -> tuple[str | None, bool]:
-    """`additional` as text, and whether it is an object; one inside a JSON string counts as one."""
-    if text[0] == "{":
-        return text, True
+    """What is not plainly an object: as text, and whether it is one inside a JSON string."""
     if text in _NO_OBJECT:
         return None, False
     if text[0] == '"':
