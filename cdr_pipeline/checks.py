@@ -74,7 +74,7 @@ class Finding:
     summary: str
 
     def event(self, day: str | None = None) -> dg.AssetCheckEvaluation:
-        """Dagster's record of it, for the day's partition.
+        """Dagster's record of it, for the day's partition; None: for all the days of a run.
 
         Outside of a run Dagster stores one record a partition, ever: there it must be without.
         """
@@ -84,7 +84,6 @@ class Finding:
             passed=self.passed,
             partition=day,
             description=self.summary,
-            metadata={"found": self.summary},
             blocking=self.check.blocking,
             severity=(
                 dg.AssetCheckSeverity.ERROR
@@ -244,6 +243,22 @@ class LeadLists:
     keys: Mapping[str, Collection[str]] = field(default_factory=dict)
     left_out: Sequence[str] = ()
     misfits: Sequence[Misfits] = ()
+
+
+def over_days(found: Mapping[date, Iterable[Finding]]) -> Iterator[Finding]:
+    """Each check once over all the days it was made for: passed if it passed on every day.
+
+    Of one day the finding itself.
+    """
+    for check in ALL:
+        days = {day: one for day, many in found.items() for one in many if one.check is check}
+        odd = [day for day, one in days.items() if not one.passed]
+        if len(days) == 1:
+            yield from days.values()
+        elif days:
+            named = ", ".join(map(str, odd[:_EXAMPLES])) + (", ..." if odd[_EXAMPLES:] else "")
+            summary = f"{len(odd)} of {len(days)} days: {named}" if odd else f"{len(days)} days"
+            yield Finding(check, not odd, summary)
 
 
 def verified(receipt: pl.DataFrame) -> Finding:

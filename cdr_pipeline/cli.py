@@ -140,6 +140,7 @@ def _through_dagster(
         from cdr_pipeline.assets.daily import daily_calls, partitions, summary
         from cdr_pipeline.assets.layer import Loading
         from cdr_pipeline.home import lasting_home
+        from cdr_pipeline.launcher import process_tags
         from cdr_pipeline.tables.catalog import NAME
 
         lasting_home()
@@ -173,6 +174,7 @@ def _through_dagster(
                 tags={
                     "dagster/asset_partition_range_start": f"{begin}",
                     "dagster/asset_partition_range_end": f"{end}",
+                    **process_tags(),
                 },
                 resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
                 run_config={
@@ -187,6 +189,7 @@ def _through_dagster(
             rebuilt = dg.materialize(
                 catalog.ASSETS,
                 instance=instance,
+                tags=process_tags(),
                 resources={"loading": Loading(settings=lambda _: settings)},
                 run_config={"loggers": quiet},
                 raise_on_error=False,
@@ -738,7 +741,7 @@ def demo(open_ui: bool, port: int) -> None:
 
 def _demo_settings(base_url: str) -> Settings:
     """Settings of the demo alone, whatever the environment says; its folder is made anew."""
-    from cdr_pipeline.home import lasting_home
+    from cdr_pipeline.home import home_apart
 
     mark = DEMO_FOLDER / "made-by-cdr-pipeline-demo"
     if DEMO_FOLDER.exists() and not mark.exists():
@@ -746,7 +749,7 @@ def _demo_settings(base_url: str) -> Settings:
     shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
     DEMO_FOLDER.mkdir()
     mark.touch()
-    lasting_home(DEMO_FOLDER / "dagster")
+    home_apart(DEMO_FOLDER / "dagster")
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     return Settings.model_construct(
         **defaults

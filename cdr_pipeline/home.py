@@ -1,22 +1,54 @@
-"""Where Dagster keeps its history: one lasting folder for the commands and the UI."""
+"""Where Dagster keeps its history: one lasting folder for the commands and the UI, or Postgres."""
 
 import os
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+
+from dotenv import dotenv_values
+
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.settings import Settings
 
 DEFAULT_HOME = Path(".dagster")
 
 
-def lasting_home(folder: Path | None = None) -> Path:
+def lasting_home() -> Path:
     """DAGSTER_HOME, or `.dagster` in the working folder: made and configured if need be.
 
-    Sets DAGSTER_HOME for this process and its children.
+    Read from the environment or from `.env`, as `dagster dev` does. Sets DAGSTER_HOME for this
+    process and its children. Raises SettingsError where Postgres is asked for in vain.
     """
-    home = folder or Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME)
+    postgres_url()
+    given = os.environ.get("DAGSTER_HOME") or dotenv_values(".env").get("DAGSTER_HOME")
+    return _made(Path(given or DEFAULT_HOME))
+
+
+def home_apart(folder: Path) -> Path:
+    """A home in a folder of its own, which no setting moves elsewhere: the demo's."""
+    return _made(folder, storage="SqliteHistory")
+
+
+def postgres_url() -> str | None:
+    """The database that keeps the history; None for SQLite in DAGSTER_HOME.
+
+    Raises SettingsError where it is not a database's URL, or what speaks to it is not installed.
+    """
+    url = Settings.load_one("dagster_postgres_url")
+    if url and not find_spec("dagster_postgres"):
+        raise SettingsError(
+            "CDR_DAGSTER_POSTGRES_URL is set, but what speaks to Postgres is not installed:"
+            " `uv sync --extra postgres`."
+        )
+    return url.get_secret_value() if url else None
+
+
+def _made(home: Path, storage: str = "History") -> Path:
     home = home.expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
-        config.write_text(files("cdr_pipeline").joinpath("dagster.yaml").read_text())
+        text = files("cdr_pipeline").joinpath("dagster.yaml").read_text()
+        config.write_text(text.replace("class: History", f"class: {storage}"))
     os.environ["DAGSTER_HOME"] = str(home)
     return home

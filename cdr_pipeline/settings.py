@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,14 @@ def _for_a_header(secret: SecretStr) -> SecretStr:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("holds a space, a line break or a non-ASCII character")
     return SecretStr(text)
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    """The URL with its driver named: without, SQLAlchemy 2.1 looks for another than Dagster's."""
+    scheme, separator, rest = url.get_secret_value().strip().partition("://")
+    if scheme not in ("postgres", "postgresql", "postgresql+psycopg2") or not separator or not rest:
+        raise ValueError("must be a URL such as postgresql://user:password@host:5432/dagster")
+    return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
 def _zone(value: str) -> str:
@@ -132,7 +140,11 @@ class Settings(BaseSettings):
         None, description="TOML file that declares types and names of lead lists' keys; optional."
     )
     days_per_run: int = Field(
-        31, ge=0, description="Days that one run of a backfill takes; 0 for all."
+        183, ge=0, description="Days that one run of a backfill takes; 0 for all."
+    )
+    dagster_postgres_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        None,
+        description="Postgres database for Dagster's history, instead of SQLite in DAGSTER_HOME.",
     )
     schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
         "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."
@@ -156,21 +168,21 @@ class Settings(BaseSettings):
 
         Raises SettingsError naming every fault.
         """
-        faults = {}
-        try:
-            settings = cls()
-        except UnicodeDecodeError as error:
-            raise SettingsError("`.env` is not UTF-8 text: save it as UTF-8.") from error
-        except ValidationError as error:
-            for fault in error.errors(include_url=False, include_input=False):
-                faults[str(fault["loc"][0])] = _reason(fault["msg"])
-            settings = cls(**{name: cls.model_fields[name].default for name in faults})
-        wrong = [f"{PREFIX}{name.upper()}: {reason}" for name, reason in faults.items()]
+        settings, faults = cls._read()
+        wrong = [_fault(name, reason) for name, reason in faults.items()]
         if vendor:
-            wrong += [text for text in settings._missing() if not _names(text, faults)]
+            wrong += [text for text in settings.missing() if not _names(text, faults)]
         if wrong:
             raise _wrong(wrong)
         return settings
+
+    @classmethod
+    def load_one(cls, name: str) -> Any:
+        """One setting, whatever the others are. Raises SettingsError where it is wrong."""
+        settings, faults = cls._read()
+        if name in faults:
+            raise _wrong([_fault(name, faults[name])])
+        return getattr(settings, name)
 
     @classmethod
     def for_display(cls) -> "Settings":
@@ -182,6 +194,20 @@ class Settings(BaseSettings):
             return cls.load()
         except SettingsError:
             return cls.model_construct()
+
+    @classmethod
+    def _read(cls) -> tuple[Self, dict[str, str]]:
+        """What is set, with the default where it is wrong; and what is wrong, by field."""
+        try:
+            return cls(), {}
+        except UnicodeDecodeError as error:
+            raise SettingsError("`.env` is not UTF-8 text: save it as UTF-8.") from error
+        except ValidationError as error:
+            faults = {
+                str(fault["loc"][0]): _reason(fault["msg"])
+                for fault in error.errors(include_url=False, include_input=False)
+            }
+            return cls(**{name: cls.model_fields[name].default for name in faults}), faults
 
     @property
     def zone(self) -> ZoneInfo:
@@ -201,12 +227,13 @@ class Settings(BaseSettings):
 
     def connection(self) -> Connection:
         """How to reach the vendor. Raises SettingsError naming what is missing."""
-        missing = self._missing()
+        missing = self.missing()
         if missing or self.api_base_url is None:
             raise _wrong(missing)
         return Connection(self.api_base_url, self.api_token, self.api_key)
 
-    def _missing(self) -> list[str]:
+    def missing(self) -> list[str]:
+        """What a run against the vendor lacks."""
         missing = []
         if self.api_base_url is None:
             missing.append("CDR_API_BASE_URL is missing: the vendor's host")
@@ -218,6 +245,10 @@ class Settings(BaseSettings):
 def _names(missing: str, faults: Iterable[str]) -> bool:
     """What is wrong is not missing as well."""
     return any(f"{PREFIX}{name.upper()} " in missing for name in faults)
+
+
+def _fault(name: str, reason: str) -> str:
+    return f"{PREFIX}{name.upper()}: {reason}"
 
 
 def _reason(message: str) -> str:

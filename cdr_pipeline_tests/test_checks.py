@@ -304,3 +304,20 @@ def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store
     assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
     store.write(CDRS, DAY, flat().cdrs)
     assert checks.fresh(DAY, store).passed
+
+
+def test_over_days_a_check_is_odd_if_it_was_on_any_and_names_the_days() -> None:
+    def day(number: int, passed: bool) -> tuple[date, list[Finding]]:
+        return date(2023, 3, number), [Finding(checks.FITS, passed, "as it was")]
+
+    def told(*days: tuple[date, list[Finding]]) -> list[Finding]:
+        return list(checks.over_days(dict(days)))
+
+    assert told() == []
+    assert told(day(1, False)) == [Finding(checks.FITS, False, "as it was")]
+    assert told(day(1, True), day(2, True)) == [Finding(checks.FITS, True, "2 days")]
+    (some,) = told(day(1, True), day(2, False), day(3, True))
+    assert (some.passed, some.summary) == (False, "1 of 3 days: 2023-03-02")
+    (many,) = told(*(day(number, False) for number in range(1, 8)))
+    assert many.summary.startswith("7 of 7 days: 2023-03-01, ")
+    assert many.summary.endswith("2023-03-05, ...")

@@ -53,12 +53,13 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "requests_per_second": 10,
         "timeout_seconds": 30,
         "contract": None,
-        "days_per_run": 31,
+        "days_per_run": 183,
         "max_additional_columns": 256,
         "schedule_time": "01:30",
         "lookback_days": 3,
         "probe_days": 35,
         "alert_url": None,
+        "dagster_postgres_url": None,
     }
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -83,13 +84,18 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         lookback_days="0",
         probe_days="70",
         alert_url=f"https://hooks.example.vn/{SECRET}",
+        dagster_postgres_url="postgres://me:hush@host/dagster",
     )
     settings = Settings.load()
     assert settings.api_token is not None
     assert settings.api_token.get_secret_value() == SECRET
     assert settings.alert_url is not None
     assert settings.alert_url.get_secret_value() == f"https://hooks.example.vn/{SECRET}"
-    assert settings.model_dump(exclude={"api_token", "api_key", "alert_url"}) == {
+    assert settings.dagster_postgres_url is not None
+    assert settings.dagster_postgres_url.get_secret_value() == (
+        "postgresql+psycopg2://me:hush@host/dagster"
+    )
+    assert settings.model_dump(exclude={"api_token", "api_key", "alert_url", "dagster_postgres_url"}) == {
         "api_base_url": "https://api.example.vn",
         "data_dir": Path("/srv/calls"),
         "timezone": "Europe/Berlin",

@@ -33,7 +33,8 @@ def campaign_daily(work: Work) -> list[Made]:
 
 def disposition_daily(work: Work) -> list[Made]:
     """How each campaign's calls ended."""
-    return _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
+    frame, size = _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
+    return [made(DISPOSITION_DAILY, frame, size, calls=int(frame["calls"].sum()))]
 
 
 def _aggregate(

@@ -3,10 +3,16 @@
 A run takes many days. Each goes through every layer that was asked for, and is recorded with its
 metadata and checks as soon as it is done: a day that fails takes no other along, and a run that is
 killed has lost one day's work at most. In the end the run fails if any day did.
+
+Of the checks, a day records that it is verified and whatever was not as it should be; in the end
+each check is recorded once over all the days of the run. An event costs Dagster about as much as
+flattening a hundred calls, and a check that was odd on one day stays so until a run in which none
+was.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import gc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -17,6 +23,7 @@ from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Loading, Made, Work
+from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unreachable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
@@ -77,7 +84,8 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
         if not context.selected_asset_keys:
             _check_newest(context, loading)
             return
-        failed = _load_days(context, config, loading)
+        with _nothing_old_looked_at():
+            failed = _load_days(context, config, loading)
         if failed:
             count = f"{len(failed)} of {len(context.partition_keys)} days failed"
             raise dg.Failure(
@@ -90,6 +98,18 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
     return load
 
 
+@contextmanager
+def _nothing_old_looked_at() -> Iterator[None]:
+    """Keep the garbage collector to what a run makes: all of Dagster's objects take it as long as
+    a tenth of a day's load, and are there until the end anyway.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _load_days(
     context: dg.AssetExecutionContext, config: LoadConfig, loading: Loading
 ) -> dict[date, Exception]:
@@ -100,19 +120,24 @@ def _load_days(
         store = Store(settings.data_dir, settings.zone)
         contract = declared.load(settings.contract, settings.zone)
         failed: dict[date, Exception] = {}
+        found: dict[date, list[Finding]] = {}
         with ExitStack() as stack:
-            lister = _lister(stack, settings, loading, store) if _fetches(wanted) else None
+            lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
             for key in sorted(context.partition_keys):
                 day = date.fromisoformat(key)
                 hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
                 work = Work(day, settings, store, config.accept_shrink, contract)
                 error = hopeless or _load_day(context, work, wanted, lister)
+                found[day] = work.findings
                 if error:
                     failed[day] = error
                 if loading.on_day:
                     loading.on_day(day, error)
+        only = f"{next(iter(found))}" if len(found) == 1 else None
+        for finding in checks.over_days(found):
+            context.log_event(finding.event(only))
         if CDRS.name in wanted:
-            _check_freshness(context, context.partition_keys, store, settings)
+            context.log_event(_fresh(store, settings, max(found)).event(only))
         return failed
     except SettingsError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -120,30 +145,29 @@ def _load_days(
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
     """Checks asked for by themselves, in the UI: on the newest day that is stored."""
-    settings = loading.settings(False)
-    store = Store(settings.data_dir, settings.zone)
-    for day in store.days(CDRS)[-1:]:
+    try:
+        settings = loading.settings(False)
+        store = Store(settings.data_dir, settings.zone)
         contract = declared.load(settings.contract, settings.zone)
-        work = Work(day, settings, store, contract=contract)
-        cdrs.examine(work)
-        work.findings.append(checks.verified(store.read(RECEIPTS, day)))
-        for finding in work.findings:
-            context.log_event(finding.event(f"{day:%Y-%m-%d}"))
-        _check_freshness(context, [f"{day}"], store, settings)
+        for day in store.days(CDRS)[-1:]:
+            work = Work(day, settings, store, contract=contract)
+            cdrs.examine(work)
+            work.findings.append(checks.verified(store.read(RECEIPTS, day)))
+            work.findings.append(_fresh(store, settings, day))
+            for finding in work.findings:
+                context.log_event(finding.event(f"{day:%Y-%m-%d}"))
+    except CdrError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def _check_freshness(
-    context: dg.AssetExecutionContext, days: Iterable[str], store: Store, settings: Settings
-) -> None:
-    """Evaluate `fresh` for every day of a run, or the run would hide what the sensor found.
+def _fresh(store: Store, settings: Settings, day: date) -> Finding:
+    """`fresh`, evaluated in every run, or the run would hide what the sensor found.
 
     While the newest day that is due is missing, no day passes.
     """
     due = newest_due(store, datetime.now(UTC), settings)
     missing = due if due and not store.holds(CDRS, due) else None
-    for day in days:
-        finding = checks.fresh(missing or date.fromisoformat(day), store)
-        context.log_event(finding.event(day))
+    return checks.fresh(missing or day, store)
 
 
 def _load_day(
@@ -153,7 +177,7 @@ def _load_day(
     key = f"{work.day:%Y-%m-%d}"
     try:
         with work.store.locked(work.day):
-            for made in _layers(work, wanted, lister):
+            for made in layers(work, wanted, lister):
                 context.log_event(
                     dg.AssetMaterialization(
                         made.dataset.name, partition=key, metadata=dict(made.metadata)
@@ -168,11 +192,13 @@ def _load_day(
         context.log.exception(f"{key}: {_in_words(error)}")
         return error
     finally:
-        for finding in work.findings:
-            context.log_event(finding.event(key))
+        for finding in work.findings if len(context.partition_keys) > 1 else ():
+            if finding.check is VERIFIED or not finding.passed:
+                context.log_event(finding.event(key))
 
 
-def _layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
+def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
+    """One day through the datasets that are `wanted`, which are written as this goes on."""
     if lister:
         yield from raw_pages.fetch(work, lister)
     if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
@@ -187,7 +213,8 @@ def _fetches(wanted: set[str]) -> bool:
     return bool(wanted & {spec.key.to_user_string() for spec in raw_pages.SPECS})
 
 
-def _lister(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
+def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
+    """What asks the vendor, for as long as `stack` lasts."""
     client = stack.enter_context(Client.from_settings(settings, loading.patience))
     honest = raw_pages.honest_total(store)
     return stack.enter_context(Lister.from_settings(client, settings, honest))

@@ -96,12 +96,13 @@ def made(
     schema = rows.collect_schema()
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": work.store.rows(dataset, work.day),
-        "dagster/column_schema": table_schema(dataset, schema, lineage),
         **({"dagster/column_lineage": lineage} if lineage else {}),
         "bytes": work.store.size(dataset, work.day),
         **figures,
         "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
     }
+    if len(schema) > len(dataset.columns):  # else the asset's own schema says it all
+        metadata["dagster/column_schema"] = table_schema(dataset, schema, lineage)
     return Made(dataset, metadata)
 
 

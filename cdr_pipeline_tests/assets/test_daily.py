@@ -13,6 +13,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import (
+    ADDITIONAL_KEYS,
     CAMPAIGN_DAILY,
     CDRS,
     DATASETS,
@@ -20,6 +21,7 @@ from cdr_pipeline.tables.contract import (
     RAW_PAGES,
     RECEIPTS,
     REJECTS,
+    Dataset,
 )
 from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
 
@@ -117,13 +119,35 @@ def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
         if record.asset_materialization
     }
     assert rows == {f"{day}": len(at.vendor.truth(day)) for day in (DAY - timedelta(days=1), DAY)}
-    history = at.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(dg.AssetKey(RAW_PAGES.name), "verified"), limit=10
-    )
-    assert {(one.partition, one.status.value) for one in history} == {
-        ("2023-03-06", "SUCCEEDED"),
-        ("2023-03-07", "SUCCEEDED"),
-    }
+    assert evaluations(at, RAW_PAGES.name, "verified") == [
+        (None, True),
+        ("2023-03-07", True),
+        ("2023-03-06", True),
+    ]
+
+
+def evaluations(at: Desk, asset: str, check: str) -> list[tuple[str | None, bool]]:
+    """What a check was recorded with, the newest first."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    history = at.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+    return [(one.partition, one.status.value == "SUCCEEDED") for one in history]
+
+
+def test_a_check_stays_odd_for_a_run_in_which_one_day_was(desk: Set) -> None:
+    odd = call(1, "2023-03-07 10:00:00", surprise="from the vendor")
+    plain = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
+    at = desk(Vendor(records=[odd, *plain], token=TOKEN))
+    assert at.run("2023-03-06", "2023-03-08").success
+    assert evaluations(at, CDRS.name, "documented_fields")[0] == (None, False)
+    assert ("2023-03-07", False) in evaluations(at, CDRS.name, "documented_fields")
+    assert evaluations(at, CDRS.name, "balance")[0] == (None, True)
+
+
+def test_a_day_by_itself_records_every_check_once_for_its_partition(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-07")
+    recorded = {one.name: evaluations(at, one.asset, one.name) for one in checks.ALL}
+    assert all(days == [("2023-03-07", True)] for days in recorded.values()), recorded
 
 
 def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: Set) -> None:
@@ -252,3 +276,26 @@ def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: Set, chaos: str) 
     assert again.success, at.ended
     receipt = at.store.read(RECEIPTS, DAY).row(0, named=True)
     assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (0, 0, 0)
+
+
+def test_figures_of_the_whole_day_are_numbers_that_plot_over_the_days(desk: Set) -> None:
+    at = desk()
+    at.run("2023-03-07")
+    at.run("2023-03-08")
+
+    def plotted(dataset: Dataset) -> dict[str, float]:
+        (record,) = at.instance.fetch_materializations(dg.AssetKey(dataset.name), limit=1).records
+        assert record.asset_materialization is not None
+        metadata = record.asset_materialization.metadata
+        values = {name: value.value for name, value in metadata.items()}
+        return {name: value for name, value in values.items() if isinstance(value, (int, float))}
+
+    daily = at.store.read(CAMPAIGN_DAILY, DAY + timedelta(days=1))
+    told = plotted(CAMPAIGN_DAILY)
+    assert told["calls"] == daily["calls"].sum()
+    ratio = daily.select(pl.col("answered").sum() / pl.col("seizures").sum()).item()
+    assert told["asr"] == ratio
+    assert 0 < told["asr"] < told["ner"] < 1
+    assert plotted(CDRS).keys() >= {"bytes", "answered", "rejects", "additional_columns"}
+    assert plotted(RAW_PAGES).keys() >= {"bytes", "seconds", "requests", "retries"}
+    assert plotted(ADDITIONAL_KEYS).keys() >= {"keys", "new_keys"}

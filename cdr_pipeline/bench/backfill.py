@@ -1,0 +1,231 @@
+"""What Dagster adds to a backfill: the same days loaded by a plain loop and by runs of Dagster.
+
+    uv run python -m cdr_pipeline.bench.backfill --days 365 --calls 1000
+
+Both load the same days from the same vendor, one day after another, into folders of their own, and
+do the same work for each: fetch, prove, keep, flatten, check, write, aggregate. The loop is one
+process. Dagster's side is what the daemon would start: a fresh process for every CDR_DAYS_PER_RUN
+days, events in SQLite as `dagster.yaml` says. CPU and wall time are those of these processes,
+their start included. The vendor is another process and answers from memory, so that its cost is
+in neither.
+
+What the daemon itself adds is waiting, not work: up to 30 s before the first run is launched, and
+as much until the end is noticed.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+from rich.table import Table
+from starlette.types import Message, Receive, Scope, Send
+
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.simulator import Tenant, Vendor, serve
+
+FIRST_DAY = date(2023, 1, 1)
+
+_TOKEN = "bench"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What processes took, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+@click.command()
+@click.option("--days", default=365, show_default=True, type=click.IntRange(min=1))
+@click.option("--calls", default=1_000, show_default=True, help="Calls a day.")
+@click.option(
+    "--days-per-run",
+    default=Settings.model_fields["days_per_run"].default,
+    show_default=True,
+    help="CDR_DAYS_PER_RUN; 0 for all.",
+)
+def main(days: int, calls: int, days_per_run: int) -> None:
+    """Load the same days by a plain loop and through Dagster, and compare."""
+    out = Console()
+    every = [FIRST_DAY + timedelta(days=number) for number in range(days)]
+    size = days_per_run or days
+    runs = [every[start : start + size] for start in range(0, days, size)]
+    with _vendor(calls) as url, TemporaryDirectory(prefix="backfill-") as folder:
+        with out.status(f"Asking for {days} days once, so that the vendor knows its answers"):
+            _cost(_process("ask", [every], Path(folder, "asked"), url))
+        with out.status("A plain loop"):
+            loop = _cost(_process("loop", [every], Path(folder, "loop"), url))
+        with out.status(f"Dagster, {len(runs)} runs"):
+            dagster = _cost(_process("run", runs, Path(folder, "dagster"), url))
+        out.print(_table(days, calls, len(runs), loop, dagster))
+        out.print(_volume(Path(folder, "dagster"), days))
+
+
+def _table(days: int, calls: int, runs: int, loop: Cost, dagster: Cost) -> Table:
+    table = Table("", "CPU s", "wall s", "CPU ms a day", title=f"{days} days of {calls:,} calls")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, cost in {"plain loop": loop, f"Dagster, {runs} runs": dagster}.items():
+        a_day = 1000 * cost.cpu / days
+        table.add_row(name, f"{cost.cpu:.1f}", f"{cost.wall:.1f}", f"{a_day:.0f}")
+    table.add_row("ratio", f"{dagster.cpu / loop.cpu:.2f}", f"{dagster.wall / loop.wall:.2f}", "")
+    return table
+
+
+def _volume(home: Path, days: int) -> str:
+    """How much of it Dagster keeps."""
+    stored = sum(path.stat().st_size for path in (home / "history").rglob("*.db*"))
+    return f"Dagster's history: {stored / days / 1000:.0f} kB a day"
+
+
+# the two sides, each in processes of its own
+
+
+def _process(
+    task: str, parts: Sequence[Sequence[date]], folder: Path, url: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """This module again, once for each part of the days, one after another."""
+    home = folder / "history"
+    home.mkdir(parents=True)
+    environment = os.environ | {
+        "CDR_API_BASE_URL": url,
+        "CDR_API_TOKEN": _TOKEN,
+        "CDR_DATA_DIR": str(folder / "data"),
+        "CDR_REQUESTS_PER_SECOND": "0",
+        "DAGSTER_HOME": str(home),
+    }
+    for part in parts:
+        command = [sys.executable, "-m", __spec__.name, task, f"{part[0]}", f"{part[-1]}"]
+        with Path(folder, "log").open("ab") as log:
+            yield subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def _cost(processes: Iterator[subprocess.Popen[bytes]]) -> Cost:
+    start, cpu = time.perf_counter(), 0.0
+    for process in processes:
+        _, status, usage = os.wait4(process.pid, 0)
+        cpu += usage.ru_utime + usage.ru_stime
+        if status:
+            raise SystemExit(f"a process of the measurement failed: {process.args!r}")
+    return Cost(cpu, time.perf_counter() - start)
+
+
+def _days(first: str, last: str) -> list[date]:
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [start + timedelta(days=number) for number in range((end - start).days + 1)]
+
+
+def ask(first: str, last: str) -> None:
+    """Prove every day and keep nothing."""
+    from cdr_pipeline.api.client import Client
+    from cdr_pipeline.api.listing import Lister
+    from cdr_pipeline.record import Window
+
+    settings = Settings.load(vendor=True)
+    with Client.from_settings(settings) as client, Lister.from_settings(client, settings) as lister:
+        for day in _days(first, last):
+            lister.prove(Window.of(day), lambda _: None)
+
+
+def loop(first: str, last: str) -> None:
+    """Load every day without Dagster."""
+    from contextlib import ExitStack
+
+    from cdr_pipeline.assets.daily import layers, lister_for
+    from cdr_pipeline.assets.layer import Loading, Work
+    from cdr_pipeline.tables.contract import DATASETS
+    from cdr_pipeline.tables.store import Store
+
+    settings = Settings.load(vendor=True)
+    store = Store(settings.data_dir, settings.zone)
+    with ExitStack() as stack:
+        lister = lister_for(stack, settings, Loading(), store)
+        for day in _days(first, last):
+            with store.locked(day):
+                for _ in layers(Work(day, settings, store), set(DATASETS), lister):
+                    pass
+
+
+def run(first: str, last: str) -> None:
+    """Load every day in one run of Dagster, as the definitions say."""
+    import dagster as dg
+
+    from cdr_pipeline.definitions import defs
+    from cdr_pipeline.home import lasting_home
+    from cdr_pipeline.tables.contract import DATASETS
+
+    lasting_home()
+    job = defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.get() as instance:
+        job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in DATASETS],
+            tags={
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last,
+            },
+        )
+
+
+# a vendor that has its answers ready
+
+
+@contextmanager
+def _vendor(calls: int) -> Iterator[str]:
+    """The simulator in a process of its own; its URL."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(calls, there), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send("end")
+        process.join()
+
+
+def _serve(calls: int, parent: Connection) -> None:
+    with serve(_Remembering(calls)) as running:
+        parent.send(running.base_url)
+        parent.recv()
+
+
+class _Remembering(Vendor):
+    """A vendor that answers the same question from memory."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(tenant=Tenant(calls_per_day=calls), token=_TOKEN)
+        self._answers: dict[bytes, list[Message]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        question = scope["query_string"]
+        if question not in self._answers:
+            messages: list[Message] = []
+
+            async def keep(message: Message) -> None:
+                messages.append(message)
+
+            await super().__call__(scope, receive, keep)
+            self._answers[question] = messages
+        for message in self._answers[question]:
+            await send(message)
+
+
+if __name__ == "__main__":
+    tasks = {"ask": ask, "loop": loop, "run": run}
+    if len(sys.argv) == 4 and sys.argv[1] in tasks:
+        tasks[sys.argv[1]](*sys.argv[2:])
+    else:
+        main()

