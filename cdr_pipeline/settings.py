@@ -142,10 +142,6 @@ class Settings(BaseSettings):
     days_per_run: int = Field(
         183, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )
-    dagster_postgres_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
-        None,
-        description="Postgres database for Dagster's history, instead of SQLite in DAGSTER_HOME.",
-    )
     schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
         "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."
     )
@@ -160,6 +156,10 @@ class Settings(BaseSettings):
     )
     alert_url: Annotated[SecretStr, AfterValidator(_hook)] | None = Field(
         None, description="A webhook that is told of every failed run."
+    )
+    dagster_postgres_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        None,
+        description="Postgres database for Dagster's history, instead of SQLite in DAGSTER_HOME.",
     )
 
     @classmethod

@@ -95,7 +95,9 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
     assert settings.dagster_postgres_url.get_secret_value() == (
         "postgresql+psycopg2://me:hush@host/dagster"
     )
-    assert settings.model_dump(exclude={"api_token", "api_key", "alert_url", "dagster_postgres_url"}) == {
+    assert settings.model_dump(
+        exclude={"api_token", "api_key", "alert_url", "dagster_postgres_url"}
+    ) == {
         "api_base_url": "https://api.example.vn",
         "data_dir": Path("/srv/calls"),
         "timezone": "Europe/Berlin",

@@ -33,8 +33,7 @@ def campaign_daily(work: Work) -> list[Made]:
 
 def disposition_daily(work: Work) -> list[Made]:
     """How each campaign's calls ended."""
-    frame, size = _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
-    return [made(DISPOSITION_DAILY, frame, size, calls=int(frame["calls"].sum()))]
+    return _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
 
 
 def _aggregate(

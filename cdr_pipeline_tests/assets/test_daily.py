@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline import checks
+from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
@@ -162,7 +163,9 @@ def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: S
     assert told["asr"].value == sums["answered"] / sums["seizures"]
     assert told["ner"].value == sums["effective"] / sums["seizures"]
     assert told["acd_seconds"].value == sums["billsec"] / sums["answered"]
-    lineage, schema = told["dagster/column_lineage"].value, told["dagster/column_schema"].value
+    lineage = told["dagster/column_lineage"].value
+    (spec,) = [one for one in aggregates.SPECS if one.key == dg.AssetKey(CAMPAIGN_DAILY.name)]
+    schema = spec.metadata["dagster/column_schema"]
     assert isinstance(lineage, dg.TableColumnLineage)
     assert isinstance(schema, dg.TableSchema)
     assert lineage.deps_by_column["billsec"] == [dg.TableColumnDep(dg.AssetKey("cdrs"), "billsec")]
@@ -278,24 +281,18 @@ def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: Set, chaos: str) 
     assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (0, 0, 0)
 
 
-def test_figures_of_the_whole_day_are_numbers_that_plot_over_the_days(desk: Set) -> None:
+def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: Set) -> None:
     at = desk()
     at.run("2023-03-07")
     at.run("2023-03-08")
 
-    def plotted(dataset: Dataset) -> dict[str, float]:
+    def plotted(dataset: Dataset) -> set[str]:
         (record,) = at.instance.fetch_materializations(dg.AssetKey(dataset.name), limit=1).records
         assert record.asset_materialization is not None
         metadata = record.asset_materialization.metadata
-        values = {name: value.value for name, value in metadata.items()}
-        return {name: value for name, value in values.items() if isinstance(value, (int, float))}
+        return {name for name, one in metadata.items() if isinstance(one.value, (int, float))}
 
-    daily = at.store.read(CAMPAIGN_DAILY, DAY + timedelta(days=1))
-    told = plotted(CAMPAIGN_DAILY)
-    assert told["calls"] == daily["calls"].sum()
-    ratio = daily.select(pl.col("answered").sum() / pl.col("seizures").sum()).item()
-    assert told["asr"] == ratio
-    assert 0 < told["asr"] < told["ner"] < 1
-    assert plotted(CDRS).keys() >= {"bytes", "answered", "rejects", "additional_columns"}
-    assert plotted(RAW_PAGES).keys() >= {"bytes", "seconds", "requests", "retries"}
-    assert plotted(ADDITIONAL_KEYS).keys() >= {"keys", "new_keys"}
+    assert plotted(RAW_PAGES) >= {"bytes", "seconds", "requests", "retries", "reported_total"}
+    assert plotted(CDRS) >= {"bytes", "answered", "rejects", "additional_columns"}
+    assert plotted(ADDITIONAL_KEYS) >= {"keys", "new_keys"}
+    assert plotted(CAMPAIGN_DAILY) >= {"calls", "asr", "ner", "acd_seconds"}
