@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         None, description="TOML file that declares types and names of lead lists' keys; optional."
     )
     days_per_run: int = Field(
-        183, ge=0, description="Days that one run of a backfill takes; 0 for all."
+        31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )
     schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
         "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."

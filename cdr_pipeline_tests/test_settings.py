@@ -53,7 +53,7 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "requests_per_second": 10,
         "timeout_seconds": 30,
         "contract": None,
-        "days_per_run": 183,
+        "days_per_run": 31,
         "max_additional_columns": 256,
         "schedule_time": "01:30",
         "lookback_days": 3,
