@@ -93,7 +93,10 @@ def load(
             status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
 
         status.update("The frame for the floor" if "floor" in contestants else "Loading")
-        runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
+        try:
+            runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from None
     if as_json:
         _emit({"records": records, "seed": seed, "runs": runs})
         return

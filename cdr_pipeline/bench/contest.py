@@ -58,7 +58,10 @@ def measure(name: str, job: Job) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(status)
         watch.stop()
     if process.returncode:
-        raise RuntimeError(f"{name} failed:\n{log.read_text()[-2000:]}")
+        words = log.read_text()[-2000:]
+        absent = "ModuleNotFoundError" in words
+        hint = "\nWhat others need is in a group: `uv run --group bench ...`." if absent else ""
+        raise RuntimeError(f"{name} failed:\n{words}{hint}")
     told = json.loads((job.folder / "told.json").read_text())
     spared = told["prepare_cpu"]
     return Cost(

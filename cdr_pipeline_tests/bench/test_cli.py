@@ -1,0 +1,28 @@
+"""The commands, as far as a test may go that asserts no time."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cdr_pipeline.bench import cli
+
+
+def test_a_load_tells_every_run_to_machines() -> None:
+    size = ["--records", "50", "--latency", "0", "--repeat", "2"]
+    arguments = ["load", *size, "--only", "naive", "--json"]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert (told["records"], len(told["runs"])) == (50, 2)
+    first, second = told["runs"]
+    assert first["verdict"]["values"] > 1000
+    assert second["verdict"] is None  # one look at each latency
+    assert first["cost"]["written"] > 0
+
+
+@pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--latency", "fast"]])
+def test_what_cannot_be_measured_is_said_before_anything_is_made(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, ["load", *arguments])
+    assert result.exit_code == 2
+    assert arguments[1] in result.output
