@@ -22,7 +22,7 @@ from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, is_object
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
-BATCH_ROWS: Final = 16_000
+BATCH_ROWS: Final = 8_000
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _NONE: Final = msgspec.Raw(b"null")
