@@ -118,6 +118,7 @@ def _load_days(
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         settings = loading.settings(_fetches(wanted))
         store = Store(settings.data_dir, settings.zone)
+        store.prepare()
         contract = declared.load(settings.contract, settings.zone)
         failed: dict[date, Exception] = {}
         found: dict[date, list[Finding]] = {}

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from shutil import rmtree
+from tempfile import TemporaryFile
 from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.page import split_and_total
 from cdr_pipeline.record import ADDITIONAL, Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
@@ -78,6 +80,19 @@ class Store:
             return self.path(dataset, day).stat().st_mtime_ns
         except FileNotFoundError:
             return 0
+
+    def prepare(self) -> None:
+        """Raises SettingsError if nothing can be written here; better now than after fetching."""
+        try:
+            folder = self.root / ".staging"
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise SettingsError(
+                f"CDR_DATA_DIR: {self.root.resolve()} cannot be written: {error.strerror}. Nothing"
+                " was changed, and the vendor was not asked."
+            ) from None
 
     @contextmanager
     def locked(self, day: date) -> Iterator[None]:
