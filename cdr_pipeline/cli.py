@@ -32,7 +32,7 @@ DEMO_FOLDER = Path(".demo")
 DEMO_DAYS = (date(2023, 3, 6), date(2023, 3, 12))
 DEMO_CALLS_PER_DAY = 4_000
 
-#: The columns that `list` shows as a table.
+#: The columns that `list` shows as a table, and those of them that 80 characters have room for.
 _SHOWN = (
     "time_started",
     "direction",
@@ -44,6 +44,8 @@ _SHOWN = (
     "billsec",
     "campaign_uuid",
 )
+_SHOWN_WIDTH = 150
+_SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
@@ -562,6 +564,8 @@ def _show(
     form: str,
     output: Path | None,
 ) -> None:
+    import polars as pl
+
     from cdr_pipeline.page import compact
     from cdr_pipeline.tables.declared import load
     from cdr_pipeline.tables.flatten import flatten
@@ -581,8 +585,10 @@ def _show(
         assert output is not None, "checked by the command"
         cdrs.write_parquet(output, compression="zstd")
     else:
-        table = Table(*_SHOWN)
-        for row in cdrs.select(_SHOWN).rows():
+        shown = _SHOWN if out.width >= _SHOWN_WIDTH else _SHOWN_NARROW
+        table = Table(*shown)
+        began = pl.col("time_started").dt.strftime("%Y-%m-%d %H:%M:%S")
+        for row in cdrs.with_columns(began).select(shown).rows():
             table.add_row(*("" if value is None else escape(f"{value}") for value in row))
         out.print(table)
     err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
@@ -664,14 +670,17 @@ def simulate(
         order=order,
         chaos=faults,
     )
-    err.print(
-        f"Serving {calls_per_day:,} calls a day. In another terminal:\n"
-        f"  export CDR_API_BASE_URL=http://{host}:{port} CDR_API_TOKEN={token}\n"
-        "Ctrl-C ends it.",
-        highlight=False,
-    )
+
+    def say(url: str) -> None:
+        err.print(
+            f"Serving {calls_per_day:,} calls a day. In another terminal:\n"
+            f"  export CDR_API_BASE_URL={url} CDR_API_TOKEN={token}\n"
+            "Ctrl-C ends it.",
+            highlight=False,
+        )
+
     try:
-        run_forever(vendor, host, port)
+        run_forever(vendor, host, port, say)
     except OSError as error:
         raise CdrError(f"Cannot listen on {host}:{port}: {error.strerror}") from None
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from socket import create_server
 
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from cdr_pipeline import cli
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
@@ -176,6 +178,23 @@ def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert "Serving" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) in (0, 1, -signal.SIGINT)
+
+
+def test_simulate_says_nothing_but_that_it_cannot_on_a_port_that_is_taken(type_: Type) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        done = type_("simulate", "--port", f"{taken.getsockname()[1]}")
+    assert done.exit_code == 1
+    assert "Cannot listen" in done.output
+    assert "Serving" not in done.output
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_list_fits_the_terminal(type_: Type, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(cli, "out", Console(width=width))
+    done = type_("list", "--date", "2023-03-07", "--limit", "3", vendor=small())
+    rows = [line for line in done.output.splitlines() if line.startswith("│ 2023-03-07 ")]
+    assert len(rows) == 3, done.output
+    assert ("campaign_uuid" in done.output) == (width == 200)
 
 
 def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:

@@ -236,9 +236,12 @@ def serve(vendor: Vendor, host: str = "127.0.0.1", port: int = 0) -> Iterator[Ru
             thread.join()
 
 
-def run_forever(vendor: Vendor, host: str, port: int) -> None:
-    """Serve the vendor in the foreground, until Ctrl-C."""
+def run_forever(
+    vendor: Vendor, host: str, port: int, on_listening: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve the vendor in the foreground, until Ctrl-C; tell the URL once it listens."""
     with create_server((host, port)) as listening, suppress(KeyboardInterrupt):
+        on_listening("http://{}:{}".format(*listening.getsockname()))
         uvicorn.Server(_config(vendor)).run([listening])
 
 
