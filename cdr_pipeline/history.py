@@ -33,6 +33,7 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData
+from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -53,9 +54,11 @@ class SqliteHistory(DagsterSqliteStorage):
         # Not the parent's, which would make storages of its own.
         DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
         self.base_dir = base_dir
-        self._run_storage = _Runs.from_local(_runs_directory(base_dir))
-        self._event_log_storage = _Events(_event_logs_directory(base_dir))
-        self._schedule_storage = _Schedules.from_local(_schedule_directory(base_dir))
+        # The tables are made by whoever comes first, and two may come to a new home at once.
+        with FileLock(Path(base_dir) / "history.lock"):
+            self._run_storage = _Runs.from_local(_runs_directory(base_dir))
+            self._event_log_storage = _Events(_event_logs_directory(base_dir))
+            self._schedule_storage = _Schedules.from_local(_schedule_directory(base_dir))
         self._inst_data = inst_data
 
     @classmethod

@@ -107,6 +107,14 @@ def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked(pl
     assert len(recorded()) == 4 * 28
 
 
+def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables(place: Path) -> None:
+    home.lasting_home()
+    runs = [start(f"2023-0{month}-01", f"2023-0{month}-02") for month in (1, 2, 3)]
+    said = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 3, said
+    assert len(recorded()) == 3 * 2
+
+
 def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file(place: Path) -> None:
     """Dagster's webserver watches it; in SQLite's WAL mode it would not change for minutes."""
     home.lasting_home()
