@@ -183,8 +183,16 @@ STATUS_DISPOSITIONS: Final = {
     "failed": Disposition.NOT_ATTEMPT,
 }
 
+#: A network failure by these is congestion: the vendor's own word for a hotline that the operators
+#: block, or for lines that are full. A burnt hotline shows here first.
+CONGESTION_STATUSES: Final = frozenset({"congestion", "telco-block"})
+CONGESTION_CAUSES: Final = frozenset({"NORMAL_CIRCUIT_CONGESTION", "SWITCH_CONGESTION"})
+
 #: A talk shorter than this many seconds is a short call (a hotline burnt, a script cut off).
 SHORT_CALL_SECONDS: Final = 6
+
+#: The keys that a customer can press.
+KEYS: Final = range(10)
 
 #: Times the vendor writes for "not reached": 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and kin.
 #: No PBX of this kind wrote a record before 1980, so any earlier time stands for "none".

@@ -5,20 +5,23 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 `Settings.connection()` asks for what only a run against the vendor needs.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdr_pipeline.errors import SettingsError
 
 PREFIX = "CDR_"
+
+Language = Literal["en", "vi"]
 
 _WAY_OUT = (
     "Set them in the environment or in a file `.env` in the working folder"
@@ -82,6 +85,16 @@ def _hook(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _wall_clock(value: str | time) -> str | time:
+    # pydantic would take 17 for seventeen seconds past midnight.
+    if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
+        raise ValueError("must be a local time, such as 08:00 or 16:59:59")
+    return value
+
+
+_LocalTime = Annotated[time, BeforeValidator(_wall_clock)]
+
+
 @dataclass(frozen=True)
 class Connection:
     """What is needed to ask the vendor: a base URL and either a token or an API key."""
@@ -142,6 +155,19 @@ class Settings(BaseSettings):
     days_per_run: int = Field(
         31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )
+    # Decree 91/2020/ND-CP of Vietnam, Article 13: advertising calls from 8:00 to 17:00 only, and
+    # one to a number within 24 hours, unless the subscriber agreed otherwise. Whether a campaign
+    # advertises, and what its customers agreed to, the user knows: these are defaults to confirm.
+    allowed_from: _LocalTime = Field(
+        time(8), description="From when on customers may be called, for `compliance_daily`."
+    )
+    allowed_until: _LocalTime = Field(
+        time(17), description="Until when they may be called, this second included."
+    )
+    calls_per_number: int = Field(
+        1, ge=1, description="How often a number may be called on one day."
+    )
+    report_language: Language = Field("en", description="Language of the report.")
     schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
         "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."
     )

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -60,6 +60,10 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "probe_days": 35,
         "alert_url": None,
         "dagster_postgres_url": None,
+        "allowed_from": time(8),
+        "allowed_until": time(17),
+        "calls_per_number": 1,
+        "report_language": "en",
     }
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -85,6 +89,10 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         probe_days="70",
         alert_url=f"https://hooks.example.vn/{SECRET}",
         dagster_postgres_url="postgres://me:hush@host/dagster",
+        allowed_from="07:30",
+        allowed_until="20:59:59",
+        calls_per_number="3",
+        report_language="vi",
     )
     settings = Settings.load()
     assert settings.api_token is not None
@@ -112,6 +120,10 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "schedule_time": "04:05",
         "lookback_days": 0,
         "probe_days": 70,
+        "allowed_from": time(7, 30),
+        "allowed_until": time(20, 59, 59),
+        "calls_per_number": 3,
+        "report_language": "vi",
     }
 
 
@@ -125,6 +137,9 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
         "requests_per_second": "-1",
         "timeout_seconds": "nan",
         "days_per_run": "1.5",
+        "allowed_until": "17",
+        "calls_per_number": "0",
+        "report_language": "fr",
         "schedule_time": "half past one",
         "lookback_days": "-1",
         "probe_days": "some",
@@ -246,6 +261,12 @@ def test_an_alert_url_is_refused_without_repeating_it(
 def test_a_time_of_day_has_hours_and_minutes(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     given(monkeypatch, schedule_time=written)
     assert "  - CDR_SCHEDULE_TIME: must be a time of day" in fault()
+
+
+@pytest.mark.parametrize("written", ["17", "8:00", "25:00", "08:00Z", "08:00+07:00", "8h", "1e3"])
+def test_what_is_no_time_of_day_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    given(monkeypatch, allowed_from=written)
+    assert "CDR_ALLOWED_FROM: " in fault()
 
 
 # ---- the file `.env`

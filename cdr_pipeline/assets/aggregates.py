@@ -1,49 +1,136 @@
-"""`campaign_daily` and `disposition_daily`: the day's measures, from `cdrs` alone."""
+"""What is counted, from `cdrs` alone: of one day by itself, and of a day with those before it."""
 
-from collections.abc import Callable
-from functools import cache
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from functools import cache, partial
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
 
 from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
-from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, Dataset
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables import aggregates, attempts, concurrency
+from cdr_pipeline.tables.contract import (
+    AGENT_DAILY,
+    CAMPAIGN_DAILY,
+    CAMPAIGN_HOURLY,
+    CDRS,
+    COMPLIANCE_DAILY,
+    DATASETS,
+    DATE,
+    DISPOSITION_DAILY,
+    HOTLINE_DAILY,
+    LEAD_ATTEMPTS,
+    Dataset,
+)
+from cdr_pipeline.tables.store import Store
+
+_Measure = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+#: Dataset -> what makes of changed days the partitions to be written.
+_ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
+    CAMPAIGN_HOURLY.name: concurrency.remade,
+    LEAD_ATTEMPTS.name: attempts.remade,
+}
+
+
+def _of_one_day(settings: Settings) -> dict[str, _Measure]:
+    """Dataset -> what makes it of `cdrs` of its day."""
+    rules = aggregates.Rules(
+        settings.allowed_from, settings.allowed_until, settings.calls_per_number
+    )
+    return {
+        CAMPAIGN_DAILY.name: aggregates.campaign_daily,
+        DISPOSITION_DAILY.name: aggregates.disposition_daily,
+        HOTLINE_DAILY.name: aggregates.hotline_daily,
+        AGENT_DAILY.name: aggregates.agent_daily,
+        COMPLIANCE_DAILY.name: partial(aggregates.compliance_daily, rules=rules),
+    }
 
 
 @cache
-def _lineage(measure: Callable[[pl.LazyFrame], pl.LazyFrame]) -> dg.TableColumnLineage:
-    """Found out once a process, since it is the same every day."""
-    return column_lineage(measure, CDRS)
+def _lineage(name: str) -> dg.TableColumnLineage:
+    """Found out once a process, since it is the same every day and whatever the settings."""
+    day, zone = date(2000, 1, 1), ZoneInfo("UTC")
+    measures: dict[str, _Measure] = _of_one_day(Settings.model_construct()) | {
+        CAMPAIGN_HOURLY.name: lambda cdrs: concurrency.campaign_hourly(
+            cdrs.with_columns(pl.lit(day).alias(DATE)), day, zone
+        ),
+        LEAD_ATTEMPTS.name: lambda cdrs: attempts.lead_attempts(
+            cdrs.with_columns(pl.lit(day).alias(DATE)), day
+        ).drop(DATE),
+    }
+    return column_lineage(measures[name], CDRS)
 
+
+def _with_the_day_before(dataset: Dataset) -> dg.AssetDep:
+    """A dependency on a dataset of the day and of the day before."""
+    with warnings.catch_warnings():
+        # The first day has none before it, and in beta or not, there is no other way to say so.
+        warnings.filterwarnings("ignore", category=dg.BetaWarning)
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=-1, allow_nonexistent_upstream_partitions=True
+        )
+    return dg.AssetDep(dataset.name, partition_mapping=mapping)
+
+
+#: lead_attempts needs every day before its own as well, and finds them by campaign_daily. Said as
+#: a partition mapping, a backfill of a day would take in all partitions from there to today.
+_DEPS: Final[dict[str, list[Dataset | dg.AssetDep]]] = {
+    CAMPAIGN_HOURLY.name: [_with_the_day_before(CDRS)],
+    LEAD_ATTEMPTS.name: [CDRS, CAMPAIGN_DAILY],
+}
 
 SPECS = [
-    spec(dataset, deps=[CDRS], kinds=["polars"], lineage=_lineage(measure))
-    for dataset, measure in (
-        (CAMPAIGN_DAILY, kpi.campaign_daily),
-        (DISPOSITION_DAILY, kpi.disposition_daily),
-    )
+    spec(DATASETS[name], deps=_DEPS.get(name, [CDRS]), kinds=["polars"], lineage=_lineage(name))
+    for name in (*_of_one_day(Settings.model_construct()), *_ACROSS)
 ]
 
 
-def campaign_daily(work: Work) -> list[Made]:
-    """Measures of each campaign."""
-    return _aggregate(work, CAMPAIGN_DAILY, kpi.campaign_daily, kpi.of_all_campaigns)
+def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
+    """Those of `wanted` that need no other day. Raises NotThere where one of `wanted` cannot be
+    made of what is there.
+    """
+    measures = {
+        name: measure for name, measure in _of_one_day(work.settings).items() if name in wanted
+    }
+    asked = {*measures, *across(wanted)}
+    hours_alone = asked == {CAMPAIGN_HOURLY.name}
+    if asked and not (hours_alone and concurrency.can_be_made(work.store, work.day)):
+        work.require(CDRS)
+    cdrs = work.store.lazy(CDRS, work.day)
+    # At once: the file is read once for all of them.
+    frames = pl.collect_all([measure(cdrs) for measure in measures.values()])
+    return [_written(work, *one) for one in zip(measures, frames, strict=True)]
 
 
-def disposition_daily(work: Work) -> list[Made]:
-    """How each campaign's calls ended."""
-    return _aggregate(work, DISPOSITION_DAILY, kpi.disposition_daily)
+def across(wanted: Iterable[str]) -> list[str]:
+    """Those of `wanted` that need days before their own."""
+    return [name for name in _ACROSS if name in wanted]
 
 
-def _aggregate(
-    work: Work,
-    dataset: Dataset,
-    measure: Callable[[pl.LazyFrame], pl.LazyFrame],
-    figures: Callable[[pl.DataFrame], dict[str, float]] = lambda _: {},
-) -> list[Made]:
-    work.require(CDRS)
-    frame = measure(work.store.lazy(CDRS, work.day)).collect()
+def of_days_together(
+    settings: Settings, store: Store, days: Iterable[date], wanted: Iterable[str]
+) -> Iterator[tuple[date, Made]]:
+    """Those of `wanted` that need days before their own, once `cdrs` of some days has changed.
+
+    Partitions of later days are written as well where they come out different now, and those that
+    a killed run left behind: so what is stored never tells in which order days were loaded. One
+    run at a time does this, lest an earlier look at `cdrs` overwrite a later one.
+    """
+    with store.locked("days-together"):
+        for name in across(wanted):
+            changed = {*days, *store.outdated(DATASETS[name], CDRS)}
+            for day, frame in _ACROSS[name](store, changed):
+                yield day, _written(Work(day, settings, store), name, frame)
+
+
+def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
+    dataset = DATASETS[name]
     work.store.write(dataset, work.day, frame)
+    figures = aggregates.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
-    return [made(work, dataset, _lineage(measure), calls=calls, **figures(frame))]
+    return made(work, dataset, _lineage(name), calls=calls, **figures)

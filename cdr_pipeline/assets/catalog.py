@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import GROUP
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog as tables
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY
+from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.store import Store
 
@@ -23,7 +24,7 @@ _AFTER_ITS_DATASETS = (
 
 
 @dg.asset(
-    deps=[CDRS.name, CAMPAIGN_DAILY.name, DISPOSITION_DAILY.name],
+    deps=[CDRS.name, *(spec.key for spec in aggregates.SPECS)],
     group_name=GROUP,
     kinds={"duckdb"},
     automation_condition=_AFTER_ITS_DATASETS,

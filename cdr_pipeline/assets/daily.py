@@ -27,7 +27,7 @@ from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unreachable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, RECEIPTS
+from cdr_pipeline.tables.contract import CDRS, RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 
@@ -134,6 +134,8 @@ def _load_days(
                     failed[day] = error
                 if loading.on_day:
                     loading.on_day(day, error)
+        loaded = {date.fromisoformat(key) for key in context.partition_keys} - failed.keys()
+        failed |= _load_together(context, settings, store, sorted(loaded), wanted)
         only = f"{next(iter(found))}" if len(found) == 1 else None
         for finding in checks.over_days(found):
             context.log_event(finding.event(only))
@@ -179,11 +181,7 @@ def _load_day(
     try:
         with work.store.locked(work.day):
             for made in layers(work, wanted, lister):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        made.dataset.name, partition=key, metadata=dict(made.metadata)
-                    )
-                )
+                _record(context, work.day, made)
         context.log.info(f"{key}: complete")
         return None
     except (CdrError, OSError) as error:
@@ -198,16 +196,39 @@ def _load_day(
                 context.log_event(finding.event(key))
 
 
+def _load_together(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    store: Store,
+    days: list[date],
+    wanted: set[str],
+) -> dict[date, Exception]:
+    """What needs several days, once they are loaded; the days that failed, and why."""
+    try:
+        for day, made in aggregates.of_days_together(settings, store, days, wanted):
+            _record(context, day, made)
+        return {}
+    except Exception as error:
+        names = " and ".join(aggregates.across(wanted))
+        context.log.exception(f"{names}: {_in_words(error)}")
+        return dict.fromkeys(days, error)
+
+
+def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
+    context.log_event(
+        dg.AssetMaterialization(
+            made.dataset.name, partition=f"{day:%Y-%m-%d}", metadata=dict(made.metadata)
+        )
+    )
+
+
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
     """One day through the datasets that are `wanted`, which are written as this goes on."""
     if lister:
         yield from raw_pages.fetch(work, lister)
     if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
         yield from cdrs.build(work)
-    if CAMPAIGN_DAILY.name in wanted:
-        yield from aggregates.campaign_daily(work)
-    if DISPOSITION_DAILY.name in wanted:
-        yield from aggregates.disposition_daily(work)
+    yield from aggregates.of_the_day(work, wanted)
 
 
 def _fetches(wanted: set[str]) -> bool:

@@ -70,14 +70,14 @@ class Loading:
 def spec(
     dataset: Dataset,
     *,
-    deps: Iterable[Dataset] = (),
+    deps: Iterable[Dataset | dg.AssetDep] = (),
     kinds: Iterable[str] = (),
     lineage: dg.TableColumnLineage | None = None,
 ) -> dg.AssetSpec:
     """The asset of a dataset; all its words come from the contract, and from its lineage."""
     return dg.AssetSpec(
         dataset.name,
-        deps=[upstream.name for upstream in deps],
+        deps=[one.name if isinstance(one, Dataset) else one for one in deps],
         description=f"{dataset.description}\n\nA row is {dataset.row}.",
         metadata={"dagster/column_schema": table_schema(dataset, lineage=lineage)},
         kinds={"parquet", *kinds},

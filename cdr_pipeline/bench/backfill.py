@@ -143,6 +143,7 @@ def loop(first: str, last: str) -> None:
     """Load every day without Dagster."""
     from contextlib import ExitStack
 
+    from cdr_pipeline.assets import aggregates
     from cdr_pipeline.assets.daily import layers, lister_for
     from cdr_pipeline.assets.layer import Loading, Work
     from cdr_pipeline.tables.contract import DATASETS
@@ -156,6 +157,8 @@ def loop(first: str, last: str) -> None:
             with store.locked(day):
                 for _ in layers(Work(day, settings, store), set(DATASETS), lister):
                     pass
+        for _ in aggregates.of_days_together(settings, store, _days(first, last), set(DATASETS)):
+            pass
 
 
 def run(first: str, last: str) -> None:

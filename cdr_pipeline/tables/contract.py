@@ -12,7 +12,15 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.record import ADDITIONAL, FIELDS, SHORT_CALL_SECONDS, Disposition, Kind
+from cdr_pipeline.record import (
+    ADDITIONAL,
+    DIRECTIONS,
+    FIELDS,
+    KEYS,
+    SHORT_CALL_SECONDS,
+    Disposition,
+    Kind,
+)
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 WALL_CLOCK: Final = pl.Datetime("us")
@@ -180,9 +188,66 @@ ADDITIONAL_KEYS: Final = Dataset(
     ),
 )
 
-_MEASURES = (
+_CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns.")
+_CALLS = Column("calls", _COUNT, "Root legs.")
+_SUMS = (
     Column("duration_seconds", _COUNT, "Sum of duration, seconds."),
     Column("billsec", _COUNT, "Sum of billsec, seconds."),
+)
+_RING_SECONDS = Column("ring_seconds", _COUNT, "Sum of ring_seconds, seconds.")
+_SHORT_CALLS = Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s.")
+_KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed.")
+_UNIQUE_NUMBERS = Column("unique_numbers", _COUNT, "Distinct to_number; not additive.")
+_FIRST_AND_LAST = (
+    Column("first_call_at", INSTANT, "Earliest time_started."),
+    Column("last_call_at", INSTANT, "Latest time_started."),
+)
+
+#: How the calls of a campaign, a hotline or an agent ended; all but the ratios add up.
+_OUTCOME = (
+    _CALLS,
+    *(
+        Column(disposition.label, _COUNT, f"Calls of disposition {disposition.label}.")
+        for disposition in Disposition
+    ),
+    Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
+    Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
+    Column("asr", _RATIO, "Answer-seizure ratio: answered / seizures (ITU-T E.411)."),
+    Column("ner", _RATIO, "Network effectiveness ratio: effective / seizures (ITU-T E.425)."),
+    Column("acd_seconds", _RATIO, "Average call duration: billsec / answered."),
+    *_SUMS,
+    _RING_SECONDS,
+    _SHORT_CALLS,
+)
+
+_TALKS = (
+    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s."),
+    Column("talks_5_to_15s", _COUNT, "Answered, talked from 5 s to under 15 s."),
+    Column("talks_15_to_30s", _COUNT, "Answered, talked from 15 s to 30 s, both included."),
+    Column("talks_over_30s", _COUNT, "Answered, talked over 30 s."),
+)
+
+
+def _spread(of: str, what: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{of}_median_seconds", _RATIO, f"Median of {what}; not additive."),
+        Column(
+            f"{of}_p95_seconds", _RATIO, f"95th percentile, interpolated, of {what}; not additive."
+        ),
+    )
+
+
+#: What stands behind the sums: how long, which key, which side.
+_SHAPE = (
+    *_TALKS,
+    *(Column(f"key_{key}", _COUNT, f"Calls in which {key} was the first key.") for key in KEYS),
+    Column("rings", _COUNT, "Calls whose ring_seconds is known: ring_seconds / rings is the mean."),
+    *_spread("ring", "ring_seconds"),
+    *_spread("talk", "billsec of answered calls"),
+    Column("key_delay_seconds", _COUNT, "Sum of presskey_delay over key_presses, seconds."),
+    *_spread("key_delay", "presskey_delay over key_presses"),
+    Column("ended_by_system", _COUNT, "sip_hangup_disposition is send_*: our side ended it."),
+    Column("ended_by_far_end", _COUNT, "sip_hangup_disposition is recv_*: the other side did."),
 )
 
 CAMPAIGN_DAILY: Final = Dataset(
@@ -190,25 +255,13 @@ CAMPAIGN_DAILY: Final = Dataset(
     "one campaign",
     "Calls and telecom measures of each campaign. Calls outside campaigns stand under null.",
     (
-        Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns."),
-        Column("calls", _COUNT, "Root legs."),
-        *(
-            Column(disposition.label, _COUNT, f"Calls of disposition {disposition.label}.")
-            for disposition in Disposition
-        ),
-        Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
-        Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
-        Column("asr", _RATIO, "Answer-seizure ratio: answered / seizures (ITU-T E.411)."),
-        Column("ner", _RATIO, "Network effectiveness ratio: effective / seizures (ITU-T E.425)."),
-        Column("acd_seconds", _RATIO, "Average call duration: billsec / answered."),
-        *_MEASURES,
-        Column("ring_seconds", _COUNT, "Sum of ring_seconds, seconds."),
-        Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s."),
-        Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed."),
+        _CAMPAIGN,
+        *_OUTCOME,
+        _KEY_PRESSES,
         Column("unique_leads", _COUNT, "Distinct lead_uuid; not additive."),
-        Column("unique_numbers", _COUNT, "Distinct to_number; not additive."),
-        Column("first_call_at", INSTANT, "Earliest time_started."),
-        Column("last_call_at", INSTANT, "Latest time_started."),
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+        *_SHAPE,
     ),
 )
 
@@ -227,9 +280,126 @@ DISPOSITION_DAILY: Final = Dataset(
                 "sip_hangup_disposition",
             )
         ),
-        Column("calls", _COUNT, "Root legs."),
-        *_MEASURES,
+        _CALLS,
+        *_SUMS,
         Column("share", _RATIO, "calls / all calls of the campaign on the day."),
+        _RING_SECONDS,
+        _KEY_PRESSES,
+        *_SHAPE,
+    ),
+)
+
+CAMPAIGN_HOURLY: Final = Dataset(
+    "campaign_hourly",
+    "one local hour x campaign",
+    "The curve of the day. A call counts in the hour it began; the peaks count whatever goes on,"
+    " a call that crosses midnight on both days. Hours without either have no row.",
+    (
+        Column("hour", pl.Int8(), "Local hour."),
+        _CAMPAIGN,
+        _CALLS,
+        Column("answered", _COUNT, "Calls of disposition answered."),
+        Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
+        Column("billsec", _COUNT, "Sum of billsec of the calls that began in the hour, seconds."),
+        Column("peak_calls", _COUNT, "Most calls at once in any second of the hour; not additive."),
+        Column("peak_talks", _COUNT, "Most talks at once in any second of the hour; not additive."),
+        Column(
+            "peak_calls_all",
+            _COUNT,
+            "Most calls at once over all campaigns, in each row of the hour; not additive.",
+        ),
+        Column(
+            "peak_talks_all",
+            _COUNT,
+            "Most talks at once over all campaigns, in each row of the hour; not additive.",
+        ),
+    ),
+)
+
+HOTLINE_DAILY: Final = Dataset(
+    "hotline_daily",
+    "one hotline",
+    "Outbound calls of each number that we call from: a burnt number shows here first.",
+    (
+        Column("from_number", _TEXT, "The hotline; null where the vendor gave none.", secret=True),
+        *_OUTCOME,
+        Column(
+            "congestion",
+            _COUNT,
+            "Network failures that are congestion, or the hotline blocked, by status or by cause.",
+        ),
+        Column("congestion_share", _RATIO, "congestion / seizures."),
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+    ),
+)
+
+LEAD_ATTEMPTS: Final = Dataset(
+    "lead_attempts",
+    "one campaign x number of the attempt",
+    "Which attempt reaches people. A lead's calls within a campaign are numbered over all the days"
+    " that are stored, whatever the order in which they were loaded.",
+    (
+        _CAMPAIGN,
+        Column("attempt", _COUNT, "1 for a lead's first call in the campaign; null without lead."),
+        _CALLS,
+        Column("answered", _COUNT, "Calls of disposition answered."),
+        _KEY_PRESSES,
+        Column(
+            "seconds_since_previous",
+            _COUNT,
+            "Sum of the seconds from the start of the lead's previous call to the start of this.",
+        ),
+        Column(
+            "hours_since_previous",
+            _RATIO,
+            "Mean: seconds_since_previous / calls / 3600; null for first attempts.",
+        ),
+    ),
+)
+
+AGENT_DAILY: Final = Dataset(
+    "agent_daily",
+    "one extension",
+    "Calls of each agent; calls without an extension (autocall) are left out.",
+    (
+        Column("extension", _TEXT, "The agent's extension."),
+        *_OUTCOME,
+        *(
+            Column(direction, _COUNT, f"Calls of direction {direction}.")
+            for direction in sorted(DIRECTIONS)
+        ),
+        *_TALKS,
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+    ),
+)
+
+COMPLIANCE_DAILY: Final = Dataset(
+    "compliance_daily",
+    "one campaign",
+    "Outbound calls against the rules of CDR_ALLOWED_FROM, CDR_ALLOWED_UNTIL and"
+    " CDR_CALLS_PER_NUMBER, as they were when the day was made. Calls that were never attempted are"
+    " left out.",
+    (
+        _CAMPAIGN,
+        Column("calls", _COUNT, "Root legs, outbound, really attempted."),
+        Column("outside_window", _COUNT, "Begun before allowed_from or after allowed_until."),
+        Column(
+            "over_limit",
+            _COUNT,
+            "Calls to a number that had been called calls_per_number times on the day, by whichever"
+            " campaign.",
+        ),
+        Column(
+            "numbers_over_limit",
+            _COUNT,
+            "Numbers called more than calls_per_number times on the day, each counted once, with"
+            " the campaign whose call was the first too many.",
+        ),
+        Column("allowed_from", _TEXT, "The rule applied: local time, HH:MM:SS."),
+        Column("allowed_until", _TEXT, "The rule applied: local time, HH:MM:SS, included."),
+        Column("calls_per_number", _COUNT, "The rule applied."),
     ),
 )
 
@@ -243,6 +413,11 @@ DATASETS: Final = {
         ADDITIONAL_KEYS,
         CAMPAIGN_DAILY,
         DISPOSITION_DAILY,
+        CAMPAIGN_HOURLY,
+        HOTLINE_DAILY,
+        LEAD_ATTEMPTS,
+        AGENT_DAILY,
+        COMPLIANCE_DAILY,
     )
 }
 

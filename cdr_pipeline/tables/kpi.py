@@ -1,23 +1,22 @@
 """Measures of calls as Polars expressions, each defined once, with its source.
 
-They take the columns of `cdrs`. Ratios lie between 0 and 1 and are null over nothing; numerators
-and denominators are stored beside them, so that days add up to weeks and months.
+They take the columns of `cdrs`; the ratios take those of an aggregate. Ratios lie between 0 and 1
+and are null over nothing; numerators and denominators are stored beside them, so that days add up
+to weeks and months. Medians, percentiles and counts of distinct values do not add up.
 """
-
-from typing import Final
 
 import polars as pl
 
 from cdr_pipeline.record import (
     CAUSE_DISPOSITIONS,
+    CONGESTION_CAUSES,
+    CONGESTION_STATUSES,
     SHORT_CALL_SECONDS,
     STATUS_DISPOSITIONS,
     Disposition,
 )
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DISPOSITION_DAILY
 
-_BY_CAMPAIGN: Final = ["campaign_uuid"]
-_BY_ENDING: Final = ["campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"]
+# ---- one call
 
 
 def disposition() -> pl.Expr:
@@ -35,85 +34,143 @@ def disposition() -> pl.Expr:
     )
 
 
+def is_of(which: Disposition) -> pl.Expr:
+    """Whether a call is of one disposition."""
+    return pl.col("disposition") == which.label
+
+
+def talk_seconds() -> pl.Expr:
+    """Talk time, billsec, of an answered call; null of any other."""
+    return pl.when(is_of(Disposition.ANSWERED)).then("billsec")
+
+
+def key_delay() -> pl.Expr:
+    """Seconds from answer to key of a call in which a key of 0 to 9 was pressed; else null."""
+    return pl.when(pl.col("key_pressed").is_not_null()).then("presskey_delay")
+
+
+def number_within(*columns: str) -> pl.Expr:
+    """The number of a call, from 1, among those of equal values; rows are sorted by them first.
+
+    Said of neighbours and not by a window over groups, which takes ten times as long where nearly
+    every group is one call.
+    """
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    begins = [pl.col(one).ne_missing(pl.col(one).shift()) for one in columns]
+    first = pl.when(pl.any_horizontal(row == 0, *begins)).then(row).forward_fill()
+    return row - first + 1
+
+
+# ---- counts and sums over calls
+
+
+def count(holds: pl.Expr) -> pl.Expr:
+    """Calls of which something holds; null counts as no."""
+    return holds.sum().cast(pl.Int64)
+
+
+def calls() -> pl.Expr:
+    """Root legs: the tables below look at no others."""
+    return pl.len().cast(pl.Int64)
+
+
 def calls_of(which: Disposition) -> pl.Expr:
     """Calls of one disposition."""
-    return (pl.col("disposition") == which.label).sum().cast(pl.Int64)
+    return count(is_of(which))
 
 
 def seizures() -> pl.Expr:
-    """Calls that were really attempted (ITU-T E.425), given the columns of all dispositions."""
-    return pl.col("calls") - pl.col(Disposition.NOT_ATTEMPT.label)
+    """Calls that were really attempted (ITU-T E.425): all but those of not_attempt."""
+    return count(~is_of(Disposition.NOT_ATTEMPT))
 
 
 def effective() -> pl.Expr:
     """NER's numerator (ITU-T E.425): answered, or the far end's doing and not the network's."""
-    return pl.sum_horizontal(one.label for one in Disposition if one.effective)
+    return count(pl.col("disposition").is_in([one.label for one in Disposition if one.effective]))
+
+
+def short_calls() -> pl.Expr:
+    """Answered and over at once: a hotline burnt, a script cut off (`SHORT_CALL_SECONDS`)."""
+    return count(talk_seconds() < SHORT_CALL_SECONDS)
+
+
+def talks() -> dict[str, pl.Expr]:
+    """Answered calls by talk time, in the buckets of the vendor's portal, each from the second
+    where the one before ends; 30 s belong to the third ("over 30 s" is the last).
+    """
+    seconds = talk_seconds()
+    return {
+        "talks_under_5s": count(seconds < 5),
+        "talks_5_to_15s": count((seconds >= 5) & (seconds < 15)),
+        "talks_15_to_30s": count((seconds >= 15) & (seconds <= 30)),
+        "talks_over_30s": count(seconds > 30),
+    }
+
+
+def key_presses() -> pl.Expr:
+    """Calls in which a key of 0 to 9 was pressed; the vendor's 127 is no key (API.md)."""
+    return pl.col("key_pressed").count().cast(pl.Int64)
+
+
+def presses_of(key: int) -> pl.Expr:
+    """Calls in which this was the first key."""
+    return count(pl.col("key_pressed") == key)
+
+
+def ended_by(side: str) -> pl.Expr:
+    """Calls that one side ended, by sip_hangup_disposition (API.md): "send" is the system, which
+    said goodbye, gave up ringing or refused; "recv" is the far end.
+    """
+    return count(pl.col("sip_hangup_disposition").str.starts_with(f"{side}_"))
+
+
+def congestion() -> pl.Expr:
+    """Network failures that are congestion or a blocked hotline, by status or cause (API.md)."""
+    told = pl.col("status").is_in(CONGESTION_STATUSES) | pl.col("cause").is_in(CONGESTION_CAUSES)
+    return count(is_of(Disposition.NETWORK_FAILURE) & told)
+
+
+def unique(column: str) -> pl.Expr:
+    """Distinct values, null not counted; not additive."""
+    return pl.col(column).drop_nulls().n_unique().cast(pl.Int64)
+
+
+def spread(of: str, seconds: pl.Expr) -> dict[str, pl.Expr]:
+    """Median and 95th percentile, linearly interpolated between neighbours (as Excel's
+    PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not additive.
+    """
+    return {
+        f"{of}_median_seconds": seconds.quantile(0.5, interpolation="linear"),
+        f"{of}_p95_seconds": seconds.quantile(0.95, interpolation="linear"),
+    }
+
+
+# ---- ratios over an aggregate's columns, before or after they are summed
 
 
 def asr() -> pl.Expr:
     """Answer-seizure ratio (ITU-T E.411, E.425): answered / seizures."""
-    return _ratio("answered", "seizures")
+    return ratio("answered", "seizures")
 
 
 def ner() -> pl.Expr:
     """Network effectiveness ratio (ITU-T E.425): effective / seizures."""
-    return _ratio("effective", "seizures")
+    return ratio("effective", "seizures")
 
 
 def acd_seconds() -> pl.Expr:
     """Average call duration: billsec / answered."""
-    return _ratio("billsec", "answered")
+    return ratio("billsec", "answered")
 
 
-def campaign_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `campaign_daily`: one row a campaign, roots only."""
-    answered = pl.col("disposition") == Disposition.ANSWERED.label
-    return (
-        cdrs.filter("is_root")
-        .group_by(_BY_CAMPAIGN)
-        .agg(
-            pl.len().cast(pl.Int64).alias("calls"),
-            *(calls_of(one).alias(one.label) for one in Disposition),
-            pl.col("duration").sum().alias("duration_seconds"),
-            pl.col("billsec", "ring_seconds").sum(),
-            (answered & (pl.col("billsec") < SHORT_CALL_SECONDS))
-            .sum()
-            .cast(pl.Int64)
-            .alias("short_calls"),
-            pl.col("key_pressed").count().cast(pl.Int64).alias("key_presses"),
-            pl.col("lead_uuid").drop_nulls().n_unique().cast(pl.Int64).alias("unique_leads"),
-            pl.col("to_number").drop_nulls().n_unique().cast(pl.Int64).alias("unique_numbers"),
-            pl.col("time_started").min().alias("first_call_at"),
-            pl.col("time_started").max().alias("last_call_at"),
-        )
-        .with_columns(seizures=seizures(), effective=effective())
-        .with_columns(asr=asr(), ner=ner(), acd_seconds=acd_seconds())
-        .sort(_BY_CAMPAIGN)
-        .select(column.name for column in CAMPAIGN_DAILY.columns)
-    )
+def congestion_share() -> pl.Expr:
+    """Calls lost to congestion of those really attempted: congestion / seizures."""
+    return ratio("congestion", "seizures")
 
 
-def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
-    """ASR, NER and ACD over the rows of a `campaign_daily`; those over nothing are left out."""
-    sums = campaigns.select(pl.col("answered", "seizures", "effective", "billsec").sum())
-    ratios = sums.select(asr=asr(), ner=ner(), acd_seconds=acd_seconds()).row(0, named=True)
-    return {name: ratio for name, ratio in ratios.items() if ratio is not None}
-
-
-def disposition_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `disposition_daily`: how each campaign's calls ended, roots only."""
-    return (
-        cdrs.filter("is_root")
-        .group_by(_BY_ENDING)
-        .agg(
-            pl.len().cast(pl.Int64).alias("calls"),
-            pl.col("duration").sum().alias("duration_seconds"),
-            pl.col("billsec").sum(),
-        )
-        .with_columns(share=pl.col("calls") / pl.col("calls").sum().over(_BY_CAMPAIGN))
-        .sort(_BY_ENDING)
-        .select(column.name for column in DISPOSITION_DAILY.columns)
-    )
+def ratio(numerator: str, denominator: str) -> pl.Expr:
+    """One column over another; null over nothing."""
+    return pl.when(pl.col(denominator) > 0).then(pl.col(numerator) / pl.col(denominator))
 
 
 def _class_of(column: str, classes: dict[str, Disposition]) -> pl.Expr:
@@ -121,8 +178,3 @@ def _class_of(column: str, classes: dict[str, Disposition]) -> pl.Expr:
     return pl.col(column).replace_strict(
         list(classes), labels, default=None, return_dtype=pl.String
     )
-
-
-def _ratio(numerator: str, denominator: str) -> pl.Expr:
-    """Null over nothing."""
-    return pl.when(pl.col(denominator) > 0).then(pl.col(numerator) / pl.col(denominator))

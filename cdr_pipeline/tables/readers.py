@@ -112,6 +112,12 @@ def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
     )
 
 
+def contracted(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
+    """These days of a dataset without its additional_* columns: the contract's, and `date`."""
+    paths = [store.path(dataset, day) for day in days]
+    return _files(paths, {**dataset.schema(store.zone), DATE: pl.Date()})
+
+
 def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
     """The lead list's columns that stand in these files; reads footers, each once a process."""
     own = {column.name for column in dataset.columns}

@@ -94,12 +94,22 @@ class Store:
                 " was changed, and the vendor was not asked."
             ) from None
 
+    def outdated(self, dataset: Dataset, upstream: Dataset) -> list[date]:
+        """The days of a dataset that were written before what they are made from, in order."""
+        return [
+            day
+            for day in self.days(dataset)
+            if self.holds(upstream, day)
+            and self.path(dataset, day).stat().st_mtime_ns
+            < self.path(upstream, day).stat().st_mtime_ns
+        ]
+
     @contextmanager
-    def locked(self, day: date) -> Iterator[None]:
-        """Work on one day, alone; another run of the same day waits for its turn."""
+    def locked(self, work: date | str) -> Iterator[None]:
+        """Work on one day, or on `work` of another name, alone; another run waits for its turn."""
         folder = self.root / ".staging"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{day:%Y-%m-%d}.lock"):
+        with FileLock(folder / f"{work}.lock"):
             yield
 
     def write(

@@ -1,6 +1,7 @@
 """A day goes through all its layers, is recorded by itself, and stands or falls by itself."""
 
 import json
+import os
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -10,15 +11,17 @@ import pytest
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.daily import daily_calls, partitions
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import (
     ADDITIONAL_KEYS,
     CAMPAIGN_DAILY,
+    CAMPAIGN_HOURLY,
     CDRS,
     DATASETS,
     DISPOSITION_DAILY,
+    LEAD_ATTEMPTS,
     RAW_PAGES,
     RECEIPTS,
     REJECTS,
@@ -296,3 +299,124 @@ def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: Se
     assert plotted(CDRS) >= {"bytes", "answered", "rejects", "additional_columns"}
     assert plotted(ADDITIONAL_KEYS) >= {"keys", "new_keys"}
     assert plotted(CAMPAIGN_DAILY) >= {"calls", "asr", "ner", "acd_seconds"}
+
+
+# ---- aggregates that need several days
+
+
+def over_days() -> Vendor:
+    """Three days of calls to one lead; the first reaches over midnight."""
+    days = ("2023-03-06 23:59:50", "2023-03-07 00:00:00", "2023-03-08 09:00:00")
+    ends = ("2023-03-07 00:00:10", "2023-03-07 00:00:20", "2023-03-08 09:00:10")
+    fields = {"campaign_uuid": "c1", "lead_uuid": "l1"}
+    records = [
+        call(number, at, time_ended=end, **fields)
+        for number, (at, end) in enumerate(zip(days, ends, strict=True))
+    ]
+    return Vendor(records=records, token=TOKEN)
+
+
+def stored(at: Desk) -> dict[str, pl.DataFrame]:
+    """Every partition of every aggregate that needs several days."""
+    return {
+        f"{dataset.name} {day}": at.store.read(dataset, day)
+        for dataset in (CAMPAIGN_HOURLY, LEAD_ATTEMPTS)
+        for day in at.store.days(dataset)
+    }
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [("2023-03-06", "2023-03-08")],
+        [("2023-03-06", None), ("2023-03-07", None), ("2023-03-08", None)],
+        [("2023-03-08", None), ("2023-03-07", None), ("2023-03-06", None)],
+        [("2023-03-07", "2023-03-08"), ("2023-03-06", None), ("2023-03-07", None)],
+    ],
+)
+def test_no_figure_tells_the_order_in_which_days_were_loaded(
+    desk: Set, runs: list[tuple[str, str | None]]
+) -> None:
+    at = desk(over_days())
+    for first, last in runs:
+        assert at.run(first, last).success
+    frames = stored(at)
+    numbers = [frames[f"lead_attempts 2023-03-0{day}"]["attempt"].to_list() for day in (6, 7, 8)]
+    assert numbers == [[1], [2], [3]]
+    peaks = [frames[f"campaign_hourly 2023-03-0{day}"]["peak_calls"].to_list() for day in (6, 7, 8)]
+    assert peaks == [[1], [2], [1]]
+
+
+def test_a_later_day_that_comes_out_different_is_recorded_under_its_own_day(desk: Set) -> None:
+    at = desk(over_days())
+    at.run("2023-03-07")
+    result = at.run("2023-03-06")
+    written = [
+        (event.asset_key.to_user_string(), event.partition)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and event.asset_key.to_user_string() in stored_names()
+    ]
+    assert sorted(written) == [
+        (name, day) for name in stored_names() for day in ("2023-03-06", "2023-03-07")
+    ]
+
+
+def stored_names() -> list[str]:
+    return [CAMPAIGN_HOURLY.name, LEAD_ATTEMPTS.name]
+
+
+def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: Set) -> None:
+    at = desk(over_days())
+    assert at.run("2023-03-07", "2023-03-08").success
+    upstream = [name for name in DATASETS if name not in stored_names()]
+    assert at.run("2023-03-06", assets=upstream).success
+    due = stored(at)
+    for dataset in (CAMPAIGN_HOURLY, LEAD_ATTEMPTS):
+        path = at.store.path(dataset, date(2023, 3, 7))
+        os.utime(path, ns=(0, 0))  # as it stands if cdrs was replaced and the run ended there
+    assert at.run("2023-03-08").success
+    assert stored(at)["lead_attempts 2023-03-07"]["attempt"].to_list() == [2]
+    assert stored(at).keys() == due.keys()
+
+
+def test_the_days_that_are_needed_are_declared(desk: Set) -> None:
+    at = desk()
+    days = partitions(at.settings)
+    graph = dg.Definitions(
+        assets=[daily_calls(at.settings)], resources={"loading": Loading()}
+    ).resolve_asset_graph()
+
+    def needed(asset: str, upstream: str, day: str) -> list[str]:
+        mapping = graph.get_partition_mapping(dg.AssetKey(asset), dg.AssetKey(upstream))
+        subset = days.subset_with_partition_keys([day])
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, days, days)
+        return sorted(found.partitions_subset.get_partition_keys())
+
+    assert needed("campaign_hourly", "cdrs", "2023-01-03") == ["2023-01-02", "2023-01-03"]
+    assert needed("campaign_hourly", "cdrs", "2023-01-01") == ["2023-01-01"]
+    for asset, upstream in (("campaign_daily", "cdrs"), ("lead_attempts", "campaign_daily")):
+        assert needed(asset, upstream, "2023-01-03") == ["2023-01-03"]
+
+
+def test_the_day_after_the_last_of_a_backfill_is_told_from_the_calls_that_reach_into_it(
+    desk: Set,
+) -> None:
+    at = desk(over_days())
+    first_pass = [name for name in DATASETS if name != CAMPAIGN_HOURLY.name]
+    assert at.run("2023-03-06", assets=first_pass).success
+    assert at.run("2023-03-06", "2023-03-07", assets=[CAMPAIGN_HOURLY.name]).success
+    columns = ["hour", "calls", "peak_calls"]
+    after = at.store.read(CAMPAIGN_HOURLY, date(2023, 3, 7)).select(columns)
+    assert after.rows() == [(0, 0, 1)]
+    assert not at.run("2023-03-08", assets=[CAMPAIGN_HOURLY.name]).success
+    assert at.run("2023-03-07").success
+    after = at.store.read(CAMPAIGN_HOURLY, date(2023, 3, 7)).select(columns)
+    assert after.rows() == [(0, 1, 2)]
+
+
+def test_an_aggregate_asked_for_alone_needs_its_calls(desk: Set) -> None:
+    at = desk()
+    assert not at.run("2023-03-07", assets=[LEAD_ATTEMPTS.name]).success
+    assert "cdrs of 2023-03-07 is not there" in str(at.ended[0][1])
+    at.run("2023-03-07")
+    assert at.run("2023-03-07", assets=[LEAD_ATTEMPTS.name]).success

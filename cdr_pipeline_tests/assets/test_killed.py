@@ -27,6 +27,7 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS
 from cdr_pipeline.tables.store import Store
 from datetime import date
 
@@ -59,8 +60,8 @@ with Client.from_settings(settings) as client, Lister.from_settings(client, sett
     with store.locked(day):
         raw_pages.fetch(work, lister)
         cdrs.build(work)
-        aggregates.campaign_daily(work)
-        aggregates.disposition_daily(work)
+        aggregates.of_the_day(work, DATASETS)
+list(aggregates.of_days_together(settings, store, [day], DATASETS))
 print("moments left:", left)
 """
 
@@ -94,7 +95,7 @@ def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(tmp_path: Path, a
         if again:
             assert load(10_000, environment).returncode == 0
             old = content(tmp_path)
-        for moments in (3, 11, 14, 17, 22, 31):
+        for moments in (3, 11, 14, 17, 22, 31, 45, 59, 66):
             killed = load(moments, environment)
             assert killed.returncode < 0, killed.stderr
             for name in content(tmp_path):

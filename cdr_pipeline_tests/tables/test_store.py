@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdr_pipeline.record import Window
+from cdr_pipeline.tables.aggregates import campaign_daily, disposition_daily
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,
@@ -26,7 +27,6 @@ from cdr_pipeline.tables.contract import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline.tables.kpi import campaign_daily, disposition_daily
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of

@@ -1,0 +1,459 @@
+"""The aggregates of a day: by hand, and every measure again by DuckDB over hostile days."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.simulator.source import render
+from cdr_pipeline.tables.aggregates import (
+    Rules,
+    agent_daily,
+    campaign_daily,
+    compliance_daily,
+    disposition_daily,
+    hotline_daily,
+)
+from cdr_pipeline.tables.attempts import lead_attempts
+from cdr_pipeline.tables.concurrency import campaign_hourly
+from cdr_pipeline.tables.contract import (
+    CAMPAIGN_DAILY,
+    CDRS,
+    DATASETS,
+    DISPOSITION_DAILY,
+)
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, flat, flat_pages
+from cdr_pipeline_tests.tables.recount import CLASSES, recounted
+
+STARTED = "2023-03-07 10:00:00"
+RULES: Final = Rules(time(8), time(17), 2)
+
+
+def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
+    """Every aggregate of a day; `cdrs`: the calls of all days, with their `date`."""
+    of_the_day = cdrs.lazy().filter(pl.col("date") == day)
+    with_the_day_before = cdrs.lazy().filter(pl.col("date") >= day - timedelta(days=1))
+    frames = {
+        "campaign_daily": campaign_daily(of_the_day),
+        "disposition_daily": disposition_daily(of_the_day),
+        "campaign_hourly": campaign_hourly(
+            with_the_day_before.filter(pl.col("date") <= day), day, SAIGON
+        ),
+        "hotline_daily": hotline_daily(of_the_day),
+        "lead_attempts": lead_attempts(cdrs.lazy(), day).filter(pl.col("date") == day).drop("date"),
+        "agent_daily": agent_daily(of_the_day),
+        "compliance_daily": compliance_daily(of_the_day, RULES),
+    }
+    return {name: frame.collect() for name, frame in frames.items()}
+
+
+def agrees(cdrs: pl.DataFrame, day: date) -> None:
+    """Every aggregate of the day is what DuckDB makes of the same calls."""
+    due = recounted(cdrs, day)
+    for name, frame in made(cdrs, day).items():
+        assert frame.schema == DATASETS[name].schema(SAIGON), name
+        rows = frame.rows()
+        keys = sum(1 for c in frame.columns if c in _KEYS[name])
+        by_key = {row[:keys]: row[keys:] for row in due[name]}
+        assert len(rows) == len(due[name]) == len(by_key), name
+        for row in rows:
+            assert row[:keys] in by_key, (name, row)
+            for column, ours, theirs in zip(
+                frame.columns[keys:], row[keys:], by_key[row[:keys]], strict=True
+            ):
+                due_ = pytest.approx(theirs) if isinstance(theirs, float) else theirs
+                assert ours == due_, (name, column, row)
+
+
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "campaign_daily": ("campaign_uuid",),
+    "disposition_daily": (
+        *("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"),
+    ),
+    "campaign_hourly": ("hour", "campaign_uuid"),
+    "hotline_daily": ("from_number",),
+    "lead_attempts": ("campaign_uuid", "attempt"),
+    "agent_daily": ("extension",),
+    "compliance_daily": ("campaign_uuid",),
+}
+
+
+# ---- by DuckDB
+
+_PAGE: Final = 50
+
+
+def dated(records: list[Sent], day: date) -> pl.DataFrame:
+    """The day's calls with their `date`, the contract's columns alone."""
+    pages = [records[at : at + _PAGE] for at in range(0, len(records), _PAGE)]
+    cdrs = flat_pages(pages, day).cdrs.select(CDRS.schema(SAIGON).names())
+    return cdrs.with_columns(date=pl.lit(day))
+
+
+def test_every_measure_of_messy_days_is_what_duckdb_makes_of_their_calls() -> None:
+    vendor = Vendor(tenant=Tenant(calls_per_day=1000), chaos=Chaos.parse("messy=0.5", 9))
+    days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
+    cdrs = pl.concat(dated(list(vendor.truth(day)), day) for day in days)
+    assert len(cdrs) > 2000
+    for day in days:
+        agrees(cdrs, day)
+
+
+def _moments(day: date) -> st.SearchStrategy[datetime]:
+    edges = ("00:00:00", "07:59:59", "08:00:00", "10:00:00", "10:59:59", "17:00:00", "17:00:01")
+    at = st.sampled_from([*map(time.fromisoformat, edges), time(23, 59, 59)])
+    return at.map(lambda moment: datetime.combine(day, moment))
+
+
+#: Seconds from the start to some later moment, or none; some make no sense.
+_LATER: Final = st.sampled_from([None, 0, 1, 5, 59, 61, 3601, 7300, 86_400, 200_000, -30])
+_SECONDS: Final = st.sampled_from([None, -1, 0, 1, 4, 5, 6, 14, 15, 16, 29, 30, 31, 90])
+
+
+@st.composite
+def _a_call(draw: st.DrawFn, day: date) -> dict[str, Any]:
+    started = draw(_moments(day))
+
+    def later() -> str:
+        seconds = draw(_LATER)
+        return "" if seconds is None else f"{started + timedelta(seconds=seconds):%F %T}"
+
+    def one_of(*values: str) -> str:
+        return draw(st.sampled_from(values))
+
+    return {
+        "time_started": f"{started:%F %T}",
+        "parent_id": draw(st.sampled_from(["", "", "", "another"])),
+        "time_ringging": later(),
+        "time_answered": later() if draw(st.booleans()) else "",
+        "time_ended": later(),
+        "duration": draw(_SECONDS),
+        "billsec": draw(_SECONDS),
+        "presskey_delay": draw(_SECONDS),
+        "press_key": one_of("", "{}", "127", "1", '{"key":"2"}', "0"),
+        "direction": one_of("outbound", "outbound", "inbound", "local", ""),
+        "status": one_of("ANSWERED", "busy", "congestion", "telco block", "failed", "phone-block"),
+        "cause": one_of("USER_BUSY", "SWITCH_CONGESTION", "NETWORK_OUT_OF_ORDER", "NO_ANSWER", "x"),
+        "sip_hangup_disposition": one_of("", "send_bye", "recv_bye", "recv_cancel", "bye"),
+        "campaign_uuid": one_of("c1", "c1", "c2", ""),
+        "lead_uuid": one_of("l1", "l1", "l2", ""),
+        "from_number": one_of("0281", "0282", ""),
+        "to_number": one_of("0901", "0901", "0902", ""),
+        "extension": one_of("", "101", "102"),
+    }
+
+
+_DAYS: Final = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
+
+
+def _days() -> st.SearchStrategy[pl.DataFrame]:
+    """The calls of three days."""
+
+    def of(day: date) -> st.SearchStrategy[pl.DataFrame]:
+        return st.lists(_a_call(day), max_size=9).map(
+            lambda calls: dated(
+                [call(f"{day:%d}-{number}", **fields) for number, fields in enumerate(calls)], day
+            )
+        )
+
+    return st.tuples(*map(of, _DAYS)).map(pl.concat)
+
+
+@given(_days())
+@settings(max_examples=40, deadline=None)
+def test_every_measure_of_hostile_days_is_what_duckdb_makes_of_their_calls(
+    cdrs: pl.DataFrame,
+) -> None:
+    agrees(cdrs, DAY)
+
+
+# ---- by hand
+
+
+def talk(id_: str, seconds: int, **fields: object) -> Sent:
+    """An answered call of the campaign c1."""
+    answered = "2023-03-07 10:00:10"
+    return call(
+        id_,
+        **{
+            "campaign_uuid": "c1",
+            "status": "answered",
+            "cause": "NORMAL_CLEARING",
+            "time_ringging": STARTED,
+            "time_answered": answered,
+            "duration": 10 + seconds,
+            "billsec": seconds,
+            **fields,
+        },
+    )
+
+
+def dial(id_: str, status: str, cause: str, duration: int, **fields: object) -> Sent:
+    """A call of the campaign c1 that was not answered."""
+    outcome = {"status": status, "cause": cause, "duration": duration, "billsec": 0}
+    return call(id_, **{"campaign_uuid": "c1", **outcome, **fields})
+
+
+BY_HAND = (
+    talk("1", 5, lead_uuid="l1", to_number="0901", press_key='{"key":"1"}'),
+    talk("2", 6, lead_uuid="l2", to_number="0902", press_key="127"),
+    talk(
+        "3", 40, lead_uuid="l1", to_number="0901", press_key="0", time_started="2023-03-07 09:00:00"
+    ),
+    dial("4", "busy", "USER_BUSY", 20, lead_uuid="l3", to_number="0903"),
+    dial("5", "no-answered", "NO_ANSWER", 45, to_number="0904"),
+    dial("6", "cancel", "NORMAL_TEMPORARY_FAILURE", 45),
+    dial("7", "busy", "CALL_REJECTED", 4),
+    dial("8", "phone-block", "INCOMING_CALL_BARRED", 1),
+    dial("9", "invalid-number", "NO_ANSWER", 2),
+    dial("10", "congestion", "USER_BUSY", 0, time_started="2023-03-07 17:00:00"),
+    dial("11", "failed", "NORMAL_TEMPORARY_FAILURE", 0),
+    dial("12", "busy", "NONE", 3),
+    dial("13", "busy", "USER_BUSY", 30, parent_id="1"),  # a leg, not a call
+    call("20", status="failed", lead_uuid="", to_number=""),  # outside campaigns
+)
+C1 = {
+    "campaign_uuid": "c1",
+    "calls": 12,
+    "answered": 3,
+    "user_busy": 1,
+    "ring_no_answer": 2,
+    "terminal_rejected": 1,
+    "terminal_unavailable": 1,
+    "number_fault": 1,
+    "network_failure": 1,
+    "not_attempt": 1,
+    "unknown": 1,
+    "seizures": 11,
+    "effective": 8,
+    "asr": 3 / 11,
+    "ner": 8 / 11,
+    "acd_seconds": 17.0,
+    "duration_seconds": 15 + 16 + 50 + 20 + 45 + 45 + 4 + 1 + 2 + 0 + 0 + 3,
+    "billsec": 51,
+    "ring_seconds": 30,
+    "short_calls": 1,
+    "key_presses": 2,
+    "unique_leads": 3,
+    "unique_numbers": 4,
+    "first_call_at": "09:00:00",
+    "last_call_at": "17:00:00",
+    "talks_under_5s": 0,
+    "talks_5_to_15s": 2,
+    "talks_15_to_30s": 0,
+    "talks_over_30s": 1,
+    "key_0": 1,
+    "key_1": 1,
+    "key_2": 0,
+    "rings": 3,
+    "ring_median_seconds": 10.0,
+    "talk_median_seconds": 6.0,
+    "key_delay_seconds": 0,
+    "key_delay_median_seconds": None,
+    "ended_by_system": 0,
+}
+
+
+def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
+    outside, c1 = campaign_daily(flat(*BY_HAND).cdrs.lazy()).collect().rows(named=True)
+    for column in ("first_call_at", "last_call_at"):
+        c1[column] = f"{c1[column]:%H:%M:%S}"
+    assert {name: c1[name] for name in C1} == C1
+    assert c1["talk_p95_seconds"] == pytest.approx(6 + 0.9 * (40 - 6))
+    assert (outside["campaign_uuid"], outside["calls"], outside["not_attempt"]) == (None, 1, 1)
+
+
+def test_ratios_and_means_over_nothing_are_null_and_sums_are_zero() -> None:
+    outside = campaign_daily(flat(*BY_HAND).cdrs.lazy()).collect().row(0, named=True)
+    assert [outside[name] for name in ("asr", "ner", "acd_seconds")] == [None] * 3
+    sums = ("seizures", "effective", "billsec", "duration_seconds", "ring_seconds", "key_presses")
+    assert [outside[name] for name in (*sums, "unique_leads", "unique_numbers")] == [0] * 8
+
+
+def test_endings_share_out_their_campaigns_calls() -> None:
+    rows = disposition_daily(flat(*BY_HAND).cdrs.lazy()).collect().rows(named=True)
+    answered = next(row for row in rows if row["disposition"] == "answered")
+    assert {name: answered[name] for name in list(answered)[:9]} == {
+        "campaign_uuid": "c1",
+        "disposition": "answered",
+        "status": "answered",
+        "cause": "NORMAL_CLEARING",
+        "sip_hangup_disposition": None,
+        "calls": 3,
+        "duration_seconds": 81,
+        "billsec": 51,
+        "share": 0.25,
+    }
+    alone = next(row for row in rows if row["campaign_uuid"] is None)
+    assert (alone["calls"], alone["share"], alone["disposition"]) == (1, 1.0, "not_attempt")
+
+
+def test_an_empty_day_is_a_typed_frame_without_rows() -> None:
+    nothing = flat().cdrs.lazy()
+    campaigns, endings = campaign_daily(nothing).collect(), disposition_daily(nothing).collect()
+    assert campaigns.is_empty()
+    assert endings.is_empty()
+    assert campaigns.schema == CAMPAIGN_DAILY.schema(SAIGON)
+    assert endings.schema == DISPOSITION_DAILY.schema(SAIGON)
+
+
+# ---- laws
+
+
+@pytest.fixture(scope="module")
+def cdrs() -> pl.DataFrame:
+    """A simulated day."""
+    return dated(list(map(render, Tenant(calls_per_day=3000).day(DAY))), DAY)
+
+
+def additive(name: str) -> list[str]:
+    """The columns that add up over days, by their descriptions."""
+    return [
+        column.name
+        for column in DATASETS[name].columns
+        if column.dtype == pl.Int64()
+        and "not additive" not in column.description
+        and column.name not in ("attempt", "calls_per_number")
+    ]
+
+
+@given(_days())
+@settings(max_examples=20, deadline=None)
+def test_sums_over_the_days_are_the_sums_of_all_their_calls(cdrs: pl.DataFrame) -> None:
+    parts = [made(cdrs, day) for day in _DAYS]
+    as_one_day = cdrs.with_columns(date=pl.lit(_DAYS[0]))
+    whole = made(as_one_day, _DAYS[0])
+    for name in DATASETS.keys() & whole.keys() - {"compliance_daily"}:
+        sums = [
+            frame.group_by(_KEYS[name]).agg(pl.col(additive(name)).sum()).sort(_KEYS[name])
+            for frame in (pl.concat(part[name] for part in parts), whole[name])
+        ]
+        # Hours in which a call of the day before went on have a row without calls.
+        ours, theirs = (frame.filter(pl.col("calls") > 0) for frame in sums)
+        assert ours.equals(theirs), name
+
+
+def test_calls_add_up_from_roots_to_every_aggregate(cdrs: pl.DataFrame) -> None:
+    roots = cdrs.filter("is_root")
+    assert len(roots) < len(cdrs)
+    frames = made(cdrs, DAY)
+    for name in ("campaign_daily", "disposition_daily", "campaign_hourly", "lead_attempts"):
+        assert frames[name]["calls"].sum() == len(roots), name
+    outbound = roots.filter(pl.col("direction") == "outbound")
+    assert frames["hotline_daily"]["calls"].sum() == len(outbound)
+    assert frames["agent_daily"]["calls"].sum() == roots["extension"].count()
+    labels = ["answered", *CLASSES]
+    for name in ("campaign_daily", "hotline_daily", "agent_daily"):
+        assert frames[name].select(pl.sum_horizontal(labels) == pl.col("calls")).to_series().all()
+    campaigns, endings = frames["campaign_daily"], frames["disposition_daily"]
+    per_campaign = endings.group_by("campaign_uuid").agg(pl.col("calls", "share").sum())
+    assert per_campaign["share"].to_list() == pytest.approx([1] * len(campaigns))
+    both = campaigns.join(per_campaign, on="campaign_uuid", nulls_equal=True)
+    assert both.filter(pl.col("calls") == pl.col("calls_right")).height == len(campaigns)
+
+
+def test_talks_and_keys_add_up_to_what_they_are_parts_of(cdrs: pl.DataFrame) -> None:
+    for name in ("campaign_daily", "disposition_daily"):
+        frame = made(cdrs, DAY)[name]
+        talks = frame.select(pl.sum_horizontal(pl.col("^talks_.*$"))).to_series()
+        keys = frame.select(pl.sum_horizontal(pl.col("^key_[0-9]$"))).to_series()
+        assert keys.equals(frame["key_presses"], check_names=False)
+        assert keys.sum() > 0
+        answered = cdrs.filter("is_root", pl.col("disposition") == "answered")
+        assert talks.sum() == len(answered) > 0
+
+
+@given(st.lists(st.integers(0, 23), max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_sums_of_parts_of_a_day_are_the_sums_of_the_whole(
+    cdrs: pl.DataFrame, cuts: list[int]
+) -> None:
+    edges = [0, *sorted(cuts), 24]
+    parts = [
+        campaign_daily(cdrs.lazy().filter(pl.col("hour").is_between(start, end, closed="left")))
+        for start, end in pairwise(edges)
+    ]
+    by = "campaign_uuid"
+    columns = additive("campaign_daily")
+    sums = pl.concat(parts).group_by(by).agg(pl.col(columns).sum()).sort(by).collect()
+    assert sums.equals(campaign_daily(cdrs.lazy()).select(by, *columns).collect())
+
+
+def test_ratios_lie_between_0_and_1(cdrs: pl.DataFrame) -> None:
+    frames = made(cdrs, DAY)
+    for name in ("campaign_daily", "hotline_daily", "agent_daily"):
+        assert (
+            frames[name].select(pl.col("asr", "ner").is_between(0, 1).all()).row(0) == (True,) * 2
+        )
+    assert frames["hotline_daily"]["congestion_share"].is_between(0, 1).all()
+    assert frames["disposition_daily"]["share"].is_between(0, 1).all()
+
+
+def test_the_first_and_the_last_call_are_of_the_day(cdrs: pl.DataFrame) -> None:
+    first, last = made(cdrs, DAY)["campaign_daily"].select("first_call_at", "last_call_at").row(0)
+    assert first.replace(tzinfo=None) in Window.of(DAY)
+    assert last.replace(tzinfo=None) in Window.of(DAY)
+
+
+def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() -> None:
+    calls = [
+        call(f"{number}", status=status, cause=cause, direction="outbound", from_number="0281")
+        for number, (status, cause) in enumerate(
+            (
+                ("congestion", "USER_BUSY"),
+                ("telco-block", ""),
+                ("busy", "SWITCH_CONGESTION"),
+                ("busy", "NORMAL_CIRCUIT_CONGESTION"),
+                ("busy", "NETWORK_OUT_OF_ORDER"),
+                ("cancel", "SWITCH_CONGESTION"),
+                ("failed", "SWITCH_CONGESTION"),
+            )
+        )
+    ]
+    (row,) = hotline_daily(flat(*calls).cdrs.lazy()).collect().rows(named=True)
+    assert (row["network_failure"], row["congestion"], row["congestion_share"]) == (5, 4, 4 / 6)
+
+
+# ---- rules
+
+
+def outside(first: str, last: str, *moments: str) -> list[str]:
+    """Those of the moments that lie outside the window."""
+    rules = Rules(time.fromisoformat(first), time.fromisoformat(last), 1)
+    calls = [call(at, f"2023-03-07 {at}") for at in moments]
+    return flat(*calls).cdrs.filter(rules.outside())["id"].to_list()
+
+
+def test_both_ends_of_the_window_are_in_it() -> None:
+    moments = ("07:59:59", "08:00:00", "12:00:00", "17:00:00", "17:00:01")
+    assert outside("08:00", "17:00", *moments) == ["07:59:59", "17:00:01"]
+    assert outside("00:00", "23:59:59", *moments, "00:00:00", "23:59:59") == []
+
+
+def test_a_window_may_reach_over_midnight() -> None:
+    moments = ("06:00:00", "06:00:01", "19:59:59", "20:00:00")
+    assert outside("20:00", "06:00", *moments) == ["06:00:01", "19:59:59"]
+
+
+def test_a_number_called_too_often_counts_once_with_the_campaign_that_went_too_far() -> None:
+    calls = [
+        call(
+            f"{number}",
+            f"2023-03-07 10:00:0{number}",
+            campaign_uuid=campaign,
+            to_number="0901",
+            direction="outbound",
+            cause="USER_BUSY",
+        )
+        for number, campaign in enumerate(("c1", "c1", "c2", "c1"))
+    ]
+    rows = compliance_daily(flat(*calls).cdrs.lazy(), RULES).collect()
+    over = rows.select("campaign_uuid", "calls", "over_limit", "numbers_over_limit").rows()
+    assert over == [("c1", 3, 1, 0), ("c2", 1, 1, 1)]

@@ -1,0 +1,133 @@
+"""Attempts: numbered over all days, and the same whatever the order in which they are loaded."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdr_pipeline.tables.aggregates import campaign_daily
+from cdr_pipeline.tables.attempts import remade
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import SAIGON, Sent, call, flat
+
+FIRST: Final = date(2023, 3, 6)
+DAYS: Final = [FIRST + timedelta(days=number) for number in range(4)]
+
+
+def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: object) -> Sent:
+    """A call to a lead on a day, by its number."""
+    day = DAYS[number]
+    return call(
+        f"{day}-{hour}-{lead}-{campaign}",
+        f"{day} {hour:02}:00:00",
+        lead_uuid=lead,
+        campaign_uuid=campaign,
+        **fields,
+    )
+
+
+def load(store: Store, day: date, records: list[Sent]) -> list[date]:
+    """Store `cdrs` of a day, its `campaign_daily` and what comes of it; the days written."""
+    store.write(CDRS, day, flat(*records, day=day).cdrs)
+    store.write(CAMPAIGN_DAILY, day, campaign_daily(store.lazy(CDRS, day)).collect())
+    written = []
+    for changed, frame in remade(store, [day]):
+        store.write(LEAD_ATTEMPTS, changed, frame)
+        written.append(changed)
+    return written
+
+
+def attempts(store: Store, day: date) -> list[tuple[Any, ...]]:
+    """Campaign, attempt, calls, mean hours since the previous one."""
+    frame = store.read(LEAD_ATTEMPTS, day)
+    return frame.select("campaign_uuid", "attempt", "calls", "hours_since_previous").rows()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+def test_attempts_are_numbered_within_a_campaign_and_over_days(store: Store) -> None:
+    load(store, DAYS[0], [to("a", 0), to("a", 0, 12), to("b", 0), to("a", 0, campaign="c2")])
+    load(store, DAYS[2], [to("a", 2), to("b", 2), to("c", 2)])
+    assert attempts(store, DAYS[0]) == [
+        ("c1", 1, 2, None),
+        ("c1", 2, 1, 2.0),
+        ("c2", 1, 1, None),
+    ]
+    assert attempts(store, DAYS[2]) == [("c1", 1, 1, None), ("c1", 2, 1, 48.0), ("c1", 3, 1, 46.0)]
+
+
+def test_calls_without_a_lead_have_no_number(store: Store) -> None:
+    load(store, DAYS[0], [to("", 0), to("", 0, 11), to("", 0, campaign="")])
+    assert attempts(store, DAYS[0]) == [(None, None, 1, None), ("c1", None, 2, None)]
+
+
+def test_a_day_that_arrives_late_numbers_those_after_it_anew(store: Store) -> None:
+    load(store, DAYS[1], [to("a", 1)])
+    load(store, DAYS[2], [to("a", 2), to("x", 2, campaign="c2")])
+    load(store, DAYS[3], [to("x", 3, campaign="c2")])
+    assert load(store, DAYS[0], [to("a", 0)]) == [DAYS[2], DAYS[1], DAYS[0]]
+    assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
+    assert attempts(store, DAYS[2]) == [("c1", 3, 1, 24.0), ("c2", 1, 1, None)]
+
+
+def test_a_day_that_loses_its_calls_numbers_those_after_it_anew(store: Store) -> None:
+    load(store, DAYS[0], [to("a", 0)])
+    load(store, DAYS[1], [to("a", 1)])
+    assert load(store, DAYS[0], []) == [DAYS[1], DAYS[0]]
+    assert attempts(store, DAYS[1]) == [("c1", 1, 1, None)]
+
+
+def test_a_day_whose_campaigns_are_not_known_is_looked_into(store: Store) -> None:
+    load(store, DAYS[0], [to("a", 0)])
+    store.path(CAMPAIGN_DAILY, DAYS[0]).unlink()
+    load(store, DAYS[1], [to("a", 1)])
+    assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
+
+
+_CALLS: Final = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", ""]), st.integers(8, 12), st.sampled_from(["c1", "c2", ""])
+    ),
+    unique=True,
+    max_size=5,
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), _CALLS), min_size=1, max_size=7),
+    st.permutations(range(4)),
+)
+@settings(max_examples=20, deadline=None)
+def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
+    loads: list[tuple[int, list[tuple[str, int, str]]]], order: list[int]
+) -> None:
+    days = [
+        (day, [to(lead, day, hour, campaign) for lead, hour, campaign in c]) for day, c in loads
+    ]
+    last = dict(days)
+    with TemporaryDirectory() as folder:
+        one, other = (Store(Path(folder) / name, SAIGON) for name in ("one", "other"))
+        for number, records in days:
+            load(one, DAYS[number], records)
+        for number in filter(last.__contains__, order):
+            load(other, DAYS[number], last[number])
+        for number in last:
+            ours, theirs = (store.read(LEAD_ATTEMPTS, DAYS[number]) for store in (one, other))
+            assert ours.equals(theirs)
+        total = sum(one.read(LEAD_ATTEMPTS, day)["calls"].sum() for day in one.days(LEAD_ATTEMPTS))
+        assert total == sum(map(len, last.values()))
+
+
+def test_a_frame_is_as_promised(store: Store) -> None:
+    load(store, DAYS[0], [])
+    empty = pl.DataFrame(schema=LEAD_ATTEMPTS.schema(SAIGON))
+    assert store.read(LEAD_ATTEMPTS, DAYS[0]).equals(empty)
