@@ -77,6 +77,57 @@ _MACROS: Final = {
         "sum(billsec) / nullif(sum(answered), 0)",
         "Average call duration in seconds over rows of campaign_daily.",
     ),
+    "congestion_share": (
+        "congestion, seizures",
+        "sum(congestion) / nullif(sum(seizures), 0)",
+        "Calls lost to congestion of those attempted, over rows of hotline_daily.",
+    ),
+    "hours_since_previous": (
+        "seconds_since_previous, attempt, calls",
+        "sum(seconds_since_previous) / 3600 / nullif(sum(calls) FILTER (attempt > 1), 0)",
+        "Mean hours since the lead's previous call, over rows of lead_attempts.",
+    ),
+}
+
+#: The same, of tables over the views: what the report shows of some days.
+_REPORTS: Final = {
+    "report_campaigns": (
+        "first_day, last_day",
+        """SELECT campaign_uuid, sum(calls) AS calls, sum(answered) AS answered,
+            asr(answered, seizures) AS asr, ner(effective, seizures) AS ner,
+            acd(billsec, answered) AS acd_seconds, sum(key_presses) AS key_presses,
+            sum(short_calls) AS short_calls
+        FROM campaign_daily WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        GROUP BY campaign_uuid ORDER BY calls DESC, campaign_uuid""",
+        "The campaigns of the report, over some days, both included.",
+    ),
+    "report_hotlines": (
+        "first_day, last_day",
+        """SELECT from_number, sum(calls) AS calls, asr(answered, seizures) AS asr,
+            congestion_share(congestion, seizures) AS congestion_share,
+            sum(network_failure) AS network_failure, sum(short_calls) AS short_calls
+        FROM hotline_daily WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        GROUP BY from_number ORDER BY congestion_share DESC NULLS LAST, calls DESC""",
+        "The hotlines of the report, over some days, both included; numbers are whole.",
+    ),
+    "report_hours": (
+        "first_day, last_day",
+        """SELECT hour, sum(calls) AS calls, sum(answered) AS answered,
+            asr(answered, seizures) AS asr, max(peak_calls_all) AS peak_calls,
+            max(peak_talks_all) AS peak_talks
+        FROM campaign_hourly WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        GROUP BY hour ORDER BY hour""",
+        "The hours of the report, over some days, both included.",
+    ),
+    "report_attempts": (
+        "first_day, last_day",
+        """SELECT campaign_uuid, attempt, sum(calls) AS calls, sum(answered) AS answered,
+            sum(answered) / sum(calls) AS answered_share,
+            hours_since_previous(seconds_since_previous, attempt, calls) AS hours_since_previous
+        FROM lead_attempts WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        GROUP BY campaign_uuid, attempt ORDER BY campaign_uuid, attempt""",
+        "Which attempt reaches people, over some days, both included.",
+    ),
 }
 
 _TYPES: Final[dict[pl.DataType, str]] = {
@@ -162,6 +213,9 @@ def _define(
         for column, comment in comments.items():
             connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
         views[dataset.name] = list(comments)
+    for name, (parameters, definition, comment) in _REPORTS.items():
+        connection.execute(f"CREATE MACRO {name}({parameters}) AS TABLE {definition}")
+        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}")
     connection.execute("COMMIT")
     return views
 
