@@ -23,7 +23,7 @@ from cdr_pipeline.record import (
     Window,
 )
 from cdr_pipeline.tables.additional import Misfits
-from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, misfits
+from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS, misfits
 from cdr_pipeline.tables.declared import NO_MARK, Contract
 from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.pages import began_in
@@ -320,6 +320,21 @@ def of_cdrs(
     yield _documented(calls, count["extra"])
     yield _few_columns(lists.left_out)
     yield _declared_types(lists.misfits)
+    for check in ROW_WARNINGS:
+        yield _odd_rows(check, calls, count[check.name], count["calls"])
+
+
+def of_stored(store: Store, day: date) -> Iterator[Finding]:
+    """What can be said of a day by what is stored of it alone."""
+    calls = store.lazy(CDRS, day)
+    counts = calls.select(
+        pl.len().alias("calls"), pl.col("extra").count().alias("extra"), *_odd_counts()
+    )
+    count = counts.collect(engine="streaming").row(0, named=True)
+    yield verified(store.read(RECEIPTS, day))
+    yield usual_volume(count["calls"], _same_weekdays(day, store))
+    yield _fits(store.lazy(REJECTS, day))
+    yield _documented(calls, count["extra"])
     for check in ROW_WARNINGS:
         yield _odd_rows(check, calls, count[check.name], count["calls"])
 

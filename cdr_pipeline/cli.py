@@ -20,7 +20,7 @@ from rich.table import Table
 
 from cdr_pipeline import __version__
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.settings import Settings
+from cdr_pipeline.settings import Language, Settings
 
 out = Console()
 err = Console(stderr=True)
@@ -442,6 +442,44 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             highlight=False,
         )
     return bool(table.row_count)
+
+
+# report
+
+
+@main.command()
+@click.option("--from", "first", type=_DAY, required=True, help="First local day, included.")
+@click.option("--to", "last", type=_DAY, help="Last local day, included; the first if not given.")
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "vi"]),
+    help="Language of the page; CDR_REPORT_LANGUAGE if not given.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write here, instead of to `reports` in the data folder.",
+)
+@_readable_errors
+def report(
+    first: datetime, last: datetime | None, lang: Language | None, output: Path | None
+) -> None:
+    """One page a manager opens: the stored days as figures and pictures.
+
+    A single HTML file that needs no network, fits a phone, and prints. Asks the vendor nothing.
+    """
+    from cdr_pipeline.report import page
+    from cdr_pipeline.tables.store import Store
+
+    last = last or first
+    if first > last:
+        raise click.UsageError(f"--from {first.date()} is after --to {last.date()}.")
+    settings = Settings.load()
+    store = Store(settings.data_dir, settings.zone)
+    language = lang or settings.report_language
+    with err.status("Drawing"):
+        path, _ = page.write(store, first.date(), last.date(), language, output)
+    out.print(f"{path}", soft_wrap=True, highlight=False)
 
 
 # dictionary

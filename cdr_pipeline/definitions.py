@@ -9,7 +9,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
 from cdr_pipeline import automation  # noqa: E402  after the filter above
-from cdr_pipeline.assets import catalog, contract_sensor  # noqa: E402
+from cdr_pipeline.assets import catalog, contract_sensor, report  # noqa: E402
 from cdr_pipeline.assets.daily import daily_calls  # noqa: E402
 from cdr_pipeline.assets.layer import Loading  # noqa: E402
 from cdr_pipeline.settings import Settings  # noqa: E402
@@ -17,10 +17,15 @@ from cdr_pipeline.settings import Settings  # noqa: E402
 shown = Settings.for_display()
 
 defs = dg.Definitions(
-    assets=[daily_calls(shown), *catalog.ASSETS],
+    assets=[daily_calls(shown), *catalog.ASSETS, *report.assets(shown)],
     jobs=[automation.LOAD_DAYS],
     schedules=[automation.nightly(shown)],
-    sensors=[*automation.SENSORS, *catalog.SENSORS, *contract_sensor.SENSORS],
+    sensors=[
+        *automation.SENSORS,
+        *catalog.SENSORS,
+        *report.SENSORS,
+        *contract_sensor.SENSORS,
+    ],
     resources={"loading": Loading()},
     # A process of its own for every step costs several seconds, the work of a day much less.
     executor=dg.in_process_executor,

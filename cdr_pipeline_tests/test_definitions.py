@@ -33,21 +33,22 @@ def test_definitions_load_without_settings_and_without_a_warning(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     loaded = load(tmp_path, **environment)
-    assert loaded.stdout == f"{len(DATASETS) + len(['catalog'])}\n"
+    assert loaded.stdout == f"{len(DATASETS) + len(['catalog', 'report'])}\n"
     assert "Warning" not in loaded.stderr
 
 
-def test_without_duckdb_only_the_catalog_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['duckdb'] = None\n")
+@pytest.mark.parametrize("missing", ["duckdb", "vl_convert", "altair"])
+def test_without_an_extra_only_its_asset_is_missing(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules['{missing}'] = None\n")
     loaded = load(tmp_path, PYTHONPATH=str(tmp_path))
-    assert loaded.stdout == f"{len(DATASETS)}\n"
+    assert loaded.stdout == f"{len(DATASETS) + 1}\n"
 
 
 def test_every_dataset_is_an_asset_described_by_the_contract() -> None:
     from cdr_pipeline.definitions import defs
 
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
-    assert specs.keys() == DATASETS.keys() | {"catalog"}
+    assert specs.keys() == DATASETS.keys() | {"catalog", "report"}
     for name, dataset in DATASETS.items():
         spec = specs[name]
         assert spec.description is not None

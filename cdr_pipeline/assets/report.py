@@ -1,0 +1,118 @@
+"""`report`: one page a day, drawn once its datasets have been loaded."""
+
+import base64
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Final
+
+import dagster as dg
+
+from cdr_pipeline.assets.daily import GROUP, partitions, policy, summary
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.report import charts, page
+from cdr_pipeline.report.figures import NEEDED
+from cdr_pipeline.report.words import Words
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.store import Store
+
+NAME: Final = "report"
+
+#: Pages of the last week are drawn by themselves, older ones when they are asked for: a backfill
+#: of years should not draw a thousand.
+_DRAWN_BY_ITSELF: Final = timedelta(days=7)
+
+#: As the catalog's: any_deps_updated would pass over a run that was asked for the report as well.
+_AFTER_ITS_DATASETS: Final = (
+    dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.newly_updated()
+    ).since_last_handled()
+    & dg.AutomationCondition.in_latest_time_window(_DRAWN_BY_ITSELF)
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("after its datasets, of the last week")
+
+
+def daily_report(settings: Settings) -> dg.AssetsDefinition:
+    """The page as an asset, partitioned as `settings` say; runs read their own settings."""
+
+    @dg.multi_asset(
+        name=NAME,
+        specs=[
+            dg.AssetSpec(
+                NAME,
+                deps=[dataset.name for dataset in NEEDED],
+                partitions_def=partitions(settings),
+                group_name=GROUP,
+                kinds={"html"},
+                automation_condition=_AFTER_ITS_DATASETS,
+                skippable=True,
+                description=(
+                    f"`{page.FOLDER}/YYYY-MM-DD.html` in the data folder: the day in one page that"
+                    " needs no network, fits a phone and prints. `cdr-pipeline report` writes the"
+                    " same of any range."
+                ),
+            )
+        ],
+        backfill_policy=policy(settings),
+    )
+    def report(
+        context: dg.AssetExecutionContext, loading: dg.ResourceParam[Loading]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        failed = _draw_days(context, loading)
+        if failed:
+            count = f"{len(failed)} of {len(context.partition_keys)} days failed"
+            raise dg.Failure("\n".join([count, *summary(failed)]), allow_retries=False)
+        yield from ()  # each day has been recorded by itself
+
+    return report
+
+
+def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date, Exception]:
+    """Draw and record every day of the run; the days that failed, and why."""
+    try:
+        settings = loading.settings(False)
+    except CdrError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    store = Store(settings.data_dir, settings.zone)
+    failed: dict[date, Exception] = {}
+    for key in sorted(context.partition_keys):
+        day = date.fromisoformat(key)
+        try:
+            context.log_event(_drawn(store, day, settings))
+        except (CdrError, OSError) as error:
+            failed[day] = error
+    return failed
+
+
+def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterialization:
+    """Write the page of a day; where it stands, its figures, and a small picture."""
+    path, figures = page.write(store, day, day, settings.report_language)
+    metadata: dict[str, dg.MetadataValue | int | float] = {
+        "path": dg.MetadataValue.path(path.resolve()),
+        "bytes": path.stat().st_size,
+        **{name: value for name, value in figures.now.items() if value is not None},
+    }
+    if figures.now["calls"]:
+        words = Words(settings.report_language)
+        picture = base64.b64encode(charts.thumbnail(figures, words)).decode()
+        told = f"![{words('curve')}](data:image/jpeg;base64,{picture})"
+        metadata["picture"] = dg.MetadataValue.md(told)
+    return dg.AssetMaterialization(NAME, partition=f"{day:%Y-%m-%d}", metadata=metadata)
+
+
+#: Watches the datasets and draws; on from the start, since it only reads them.
+automation = dg.AutomationConditionSensorDefinition(
+    "report_automation",
+    target=dg.AssetSelection.assets(NAME),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+
+
+def assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Nothing where the libraries that draw are not installed."""
+    return [daily_report(settings)] if page.available() else []
+
+
+SENSORS = [automation] if page.available() else []

@@ -1,0 +1,289 @@
+"""The pictures of the page: Vega-Lite drawn to SVG without a browser or a network.
+
+Each is drawn twice, for a wide page and for a phone, with letters of the same size. An SVG stands
+in the page as an image of its own, so that ids within it clash with no other's.
+"""
+
+import base64
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from cdr_pipeline.record import Disposition
+from cdr_pipeline.report.figures import OTHERS, Figures
+from cdr_pipeline.report.words import Words
+
+WIDE: Final = 860
+NARROW: Final = 350
+
+#: A small picture for Dagster's UI.
+_THUMBNAIL: Final = 280
+
+_INK: Final = "#1b1f24"
+_ACCENT: Final = "#1f5f8b"
+_BEFORE: Final = "#b4530a"
+
+#: Told apart by those who see few colours as well, light and dark by turns.
+_COLOURS: Final[Mapping[Disposition, str]] = {
+    Disposition.ANSWERED: "#1a7f37",
+    Disposition.USER_BUSY: "#f2c14e",
+    Disposition.RING_NO_ANSWER: "#1f5f8b",
+    Disposition.TERMINAL_REJECTED: "#e58a3c",
+    Disposition.TERMINAL_UNAVAILABLE: "#8fb8d8",
+    Disposition.NUMBER_FAULT: "#6b4c9a",
+    Disposition.NETWORK_FAILURE: "#b3261e",
+    Disposition.NOT_ATTEMPT: "#c9c9c9",
+    Disposition.UNKNOWN: "#5f6368",
+}
+
+_CONFIG: Final = {
+    "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif",
+    "background": "#ffffff",
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": _INK,
+        "titleColor": _INK,
+        "gridColor": "#e3e6ea",
+        "labelLimit": 130,
+    },
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelColor": _INK, "titleColor": _INK},
+    "view": {"stroke": None},
+    "scale": {"bandPaddingInner": 0.15},
+}
+
+
+def available() -> bool:
+    """Whether the libraries that draw, an optional extra, are installed."""
+    return all(importlib.util.find_spec(one) for one in ("altair", "vl_convert", "jinja2"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture as data URIs, and what it shows in words."""
+
+    wide: str
+    narrow: str
+    alt: str
+
+
+def pictures(figures: Figures, words: Words) -> dict[str, Picture]:
+    """Every picture of the page, by its name; none where there are no calls."""
+    if not figures.now["calls"]:
+        return {}
+    return {
+        name: Picture(
+            wide=_svg(chart(figures, words, WIDE), words),
+            narrow=_svg(chart(figures, words, NARROW), words),
+            alt=told(figures, words),
+        )
+        for name, (chart, told) in _PICTURES.items()
+    }
+
+
+def thumbnail(figures: Figures, words: Words) -> bytes:
+    """The curve as a small JPEG: every day's is kept in Dagster's history, and a PNG would be three
+    times as large.
+    """
+    import vl_convert  # noqa: PLC0415  optional
+
+    chart = _curve(figures, words, _THUMBNAIL).properties(height=70)
+    small = _CONFIG | {"axis": {"labelFontSize": 9, "title": None, "grid": False}}
+    return bytes(vl_convert.vegalite_to_jpeg(chart.to_dict(), config=small, quality=75))
+
+
+def campaign(value: str | None, words: Words) -> str:
+    """A campaign's name: the beginning of its UUID."""
+    if value is None:
+        return words("outside")
+    return words("others") if value == OTHERS else value[:8]
+
+
+def _svg(chart: Any, words: Words) -> str:
+    import vl_convert  # noqa: PLC0415  optional
+
+    signs = {"decimal": words.decimal, "thousands": words.thousands}
+    locale = {**signs, "grouping": [3], "currency": ["", ""]}
+    svg = vl_convert.vegalite_to_svg(chart.to_dict(), config=_CONFIG, format_locale=locale)
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+# ---- the day against the same weekday before
+
+
+def _curve(figures: Figures, words: Words, width: int) -> Any:
+    import altair as alt  # noqa: PLC0415  optional
+
+    frame = figures.curve.with_columns(at=_at(figures, words))
+    x = alt.X("at:O", title=words("hour") if figures.one_day else None, sort=None).axis(
+        labelAngle=0 if figures.one_day else -60, labelOverlap=True
+    )
+    kinds = [words("this"), words("that")]
+    kind = alt.Color("kind:N", title=None).scale(domain=kinds, range=[_ACCENT, _BEFORE])
+    kind = kind.legend(orient="top", symbolType="square") if figures.before else kind.legend(None)
+    y = alt.Y("calls:Q", title=words("calls")).axis(tickMinStep=1)
+    bars = (
+        alt.Chart(frame.with_columns(kind=pl.lit(kinds[0]))).mark_bar().encode(x=x, y=y, color=kind)
+    )
+    layers: list[Any] = [bars]
+    if figures.before:
+        before = frame.select("at", calls="before", kind=pl.lit(kinds[1]))
+        line = alt.Chart(before).mark_line(point=alt.OverlayMarkDef(size=28), strokeWidth=2)
+        layers.append(line.encode(x=x, y=y, color=kind))
+    return alt.layer(*layers).properties(width=width - 64, height=220)
+
+
+def _at(figures: Figures, words: Words) -> pl.Expr:
+    if figures.one_day:
+        return pl.col("at").cast(pl.String)
+    one_year = figures.first.year == figures.last.year
+    return pl.col("at").dt.to_string(words.short_day if one_year else words.day)
+
+
+def _curve_told(figures: Figures, words: Words) -> str:
+    top = figures.curve.with_columns(at=_at(figures, words)).sort("calls").row(-1, named=True)
+    peak = f"{top['at']} h" if figures.one_day else top["at"]
+    return words("curve_alt", most=top["calls"], peak=peak, total=figures.now["calls"])
+
+
+# ---- hours
+
+
+def _heat(figures: Figures, words: Words, width: int) -> Any:
+    import altair as alt  # noqa: PLC0415  optional
+
+    frame, order = _heat_rows(figures, words)
+    gap = 150 if width == WIDE else 118
+    hours = list(range(frame["hour"].min(), frame["hour"].max() + 1))  # type: ignore[arg-type, operator]
+    return (
+        alt.Chart(frame)
+        .mark_rect()
+        .encode(
+            x=alt.X("hour:O", title=words("hour"))
+            .axis(labelAngle=0, labelOverlap=True)
+            .scale(domain=hours),
+            y=alt.Y("row:N", title=None, sort=order).axis(labelLimit=gap - 10),
+            color=alt.Color("calls:Q", title=words("calls"))
+            .scale(scheme="blues", domainMin=0)
+            .legend(orient="top", gradientLength=160),
+        )
+        .properties(width=width - gap, height=max(60, 24 * len(order)))
+    )
+
+
+def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]:
+    if figures.one_day:
+        named = figures.heat.with_columns(row=_named("row", words))
+        return named, [campaign(one, words) for one in figures.campaigns["campaign_uuid"]]
+    days = pl.col("row").str.to_date("%Y-%m-%d").dt.to_string(words.short_day)
+    rows = figures.heat if figures.by_month else figures.heat.with_columns(row=days)
+    return rows, rows["row"].unique(maintain_order=True).to_list()
+
+
+def _heat_told(figures: Figures, words: Words) -> str:
+    frame, _ = _heat_rows(figures, words)
+    top = frame.sort("calls").row(-1, named=True)
+    hour = str(top["hour"])
+    return words("heat_alt", most=top["calls"], hour=hour, row=top["row"])
+
+
+# ---- endings
+
+
+def _mix(figures: Figures, words: Words, width: int) -> Any:
+    import altair as alt  # noqa: PLC0415  optional
+
+    labels = {one.label: words(f"disposition.{one.label}") for one in Disposition}
+    order = [campaign(one, words) for one in figures.campaigns["campaign_uuid"]]
+    frame = (
+        figures.campaigns.select(*labels, row=_named("campaign_uuid", words))
+        .unpivot(list(labels), index="row", variable_name="label", value_name="calls")
+        .filter(pl.col("calls") > 0)
+        .with_columns(
+            ending=pl.col("label").replace_strict(labels),
+            place=pl.col("label").replace_strict(
+                {label: place for place, label in enumerate(labels)}, return_dtype=pl.Int64
+            ),
+        )
+    )
+    gap = 150 if width == WIDE else 118
+    return (
+        alt.Chart(frame)
+        .mark_bar(stroke="#ffffff", strokeWidth=0.5)
+        .encode(
+            x=alt.X("calls:Q", title=None, stack="normalize").axis(format="%", tickCount=5),
+            y=alt.Y("row:N", title=None, sort=order).axis(labelLimit=gap - 10),
+            color=alt.Color("ending:N", title=None)
+            .scale(domain=list(labels.values()), range=list(_COLOURS.values()))
+            .legend(orient="top", columns=5 if width == WIDE else 2, labelLimit=170),
+            order=alt.Order("place:Q"),
+        )
+        .properties(width=width - gap, height=max(60, 26 * len(order)))
+    )
+
+
+def _mix_told(figures: Figures, words: Words) -> str:
+    counts = {one: figures.now[one.label] for one in Disposition}
+    largest = max(counts, key=lambda one: counts[one])
+    share = words.percent(counts[largest] / figures.now["calls"])
+    return words("mix_alt", largest=words(f"disposition.{largest.label}"), share=share)
+
+
+# ---- funnel
+
+
+def _funnel(figures: Figures, words: Words, width: int) -> Any:
+    import altair as alt  # noqa: PLC0415  optional
+
+    calls = figures.now["calls"]
+    frame = pl.DataFrame(
+        {
+            "step": [words(step) for step in figures.funnel],
+            "calls": list(figures.funnel.values()),
+            "told": [
+                f"{words.number(count)}  ({words.percent(count / calls)})"
+                for count in figures.funnel.values()
+            ],
+        }
+    )
+    gap = 170 if width == WIDE else 134
+    y = alt.Y("step:N", title=None, sort=None).axis(labelLimit=gap - 10)
+    x = (
+        alt.X("calls:Q", title=None)
+        .axis(None)
+        .scale(domain=[0, calls * (1.2 if width == WIDE else 1.7)])
+    )
+    base = alt.Chart(frame).encode(x=x, y=y)
+    text = base.mark_text(align="left", dx=5, fontSize=12, color=_INK).encode(text="told:N")
+    bars = base.mark_bar(color=_ACCENT)
+    return alt.layer(bars, text).properties(width=width - gap, height=190)
+
+
+def _funnel_told(figures: Figures, words: Words) -> str:
+    steps = "; ".join(
+        f"{words(step)}: {words.number(count)}" for step, count in figures.funnel.items()
+    )
+    return words("funnel_alt", steps=steps)
+
+
+def _named(column: str, words: Words) -> pl.Expr:
+    """A column of campaigns as their names."""
+    short = pl.col(column).str.slice(0, 8)
+    return (
+        pl.when(pl.col(column) == OTHERS)
+        .then(pl.lit(words("others")))
+        .otherwise(short.fill_null(words("outside")))
+    )
+
+
+_Chart = Callable[[Figures, Words, int], Any]
+_PICTURES: Final[dict[str, tuple[_Chart, Callable[[Figures, Words], str]]]] = {
+    "curve": (_curve, _curve_told),
+    "heat": (_heat, _heat_told),
+    "mix": (_mix, _mix_told),
+    "funnel": (_funnel, _funnel_told),
+}

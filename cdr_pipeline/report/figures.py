@@ -1,0 +1,261 @@
+"""What the page says of some days: sums over the aggregates, as plain values and small frames."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from cdr_pipeline import checks
+from cdr_pipeline.checks import Finding
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import Disposition
+from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.contract import (
+    CAMPAIGN_DAILY,
+    CAMPAIGN_HOURLY,
+    CDRS,
+    COMPLIANCE_DAILY,
+    DATE,
+    HOTLINE_DAILY,
+    RECEIPTS,
+    REJECTS,
+    Dataset,
+)
+from cdr_pipeline.tables.readers import contracted
+from cdr_pipeline.tables.store import Store
+
+#: A day is in the figures if it holds all of these.
+NEEDED: Final = (
+    RECEIPTS,
+    CDRS,
+    REJECTS,
+    CAMPAIGN_DAILY,
+    CAMPAIGN_HOURLY,
+    HOTLINE_DAILY,
+    COMPLIANCE_DAILY,
+)
+
+#: How many campaigns and hotlines have a line of their own.
+_MOST_CAMPAIGNS: Final = 12
+_MOST_HOTLINES: Final = 20
+
+#: How many days have a line of their own among the hours; of more, each month has.
+_MOST_DAYS: Final = 31
+
+_SUMMED: Final = (
+    *("calls", "seizures", "effective", "answered", "billsec", "short_calls", "key_presses"),
+    "talks_under_5s",
+)
+
+#: A campaign's name where the rest stand together.
+OTHERS: Final = "\0others"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The days from `first` to `last`, and the same weekdays before.
+
+    now, before: sums, ratios and peaks over all calls; before is None unless all is stored.
+    curve: `at` (an hour, or the day), `calls`, `before`. heat: `row` (campaign, day or month),
+    `hour`, `calls`. campaigns, hotlines: one row each, those that matter most first. rules: one row
+    for each set of rules that the days were counted by.
+    """
+
+    first: date
+    last: date
+    days: list[date]
+    fetched: datetime
+    proved: bool
+    now: dict[str, Any]
+    before: dict[str, Any] | None
+    before_first: date
+    before_last: date
+    curve: pl.DataFrame
+    heat: pl.DataFrame
+    campaigns: pl.DataFrame
+    hotlines: pl.DataFrame
+    rules: pl.DataFrame
+    findings: dict[date, list[Finding]]
+
+    @property
+    def one_day(self) -> bool:
+        """Whether this is a day and no range."""
+        return self.first == self.last
+
+    @property
+    def by_month(self) -> bool:
+        """Whether `heat` has a row a month: of a long range, days are too many."""
+        return _by_month(self.first, self.last)
+
+    @property
+    def funnel(self) -> dict[str, int]:
+        """From calls to key presses, each a part of the one before (but the last two)."""
+        return {
+            "calls": self.now["calls"],
+            "attempted": self.now["seizures"],
+            "effective": self.now["effective"],
+            "answered": self.now["answered"],
+            "talked": self.now["answered"] - self.now["talks_under_5s"],
+            "key_presses": self.now["key_presses"],
+        }
+
+
+def figures(store: Store, first: date, last: date) -> Figures:
+    """The figures of the days, both included. Raises CdrError where none of them is stored."""
+    days = _stored(store, first, last)
+    if not days:
+        named = f"{first}" if first == last else f"{first} to {last}"
+        raise CdrError(
+            f"There is nothing to report of {named}: load these days with `cdr-pipeline run`, or"
+            f" materialize {', '.join(dataset.name for dataset in NEEDED)} of them."
+        )
+    weeks = timedelta(weeks=-(-((last - first).days + 1) // 7))
+    earlier = [day - weeks for day in days]
+    comparable = set(earlier) <= set(_stored(store, first - weeks, last - weeks))
+    receipts = contracted(store, RECEIPTS, days).collect()
+    daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
+    return Figures(
+        first=first,
+        last=last,
+        days=days,
+        fetched=receipts["finished_at"].max(),  # type: ignore[arg-type]
+        proved=bool(receipts["verified"].all()),
+        now=_over_all(store, days),
+        before=_over_all(store, earlier) if comparable else None,
+        before_first=first - weeks,
+        before_last=last - weeks,
+        curve=_curve(
+            store, days, earlier if comparable else [], by_hour=first == last, weeks=weeks
+        ),
+        heat=_heat(store, days, first, last),
+        campaigns=_with_ratios(_fewer(daily)),
+        hotlines=_hotlines(store, days),
+        rules=_rules(store, days),
+        findings={day: list(checks.of_stored(store, day)) for day in days},
+    )
+
+
+def _by_month(first: date, last: date) -> bool:
+    return (last - first).days >= _MOST_DAYS
+
+
+def _stored(store: Store, first: date, last: date) -> list[date]:
+    return [
+        day
+        for day in store.days(CAMPAIGN_DAILY, first, last)
+        if all(store.holds(dataset, day) for dataset in NEEDED)
+    ]
+
+
+def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:
+    """Sums of an aggregate's whole numbers over some days, by one of its keys."""
+    counts = [column.name for column in dataset.columns if column.dtype == pl.Int64()]
+    return (
+        contracted(store, dataset, days)
+        .group_by(by)
+        .agg(pl.col(counts).sum())
+        .sort("calls", by, descending=[True, False])
+        .collect()
+    )
+
+
+def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
+    return lines.with_columns(asr=kpi.asr(), ner=kpi.ner(), acd_seconds=kpi.acd_seconds())
+
+
+def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
+    """Sums and ratios over all campaigns, and the highest peaks."""
+    sums = contracted(store, CAMPAIGN_DAILY, days).select(
+        pl.col(*_SUMMED, *(one.label for one in Disposition)).sum()
+    )
+    peaks = contracted(store, CAMPAIGN_HOURLY, days).select(
+        peak_calls=pl.col("peak_calls_all").max().fill_null(0),
+        peak_talks=pl.col("peak_talks_all").max().fill_null(0),
+    )
+    return _with_ratios(sums.collect()).hstack(peaks.collect()).row(0, named=True)
+
+
+def _curve(
+    store: Store, days: list[date], before: list[date], *, by_hour: bool, weeks: timedelta
+) -> pl.DataFrame:
+    """Calls by the hour of one day, or by day, and beside them those before."""
+
+    def calls(of: list[date], name: str) -> pl.LazyFrame:
+        at = pl.col("hour").cast(pl.Int64) if by_hour else pl.col(DATE)
+        return (
+            contracted(store, CAMPAIGN_HOURLY, of)
+            .group_by(at=at)
+            .agg(pl.col("calls").sum().alias(name))
+        )
+
+    earlier = calls(before, "before")
+    if not by_hour:
+        earlier = earlier.with_columns(pl.col("at").dt.offset_by(f"{weeks.days}d"))
+    joined = calls(days, "calls").join(earlier, on="at", how="full", coalesce=True)
+    slots = joined.collect()
+    if by_hour:
+        every = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
+        slots = every.explode("at").drop_nulls().join(slots, on="at", how="left")
+    fill = ["calls", "before"] if before else ["calls"]
+    return slots.with_columns(pl.col(fill).fill_null(0)).sort("at")
+
+
+def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
+    hourly = contracted(store, CAMPAIGN_HOURLY, days)
+    if first < last:
+        row = pl.col(DATE).dt.to_string("%Y-%m" if _by_month(first, last) else "%Y-%m-%d")
+        made = hourly.group_by(row.alias("row"), "hour").agg(pl.col("calls").sum())
+        return made.filter(pl.col("calls") > 0).sort("row", "hour").collect()
+    lines = hourly.group_by("campaign_uuid", "hour").agg(pl.col("calls").sum()).collect()
+    largest = _largest(lines)
+    return (
+        lines.group_by(_or_others(largest).alias("row"), "hour")
+        .agg(pl.col("calls").sum())
+        .filter(pl.col("calls") > 0)
+        .sort("row", "hour")
+    )
+
+
+def _fewer(lines: pl.DataFrame) -> pl.DataFrame:
+    """The largest campaigns, and all others in one line at the end."""
+    largest = _largest(lines)
+    return (
+        lines.group_by(campaign_uuid=_or_others(largest))
+        .agg(pl.exclude("campaign_uuid").sum())
+        .with_columns(last=pl.col("campaign_uuid") == OTHERS)
+        .sort(pl.col("last").fill_null(False), -pl.col("calls"), "campaign_uuid")
+        .drop("last")
+    )
+
+
+def _largest(lines: pl.DataFrame) -> pl.Series:
+    by_calls = lines.group_by("campaign_uuid").agg(pl.col("calls").sum())
+    ordered = by_calls.sort("calls", "campaign_uuid", descending=[True, False])
+    few = len(ordered) <= _MOST_CAMPAIGNS
+    return ordered["campaign_uuid"] if few else ordered["campaign_uuid"].head(_MOST_CAMPAIGNS - 1)
+
+
+def _or_others(largest: pl.Series) -> pl.Expr:
+    among = pl.col("campaign_uuid").is_in(largest.implode(), nulls_equal=True)
+    return pl.when(among).then("campaign_uuid").otherwise(pl.lit(OTHERS))
+
+
+def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
+    """The hotlines that meet most congestion first."""
+    lines = _with_ratios(_lines(store, HOTLINE_DAILY, days, "from_number"))
+    return (
+        lines.with_columns(
+            congestion_share=kpi.congestion_share(),
+            short_share=kpi.ratio("short_calls", "answered"),
+        )
+        .sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)
+        .head(_MOST_HOTLINES)
+    )
+
+
+def _rules(store: Store, days: list[date]) -> pl.DataFrame:
+    """One row for each set of rules that the days were counted by."""
+    by = ["allowed_from", "allowed_until", "calls_per_number"]
+    counts = pl.col("calls", "outside_window", "over_limit", "numbers_over_limit").sum()
+    return contracted(store, COMPLIANCE_DAILY, days).group_by(by).agg(counts).sort(by).collect()

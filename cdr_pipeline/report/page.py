@@ -1,0 +1,180 @@
+"""The page itself: figures, pictures and words in one HTML file that needs nothing else.
+
+Everything the vendor sent is escaped, and of a phone number only the ends are shown.
+"""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from cdr_pipeline.checks import Finding
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import SHORT_CALL_SECONDS
+from cdr_pipeline.report import charts
+from cdr_pipeline.report.figures import Figures, figures
+from cdr_pipeline.report.words import Words
+from cdr_pipeline.settings import Language
+from cdr_pipeline.tables.store import Store, sync
+
+#: Folder of the pages, beside the datasets.
+FOLDER: Final = "reports"
+
+#: The figures at the top, in order: ratios, seconds, and counts.
+_RATIOS: Final = ("asr", "ner")
+_TOP: Final = (
+    *("calls", "answered", "asr", "ner", "acd_seconds", "key_presses", "short_calls"),
+    *("peak_calls", "peak_talks"),
+)
+
+#: How many days or values a check names.
+_NAMED: Final = 5
+
+
+def available() -> bool:
+    """Whether the optional extra is installed."""
+    return charts.available()
+
+
+def write(
+    store: Store, first: date, last: date, language: Language, output: Path | None = None
+) -> tuple[Path, Figures]:
+    """Write the page of the days, both included, to `output` or to its place in the data folder;
+    the file is replaced whole. Raises CdrError where nothing is stored, or cannot be drawn.
+    """
+    if not available():
+        raise CdrError(
+            "The report needs Altair, vl-convert and Jinja2, which are not installed: `uv sync"
+            " --extra report`, or `pip install altair vl-convert-python jinja2`. Everything else"
+            " works without them."
+        )
+    made = figures(store, first, last)
+    path = output or place(store, first, last)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.new")
+    try:
+        staged.write_text(html(made, Words(language), store.zone), encoding="utf-8")
+        sync(staged)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return path, made
+
+
+def place(store: Store, first: date, last: date) -> Path:
+    """Where the page of some days stands."""
+    name = f"{first}" if first == last else f"{first}_{last}"
+    return store.root / FOLDER / f"{name}.html"
+
+
+def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
+    """The page."""
+    import jinja2  # noqa: PLC0415  optional
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cdr_pipeline.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        t=words,
+        f=figures,
+        days=_days(figures.first, figures.last, words),
+        wanted=(figures.last - figures.first).days + 1,
+        fetched=_moment(figures.fetched, zone, words),
+        made=_moment(datetime.now(zone), zone, words),
+        before=_days(figures.before_first, figures.before_last, words),
+        top=_top(figures, words),
+        pictures=charts.pictures(figures, words),
+        campaigns=[
+            row | {"name": charts.campaign(row["campaign_uuid"], words)}
+            for row in figures.campaigns.rows(named=True)
+        ],
+        hotlines=figures.hotlines.rows(named=True),
+        rules=[row | {"rule": _rule(row, words)} for row in figures.rules.rows(named=True)],
+        checks=_checks(figures, words),
+        masked=masked,
+        seconds=lambda value: _seconds(value, words),
+        short=SHORT_CALL_SECONDS,
+    )
+
+
+def masked(number: str) -> str:
+    """A phone number of which only the ends are shown."""
+    ends = 3 if len(number) > 8 else 1 if len(number) > 3 else 0
+    hidden = "•" * (len(number) - 2 * ends)
+    return number[:ends] + hidden + number[len(number) - ends :]
+
+
+def _top(figures: Figures, words: Words) -> list[dict[str, str]]:
+    """Name, value, and the value before with the change, where there is one."""
+    lines = []
+    for name in _TOP:
+        line = {"name": words(name), "value": _value(name, figures.now[name], words), "before": ""}
+        if figures.before:
+            value, change = figures.before[name], _change(name, figures, words)
+            line["before"] = words("before", value=_value(name, value, words), change=change)
+        lines.append(line)
+    return lines
+
+
+def _value(name: str, value: Any, words: Words) -> str:
+    if name in _RATIOS:
+        return words.percent(value)
+    return _seconds(value, words) if name == "acd_seconds" else words.number(value)
+
+
+def _seconds(value: float | None, words: Words) -> str:
+    return "-" if value is None else words("seconds", value=words.number(value))
+
+
+def _change(name: str, figures: Figures, words: Words) -> str:
+    """By how much a figure has changed: ratios in percentage points, all else in percent."""
+    assert figures.before is not None
+    now, before = figures.now[name], figures.before[name]
+    if now is None or not before:
+        return "-"
+    by = now - before if name in _RATIOS else now / before - 1
+    sign = "+" if by > 0 else "-" if by < 0 else "±"
+    if name in _RATIOS:
+        return sign + words("points", value=words.number(abs(by) * 100, 1))
+    return sign + words.percent(abs(by), 0)
+
+
+def _rule(row: dict[str, Any], words: Words) -> str:
+    return words(
+        "rule",
+        from_=row["allowed_from"],
+        until=row["allowed_until"],
+        count=row["calls_per_number"],
+    )
+
+
+def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
+    """What each check found, over all the days; those that found something first."""
+    found: dict[str, list[tuple[date, Finding]]] = {}
+    for day, findings in figures.findings.items():
+        for finding in findings:
+            found.setdefault(finding.check.name, []).append((day, finding))
+    lines = []
+    for name, all_days in found.items():
+        odd = [(day, finding) for day, finding in all_days if not finding.passed]
+        if figures.one_day:
+            told = all_days[0][1].summary
+        else:
+            named = ", ".join(f"{day:{words.day}}" for day, _ in odd[:_NAMED])
+            more = ", ..." if len(odd) > _NAMED else ""
+            told = words("check_days", count=len(odd), days=len(all_days), named=named + more)
+        lines.append({"name": words(f"check.{name}"), "passed": not odd, "told": told})
+    return sorted(lines, key=lambda line: bool(line["passed"]))
+
+
+def _days(first: date, last: date, words: Words) -> str:
+    days = (f"{first:{words.day}}", f"{last:{words.day}}")
+    return days[0] if first == last else words("range", first=days[0], last=days[1])
+
+
+def _moment(at: datetime, zone: ZoneInfo, words: Words) -> str:
+    return f"{at.astimezone(zone):{words.day} %H:%M}"

@@ -1,0 +1,220 @@
+"""Every text of the page, in each language, once. `{...}` are filled in by `page` and `charts`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from cdr_pipeline.settings import Language
+
+_EN: Final = {
+    "title": "Calls of {days}",
+    "range": "{first} to {last}",
+    "stored": "{stored} of {wanted} days are stored; the others are not in these figures.",
+    "fetched": "As the vendor had it on {at}.",
+    "proved": "Proved complete",
+    "not_proved": "Not proved complete",
+    "figures": "The figures",
+    "before": "{value} before ({change})",
+    "points": "{value} points",
+    "compared": "Compared with {days}, the same days of the week before.",
+    "not_compared": "Nothing to compare with: {days} is not stored.",
+    "calls": "Calls",
+    "answered": "Answered",
+    "asr": "ASR",
+    "ner": "NER",
+    "acd_seconds": "Mean talk",
+    "key_presses": "Key presses",
+    "short_calls": "Short calls",
+    "peak_calls": "Most calls at once",
+    "peak_talks": "Most talks at once",
+    "seconds": "{value} s",
+    "curve": "Over the hours",
+    "curve_days": "Over the days",
+    "curve_alt": "Calls: most, {most}, at {peak}; {total} in all.",
+    "this": "now",
+    "that": "before",
+    "hour": "hour",
+    "heat": "When calls are made",
+    "heat_alt": "Calls by hour; most, {most}, at {hour} h, {row}.",
+    "campaign": "Campaign",
+    "day": "Day",
+    "outside": "outside campaigns",
+    "others": "others",
+    "mix": "How each campaign's calls ended",
+    "mix_alt": "Share of each ending, by campaign; over all, {largest} is the largest, {share}.",
+    "funnel": "From calls to key presses",
+    "funnel_alt": "{steps}.",
+    "attempted": "Attempted",
+    "effective": "Reached the far end",
+    "talked": "Talked 5 s or more",
+    "hotlines": "Health of the hotlines",
+    "hotline": "Hotline",
+    "congestion_share": "Congestion",
+    "network_failure": "Network failures",
+    "unknown_hotline": "unknown",
+    "no_hotlines": "No outbound calls.",
+    "hotlines_note": "Congestion is the share of the attempted calls that met a blocked hotline or"
+    " full lines: a burnt number shows here first. Middle digits are hidden.",
+    "rules": "Rules",
+    "rules_note": "Outbound calls against {rule}. Please confirm that these are the rules for your"
+    " calls.",
+    "rule": "{from_} to {until}, at most {count} a number and day",
+    "outside_window": "Calls outside these hours",
+    "over_limit": "Calls too many",
+    "numbers_over_limit": "Numbers called too often",
+    "checks": "What the checks say",
+    "check_passed": "passed",
+    "check_failed": "look here",
+    "check_days": "{count} of {days} days: {named}",
+    "notes": "What the words mean",
+    "notes_text": "Root legs only. ASR: answered of the calls really attempted (ITU-T E.411). NER:"
+    " calls for which the network did its part, of those attempted (E.425). Mean talk: talk time by"
+    " answered calls. Short calls: answered and talked under {short} s. A key press is a key of 0"
+    " to 9.",
+    "made": "Made by cdr-pipeline on {at}.",
+    "disposition.answered": "answered",
+    "disposition.user_busy": "busy",
+    "disposition.ring_no_answer": "rang, no answer",
+    "disposition.terminal_rejected": "rejected",
+    "disposition.terminal_unavailable": "unavailable",
+    "disposition.number_fault": "wrong number",
+    "disposition.network_failure": "network failure",
+    "disposition.not_attempt": "not attempted",
+    "disposition.unknown": "unknown",
+    "check.verified": "The day is proved complete against the vendor's total",
+    "check.usual_volume": "As many calls as usual on this weekday",
+    "check.everything_fits": "Every record and field fits",
+    "check.documented_fields": "Only documented fields",
+    "check.duration_agrees": "Durations agree with the times",
+    "check.billsec_agrees": "Talk times agree with the times",
+    "check.answered_agrees": "Answered calls have a time of answer",
+    "check.known_status": "Every status is known",
+    "check.known_cause": "Every hangup cause is known",
+    "check.known_disposition": "Every call's class is known",
+    "check.known_sip_hangup_disposition": "Every hang-up side is known",
+    "check.known_direction": "Every direction is known",
+}
+
+_VI: Final = {
+    "title": "Cuộc gọi {days}",
+    "range": "{first} đến {last}",
+    "stored": "Có dữ liệu của {stored} trên {wanted} ngày; các ngày còn lại không được tính.",
+    "fetched": "Theo dữ liệu của nhà cung cấp lúc {at}.",
+    "proved": "Đã đối soát đủ",
+    "not_proved": "Chưa đối soát đủ",
+    "figures": "Số liệu",
+    "before": "trước đó {value} ({change})",
+    "points": "{value} điểm",
+    "compared": "So với {days}, cùng thứ trong tuần trước đó.",
+    "not_compared": "Chưa có gì để so sánh: không có dữ liệu {days}.",
+    "calls": "Cuộc gọi",
+    "answered": "Trả lời",
+    "asr": "ASR",
+    "ner": "NER",
+    "acd_seconds": "Đàm thoại trung bình",
+    "key_presses": "Bấm phím",
+    "short_calls": "Cuộc gọi ngắn",
+    "peak_calls": "Số cuộc gọi đồng thời cao nhất",
+    "peak_talks": "Số cuộc đàm thoại đồng thời cao nhất",
+    "seconds": "{value} giây",
+    "curve": "Theo giờ trong ngày",
+    "curve_days": "Theo ngày",
+    "curve_alt": "Cuộc gọi: nhiều nhất {most}, lúc {peak}; tổng cộng {total}.",
+    "this": "kỳ này",
+    "that": "kỳ trước",
+    "hour": "giờ",
+    "heat": "Thời điểm gọi",
+    "heat_alt": "Cuộc gọi theo giờ; nhiều nhất {most}, lúc {hour} giờ, {row}.",
+    "campaign": "Chiến dịch",
+    "day": "Ngày",
+    "outside": "ngoài chiến dịch",
+    "others": "khác",
+    "mix": "Kết quả cuộc gọi của từng chiến dịch",
+    "mix_alt": "Tỷ lệ từng kết quả theo chiến dịch; nhiều nhất nói chung là {largest}, {share}.",
+    "funnel": "Từ cuộc gọi đến bấm phím",
+    "funnel_alt": "{steps}.",
+    "attempted": "Thực gọi",
+    "effective": "Đến được đầu bên kia",
+    "talked": "Đàm thoại từ 5 giây",
+    "hotlines": "Tình trạng đầu số",
+    "hotline": "Đầu số",
+    "congestion_share": "Nghẽn",
+    "network_failure": "Lỗi mạng",
+    "unknown_hotline": "không rõ",
+    "no_hotlines": "Không có cuộc gọi ra.",
+    "hotlines_note": "Nghẽn là tỷ lệ cuộc thực gọi gặp đầu số bị chặn hoặc hết kênh: đầu số bị"
+    " khóa sẽ lộ ra ở đây trước tiên. Các chữ số ở giữa được che.",
+    "rules": "Quy định",
+    "rules_note": "Cuộc gọi ra đối chiếu với quy định {rule}. Vui lòng xác nhận đây là quy định áp"
+    " dụng cho cuộc gọi của bạn.",
+    "rule": "{from_} đến {until}, tối đa {count} cuộc mỗi số mỗi ngày",
+    "outside_window": "Cuộc gọi ngoài giờ cho phép",
+    "over_limit": "Cuộc gọi vượt mức",
+    "numbers_over_limit": "Số bị gọi quá nhiều lần",
+    "checks": "Kết quả kiểm tra dữ liệu",
+    "check_passed": "đạt",
+    "check_failed": "cần xem",
+    "check_days": "{count} trên {days} ngày: {named}",
+    "notes": "Giải thích",
+    "notes_text": "Chỉ tính chặng gốc của cuộc gọi. ASR: tỷ lệ trả lời trên số cuộc thực gọi (ITU-T"
+    " E.411). NER: tỷ lệ cuộc gọi mà mạng đã làm tròn phần mình trên số cuộc thực gọi (E.425). Đàm"
+    " thoại trung bình: tổng thời gian đàm thoại chia cho số cuộc trả lời. Cuộc gọi ngắn: có trả"
+    " lời, đàm thoại dưới {short} giây. Bấm phím là bấm một phím từ 0 đến 9.",
+    "made": "Lập bởi cdr-pipeline lúc {at}.",
+    "disposition.answered": "trả lời",
+    "disposition.user_busy": "máy bận",
+    "disposition.ring_no_answer": "đổ chuông, không nghe",
+    "disposition.terminal_rejected": "từ chối",
+    "disposition.terminal_unavailable": "không liên lạc được",
+    "disposition.number_fault": "sai số",
+    "disposition.network_failure": "lỗi mạng",
+    "disposition.not_attempt": "chưa thực gọi",
+    "disposition.unknown": "không rõ",
+    "check.verified": "Đủ dữ liệu trong ngày so với tổng của nhà cung cấp",
+    "check.usual_volume": "Số cuộc gọi như thường lệ của thứ này",
+    "check.everything_fits": "Mọi bản ghi và trường đều hợp lệ",
+    "check.documented_fields": "Chỉ có các trường đã được công bố",
+    "check.duration_agrees": "Thời lượng khớp với các mốc thời gian",
+    "check.billsec_agrees": "Thời gian đàm thoại khớp với các mốc thời gian",
+    "check.answered_agrees": "Cuộc gọi trả lời có thời điểm trả lời",
+    "check.known_status": "Mọi trạng thái đều đã biết",
+    "check.known_cause": "Mọi nguyên nhân kết thúc đều đã biết",
+    "check.known_disposition": "Mọi cuộc gọi đều phân loại được",
+    "check.known_sip_hangup_disposition": "Mọi bên gác máy đều đã biết",
+    "check.known_direction": "Mọi chiều gọi đều đã biết",
+}
+
+#: Decimal sign and thousands' sign of a language.
+_SIGNS: Final[Mapping[Language, tuple[str, str]]] = {"en": (".", ","), "vi": (",", ".")}
+
+#: How a language writes a day, and a day of a year that is known.
+_DAYS: Final[Mapping[Language, tuple[str, str]]] = {
+    "en": ("%Y-%m-%d", "%m-%d"),
+    "vi": ("%d/%m/%Y", "%d/%m"),
+}
+
+TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}
+
+
+class Words:
+    """The texts and the way of writing numbers and days of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._texts = TEXTS[language]
+        self.decimal, self.thousands = _SIGNS[language]
+        self.day, self.short_day = _DAYS[language]
+
+    def __call__(self, text: str, **values: object) -> str:
+        """A text with its values filled in; numbers as they are written here."""
+        return self._texts[text].format(
+            **{name: self.number(v) if isinstance(v, int) else v for name, v in values.items()}
+        )
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """With the language's signs."""
+        swap = {",": self.thousands, ".": self.decimal}
+        return "".join(swap.get(sign, sign) for sign in f"{value:,.{digits}f}")
+
+    def percent(self, value: float | None, digits: int = 1) -> str:
+        """A ratio; a dash over nothing."""
+        return "-" if value is None else f"{self.number(value * 100, digits)} %"

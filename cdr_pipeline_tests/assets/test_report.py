@@ -1,0 +1,95 @@
+"""The report as an asset: drawn after its datasets, recorded a day at a time, with a picture."""
+
+import base64
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.report import daily_report
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
+from cdr_pipeline_tests.assets.conftest import Desk
+
+NewDesk = Callable[..., Desk]
+
+
+def draw(desk: Desk, first: str, last: str | None = None) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [daily_report(desk.settings)],
+        instance=desk.instance,
+        tags={
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last or first,
+        },
+        resources={"loading": Loading(settings=lambda _: desk.settings)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+
+
+def test_a_days_page_is_linked_with_its_figures_and_a_small_picture(desk: NewDesk) -> None:
+    at = desk()
+    at.run("2023-03-06", "2023-03-07")
+    events = draw(at, "2023-03-06", "2023-03-07").get_asset_materialization_events()
+    assert [event.partition for event in events] == ["2023-03-06", "2023-03-07"]
+    told = events[1].materialization.metadata
+    path = at.settings.data_dir / "reports" / "2023-03-07.html"
+    assert told["path"].value == str(path.resolve())
+    assert told["bytes"].value == path.stat().st_size < 2_000_000
+    assert told["calls"].value == at.store.read(CAMPAIGN_DAILY, date(2023, 3, 7))["calls"].sum()
+    picture = str(told["picture"].value)
+    jpeg = base64.b64decode(picture.partition("base64,")[2].rstrip(")"))
+    assert jpeg.startswith(b"\xff\xd8")
+    assert len(jpeg) < 10_000
+
+
+def test_a_day_that_is_not_loaded_fails_and_takes_no_other_along(desk: NewDesk) -> None:
+    at = desk()
+    at.run("2023-03-07")
+    result = draw(at, "2023-03-06", "2023-03-07")
+    assert not result.success
+    assert at.materialized("report") == {"2023-03-07"}
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    assert failure is not None
+    assert "nothing to report of 2023-03-06" in failure.message
+
+
+class Watched:
+    """The daemon's view of the report, from one look to the next, in the week of the calls."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._defs = dg.Definitions(
+            assets=[daily_calls(desk.settings), daily_report(desk.settings)],
+            resources={"loading": Loading()},
+        )
+        self._instance = desk.instance
+        self._cursor: Any = None
+
+    def requested(self) -> set[str | None]:
+        """The days of which the daemon would launch the report now."""
+        result = dg.evaluate_automation_conditions(
+            self._defs,
+            self._instance,
+            asset_selection=dg.AssetSelection.assets("report"),
+            cursor=self._cursor,
+            evaluation_time=datetime(2023, 3, 9, 12, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")),
+        )
+        self._cursor = result.cursor
+        return set(result.get_requested_partitions(dg.AssetKey("report")))
+
+
+def test_days_of_the_last_week_are_drawn_when_they_have_been_loaded(desk: NewDesk) -> None:
+    at = desk()
+    daemon = Watched(at)
+    assert daemon.requested() == set()
+    at.run("2023-02-01")
+    at.run("2023-03-07", "2023-03-08")
+    assert daemon.requested() == {"2023-03-07", "2023-03-08"}
+    draw(at, "2023-03-07", "2023-03-08")
+    assert daemon.requested() == set()
+    at.run("2023-03-08")
+    assert daemon.requested() == {"2023-03-08"}

@@ -1,0 +1,1 @@
+"""Mirrors `cdr_pipeline.report`."""

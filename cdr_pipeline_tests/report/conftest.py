@@ -1,0 +1,78 @@
+"""A data folder with days of calls and all that comes of them, without Dagster or a vendor."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables import aggregates, attempts, concurrency
+from cdr_pipeline.tables.contract import (
+    AGENT_DAILY,
+    CAMPAIGN_DAILY,
+    CAMPAIGN_HOURLY,
+    CDRS,
+    COMPLIANCE_DAILY,
+    DISPOSITION_DAILY,
+    HOTLINE_DAILY,
+    LEAD_ATTEMPTS,
+    RECEIPTS,
+    REJECTS,
+)
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import SAIGON, Sent, flat
+
+RULES = aggregates.Rules(time(8), time(17), 1)
+LoadDay = Callable[[date, Sequence[Sent]], None]
+
+
+def _receipt(day: date, calls: int) -> pl.DataFrame:
+    window = Window.of(day)
+    row = {
+        **dict.fromkeys(("reported_total", "received", "unique_records"), calls),
+        **dict.fromkeys(("duplicates", "outside_window", "retries"), 0),
+        **dict.fromkeys(("pages", "requests", "passes"), 1),
+        "verified": True,
+        "window_start": window.start,
+        "window_end": window.end,
+        "started_at": datetime(2023, 3, 20, tzinfo=UTC),
+        "finished_at": datetime(2023, 3, 20, 1, tzinfo=UTC),
+        "api_host": "api.example.vn",
+    }
+    schema = RECEIPTS.schema(SAIGON)
+    return pl.DataFrame([pl.Series(name, [row.get(name)], type_) for name, type_ in schema.items()])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", SAIGON)
+
+
+@pytest.fixture
+def load(store: Store) -> LoadDay:
+    """`load(day, records)`: all that a run would leave of the day."""
+
+    def loaded(day: date, records: Sequence[Sent]) -> None:
+        made = flat(*records, day=day)
+        store.write(RECEIPTS, day, _receipt(day, len(records)))
+        store.write(CDRS, day, made.cdrs, made.keys)
+        store.write(REJECTS, day, made.rejects)
+        cdrs = store.lazy(CDRS, day)
+        for dataset, measure in (
+            (CAMPAIGN_DAILY, aggregates.campaign_daily),
+            (DISPOSITION_DAILY, aggregates.disposition_daily),
+            (HOTLINE_DAILY, aggregates.hotline_daily),
+            (AGENT_DAILY, aggregates.agent_daily),
+        ):
+            store.write(dataset, day, measure(cdrs).collect())
+        store.write(COMPLIANCE_DAILY, day, aggregates.compliance_daily(cdrs, RULES).collect())
+        for dataset, remade in (
+            (CAMPAIGN_HOURLY, concurrency.remade),
+            (LEAD_ATTEMPTS, attempts.remade),
+        ):
+            for changed, frame in remade(store, [day]):
+                store.write(dataset, changed, frame)
+
+    return loaded

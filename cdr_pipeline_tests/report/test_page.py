@@ -1,0 +1,287 @@
+"""The page: one file, every figure what DuckDB makes of the calls, nothing that should not show."""
+
+import base64
+import re
+from collections.abc import Sequence
+from datetime import date, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.report import page
+from cdr_pipeline.report.figures import OTHERS, figures
+from cdr_pipeline.report.words import Words
+from cdr_pipeline.settings import Language
+from cdr_pipeline.simulator import Tenant
+from cdr_pipeline.simulator.source import render
+from cdr_pipeline.tables import catalog
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call
+from cdr_pipeline_tests.report.conftest import LoadDay
+
+WEEK = timedelta(weeks=1)
+
+
+def simulated(day: date, calls: int = 300) -> Sequence[Sent]:
+    return list(map(render, Tenant(calls_per_day=calls).day(day)))
+
+
+class Read(HTMLParser):
+    """The page as a browser takes it in: its words, its pictures, what it asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words = ""
+        self.images: list[dict[str, str | None]] = []
+        self.asks: list[str] = []
+        self.tags: set[str] = set()
+        self._unread = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._unread = tag if tag in ("style", "script") else ""
+        given = dict(attrs)
+        if tag in ("img", "source"):
+            self.images.append(given)
+        self.asks += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self._unread else f"{data} "
+
+
+def read(store: Store, first: date, last: date, language: Language = "en") -> Read:
+    path, _ = page.write(store, first, last, language)
+    assert path.stat().st_size < 2_000_000
+    return Read(path.read_text(encoding="utf-8"))
+
+
+def drawn(image: dict[str, str | None]) -> str:
+    """The SVG of a picture."""
+    data = image.get("src") or image.get("srcset") or ""
+    return base64.b64decode(data.partition(",")[2]).decode()
+
+
+@pytest.mark.parametrize("language", ["en", "vi"])
+def test_the_page_asks_for_nothing_and_every_picture_says_what_it_shows(
+    store: Store, load: LoadDay, language: Language
+) -> None:
+    load(DAY, simulated(DAY))
+    it = read(store, DAY, DAY, language)
+    assert all(one.startswith("data:image/svg+xml;base64,") for one in it.asks)
+    assert len(it.asks) == 8
+    assert all(one["alt"] for one in it.images if "alt" in one)
+    assert sum("alt" in one for one in it.images) == 4
+    assert not it.tags & {"script", "link", "iframe", "object"}
+    for image in it.images:
+        assert not re.search(r'(?:href|src)="http|@import|url\((?!#)', drawn(image))
+
+
+def test_vietnamese_stands_in_words_and_pictures_as_it_is_written(
+    store: Store, load: LoadDay
+) -> None:
+    load(DAY, simulated(DAY))
+    it = read(store, DAY, DAY, "vi")
+    assert "Kết quả cuộc gọi của từng chiến dịch" in it.words
+    assert "Tình trạng đầu số" in it.words
+    pictures = "".join(map(drawn, it.images))
+    assert "không liên lạc được" in pictures
+    assert "Đàm thoại từ 5 giây" in pictures
+
+
+def test_the_figures_are_what_duckdb_makes_of_the_calls(store: Store, load: LoadDay) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    for day in days:
+        load(day, simulated(day))
+    it = figures(store, days[0], days[-1])
+    sql = f"""
+        with roots as (select * from read_parquet('{store.root}/cdrs/*/*.parquet',
+            union_by_name = true) where is_root)
+        select count(*), count(*) filter (disposition = 'answered') as a,
+            count(*) filter (disposition <> 'not_attempt') as s, a / s,
+            sum(billsec) / a, count(key_pressed),
+            count(*) filter (disposition = 'answered' and billsec >= 5)
+        from roots
+    """
+    names = ("calls", "answered", "seizures", "asr", "acd_seconds", "key_presses")
+    with duckdb.connect() as db:
+        *due, talked = db.execute(sql).fetchall()[0]
+    assert [it.now[name] for name in names] == pytest.approx(due)
+    assert it.funnel["talked"] == talked
+    assert it.curve["calls"].sum() == it.heat["calls"].sum() == it.now["calls"]
+    assert it.campaigns["calls"].sum() == it.now["calls"]
+    assert it.curve["at"].to_list() == days
+
+
+def test_the_catalogs_macros_tell_what_the_page_does(store: Store, load: LoadDay) -> None:
+    days = [DAY, DAY + timedelta(days=1)]
+    for day in days:
+        load(day, simulated(day))
+    it = figures(store, *days)
+    span = f"('{days[0]}', '{days[1]}')"
+    with duckdb.connect(catalog.build(store).path, read_only=True) as db:
+
+        def rows(columns: str, macro: str) -> list[tuple[Any, ...]]:
+            return db.execute(f"select {columns} from {macro}{span}").fetchall()
+
+        for table, macro, columns in (
+            (it.campaigns, "report_campaigns", "campaign_uuid, calls, answered, asr, ner"),
+            (it.campaigns, "report_campaigns", "campaign_uuid, acd_seconds, key_presses"),
+            (it.hotlines, "report_hotlines", "from_number, calls, asr, congestion_share"),
+        ):
+            ours = table.select(columns.split(", ")).rows()
+            assert sorted(rows(columns, macro), key=str) == sorted(ours, key=str)
+        hours = rows("sum(calls), max(peak_calls), max(peak_talks)", "report_hours")
+        names = ("calls", "peak_calls", "peak_talks")
+        assert hours == [tuple(it.now[name] for name in names)]
+        attempts = rows("sum(calls), max(attempt)", "report_attempts")[0]
+        assert attempts[0] == it.now["calls"]
+        assert attempts[1] > 1
+
+
+def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
+    load(DAY, simulated(DAY))
+    alone = figures(store, DAY, DAY)
+    assert alone.before is None
+    load(DAY - WEEK, simulated(DAY - WEEK))
+    both = figures(store, DAY, DAY)
+    assert both.before is not None
+    assert both.before["calls"] == figures(store, DAY - WEEK, DAY - WEEK).now["calls"]
+    assert both.curve["before"].sum() == both.before["calls"]
+    assert f"Compared with {DAY - WEEK}" in read(store, DAY, DAY).words
+
+
+def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
+    store: Store, load: LoadDay
+) -> None:
+    days = [DAY + timedelta(days=number) for number in range(2)]
+    for day in (*days, days[0] - WEEK):
+        load(day, simulated(day, 60))
+    assert figures(store, *days).before is None
+    load(days[1] - WEEK, simulated(days[1] - WEEK, 60))
+    it = figures(store, *days)
+    assert (it.before_first, it.before_last) == (days[0] - WEEK, days[1] - WEEK)
+    assert it.before is not None
+    assert it.curve["at"].to_list() == days
+
+
+def test_of_a_long_range_the_hours_are_told_by_month(store: Store, load: LoadDay) -> None:
+    months = (date(2022, 12, 31), date(2023, 1, 1), date(2023, 1, 31))
+    for day in months:
+        load(day, [call(f"{day}", f"{day} 10:00:00")])
+    it = figures(store, months[0], months[-1])
+    assert it.by_month
+    assert it.heat.rows() == [("2022-12", 10, 1), ("2023-01", 10, 2)]
+    assert "2023-01" in page.html(it, Words("en"), SAIGON)
+
+
+def test_of_a_range_the_days_that_are_stored_are_told(store: Store, load: LoadDay) -> None:
+    load(DAY, simulated(DAY, 60))
+    words = read(store, DAY - timedelta(days=1), DAY + timedelta(days=1)).words
+    assert "1 of 3 days are stored" in words
+
+
+def test_days_that_are_not_there_are_an_error_that_says_what_to_do(store: Store) -> None:
+    with pytest.raises(CdrError, match=r"nothing to report of 2023-03-07.*cdr-pipeline run"):
+        page.write(store, DAY, DAY, "en")
+
+
+def test_an_empty_day_has_a_page_without_pictures(store: Store, load: LoadDay) -> None:
+    load(DAY, [])
+    it = read(store, DAY, DAY)
+    assert it.images == []
+    assert "No outbound calls." in it.words
+
+
+def test_no_number_stands_whole_and_nothing_secret_at_all(store: Store, load: LoadDay) -> None:
+    secrets = {
+        "from_number": "02873003586",
+        "to_number": "0899888999",
+        "recording_url": "https://pbx.example.vn/secret.wav",
+        "fullname": "Nguyễn Thị Bí Mật",
+        "note": "do not tell",
+    }
+    load(DAY, [call(direction="outbound", cause="USER_BUSY", **secrets)])
+    path, _ = page.write(store, DAY, DAY, "en")
+    text = path.read_text(encoding="utf-8")
+    everything = text + "".join(map(drawn, Read(text).images))
+    assert [name for name, secret in secrets.items() if secret in everything] == []
+    assert "028•••••586" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("02873003586", "028•••••586"),
+        ("84873003586", "848•••••586"),
+        ("19001234", "1••••••4"),
+        ("113", "•••"),
+        ("", ""),
+    ],
+)
+def test_of_a_number_only_the_ends_are_shown(number: str, shown: str) -> None:
+    assert page.masked(number) == shown
+
+
+def test_what_the_vendor_sent_is_text_and_never_markup(store: Store, load: LoadDay) -> None:
+    evil = "<script>alert(1)</script>"
+    fields: dict[str, Any] = dict.fromkeys(
+        ("campaign_uuid", "status", "cause", "from_number", "direction", "evil<b>"), evil
+    )
+    load(DAY, [call("a", **fields), call("b", **{**fields, "direction": "outbound"})])
+    it = read(store, DAY, DAY)
+    assert "script" not in it.tags
+    assert "b" not in it.tags
+    assert evil.casefold() in it.words.casefold()
+    for image in it.images:
+        assert "<script" not in drawn(image)
+
+
+def test_many_campaigns_stand_together_at_the_end(store: Store, load: LoadDay) -> None:
+    many = [
+        call(f"{number}-{n}", campaign_uuid=f"c{number:02}")
+        for number in range(30)
+        for n in range(number + 1)
+    ]
+    load(DAY, many)
+    it = figures(store, DAY, DAY)
+    names = it.campaigns["campaign_uuid"].to_list()
+    assert (names[0], names[-1], len(names)) == ("c29", OTHERS, 12)
+    assert it.campaigns["calls"].sum() == len(many)
+    assert "others" in page.html(it, Words("en"), SAIGON)
+
+
+def test_a_check_that_found_something_stands_first_with_what_it_found(
+    store: Store, load: LoadDay
+) -> None:
+    load(DAY, [call(status="unheard-of", cause="USER_BUSY")])
+    words = " ".join(read(store, DAY, DAY).words.split())
+    found = words.index("! look here Every status is known")
+    assert "1 of 1 calls: unheard-of (1)" in words[found:]
+    assert found < words.index("✓ passed")
+
+
+def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
+    store: Store, load: LoadDay, tmp_path: Path
+) -> None:
+    load(DAY, simulated(DAY, 30))
+    path, _ = page.write(store, DAY, DAY, "en")
+    assert path == store.root / "reports" / "2023-03-07.html"
+    other, _ = page.write(store, DAY, DAY + WEEK, "en", tmp_path / "here" / "it.html")
+    assert other == tmp_path / "here" / "it.html"
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert [one.name for one in other.parent.iterdir()] == [other.name]
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(DAY, [])
+    monkeypatch.setattr(page, "available", lambda: False)
+    with pytest.raises(CdrError, match="uv sync --extra report"):
+        page.write(store, DAY, DAY, "en")
+    assert not (store.root / page.FOLDER).exists()
