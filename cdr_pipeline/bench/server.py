@@ -121,7 +121,7 @@ def serving(corpus: Corpus, latency: float = 0) -> Iterator[Serving]:
             assert process.stdout is not None
             yield Serving(f"http://127.0.0.1:{int(process.stdout.readline())}")
         finally:
-            process.terminate()
+            process.kill()  # it has nothing to lose, and a shell's background job ignores SIGTERM
 
 
 def main(folder: str, latency: str) -> None:
