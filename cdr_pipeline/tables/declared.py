@@ -27,6 +27,7 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import CDRS, DATE, DECIMAL, ENDINGS, typed
 from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.values import tokens_of
 
 #: Declared type -> ending of its column (`contract.ENDINGS`).
 TYPES: Final = {
@@ -86,8 +87,6 @@ _TAKEN: Final = frozenset({DATE, "filename", *(column.name for column in CDRS.co
 _OPTIONS: Final = ("type", "column", "description", "pii", "format", "drop")
 _AT_LINE: Final = re.compile(r" ?\(at line (\d+), column \d+\)")
 _SAMPLE: Final = datetime(2023, 11, 25, 13, 14)
-
-_tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True)
@@ -479,6 +478,6 @@ def _token_of(key: str) -> Callable[[str], str]:
             "Token", [("token", msgspec.Raw, msgspec.field(name=key))], gc=False
         )
     except ValueError:  # a key with a quote, a backslash or a control character
-        return lambda text: bytes(_tokens.decode(text)[key]).decode()
+        return lambda text: bytes(tokens_of(text)[key]).decode()
     decoder = msgspec.json.Decoder(struct)
     return lambda text: bytes(decoder.decode(text).token).decode()

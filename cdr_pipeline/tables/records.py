@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -19,12 +19,11 @@ import polars as pl
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.values import INT64, is_object
+from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 8_000
 
-_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 
@@ -32,14 +31,13 @@ _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 #: vendor mixes these, and one of them should not slow down its page.
 _Record: Any = msgspec.defstruct(
     "_Record",
-    [*((one.name, str | _INT64 | None, None) for one in FIELDS), (ADDITIONAL, msgspec.Raw, _NONE)],
+    [*((one.name, str | Int64 | None, None) for one in FIELDS), (ADDITIONAL, msgspec.Raw, _NONE)],
     forbid_unknown_fields=True,
     gc=False,
 )
 _Page: Any = msgspec.defstruct("_Page", [("data", list[_Record] | None)])
 _page: Final = msgspec.json.Decoder(_Page)
 _record: Final = msgspec.json.Decoder(_Record)
-_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _astuple: Final = msgspec.structs.astuple
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
@@ -217,7 +215,7 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
     except ValueError as error:
         raise _Reject("invalid UTF-8") from error
     try:
-        return _members.decode(text)
+        return tokens_of(text)
     except msgspec.ValidationError as error:
         raise _Reject("not an object") from error
     except RecursionError as error:

@@ -9,11 +9,11 @@ tells its own type, so learning one changes nobody's cells; what none takes is r
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from cdr_pipeline.tables.values import json_type, read_fast, read_value
+from cdr_pipeline.tables.values import Int64, json_type, read_fast, read_value
 
 #: Keys are worth a decoder once they have come so often; more decoders than this are not kept,
 #: and no more are tried on the records of one hint.
@@ -21,8 +21,7 @@ _WORTH_LEARNING: Final = 8
 _MOST_DECODERS: Final = 256
 _MOST_TRIED: Final = 4
 
-_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_PLAIN: Any = str | _INT64 | float | bool | None
+_PLAIN: Any = str | Int64 | float | bool | None
 
 #: Type of a decoded value -> JSON type. The values of other types are read one by one.
 _JSON_TYPE: Final[dict[type, str]] = {

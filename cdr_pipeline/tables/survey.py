@@ -8,17 +8,16 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import polars as pl
 
 from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.additional import (
-    Columns,
     Misfits,
     Spreader,
     fit_declared,
@@ -31,9 +30,11 @@ from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_to
 from cdr_pipeline.tables.made_under import in_words
 from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
-from cdr_pipeline.tables.shapes import Group, ShapeReader
+from cdr_pipeline.tables.shapes import ShapeReader
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.values import is_object
+
+_Read = TypeVar("_Read")
 
 _ROWS: Final = 20_000
 _EXAMPLE: Final = 40
@@ -123,7 +124,7 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
     reader = ShapeReader()
     for day in days:
         for objects, hints in _batches(store, day):
-            for group in _groups(reader, objects, hints):
+            for group in _of_objects(reader.groups, objects, hints):
                 texts = [objects[row] or "" for row in group.rows]
                 shape = group.shape
                 for key, kind, values in zip(shape.keys, shape.types, group.columns, strict=True):
@@ -201,7 +202,7 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         used: Counter[str] = Counter()
         keys: dict[str, set[str]] = {}
         for objects, hints in _batches(store, day):
-            columns = _spread(spreader, objects, hints)
+            columns = _of_objects(spreader.spread, objects, hints)
             used.update({name: len(rows) for name, (rows, _) in columns.cells.items()})
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
@@ -241,17 +242,13 @@ def _objects(texts: list[str | None]) -> list[str | None]:
     return [text if text is not None and is_object(text) else None for text in texts]
 
 
-def _groups(
-    reader: ShapeReader, texts: list[str | None], hints: list[str | None]
-) -> Iterable[Group]:
+def _of_objects(
+    read: Callable[[list[str | None], list[str | None]], _Read],
+    texts: list[str | None],
+    hints: list[str | None],
+) -> _Read:
+    """What is read of the objects; what is none is left out only where it stops the reading."""
     try:
-        return reader.groups(texts, hints)
+        return read(texts, hints)
     except UNREADABLE:
-        return reader.groups(_objects(texts), hints)
-
-
-def _spread(spreader: Spreader, texts: list[str | None], hints: list[str | None]) -> Columns:
-    try:
-        return spreader.spread(texts, hints)
-    except UNREADABLE:
-        return spreader.spread(_objects(texts), hints)
+        return read(_objects(texts), hints)

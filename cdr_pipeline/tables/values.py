@@ -5,7 +5,7 @@ The type is told from the value alone; the ending of its column (`contract.ENDIN
 
 import math
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -13,8 +13,13 @@ from cdr_pipeline.page import UNREADABLE, compact
 
 INT64: Final = range(-(2**63), 2**63)
 
+#: The same, as what a decoder takes.
+Int64 = Annotated[int, msgspec.Meta(ge=INT64[0], le=INT64[-1])]
+
+#: The members of an object, each value as it is written.
+tokens_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 _values = msgspec.json.Decoder(dict[str, Any])
-_tokens = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _TYPE_OF: Final = {"": "string", "__int": "integer", "__float": "decimal", "__bool": "boolean"}
 
@@ -36,7 +41,7 @@ def read_object(text: str) -> dict[str, tuple[str, Any]]:
 
     Raises msgspec.MsgspecError for what is no JSON object.
     """
-    return {key: read_value(bytes(token)) for key, token in _tokens.decode(text).items()}
+    return {key: read_value(bytes(token)) for key, token in tokens_of(text).items()}
 
 
 def is_object(text: str) -> bool:
