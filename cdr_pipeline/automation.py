@@ -22,6 +22,7 @@ from cdr_pipeline.api.reading import total
 from cdr_pipeline.assets.daily import FAILURES
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
+from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS, Dataset
 from cdr_pipeline.tables.store import Store
@@ -233,7 +234,7 @@ def _requests(
     days: Iterable[date], datasets: Iterable[Dataset], settings: Settings, why: str
 ) -> Iterator[dg.RunRequest]:
     """A run for each stretch of days."""
-    for first, last in upkeep.spans(days, settings.days_per_run):
+    for first, last in spans(days, settings.days_per_run):
         yield dg.RunRequest(
             run_key=f"{why}: {first} to {last}",
             asset_selection=[dg.AssetKey(dataset.name) for dataset in datasets],

@@ -315,13 +315,9 @@ def of_cdrs(
     faults = misfits(CDRS, calls.collect_schema(), store.zone, own=lists.keys)
     yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
     yield Finding(IN_THE_DAY, not count["stray"], f"{count['stray']:,} calls of another day")
-    yield usual_volume(count["calls"], _same_weekdays(day, store))
-    yield _fits(rejects)
-    yield _documented(calls, count["extra"])
     yield _few_columns(lists.left_out)
     yield _declared_types(lists.misfits)
-    for check in ROW_WARNINGS:
-        yield _odd_rows(check, calls, count[check.name], count["calls"])
+    yield from _warnings(calls, rejects, count, day, store)
 
 
 def of_stored(store: Store, day: date) -> Iterator[Finding]:
@@ -332,8 +328,15 @@ def of_stored(store: Store, day: date) -> Iterator[Finding]:
     )
     count = counts.collect(engine="streaming").row(0, named=True)
     yield verified(store.read(RECEIPTS, day))
+    yield from _warnings(calls, store.lazy(REJECTS, day), count, day, store)
+
+
+def _warnings(
+    calls: pl.LazyFrame, rejects: pl.LazyFrame, count: Mapping[str, int], day: date, store: Store
+) -> Iterator[Finding]:
+    """What is odd of a day's rows; `count`: calls, those with `extra`, the odd of each check."""
     yield usual_volume(count["calls"], _same_weekdays(day, store))
-    yield _fits(store.lazy(REJECTS, day))
+    yield _fits(rejects)
     yield _documented(calls, count["extra"])
     for check in ROW_WARNINGS:
         yield _odd_rows(check, calls, count[check.name], count["calls"])

@@ -241,9 +241,10 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     cdrs, cdr_rejects, additional_keys, the aggregates and the catalog. A day that fails leaves what
     is stored of it unchanged.
     """
+    from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import ranges, stale_days
+    from cdr_pipeline.tables.made_under import stale_days
 
     settings, store = _stored()
     contract = load(settings.contract, settings.zone)
@@ -257,7 +258,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
         nothing = "no raw_pages are stored." if every else "all were made under the contract."
         out.print(f"{within}{nothing}", soft_wrap=True)
         return
-    failed = _through_dagster(settings, ranges(days), fetch=False)
+    failed = _through_dagster(settings, spans(days), fetch=False)
     _print_days(settings, days[0], days[-1])
     _exit_if(failed)
 

@@ -5,6 +5,7 @@ Polars, no HTTP, no files: those who need a fact in another form derive it from 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
@@ -252,3 +253,15 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
+
+
+def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
+    """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(days):
+        first, last = found[-1] if found else (day, day)
+        if day == last + timedelta(days=1) and (not most or (day - first).days < most):
+            found[-1] = first, day
+        else:
+            found.append((day, day))
+    return found

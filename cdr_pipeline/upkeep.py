@@ -77,18 +77,6 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
     return Wanted(fetch, [day for day in since if day not in fetch and not days[day].whole])
 
 
-def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
-    """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
-    found: list[tuple[date, date]] = []
-    for day in sorted(days):
-        first, last = found[-1] if found else (day, day)
-        if day == last + DAY and (not most or (day - first).days < most):
-            found[-1] = first, day
-        else:
-            found.append((day, day))
-    return found
-
-
 def _last_look(day: date, newest: date, settings: Settings) -> date:
     """The last date so far on which `day` should have been looked at."""
     return min(newest, day + DAY * settings.lookback_days) + DAY

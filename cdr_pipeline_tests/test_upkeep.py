@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import RECEIPTS
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, spans, wanted, window
+from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, wanted, window
 
 NEWEST = date(2023, 3, 31)
 SETTINGS = Settings(lookback_days=3, probe_days=35)

@@ -3,14 +3,15 @@
 The mark of the contract (`declared.Contract.mark`) stands in the metadata of a `cdrs` partition.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from cdr_pipeline.record import spans
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import MARK, NO_MARK
 from cdr_pipeline.tables.store import Store
@@ -37,20 +38,9 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
     return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
 
 
-def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Days as first and last of each run of consecutive ones, in order."""
-    found: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if found and found[-1][1] == day - timedelta(days=1):
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
-    return found
-
-
 def in_words(days: Sequence[date]) -> str:
     """How many days, and which, as ranges."""
-    found = ranges(days)
+    found = spans(days)
     told = [f"{first}" if first == last else f"{first} to {last}" for first, last in found[:_TOLD]]
     more = f" and {len(found) - _TOLD:,} more ranges" if len(found) > _TOLD else ""
     return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({', '.join(told)}{more})"

@@ -11,10 +11,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from cdr_pipeline.record import spans
 from cdr_pipeline.tables import catalog
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
-from cdr_pipeline.tables.made_under import in_words, mark, ranges, stale_days
+from cdr_pipeline.tables.made_under import in_words, mark, stale_days
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON
@@ -102,7 +103,7 @@ def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
 
 def test_days_are_told_as_ranges() -> None:
     days = [date(2023, 3, day) for day in (1, 2, 3, 5, 8, 9)]
-    assert ranges(reversed(days)) == [(days[0], days[2]), (days[3], days[3]), (days[4], days[5])]
+    assert spans(reversed(days)) == [(days[0], days[2]), (days[3], days[3]), (days[4], days[5])]
     told = "6 days (2023-03-01 to 2023-03-03, 2023-03-05, 2023-03-08 to 2023-03-09)"
     assert in_words(days) == told
     assert in_words(days[:1]) == "1 day (2023-03-01)"
