@@ -7,12 +7,13 @@ fault sits beside. What a record *means* is not decided here.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+import polars as pl
 import pyarrow as pa
 
 from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
@@ -52,17 +53,17 @@ _split = msgspec.json.Decoder(_Split)
 _any_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """The records of one page as the listing sees them, in the vendor's order.
 
     keys: one key a record: equal keys, same call. That of a record without a usable id stands
         for its bytes, and its position is among `nameless`: equal ones are calls of their own.
-    began: the vendor's wall clock when each began; None where that cannot be read.
+    began: the vendor's wall clock when each began; null where that cannot be read.
     """
 
     keys: list[int]
-    began: list[datetime | None]
+    began: pl.Series
     total: int
     nameless: tuple[int, ...] = ()
 
@@ -95,7 +96,7 @@ def see(body: bytes) -> Seen:
         return _see_each(body)
     return Seen(
         [hash(head.id) for head in heads],
-        [began(head.time_started) for head in heads],
+        _began([head.time_started for head in heads]),
         _total(page.total),
     )
 
@@ -147,12 +148,25 @@ def began(text: str | None) -> datetime | None:
         return None
 
 
+def wall_clock(text: pl.Expr) -> pl.Expr:
+    """As `began`, of many."""
+    return (
+        pl.when(text.str.contains(TIME_FORM) & (text >= "1980"))
+        .then(text)
+        .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    )
+
+
+def _began(texts: Sequence[str | None]) -> pl.Series:
+    return pl.select(wall_clock(pl.lit(pl.Series("began", texts, dtype=pl.String)))).to_series()
+
+
 def _see_each(body: bytes) -> Seen:
     records, total = split_and_total(body)
     heads = [identity(text) for text in records]
     return Seen(
         [hash(id_ or (text,)) for text, (id_, _) in zip(records, heads, strict=True)],
-        [began(started) for _, started in heads],
+        _began([started for _, started in heads]),
         total,
         tuple(at for at, (id_, _) in enumerate(heads) if id_ is None),
     )

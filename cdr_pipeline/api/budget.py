@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from filelock import FileLock, Timeout
 
@@ -32,14 +33,18 @@ class Budget:
 
     def __init__(self, host: str, per_second: float, in_flight: int) -> None:
         self._interval = _SPACING / per_second if per_second else 0.0
-        self._folder = _shared_folder(host)
-        self._slots = [self._folder / f"slot-{number}" for number in range(in_flight)]
-        self._turns = self._folder / "turns"
+        folder = _shared_folder(host)
+        self._turns = folder / "turns"
+        self._turns_lock = FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS)
+        # A place is used by one thread at a time here, and held against other processes meanwhile.
+        self._places: SimpleQueue[FileLock] = SimpleQueue()
+        for number in range(in_flight):
+            self._places.put(FileLock(folder / f"slot-{number}", thread_local=False))
 
     @contextmanager
     def request(self) -> Iterator[None]:
         """Hold one of the places in flight, once it is our turn."""
-        with self._slot():
+        with self._place():
             while (wait := self._take_turn()) > 0:
                 time.sleep(wait)
                 if not self._paused():
@@ -53,6 +58,8 @@ class Budget:
 
     def _take_turn(self) -> float:
         """Book the next free turn; return the seconds until then."""
+        if not self._interval and not self._turns.exists():
+            return 0.0  # nobody counts, and nobody was ever asked to pause
         now = time.time()
         with self._ledger() as ledger:
             turn = max(now, ledger.next_turn, ledger.paused_until)
@@ -64,20 +71,21 @@ class Budget:
             return ledger.paused_until > time.time()
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        while True:
-            for path in self._slots:
-                try:
-                    with FileLock(path, timeout=0):
-                        yield
-                        return
-                except Timeout:
-                    continue
+    def _place(self) -> Iterator[None]:
+        place = self._places.get()
+        while not _held(place):
+            self._places.put(place)
             time.sleep(_POLL_SECONDS)
+            place = self._places.get()
+        try:
+            yield
+        finally:
+            place.release()
+            self._places.put(place)
 
     @contextmanager
     def _ledger(self) -> Iterator["_Ledger"]:
-        with FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS):
+        with self._turns_lock:
             ledger = _Ledger.read(self._turns, self._interval)
             yield ledger
             ledger.write(self._turns)
@@ -104,6 +112,15 @@ class _Ledger:
 
     def write(self, path: Path) -> None:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
+
+
+def _held(place: FileLock) -> bool:
+    """Take a place that no other process holds."""
+    try:
+        place.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def _shared_folder(host: str) -> Path:

@@ -15,7 +15,7 @@ A key that a user declared (see `declared`) goes by its declaration instead, and
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -38,43 +38,63 @@ _EXAMPLE_SHORT: Final = 40
 
 @dataclass
 class Columns:
-    """The free columns of some records, as cells: name -> rows and their values.
+    """The free columns of some records: name -> cells, in the order of `rows`.
 
-    `shapes`: the shape of each record's object, by its number in `known_shapes`; None for none.
-    `keys`: the keys behind each column.
+    A column ends with its last value; the cells of all records that follow are null.
+
+    `rows`: those of the records that have an object, shape by shape.
+    `shapes`: the shape of each of these, by its number in `known_shapes`.
+    `keys`: the keys behind each column. `used`: how many values it has.
     `misfits`: row -> the declared keys whose values do not fit.
     """
 
+    records: int
     contract: Contract = NO_CONTRACT
-    cells: dict[str, tuple[list[int], list[Any]]] = field(default_factory=dict)
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+    rows: list[int] = field(default_factory=list)
+    shapes: list[int] = field(default_factory=list)
     keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    shapes: list[int | None] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
     misfits: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, list[Any]]:
         """Each column in full, null where a record has no value."""
-        return {name: self._in_full(name) for name in sorted(self.cells)}
+        return self.frame().drop("_shape", "_misfits").to_dict(as_series=False)
 
-    def series(self, most: int | None = None) -> list[pl.Series]:
-        """The columns to keep (see `most_used`) in order of their names, typed by their endings."""
-        used = {name: len(rows) for name, (rows, _) in self.cells.items()}
-        return [
-            pl.Series(name, self._in_full(name), dtype=column_type(name, self.contract.zone))
-            for name in most_used(used, self.keys, most, self.contract)
-        ]
+    def frame(self, most: int | None = None) -> pl.DataFrame:
+        """The columns to keep (see `most_used`) in order of their names, a row a record, typed by
+        their endings; `_shape`; and `_misfits`: the declared keys whose values do not fit.
+        """
+        kept = most_used(self.used, self.keys, most, self.contract)
+        types = {name: column_type(name, self.contract.zone) for name in kept}
+        objects = pl.DataFrame(
+            [
+                pl.Series("_row", self.rows, dtype=pl.Int64),
+                pl.Series("_shape", self.shapes, dtype=pl.UInt32),
+                *(pl.Series(name, self._in_full(name), dtype=types[name]) for name in kept),
+            ]
+        )
+        misfits = pl.DataFrame(
+            {"_row": list(self.misfits), "_misfits": list(self.misfits.values())},
+            schema={"_row": pl.Int64, "_misfits": pl.List(pl.String)},
+        )
+        every = pl.DataFrame(pl.int_range(self.records, eager=True).alias("_row"))
+        with_objects = every.join(objects, on="_row", how="left", maintain_order="left")
+        with_misfits = with_objects.join(misfits, on="_row", how="left", maintain_order="left")
+        return with_misfits.drop("_row")
 
-    def misfit_keys(self) -> pl.Series:
-        """`_misfits`: the declared keys of each record whose values do not fit; null for none."""
-        rows = range(len(self.shapes))
-        keys = [self.misfits.get(row) for row in rows] if self.misfits else [None] * len(rows)
-        return pl.Series("_misfits", keys, dtype=pl.List(pl.String))
+    def add(self, name: str, key: str, values: Iterable[Any], used: int) -> None:
+        """More cells of a column, `used` of them not null: those of the rows that come next."""
+        cells = self.cells.setdefault(name, [])
+        cells.extend(repeat(None, len(self.rows) - len(cells)))
+        cells.extend(values)
+        self.keys[name].add(key)
+        self.used[name] += used
 
     def _in_full(self, name: str) -> list[Any]:
-        values: list[Any] = [None] * len(self.shapes)
-        for row, value in zip(*self.cells[name], strict=True):
-            values[row] = value
-        return values
+        cells = self.cells[name]
+        return cells + [None] * (len(self.rows) - len(cells))
 
 
 class Spreader:
@@ -97,12 +117,12 @@ class Spreader:
 
         Records of equal `hints` (their campaign) likely have equal keys; that is all they do.
         """
-        columns = Columns(self._contract, shapes=[None] * len(objects))
+        columns = Columns(len(objects), self._contract)
         for group in self._reader.groups(objects, hints):
             number = self._numbers.setdefault(group.shape, len(self._numbers))
-            for row in group.rows:
-                columns.shapes[row] = number
             _place(columns, group, objects)
+            columns.rows.extend(group.rows)
+            columns.shapes.extend(repeat(number, len(group.rows)))
         return columns
 
 
@@ -139,16 +159,9 @@ def _place(columns: Columns, group: Group, objects: Sequence[str | None]) -> Non
             texts = [objects[row] or "" for row in rows]
             _place_declared(columns, declared, name, kind, rows, values, texts)
             continue
-        column = f"{name}{ENDING_OF[kind]}"
-        at, cells = columns.cells.setdefault(column, ([], []))
-        if kind == "string" and not all(values):
-            filled = [(row, value) for row, value in zip(rows, values, strict=True) if value]
-            at.extend(row for row, _ in filled)
-            cells.extend(value for _, value in filled)
-        else:
-            at.extend(rows)
-            cells.extend(values)
-        columns.keys[column].add(key)
+        empty = values.count("") if kind == "string" else 0
+        cells = [value or None for value in values] if empty else values
+        columns.add(f"{name}{ENDING_OF[kind]}", key, cells, len(values) - empty)
 
 
 def _place_declared(
@@ -165,15 +178,12 @@ def _place_declared(
     if own is None:
         return
     fitted = fit_declared(declared, kind, values, texts, columns.contract)
-    column = f"{own}{declared.ending}"
-    for row, value, cell in zip(rows, values, fitted.to_list(), strict=True):
-        if cell is not None:
-            at, cells = columns.cells.setdefault(column, ([], []))
-            at.append(row)
-            cells.append(cell)
-            columns.keys[column].add(declared.key)
-        elif value != "":
+    cells = fitted.to_list()
+    for row, value, cell in zip(rows, values, cells, strict=True):
+        if cell is None and value != "":
             columns.misfits.setdefault(row, []).append(declared.key)
+    if used := fitted.count():
+        columns.add(f"{own}{declared.ending}", declared.key, cells, used)
 
 
 def fit_declared(

@@ -69,16 +69,17 @@ class Flat:
     def calls(self) -> Iterator[pl.DataFrame]:
         """The calls by campaign, then time, then id: some at a time."""
         for chunk in self._calls.slices(self._counted.chunks):
-            counting = chunk.join(self._counted.dropped, on="_at", how="anti")
-            yield counting.sort(_ORDER).match_to_schema(
-                self.schema, missing_columns="insert", extra_columns="ignore"
+            counting = _counting(chunk.lazy(), self._counted.dropped)
+            yield (
+                counting.sort(_ORDER)
+                .collect()
+                .match_to_schema(self.schema, missing_columns="insert", extra_columns="ignore")
             )
 
     def reject_rows(self) -> Iterator[pl.DataFrame]:
         """The rejects in the order they came: some at a time."""
         for run in self._rejects:
-            dropped = self._counted.dropped.lazy()
-            counting = run.join(dropped, on="_at", how="anti", maintain_order="left")
+            counting = _counting(run, self._counted.dropped)
             yield counting.select(column.name for column in REJECTS.columns).collect()
 
     @property
@@ -146,11 +147,19 @@ def flatten(
     )
 
 
+def _counting(rows: pl.LazyFrame, dropped: pl.DataFrame) -> pl.LazyFrame:
+    """Those rows that count, in their order."""
+    if dropped.is_empty():
+        return rows
+    return rows.join(dropped.lazy(), on="_at", how="anti", maintain_order="left")
+
+
 def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[additional.Misfits]:
     """What does not fit its declared type among the calls that count."""
     runs = calls if contract.keys else ()
-    counting = (run.join(dropped.lazy(), on="_at", how="anti") for run in runs)
-    return additional.united(additional.misfits(run, contract) for run in counting)
+    return additional.united(
+        additional.misfits(_counting(run, dropped), contract) for run in runs
+    )
 
 
 def _used(calls: Runs, dropped: pl.DataFrame, names: Iterable[str]) -> Counter[str]:
@@ -158,8 +167,8 @@ def _used(calls: Runs, dropped: pl.DataFrame, names: Iterable[str]) -> Counter[s
     used: Counter[str] = Counter()
     for run in calls:
         dynamic = sorted(run.collect_schema().keys() & names)
-        counting = run.join(dropped.lazy(), on="_at", how="anti").select(pl.col(dynamic).count())
-        used.update({name: count.item() for name, count in counting.collect().to_dict().items()})
+        counts = _counting(run, dropped).select(pl.col(dynamic).count()).collect()
+        used.update({name: count.item() for name, count in counts.to_dict().items()})
     return used
 
 
@@ -173,18 +182,11 @@ def _typed(
 
     Adds to the batch's faults.
     """
-    raw = batch.frame()
-    columns = spreader.spread(
-        raw.select(pl.when("_object").then(ADDITIONAL)).to_series().to_list(),
-        raw.get_column("campaign_uuid").to_list(),
-    )
+    columns = spreader.spread(batch.objects, batch.campaigns)
     # A batch keeps some columns more than the day will, since another batch may use them more.
-    spread = columns.series(_BATCH_COLUMNS * most_columns)
-    shapes = pl.Series("_shape", columns.shapes, dtype=pl.UInt32)
-    misfits = columns.misfit_keys()
-    filled = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))
-    frame = raw.drop("_object").with_columns(filled)
-    frame = frame.with_columns(_status(), shapes, misfits, _listed(batch, frame), *spread)
+    spread = columns.frame(_BATCH_COLUMNS * most_columns)
+    frame = batch.frame()
+    frame = frame.with_columns(_status(), _listed(batch, frame), *spread)
     frame = _times(batch, frame, zone)
     frame = _without_whole_rejects(batch, frame)
     return frame.with_columns(_derived(frame)), columns
@@ -197,7 +199,7 @@ def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
         schema={"_at": pl.Int64, "_start": WALL_CLOCK, "_end": WALL_CLOCK},
         orient="row",
     )
-    began = frame.select("_at", began=_wall_clock(pl.col("time_started")))
+    began = frame.select("_at", began=page.wall_clock(pl.col("time_started")))
     inside = pl.col("began").is_between("_start", "_end", closed="left").fill_null(True)
     return began.join_asof(pages, on="_at").select(_listed=inside).to_series()
 
@@ -219,18 +221,9 @@ def _times(batch: Batch, frame: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
     return frame.with_columns(instants)
 
 
-def _wall_clock(text: pl.Expr) -> pl.Expr:
-    """As `page.began`."""
-    return (
-        pl.when(text.str.contains(record.TIME_FORM) & (text >= "1980"))
-        .then(text)
-        .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
-    )
-
-
 def _instant(text: pl.Expr, zone: ZoneInfo) -> pl.Expr:
     """As `record.read_time`, but null where that raises."""
-    return _wall_clock(text).dt.replace_time_zone(
+    return page.wall_clock(text).dt.replace_time_zone(
         zone.key, ambiguous="earliest", non_existent="null"
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import polars as pl
 
@@ -19,6 +19,8 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "pass": pl.Int64(),
 }
 
+
+_Column = TypeVar("_Column", pl.Expr, pl.Series)
 
 ALWAYS: Final = Window(datetime.min, datetime.max)
 
@@ -51,7 +53,7 @@ def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
     return counting
 
 
-def began_in(began: pl.Expr, window: Window) -> pl.Expr:
+def began_in(began: _Column, window: Window) -> _Column:
     """Whether a wall clock lies in the window."""
     return began.is_between(window.start, window.end, closed="left")
 
@@ -78,14 +80,14 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=_SEEN)]
     for stored in pages:
         seen = page.see(stored.body)
-        nameless, own = set(seen.nameless), stored.window
+        nameless = set(seen.nameless)
         frames.append(
             pl.DataFrame(
                 {
                     "key": seen.keys,
                     "nameless": [at in nameless for at in range(len(seen))],
                     "began": seen.began,
-                    "_listed": [at is None or at in own for at in seen.began],
+                    "_listed": began_in(seen.began, stored.window).fill_null(True),
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
                 },

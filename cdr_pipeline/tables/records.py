@@ -22,7 +22,7 @@ from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
-BATCH_ROWS: Final = 8_000
+BATCH_ROWS: Final = 16_000
 
 _NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
@@ -40,6 +40,17 @@ _page: Final = msgspec.json.Decoder(_Page)
 _record: Final = msgspec.json.Decoder(_Record)
 _astuple: Final = msgspec.structs.astuple
 _BY_NAME: Final = {field.name: field for field in FIELDS}
+_CAMPAIGN: Final = list(_BY_NAME).index("campaign_uuid")
+
+#: What a batch's frame holds: text but for the counts.
+_RAW: Final = pl.Schema(
+    {
+        "_at": pl.Int64(),
+        **{one.label: pl.Int64() if one.kind is Kind.COUNT else pl.String() for one in FIELDS},
+        ADDITIONAL: pl.String(),
+        "extra": pl.String(),
+    }
+)
 _DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -63,18 +74,22 @@ class Fault:
 
 @dataclass
 class Batch:
-    """Records of some pages on their way to a frame. `at`: their places in the order of arrival.
+    """Records of some pages on their way to a frame, and what of them does not fit.
 
-    `objects`: the JSON text of each one's `additional`, as the vendor wrote it.
+    objects: the JSON text of each one's `additional` where that is an object; None where not.
+    campaigns: the `campaign_uuid` of each, as it came.
     """
 
-    at: list[int] = field(default_factory=list)
-    records: list[Any] = field(default_factory=list)
-    objects: list[str] = field(default_factory=list)
-    extra: dict[int, str] = field(default_factory=dict)
+    objects: list[str | None] = field(default_factory=list)
+    campaigns: list[Any] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     pages: list[tuple[int, StoredPage]] = field(default_factory=list)
+    _frames: list[pl.DataFrame] = field(default_factory=list)
+    _with_empty: set[str] = field(default_factory=set)
     _texts: dict[int, list[bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.objects)
 
     def page_of(self, at: int) -> StoredPage:
         """The page that brought a record."""
@@ -92,42 +107,68 @@ class Batch:
         text = self.text(at)
         self.faults.append(Fault(at, page.identity(text)[0], label, value, reason, text))
 
-    def frame(self) -> pl.DataFrame:
-        """`_at`, the documented fields, `additional` as text and whether that is an object
-        (`_object`), and `extra`. Times are text still. Adds to the faults.
+    def add(self, at: Sequence[int], records: Sequence[Any], extra: Mapping[int, str]) -> None:
+        """Records of one page and their places in the order of arrival; `extra` by place.
+
+        A page at a time: what a page's values take is still in the processor's cache then.
         """
-        *fields, _ = zip(*map(_astuple, self.records or [_Record()]), strict=True)
-        texts: list[str | None] = list(self.objects)
-        objects = [True] * len(texts)
-        for row in [row for row, text in enumerate(self.objects) if text[0] != "{"]:
-            texts[row], objects[row] = _objects_text(self.objects[row])
-        extra = [self.extra.get(at) for at in self.at] if self.extra else [None] * len(texts)
-        cells = pl.DataFrame(
-            [self._column(one, values) for one, values in zip(FIELDS, fields, strict=True)]
+        if not records:
+            return
+        *fields, objects = zip(*map(_astuple, records), strict=True)
+        cells = [
+            self._column(one, values, at) for one, values in zip(FIELDS, fields, strict=True)
+        ]
+        columns = [column for column in cells if column is not None]
+        columns.append(pl.Series("_at", at, dtype=pl.Int64))
+        columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.String))
+        if extra:
+            texts = [extra.get(place) for place in at]
+            columns.append(pl.Series("extra", texts, dtype=pl.String))
+        self._frames.append(pl.DataFrame(columns))
+        self.campaigns.extend(fields[_CAMPAIGN])
+
+    def frame(self) -> pl.DataFrame:
+        """`_at`, the documented fields, `additional` and `extra`, as text but for the counts.
+
+        Empty text is null.
+        """
+        columns = pl.concat([pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal")
+        return columns.match_to_schema(_RAW, missing_columns="insert").with_columns(
+            pl.when(pl.col(name) != "").then(name) for name in sorted(self._with_empty)
         )
-        frame = cells.head(len(self.records)).with_columns(
-            pl.Series("_at", self.at, dtype=pl.Int64),
-            pl.Series(ADDITIONAL, texts, dtype=pl.String),
-            pl.Series("_object", objects, dtype=pl.Boolean),
-            pl.Series("extra", extra, dtype=pl.String),
-        )
-        for at, text in frame.filter(~pl.col("_object")).select("_at", ADDITIONAL).rows():
-            if text is not None:
-                self.fault(at, ADDITIONAL, text, "not an object")
-        return frame
+
+    def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[str | None]:
+        """The text of each `additional`, null for none; what is no object is a fault."""
+        texts: list[str | None] = [str(raw, "utf-8") for raw in objects]
+        self.objects.extend(texts)
+        others = [row for row, text in enumerate(texts) if text[0] != "{"]
+        for row in others:
+            texts[row], is_one = _objects_text(texts[row])
+            self.objects[row - len(texts)] = texts[row] if is_one else None
+            if not is_one and texts[row] is not None:
+                self.fault(at[row], ADDITIONAL, texts[row], "not an object")
+        return texts
 
     def _place_of(self, at: int) -> tuple[int, StoredPage]:
         return self.pages[bisect_right(self.pages, at, key=lambda entry: entry[0]) - 1]
 
-    def _column(self, one: Field, cells: Sequence[Any]) -> pl.Series:
-        dtype = pl.Int64() if one.kind is Kind.COUNT else pl.String()
+    def _column(
+        self, one: Field, cells: Sequence[Any], at: Sequence[int]
+    ) -> pl.Series | None:
+        """A page's values of one field; None where there are none."""
+        empty = cells.count("")
+        if empty == len(cells):
+            return None
+        if empty and one.kind is not Kind.COUNT:
+            self._with_empty.add(one.label)
+        dtype = _RAW[one.label]
         try:
             return pl.Series(one.label, cells, dtype=dtype)
         except TypeError:  # text among numbers, or numbers among text
             due = int if one.kind is Kind.COUNT else str
             fitted = [
-                cell if cell is None or type(cell) is due else self._fitted(at, one, cell)
-                for at, cell in zip(self.at, cells, strict=True)
+                cell if cell is None or type(cell) is due else self._fitted(place, one, cell)
+                for place, cell in zip(at, cells, strict=True)
             ]
             return pl.Series(one.label, fitted, dtype=dtype)
 
@@ -148,46 +189,50 @@ def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
     batch, at = Batch(), 0
     for stored in pages:
         at = _add(batch, stored, at)
-        if len(batch.records) >= BATCH_ROWS:
+        if len(batch) >= BATCH_ROWS:
             yield batch
             batch = Batch()
     yield batch
 
 
 def _add(batch: Batch, stored: StoredPage, at: int) -> int:
+    """Add a page whose first record is the `at`th that came; the number of the next."""
     batch.pages.append((at, stored))
     try:
         page.check_encoding(stored.body)
         records = _page.decode(stored.body).data or []
     except page.UNREADABLE:
-        texts = page.split(stored.body)
-        for offset, text in enumerate(texts):
-            _add_one(batch, text, at + offset)
-        return at + len(texts)
-    batch.at.extend(range(at, at + len(records)))
-    batch.records.extend(records)
-    batch.objects.extend(str(read.additional, "utf-8") for read in records)
+        return _add_one_by_one(batch, page.split(stored.body), at)
+    batch.add(range(at, at + len(records)), records, {})
     return at + len(records)
 
 
-def _add_one(batch: Batch, text: bytes, at: int) -> None:
-    try:
-        page.check_encoding(text)
-        read = _record.decode(text)
-    except page.UNREADABLE:
+def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> int:
+    places, records, extra = [], [], {}
+    for at, text in enumerate(texts, first):
         try:
-            read, extra, misfits = _read_slowly(text)
+            read, more, misfits = _read(text)
         except _Reject as why:
             id_, _ = page.identity(text)
             batch.faults.append(Fault(at, id_, None, None, str(why), text))
-            return
-        if extra:
-            batch.extra[at] = extra
+            continue
+        places.append(at)
+        records.append(read)
+        if more:
+            extra[at] = more
         for name, value, reason in misfits:
             batch.faults.append(Fault(at, read.id, name, value, reason, text))
-    batch.at.append(at)
-    batch.records.append(read)
-    batch.objects.append(str(read.additional, "utf-8"))
+    batch.add(places, records, extra)
+    return first + len(texts)
+
+
+def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:
+    """One record; see `_read_slowly`."""
+    try:
+        page.check_encoding(text)
+        return _record.decode(text), None, []
+    except page.UNREADABLE:
+        return _read_slowly(text)
 
 
 def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:

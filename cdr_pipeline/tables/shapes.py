@@ -7,7 +7,7 @@ tells its own type, so learning one changes nobody's cells; what none takes is r
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,7 +73,7 @@ class ShapeReader:
             if text is not None:
                 by_hint[hint].append(row)
         for hint, rows in by_hint.items():
-            left = rows
+            left: Sequence[int] = rows
             for learned in self._of_hint.get(hint, []):
                 left = learned.take(objects, left, found)
             while left:
@@ -86,7 +86,7 @@ class ShapeReader:
         rows: Sequence[int],
         hint: Hashable,
         found: dict[Shape, Group],
-    ) -> list[int]:
+    ) -> Sequence[int]:
         """Read rows slowly until a decoder is worth trying on the rest; those it does not take."""
         for place, row in enumerate(rows, 1):
             members = read_fast(objects[row] or "")
@@ -117,21 +117,35 @@ class ShapeReader:
 
 @dataclass(frozen=True)
 class _Learned:
-    """A set of keys, the places of those that may hold nested values, and their decoder."""
+    """A set of keys, the places of those that may hold nested values, and their decoders."""
 
     keys: tuple[str, ...]
     nested: frozenset[int]
-    decoder: msgspec.json.Decoder[Any]
+    one: msgspec.json.Decoder[Any]
+    many: msgspec.json.Decoder[list[Any]]
 
     def take(
         self, objects: Sequence[str | None], rows: Sequence[int], found: dict[Shape, Group]
-    ) -> list[int]:
+    ) -> Sequence[int]:
         """Add the objects that have these keys to `found`; the rows of the others."""
-        decode = self.decoder.decode
+        if not rows:
+            return rows
+        texts = [objects[row] or "" for row in rows]
+        try:
+            structs = self.many.decode(f"[{','.join(texts)}]")
+        except (msgspec.MsgspecError, ValueError):
+            return self._take_each(texts, rows, found)
+        self._add_by_type(rows, structs, found)
+        return []
+
+    def _take_each(
+        self, texts: Sequence[str], rows: Sequence[int], found: dict[Shape, Group]
+    ) -> list[int]:
+        """As `take`, where not all of them have these keys."""
         taken, structs, left = [], [], []
-        for row in rows:
+        for row, text in zip(rows, texts, strict=True):
             try:
-                structs.append(decode(objects[row] or ""))
+                structs.append(self.one.decode(text))
             except (msgspec.MsgspecError, ValueError):
                 left.append(row)
             else:
@@ -141,31 +155,48 @@ class _Learned:
         return left
 
     def _add_by_type(
-        self, rows: list[int], structs: Sequence[Any], found: dict[Shape, Group]
+        self, rows: Sequence[int], structs: Sequence[Any], found: dict[Shape, Group]
     ) -> None:
-        columns: list[list[Any]] = []
-        types: list[list[str]] = []
-        for at, cells in enumerate(zip(*map(msgspec.structs.astuple, structs), strict=True)):
-            if at in self.nested:
-                read = [read_value(bytes(token)) for token in cells]
-                types.append([json_type(*cell) for cell in read])
-                columns.append([value for _, value in read])
-            else:
-                types.append([_JSON_TYPE[one] for one in map(type, cells)])
-                columns.append(list(cells))
-        places: dict[tuple[str, ...], list[int]] = {}
-        if all(len(set(kinds)) == 1 for kinds in types):
+        """Put records of these keys to the others of their shape."""
+        members = zip(*map(msgspec.structs.astuple, structs), strict=True)
+        columns, types = [], []
+        for at, cells in enumerate(members):
+            values, kinds = _read_nested(cells) if at in self.nested else (cells, _kinds(cells))
+            columns.append(values)
+            types.append(kinds)
+        mixed = [at for at, kinds in enumerate(types) if len(kinds) > 1]
+        if not mixed:
             _add(found, Shape(self.keys, tuple(kinds[0] for kinds in types)), rows, columns)
             return
-        for place, pattern in enumerate(zip(*types, strict=True)):
-            places.setdefault(pattern, []).append(place)
+        places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, pattern in enumerate(zip(*(types[at] for at in mixed), strict=True)):
+            places[pattern].append(place)
         for pattern, some in places.items():
+            for at, kind in zip(mixed, pattern, strict=True):
+                types[at] = [kind]
+            shape = Shape(self.keys, tuple(kinds[0] for kinds in types))
             cells_of = [[column[place] for place in some] for column in columns]
-            _add(found, Shape(self.keys, pattern), [rows[place] for place in some], cells_of)
+            _add(found, shape, [rows[place] for place in some], cells_of)
+
+
+def _kinds(cells: Sequence[Any]) -> list[str]:
+    """The JSON type of each value, or the one that they all have."""
+    types = set(map(type, cells))
+    return [_JSON_TYPE[one] for one in (types if len(types) == 1 else map(type, cells))]
+
+
+def _read_nested(tokens: Sequence[msgspec.Raw]) -> tuple[list[Any], list[str]]:
+    """The values of cells that may be nested, and their types as `_kinds`."""
+    read = [read_value(bytes(token)) for token in tokens]
+    types = [json_type(*cell) for cell in read]
+    return [value for _, value in read], types[:1] if len(set(types)) == 1 else types
 
 
 def _add(
-    found: dict[Shape, Group], shape: Shape, rows: list[int], columns: list[list[Any]]
+    found: dict[Shape, Group],
+    shape: Shape,
+    rows: Sequence[int],
+    columns: Iterable[Sequence[Any]],
 ) -> None:
     group = found.setdefault(shape, Group(shape, [], [[] for _ in shape.keys]))
     group.rows.extend(rows)
@@ -182,4 +213,5 @@ def _decoder(keys: tuple[str, ...], nested: frozenset[int]) -> _Learned | None:
         struct = msgspec.defstruct("Keys", fields, forbid_unknown_fields=True, gc=False)
     except ValueError:  # a key with a quote, a backslash or a control character
         return None
-    return _Learned(keys, nested, msgspec.json.Decoder(struct))
+    one, many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+    return _Learned(keys, nested, one, many)

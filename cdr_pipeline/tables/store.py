@@ -47,7 +47,7 @@ _DISTINCT: Final = frozenset(
 _LOOKED_UP: Final = ("id", "to_number")
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
-_BODY_BYTES: Final = 16 * 2**20
+_BODY_BYTES: Final = 4 * 2**20
 
 
 class Store:
@@ -278,7 +278,10 @@ class PageWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
         self._schema = schema
-        self._file = pq.ParquetWriter(path, schema, use_dictionary=False, **_COMPRESSION)
+        # A data page a body: what is compressed is still in the processor's cache.
+        self._file = pq.ParquetWriter(
+            path, schema, use_dictionary=False, write_batch_size=1, **_COMPRESSION
+        )
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
@@ -307,7 +310,11 @@ class PageWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            columns = [
+                pa.array([row[field.name] for row in self._rows], field.type)
+                for field in self._schema
+            ]
+            self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._rows, self._bytes = [], 0
 
 

@@ -203,11 +203,11 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         keys: dict[str, set[str]] = {}
         for objects, hints in _batches(store, day):
             columns = _of_objects(spreader.spread, objects, hints)
-            used.update({name: len(rows) for name, (rows, _) in columns.cells.items()})
+            used.update(columns.used)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
-            frame = pl.DataFrame([columns.misfit_keys(), pl.Series(ADDITIONAL, objects, pl.String)])
-            unfit.append(misfits(frame.lazy(), contract))
+            told = columns.frame().select("_misfits", pl.Series(ADDITIONAL, objects, pl.String))
+            unfit.append(misfits(told.lazy(), contract))
         unfit = [united(unfit)]
         then.update(most_used(used, keys, most_columns, contract))
     before, after = _types(now), _types(then)

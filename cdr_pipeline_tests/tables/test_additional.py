@@ -122,7 +122,7 @@ def test_the_fast_reading_is_the_slow_one(text: str) -> None:
 @given(st.lists(st.none() | OBJECT, max_size=5))
 def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str | None]) -> None:
     columns = spread(texts)
-    series = {one.name: one for one in columns.series()}
+    series = columns.frame().drop("_shape", "_misfits").to_dict()
     assert all(len(one) == len(texts) for one in series.values())
     for row, text in enumerate(texts):
         members = read_object(text) if text is not None else {}
@@ -165,7 +165,7 @@ def test_a_shape_that_was_learned_changes_nobodys_cells(
 
 def test_a_column_has_one_type_whatever_stands_in_it() -> None:
     texts = ['{"a":1,"b":"x"}', '{"a":1.5,"b":true}', '{"a":"1","b":[1]}', '{"a":70368744177664}']
-    assert {one.name: one.dtype for one in spread(texts).series()} == {
+    assert {one.name: one.dtype for one in spread(texts).frame().drop("_shape", "_misfits")} == {
         "additional_a": pl.String,
         "additional_a__float": pl.Float64,
         "additional_a__int": pl.Int64,

@@ -237,7 +237,7 @@ def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
 
 def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list[Any]]]:
     columns = Spreader(given).spread(texts)
-    return {one.name: (one.dtype, one.to_list()) for one in columns.series()}
+    return {one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")}
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def a_contract(draw: st.DrawFn) -> Contract:
 
 def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
     """Each record's cells, by column."""
-    series = Spreader(given).spread(texts).series()
+    series = list(Spreader(given).spread(texts).frame().drop("_shape", "_misfits"))
     return [
         {one.name: one[row] for one in series if one[row] is not None} for row in range(len(texts))
     ]
