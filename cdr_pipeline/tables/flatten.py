@@ -33,7 +33,7 @@ MOST_COLUMNS: Final = 256
 _BATCH_COLUMNS: Final = 4
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
-CHUNK_ROWS: Final = 16_000
+CHUNK_ROWS: Final = 32_000
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _SHAPE: Final = ["campaign_uuid", "_shape"]
@@ -69,12 +69,10 @@ class Flat:
     def calls(self) -> Iterator[pl.DataFrame]:
         """The calls by campaign, then time, then id: some at a time."""
         for chunk in self._calls.slices(self._counted.chunks):
-            counting = _counting(chunk.lazy(), self._counted.dropped)
-            yield (
-                counting.sort(_ORDER)
-                .collect()
-                .match_to_schema(self.schema, missing_columns="insert", extra_columns="ignore")
-            )
+            counting = _counting(chunk.lazy(), self._counted.dropped).sort(_ORDER)
+            yield counting.match_to_schema(
+                self.schema, missing_columns="insert", extra_columns="ignore"
+            ).collect()
 
     def reject_rows(self) -> Iterator[pl.DataFrame]:
         """The rejects in the order they came: some at a time."""
@@ -114,18 +112,20 @@ def flatten(
     objects: list[pl.DataFrame] = []
     numbers: Counter[tuple[int, str]] = Counter()
     keys: dict[str, set[str]] = {}
+    filled: Counter[str] = Counter()
     for batch in batches(pages):
         frame, columns = _typed(batch, zone, spreader, most_columns)
         faults = _reject_frame(batch, window, numbers)
         ledger.append(_ledger_rows(frame, run=len(calls)))
         whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key"))
         objects.append(_one_a_shape(frame))
+        filled.update({name: frame[name].count() for name in columns.keys if name in frame})
         calls.add(frame.sort(_ORDER))
         rejects.add(faults)
         for name, some in columns.keys.items():
             keys.setdefault(name, set()).update(some)
     counted = _count(pl.concat(ledger), pl.concat(whole), window, len(calls))
-    used = dict.fromkeys(keys, 0) | _used(calls, counted.dropped, keys)
+    used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
     most_used = additional.most_used(used, keys, most_columns, contract)
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
@@ -162,13 +162,16 @@ def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[add
     )
 
 
-def _used(calls: Runs, dropped: pl.DataFrame, names: Iterable[str]) -> Counter[str]:
-    """How many of the calls that count have a value in each of the lead lists' columns."""
-    used: Counter[str] = Counter()
-    for run in calls:
-        dynamic = sorted(run.collect_schema().keys() & names)
-        counts = _counting(run, dropped).select(pl.col(dynamic).count()).collect()
-        used.update({name: count.item() for name, count in counts.to_dict().items()})
+def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> dict[str, int]:
+    """How many of the calls that count have a value in each of some columns.
+
+    `filled`: how many of all calls have.
+    """
+    used = Counter(filled)
+    for run in calls if len(dropped) else ():
+        names = sorted(run.collect_schema().keys() & filled.keys())
+        gone = run.join(dropped.lazy(), on="_at", how="semi").select(pl.col(names).count())
+        used.subtract({name: count.item() for name, count in gone.collect().to_dict().items()})
     return used
 
 

@@ -704,17 +704,17 @@ def test_a_messy_day_balances_and_is_as_promised() -> None:
         assert flat_pages(pages).cdrs.equals(made.cdrs)
 
 
-@given(st.lists(ENTRY, max_size=12), st.integers(1, 3))
+@given(st.lists(ENTRY, max_size=12), st.integers(1, 3), st.integers(0, 6))
 def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
-    records: list[bytes], rows: int
+    records: list[bytes], rows: int, in_memory: int
 ) -> None:
     kept = flat(*records)
     pages = [StoredPage(1, page_of(record)) for record in records]
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
-        patch.object(runs, "_ROWS_IN_MEMORY", 0),
-        patch.object(runs, "_SLICE_ROWS", 1),
+        patch.object(runs, "_ROWS_IN_MEMORY", in_memory),
+        patch.object(runs, "_ROWS_READ", 1),
         patch.object(flattening, "CHUNK_ROWS", rows),
     ):
         aside = flatten(pages, Window.of(DAY), SAIGON, folder=Path(folder))
