@@ -96,9 +96,9 @@ class Records:
             self._frames = [distinct.sort("began")]
         return self._frames[0]
 
-    def add(self, keys: Sequence[int], began: pl.Series) -> None:
+    def add(self, keys: Sequence[int], began: Sequence[datetime | None] | pl.Series) -> None:
         """The records of one response."""
-        self._frames.append(pl.DataFrame([pl.Series("key", keys, dtype=pl.Int64), began]))
+        self._frames.append(pl.DataFrame({"key": keys, "began": began}, schema=_RECORDS))
 
     def __len__(self) -> int:
         return len(self.frame)
