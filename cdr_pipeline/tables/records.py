@@ -22,21 +22,32 @@ from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
-BATCH_ROWS: Final = 32_000
+BATCH_ROWS: Final = 16_000
 
 _NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 
-#: The documented record, strictly, but for text that is a number and the other way round: the
-#: vendor mixes these, and one of them should not slow down its page.
-_Record: Any = msgspec.defstruct(
-    "_Record",
-    [*((one.name, str | Int64 | None, None) for one in FIELDS), (ADDITIONAL, msgspec.Raw, _NONE)],
-    forbid_unknown_fields=True,
-    gc=False,
-)
-_Page: Any = msgspec.defstruct("_Page", [("data", list[_Record] | None)])
-_page: Final = msgspec.json.Decoder(_Page)
+
+
+def _decoders(count: Any, text: Any) -> tuple[Any, msgspec.json.Decoder[Any]]:
+    """The record with fields of these types, and the decoder of a page of such records."""
+    types = {Kind.COUNT: count, Kind.TEXT: text, Kind.TIME: text}
+    record = msgspec.defstruct(
+        "_Record",
+        [
+            *((one.name, types[one.kind] | None, None) for one in FIELDS),
+            (ADDITIONAL, msgspec.Raw, _NONE),
+        ],
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    return record, msgspec.json.Decoder(msgspec.defstruct("_Page", [("data", list[record] | None)]))
+
+
+#: The documented record, strictly; and one in which text may be a number and the other way round:
+#: the vendor mixes these, and one of them should not slow down its page.
+_, _strict_page = _decoders(Int64, str)
+_Record, _page = _decoders(str | Int64, str | Int64)
 _record: Final = msgspec.json.Decoder(_Record)
 _astuple: Final = msgspec.structs.astuple
 _BY_NAME: Final = {field.name: field for field in FIELDS}
@@ -200,11 +211,19 @@ def _add(batch: Batch, stored: StoredPage, at: int) -> int:
     batch.pages.append((at, stored))
     try:
         page.check_encoding(stored.body)
-        records = _page.decode(stored.body).data or []
+        records = _read_page(stored.body)
     except page.UNREADABLE:
         return _add_one_by_one(batch, page.split(stored.body), at)
     batch.add(range(at, at + len(records)), records, {})
     return at + len(records)
+
+
+def _read_page(body: bytes) -> list[Any]:
+    """The records of a page, if they are all as documented. Raises one of UNREADABLE."""
+    try:
+        return _strict_page.decode(body).data or []
+    except msgspec.ValidationError:
+        return _page.decode(body).data or []
 
 
 def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> int:

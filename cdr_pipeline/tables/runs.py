@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 #: A table of no more rows is not written.
-_ROWS_IN_MEMORY: Final = 64_000
+_ROWS_IN_MEMORY: Final = 32_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
 _ROWS_READ: Final = 1_000
