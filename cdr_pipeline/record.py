@@ -112,6 +112,13 @@ STATUSES: Final = frozenset(
 #: Spellings of one status, after case and separators are made equal.
 STATUS_SPELLINGS: Final = {"no-answer": "no-answered", "invalid": "invalid-number"}
 
+
+def status_of(text: str) -> str | None:
+    """The vendor's status in one spelling: lower case, hyphens (API.md); None for none."""
+    plain = text.strip().lower().replace(" ", "-").replace("_", "-")
+    return STATUS_SPELLINGS.get(plain, plain) or None
+
+
 DIRECTIONS: Final = frozenset({"inbound", "outbound", "local"})
 
 SIP_HANGUP_DISPOSITIONS: Final = frozenset(

@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from cdr_pipeline import checks
+from cdr_pipeline.ahead import ahead
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
@@ -65,7 +66,7 @@ def build(work: Work) -> list[Made]:
             store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
             store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
         ):
-            for chunk in flat.calls():
+            for chunk in ahead(flat.calls()):
                 calls.add(chunk)
             for chunk in flat.reject_rows():
                 rejects.add(chunk)

@@ -75,14 +75,11 @@ class Columns:
                 *(pl.Series(name, self._in_full(name), dtype=types[name]) for name in kept),
             ]
         )
-        misfits = pl.DataFrame(
-            {"_row": list(self.misfits), "_misfits": list(self.misfits.values())},
-            schema={"_row": pl.Int64, "_misfits": pl.List(pl.String)},
-        )
         every = pl.DataFrame(pl.int_range(self.records, eager=True).alias("_row"))
-        with_objects = every.join(objects, on="_row", how="left", maintain_order="left")
-        with_misfits = with_objects.join(misfits, on="_row", how="left", maintain_order="left")
-        return with_misfits.drop("_row")
+        frame = every.join(objects, on="_row", how="left", maintain_order="left")
+        keys = [self.misfits.get(row) for row in range(self.records)] if self.misfits else None
+        misfits = pl.lit(keys and pl.Series(keys), pl.List(pl.String)).alias("_misfits")
+        return frame.with_columns(misfits).drop("_row")
 
     def add(self, name: str, key: str, values: Iterable[Any], used: int) -> None:
         """More cells of a column, `used` of them not null: those of the rows that come next."""

@@ -11,17 +11,18 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
+from cdr_pipeline.ahead import ahead
 from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
@@ -29,6 +30,8 @@ from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
 from cdr_pipeline.tables.runs import Runs
+
+T = TypeVar("T")
 
 #: The additional_* columns of a day, unless the settings say otherwise.
 MOST_COLUMNS: Final = 256
@@ -116,7 +119,7 @@ def flatten(
     keys: dict[str, set[str]] = {}
     filled: Counter[str] = Counter()
     with _uncollected():
-        for batch in batches(pages):
+        for batch in ahead(batches(pages)):
             frame, columns = _typed(batch, zone, spreader, most_columns)
             faults = _reject_frame(batch, window, numbers)
             ledger.append(_ledger_rows(frame, run=len(calls)))
@@ -206,7 +209,8 @@ def _typed(
     # A batch keeps some columns more than the day will, since another batch may use them more.
     spread = columns.frame(_BATCH_COLUMNS * most_columns)
     frame = batch.frame()
-    frame = frame.with_columns(_status(), _listed(batch, frame), *spread)
+    status = _of_each_text(frame, "status", record.status_of, pl.String())
+    frame = frame.with_columns(status, _listed(batch, frame), *spread)
     frame = _times(batch, frame, zone)
     frame = _without_whole_rejects(batch, frame)
     return frame.with_columns(_derived(frame)), columns
@@ -224,10 +228,14 @@ def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
     return began.join_asof(pages, on="_at").select(_listed=inside).to_series()
 
 
-def _status() -> pl.Expr:
-    """The vendor's status in one spelling; "" is null."""
-    plain = pl.col("status").str.strip_chars().str.to_lowercase().str.replace_all("[ _]", "-")
-    return pl.when(plain != "").then(plain.replace(record.STATUS_SPELLINGS)).alias("status")
+def _of_each_text(
+    frame: pl.DataFrame, column: str, rule: Callable[[str], T | None], dtype: pl.DataType
+) -> pl.Expr:
+    """What a rule makes of a column of few different texts: each is looked at once."""
+    texts = frame.get_column(column).drop_nulls().unique().to_list()
+    return pl.col(column).replace_strict(
+        texts, list(map(rule, texts)), default=None, return_dtype=dtype
+    )
 
 
 def _times(batch: Batch, frame: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
@@ -272,16 +280,14 @@ def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
     """Our own columns of a call, from its documented ones."""
     answered, ended = pl.col("time_answered"), pl.col("time_ended")
     ringing, started = pl.col("time_ringing"), pl.col("time_started")
-    texts = frame.get_column("press_key").drop_nulls().unique().to_list()
+    key_pressed = _of_each_text(frame, "press_key", first_key, pl.Int8())
     return [
         disposition().alias("disposition"),
         (pl.col("parent_id").is_null() | (pl.col("parent_id") == pl.col("id"))).alias("is_root"),
         started.dt.hour().cast(pl.Int8).alias("hour"),
         (pl.coalesce(answered, ended) - ringing).dt.total_seconds().alias("ring_seconds"),
         (ringing - started).dt.total_seconds().alias("pdd_seconds"),
-        pl.col("press_key")
-        .replace_strict(texts, list(map(first_key, texts)), default=None, return_dtype=pl.Int8)
-        .alias("key_pressed"),
+        key_pressed.alias("key_pressed"),
     ]
 
 
