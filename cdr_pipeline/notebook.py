@@ -104,7 +104,7 @@ def _():
 def _(calls):
     hours = (
         calls.group_by(weekday=pl.col("date").dt.weekday(), hour="hour")
-        .agg(calls=pl.len(), answered=kpi.calls_of(Disposition.ANSWERED))
+        .agg(calls=pl.len(), answered=kpi.count(kpi.is_of(Disposition.ANSWERED)))
         .with_columns(rate=pl.col("answered") / pl.col("calls"))
         .sort("weekday", "hour")
         .collect()
@@ -218,7 +218,7 @@ def _(calls):
         .group_by(hotline="from_number")
         .agg(
             calls=pl.len(),
-            answered=kpi.calls_of(Disposition.ANSWERED),
+            answered=kpi.count(kpi.is_of(Disposition.ANSWERED)),
             short_calls=(
                 (pl.col("disposition") == "answered") & (pl.col("billsec") < SHORT_CALL_SECONDS)
             ).sum(),

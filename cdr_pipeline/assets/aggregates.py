@@ -28,7 +28,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.store import Store
 
-_Measure = Callable[[pl.LazyFrame], pl.LazyFrame]
+_Measure = Callable[[aggregates.Day], pl.LazyFrame]
 
 #: Dataset -> what makes of changed days the partitions to be written.
 _ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
@@ -38,7 +38,7 @@ _ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = 
 
 
 def _of_one_day(settings: Settings) -> dict[str, _Measure]:
-    """Dataset -> what makes it of `cdrs` of its day."""
+    """Dataset -> what makes it of its day alone."""
     rules = aggregates.Rules(
         settings.allowed_from, settings.allowed_until, settings.calls_per_number
     )
@@ -55,15 +55,16 @@ def _of_one_day(settings: Settings) -> dict[str, _Measure]:
 def _lineage(name: str) -> dg.TableColumnLineage:
     """Found out once a process, since it is the same every day and whatever the settings."""
     day, zone = date(2000, 1, 1), ZoneInfo("UTC")
-    measures: dict[str, _Measure] = _of_one_day(Settings.model_construct()) | {
-        CAMPAIGN_HOURLY.name: lambda cdrs: concurrency.campaign_hourly(
-            cdrs.with_columns(pl.lit(day).alias(DATE)), day, zone
-        ),
-        LEAD_ATTEMPTS.name: lambda cdrs: attempts.lead_attempts(
-            cdrs.with_columns(pl.lit(day).alias(DATE)), day
-        ).drop(DATE),
-    }
-    return column_lineage(measures[name], CDRS)
+
+    def measure(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+        dated = cdrs.with_columns(pl.lit(day).alias(DATE))
+        if name == CAMPAIGN_HOURLY.name:
+            return concurrency.campaign_hourly(concurrency.Hours.of(dated, day, zone))
+        if name == LEAD_ATTEMPTS.name:
+            return attempts.lead_attempts(attempts.calls_to_leads(dated), day).drop(DATE)
+        return _of_one_day(Settings.model_construct())[name](aggregates.Day.of(cdrs))
+
+    return column_lineage(measure, CDRS)
 
 
 def _with_the_day_before(dataset: Dataset) -> dg.AssetDep:
@@ -101,10 +102,13 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     hours_alone = asked == {CAMPAIGN_HOURLY.name}
     if asked and not (hours_alone and concurrency.can_be_made(work.store, work.day)):
         work.require(CDRS)
-    cdrs = work.store.lazy(CDRS, work.day)
-    # At once: the file is read once for all of them.
-    frames = pl.collect_all([measure(cdrs) for measure in measures.values()])
-    return [_written(work, *one) for one in zip(measures, frames, strict=True)]
+    if not measures:
+        return []
+    day = aggregates.Day.read(work.store.lazy(CDRS, work.day))
+    return [
+        _written(work, name, measure(day).collect(engine="in-memory"))
+        for name, measure in measures.items()
+    ]
 
 
 def across(wanted: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from cdr_pipeline.bench import aggregates as counting
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
@@ -45,6 +46,7 @@ def main() -> None:
     \b
     Loading, against dlt and others:   cdr-pipeline-bench load --records 1000000
     Loading more and more:             cdr-pipeline-bench growth
+    Aggregates beside loading:         cdr-pipeline-bench aggregates
     Reading a year:                    cdr-pipeline-bench read
 
     Nothing but loopback is asked; files stand in a temporary folder, which is removed.
@@ -137,6 +139,27 @@ def growth(top: int, axis: tuple[str, ...], plot: Path | None, seed: int, as_jso
         _emit({"seed": seed, "points": points})
     else:
         out.print(growing.table(points))
+
+
+@main.command()
+@click.option(
+    "--records", type=_Numbers(), default="100000,1000000", show_default=True, help="Calls a day."
+)
+@click.option("--days", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
+@_seed
+@_json
+def aggregates(records: list[int], days: int, repeat: int, seed: int, as_json: bool) -> None:
+    """What a day's aggregates cost beside loading it, from the first request to `cdrs`."""
+    shares: list[counting.Share] = []
+    with _folder() as folder, err.status("Loading") as status:
+        for share in counting.shares(folder, records, days, repeat, seed):
+            shares.append(share)
+            status.update(f"{share.records:,} calls: {share.ratio:.1%}")
+    if as_json:
+        _emit({"seed": seed, "shares": shares})
+    else:
+        out.print(counting.table(shares))
 
 
 @main.command()

@@ -115,10 +115,10 @@ def _family(pid: int) -> list[int]:
 
 def _share(pid: int) -> int:
     """A process' memory, what it shares with others by halves (or thirds ...)."""
-    return _memory(f"/proc/{pid}/smaps_rollup", "Pss:")
+    return memory(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
-def _memory(path: str, name: str) -> int:
+def memory(path: str, name: str) -> int:
     """A line of kilobytes in one of the kernel's files; 0 where there is none."""
     try:
         lines = Path(path).read_text().splitlines()
@@ -127,7 +127,8 @@ def _memory(path: str, name: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
-def _cpu() -> float:
+def cpu() -> float:
+    """User and system seconds of this process and of its children that have ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -141,16 +142,16 @@ def main(name: str, given: str) -> None:
     }
     job = Job(**{field.name: values[field.name] for field in fields(Job)})
     contestant = importlib.import_module(f"cdr_pipeline.bench.contestants.{name}")
-    started = _cpu()
+    started = cpu()
     if hasattr(contestant, "prepare"):
         contestant.prepare(job)
-    prepared, begun = _cpu(), time.perf_counter()
+    prepared, begun = cpu(), time.perf_counter()
     contestant.load(job)
     told = {
         "start_cpu": started,
         "prepare_cpu": prepared - started,
         "wall": time.perf_counter() - begun,
-        "peak": _memory("/proc/self/status", "VmHWM:"),
+        "peak": memory("/proc/self/status", "VmHWM:"),
     }
     (job.folder / "told.json").write_text(json.dumps(told))
 

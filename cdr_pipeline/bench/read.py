@@ -21,7 +21,7 @@ from rich.table import Table
 
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.load import frame_of
-from cdr_pipeline.tables.aggregates import campaign_daily
+from cdr_pipeline.tables.aggregates import Day, campaign_daily
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import FILE, Store
@@ -77,7 +77,7 @@ def make(folder: Path, days: int, records: int, seed: int) -> Store:
         )
         today = calls.DAY + timedelta(days=n)
         store.write(CDRS, today, moved, keys)
-        store.write(CAMPAIGN_DAILY, today, campaign_daily(moved.lazy()).collect())
+        store.write(CAMPAIGN_DAILY, today, campaign_daily(Day.read(moved.lazy())).collect())
     return store
 
 

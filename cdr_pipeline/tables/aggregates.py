@@ -6,12 +6,12 @@ What needs other days as well stands in `concurrency` and `attempts`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 
 from cdr_pipeline.record import DIRECTIONS, KEYS, Disposition
-from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables import kpi, tally
 from cdr_pipeline.tables.contract import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
@@ -31,33 +31,79 @@ _OUTCOME: Final = {
     "effective": kpi.effective(),
     "duration_seconds": pl.col("duration").sum(),
     "billsec": pl.col("billsec").sum(),
-    "ring_seconds": pl.col("ring_seconds").sum(),
+    "ring_seconds": kpi.seconds("ring_seconds"),
     "short_calls": kpi.short_calls(),
 }
 _RATIOS: Final = {"asr": kpi.asr(), "ner": kpi.ner(), "acd_seconds": kpi.acd_seconds()}
-_NUMBERS_AND_TIMES: Final = {
-    "unique_numbers": kpi.unique("to_number"),
-    "first_call_at": pl.col("time_started").min(),
-    "last_call_at": pl.col("time_started").max(),
+_TIMES: Final = {
+    "first_call_at": pl.col("first_call_at").min(),
+    "last_call_at": pl.col("last_call_at").max(),
 }
+_NUMBERS: Final = {"unique_numbers": kpi.unique("number")}
 _SHAPE: Final = {
     "key_presses": kpi.key_presses(),
     **kpi.talks(),
     **{f"key_{key}": kpi.presses_of(key) for key in KEYS},
-    "rings": pl.col("ring_seconds").count().cast(pl.Int64),
-    **kpi.spread("ring", pl.col("ring_seconds")),
-    **kpi.spread("talk", kpi.talk_seconds()),
-    "key_delay_seconds": kpi.key_delay().sum(),
-    **kpi.spread("key_delay", kpi.key_delay()),
+    "rings": kpi.rings(),
+    **kpi.spread("ring", "ring_seconds"),
+    **kpi.spread("talk", "talk_seconds", "talks"),
+    "key_delay_seconds": kpi.seconds("key_delay", "key_presses"),
+    **kpi.spread("key_delay", "key_delay", "key_presses"),
     "ended_by_system": kpi.ended_by("send"),
     "ended_by_far_end": kpi.ended_by("recv"),
 }
 
 
-def campaign_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `campaign_daily`: one row a campaign, roots only."""
-    measures = _OUTCOME | _SHAPE | _NUMBERS_AND_TIMES | {"unique_leads": kpi.unique("lead_uuid")}
-    made = roots(cdrs).group_by("campaign_uuid").agg(**measures).with_columns(**_RATIOS)
+#: What calls are chosen by.
+_MARKS: Final = {"outbound": kpi.outbound(), "attempted": kpi.attempted()}
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day's calls as the aggregates look at them.
+
+    tally: what adds up (`tally`).
+    calls: root legs, one a row, for what does not: `campaign_uuid`, `from_number`, `extension`,
+        `hour`, `time_started`, and in place of `lead_uuid` and `to_number` 64 bits of each, `lead`
+        and `number`, null where there is none.
+
+    Two of a million numbers share their 64 bits, and count as one, on one day in thirty million;
+    the texts would take five times the memory.
+    """
+
+    tally: pl.LazyFrame
+    calls: pl.LazyFrame
+
+    @classmethod
+    def of(cls, cdrs: pl.LazyFrame) -> Self:
+        """The day as a question to `cdrs`."""
+        return cls(tally.singly(cdrs).with_columns(**_MARKS), _calls(cdrs))
+
+    @classmethod
+    def read(cls, cdrs: pl.LazyFrame) -> Self:
+        """The day in memory, read once and some row groups at a time."""
+        asked = [(tally.alike(day.tally), day.calls) for day in map(cls.of, tally.parts(cdrs))]
+        tallies, calls = zip(*map(pl.collect_all, asked), strict=True)
+        return cls(pl.concat(tallies).lazy().with_columns(**_MARKS), pl.concat(calls).lazy())
+
+    def only(self, holds: str | pl.Expr) -> "Day":
+        """Those calls of which something holds."""
+        return Day(self.tally.filter(holds), self.calls.filter(holds))
+
+
+def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+    return tally.roots(cdrs).select(
+        *("campaign_uuid", "from_number", "extension", "hour", "time_started"),
+        lead=kpi.in_64_bits("lead_uuid"),
+        number=kpi.in_64_bits("to_number"),
+        **_MARKS,
+    )
+
+
+def campaign_daily(day: Day) -> pl.LazyFrame:
+    """`campaign_daily`: one row a campaign."""
+    unique = _NUMBERS | {"unique_leads": kpi.unique("lead")}
+    made = _counted(day, "campaign_uuid", _OUTCOME | _SHAPE | _TIMES, unique)
     return as_contracted(CAMPAIGN_DAILY, made, ["campaign_uuid"])
 
 
@@ -68,41 +114,40 @@ def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
     return {name: ratio for name, ratio in ratios.items() if ratio is not None}
 
 
-def disposition_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `disposition_daily`: how each campaign's calls ended, roots only."""
+def disposition_daily(day: Day) -> pl.LazyFrame:
+    """`disposition_daily`: how each campaign's calls ended."""
     of_the_campaign = pl.col("calls").sum().over("campaign_uuid")
     made = (
-        roots(cdrs)
-        .group_by(_BY_ENDING)
+        day.tally.group_by(_BY_ENDING)
         .agg(**_OUTCOME | _SHAPE)
         .with_columns(share=pl.col("calls") / of_the_campaign)
     )
     return as_contracted(DISPOSITION_DAILY, made, _BY_ENDING)
 
 
-def hotline_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `hotline_daily`: one row a from_number of outbound calls, roots only."""
-    made = (
-        roots(cdrs)
-        .filter(pl.col("direction") == "outbound")
-        .group_by("from_number")
-        .agg(**_OUTCOME | _NUMBERS_AND_TIMES, congestion=kpi.congestion())
-        .with_columns(**_RATIOS, congestion_share=kpi.congestion_share())
-    )
+def hotline_daily(day: Day) -> pl.LazyFrame:
+    """`hotline_daily`: one row a from_number of outbound calls."""
+    measures = _OUTCOME | _TIMES | {"congestion": kpi.congestion()}
+    made = _counted(day.only("outbound"), "from_number", measures, _NUMBERS)
+    made = made.with_columns(congestion_share=kpi.congestion_share())
     return as_contracted(HOTLINE_DAILY, made, ["from_number"])
 
 
-def agent_daily(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> `agent_daily`: one row an extension, roots only."""
-    directions = {one: kpi.count(pl.col("direction") == one) for one in DIRECTIONS}
-    made = (
-        roots(cdrs)
-        .filter(pl.col("extension").is_not_null())
-        .group_by("extension")
-        .agg(**_OUTCOME | _NUMBERS_AND_TIMES | kpi.talks() | directions)
-        .with_columns(**_RATIOS)
-    )
+def agent_daily(day: Day) -> pl.LazyFrame:
+    """`agent_daily`: one row an extension."""
+    directions = {one: kpi.calls_if(pl.col("direction") == one) for one in DIRECTIONS}
+    measures = _OUTCOME | _TIMES | kpi.talks() | directions
+    made = _counted(day.only(pl.col("extension").is_not_null()), "extension", measures, _NUMBERS)
     return as_contracted(AGENT_DAILY, made, ["extension"])
+
+
+def _counted(
+    day: Day, by: str, sums: dict[str, pl.Expr], unique: dict[str, pl.Expr]
+) -> pl.LazyFrame:
+    """One row for each value of a column: sums, ratios, and distinct values."""
+    distinct = day.calls.group_by(by).agg(**unique)
+    summed = day.tally.group_by(by).agg(**sums).with_columns(**_RATIOS)
+    return summed.join(distinct, on=by, how="left", nulls_equal=True)
 
 
 @dataclass(frozen=True)
@@ -123,38 +168,45 @@ class Rules:
             return ~at.is_between(first, last)
         return (at > last) & (at < first)
 
+    def perhaps_outside(self) -> pl.Expr:
+        """The same of hours as a whole, by which most calls need no closer look."""
+        first, last = self.allowed_from, self.allowed_until
+        return ~pl.col("hour").is_in(range(first.hour + 1, last.hour))
 
-def compliance_daily(cdrs: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
-    """`cdrs` -> `compliance_daily`: one row a campaign; roots, outbound, really attempted.
 
-    A number's calls of the day are numbered over all campaigns, in the order of time_started, so
-    that what is too much is counted once and adds up.
+def compliance_daily(day: Day, rules: Rules) -> pl.LazyFrame:
+    """`compliance_daily`: one row a campaign; outbound calls that were really attempted.
+
+    A number's calls of the day are numbered over all campaigns, in the order of time_started (then
+    as they stand in `cdrs`), so that what is too much is counted once and adds up.
     """
-    nth = pl.when(pl.col("to_number").is_not_null()).then(kpi.number_within("to_number"))
+    by, limit = "campaign_uuid", rules.calls_per_number
+    attempted = day.only("outbound").only("attempted")
+    edges = attempted.calls.filter(rules.perhaps_outside())
+    too_many = (
+        attempted.calls.filter(kpi.more_often("number", limit))
+        .sort("number", "time_started", maintain_order=True)
+        .with_columns(nth=kpi.number_within("number"))
+    )
+    counts = (
+        attempted.tally.group_by(by).agg(calls=kpi.calls()),
+        edges.group_by(by).agg(outside_window=kpi.count(rules.outside())),
+        too_many.group_by(by).agg(
+            over_limit=kpi.count(pl.col("nth") > limit),
+            numbers_over_limit=kpi.count(pl.col("nth") == limit + 1),
+        ),
+    )
     made = (
-        roots(cdrs)
-        .filter((pl.col("direction") == "outbound") & ~kpi.is_of(Disposition.NOT_ATTEMPT))
-        .sort("to_number", "time_started", "id")
-        .with_columns(nth=nth)
-        .group_by("campaign_uuid")
-        .agg(
-            calls=kpi.calls(),
-            outside_window=kpi.count(rules.outside()),
-            over_limit=kpi.count(pl.col("nth") > rules.calls_per_number),
-            numbers_over_limit=kpi.count(pl.col("nth") == rules.calls_per_number + 1),
-        )
+        pl.concat(counts, how="diagonal")
+        .group_by(by)
+        .agg(pl.all().sum())
         .with_columns(
             allowed_from=pl.lit(f"{rules.allowed_from:%H:%M:%S}"),
             allowed_until=pl.lit(f"{rules.allowed_until:%H:%M:%S}"),
-            calls_per_number=pl.lit(rules.calls_per_number, pl.Int64),
+            calls_per_number=pl.lit(limit, pl.Int64),
         )
     )
-    return as_contracted(COMPLIANCE_DAILY, made, ["campaign_uuid"])
-
-
-def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """The calls that are counted: a transfer's or a ring group's other legs are no calls."""
-    return cdrs.filter("is_root")
+    return as_contracted(COMPLIANCE_DAILY, made, [by])
 
 
 def as_contracted(dataset: Dataset, made: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:

@@ -11,21 +11,23 @@ stored, those are all there is to tell: a backfill in Dagster asks for the day a
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
-from typing import Final
+from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline.record import Disposition, Window
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.aggregates import as_contracted, roots
+from cdr_pipeline.tables.aggregates import as_contracted
 from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS, DATE
 from cdr_pipeline.tables.readers import contracted
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.tally import gathered, roots, singly
 
-#: Where a zone's clock stands at a full hour, UTC's stands at a quarter.
-_QUARTER: Final = "15m"
+#: Seconds. Where a zone's clock stands at a full hour, UTC's stands at a quarter.
+_QUARTER: Final = 900
 
 _BY: Final = ["hour", "campaign_uuid"]
 _COUNTS: Final = {
@@ -58,62 +60,92 @@ def can_be_made(store: Store, day: date) -> bool:
     return bool(store.days(CDRS, day - timedelta(days=1), day))
 
 
-def campaign_hourly(cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> pl.LazyFrame:
-    """`cdrs` of a day and of the day before, with their `date` -> `campaign_hourly` of the day."""
-    calls = roots(cdrs)
-    counts = calls.filter(pl.col(DATE) == day).group_by(_BY).agg(**_COUNTS)
-    going_on = {name: _going_on(calls, since, day, zone) for name, since in _PEAKS.items()}
-    peaks = [
-        levels.group_by(_BY).agg(pl.col("of_campaign").max().alias(name))
-        for name, levels in going_on.items()
-    ]
+@dataclass(frozen=True)
+class Hours:
+    """A day's calls as its hours look at them.
+
+    tally: the calls that began on the day.
+    calls: root legs that may reach into it: `campaign_uuid`, and `time_started`, `time_answered`
+        and `time_ended` in seconds since it began.
+    local: the local hour of each quarter of an hour of the day.
+    """
+
+    tally: pl.LazyFrame
+    calls: pl.LazyFrame
+    local: pl.Series
+
+    @classmethod
+    def of(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
+        """The day as a question to `cdrs` of it and of the day before, with their `date`."""
+        window = Window.of(day)
+        first, last = (at.replace(tzinfo=zone).astimezone(UTC) for at in (window.start, window.end))
+        step = timedelta(seconds=_QUARTER)
+        quarters = pl.datetime_range(first, last, step, closed="left", eager=True)
+        local = quarters.dt.convert_time_zone(zone.key).dt.hour().cast(pl.Int8)
+        times = pl.col(*_PEAKS.values(), "time_ended").dt.convert_time_zone("UTC") - first
+        seconds = times.dt.total_seconds().cast(pl.Int32)
+        calls = roots(cdrs).select("campaign_uuid", seconds).filter(pl.col("time_ended") > 0)
+        return cls(singly(cdrs.filter(pl.col(DATE) == day)), calls, local)
+
+    @classmethod
+    def read(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
+        """The same, the calls in memory: they are looked at again and again."""
+        calls = gathered(lambda some: cls.of(some, day, zone).calls, cdrs)
+        return replace(cls.of(cdrs, day, zone), calls=calls.lazy())
+
+
+def campaign_hourly(hours: Hours) -> pl.LazyFrame:
+    """`campaign_hourly` of the day."""
+    counts = hours.tally.group_by(_BY).agg(**_COUNTS)
+    peaks = {name: _peaks(hours, since) for name, since in _PEAKS.items()}
+    of_each = [each.rename({"at_once": name}) for name, (each, _) in peaks.items()]
     made = (
-        pl.concat([counts, *peaks], how="diagonal")
+        pl.concat([counts, *of_each], how="diagonal")
         .group_by(_BY)
         .agg(pl.col(*_COUNTS).sum(), pl.col(*_PEAKS).max().fill_null(0))
         .filter(pl.any_horizontal(pl.col("calls", *_PEAKS) > 0))
     )
-    for name, levels in going_on.items():
-        of_all = levels.group_by("hour").agg(pl.col("of_all").max().alias(f"{name}_all"))
-        made = made.join(of_all, on="hour", how="left")
-    made = made.with_columns(pl.col(f"{name}_all").fill_null(0) for name in _PEAKS)
+    for name, (_, of_all) in peaks.items():
+        all_ = f"{name}_all"
+        made = made.join(of_all.rename({"at_once": all_}), on="hour", how="left")
+        made = made.with_columns(pl.col(all_).fill_null(0))
     return as_contracted(CAMPAIGN_HOURLY, made, _BY)
 
 
 def _of(store: Store, day: date) -> pl.DataFrame:
     days = store.days(CDRS, day - timedelta(days=1), day)
-    return campaign_hourly(contracted(store, CDRS, days), day, store.zone).collect()
+    hours = Hours.read(contracted(store, CDRS, days), day, store.zone)
+    return campaign_hourly(hours).collect(engine="in-memory")
 
 
-def _going_on(calls: pl.LazyFrame, since: str, day: date, zone: ZoneInfo) -> pl.LazyFrame:
-    """Hour, campaign -> how many of the campaign (`of_campaign`) and of all (`of_all`) go on, at
-    every second in which one begins and at the beginning of every hour: nowhere else is a peak.
+def _peaks(hours: Hours, since: str) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """The most `at_once` in each hour, of each campaign and of all.
 
-    A running sum of one up where a call begins and one down where it ends, the downs of a second
-    before its ups, so that at the last of its ups it is what goes on in that second.
+    They are looked for in the seconds in which a call (or a talk) begins: nowhere else is a peak.
+    What goes on there is what has begun by then, less what has ended.
     """
-    window = Window.of(day)
-    first, last = (at.replace(tzinfo=zone).astimezone(UTC) for at in (window.start, window.end))
-    began, ended = (pl.col(time).dt.convert_time_zone("UTC") for time in (since, "time_ended"))
-    spans = (
-        calls.filter(began.is_not_null() & ended.is_not_null())
-        .select("campaign_uuid", start=began.clip(first), end=ended.clip(None, last))
-        .filter(pl.col("start") < pl.col("end"))
-    )
-    quarters = pl.datetime_range(first, last, _QUARTER, closed="left", time_unit="us", eager=True)
-    marks = spans.select("campaign_uuid").unique().join(pl.LazyFrame({"at": quarters}), how="cross")
-    steps = (
-        (spans.select("campaign_uuid", at="end"), -1),
-        (marks, 0),
-        (spans.select("campaign_uuid", at="start"), 1),
-    )
-    return (
-        pl.concat(frame.with_columns(step=pl.lit(step, pl.Int64)) for frame, step in steps)
-        .sort("at", "step")
-        .with_columns(
-            hour=pl.col("at").dt.convert_time_zone(zone.key).dt.hour().cast(pl.Int8),
-            of_campaign=pl.col("step").cum_sum().over("campaign_uuid"),
-            of_all=pl.col("step").cum_sum(),
-        )
-        .filter(pl.col("step") >= 0)
-    )
+    begun = pl.col("start").sort().rle().struct
+    at = begun.field("value")
+    ended = pl.col("end").sort().search_sorted(at, side="right")
+    at_once = begun.field("len").cum_sum().cast(pl.Int64) - ended.cast(pl.Int64)
+    seconds = {"at": at, "at_once": at_once}
+    spans = _spans(hours, since)
+    of_each = spans.group_by("campaign_uuid").agg(**seconds).explode(*seconds)
+    of_all = spans.select(**seconds)
+    hour = pl.lit(hours.local).gather(pl.col("at") // _QUARTER).alias("hour")
+    most = pl.col("at_once").max()
+    return of_each.group_by(hour, "campaign_uuid").agg(most), of_all.group_by(hour).agg(most)
+
+
+def _spans(hours: Hours, since: str) -> pl.LazyFrame:
+    """Campaign, start and end of what goes on within the day; and of each campaign spans of no
+    length where an hour begins, since what goes on there may be its most.
+    """
+    seconds = len(hours.local) * _QUARTER
+    spans = hours.calls.select(
+        "campaign_uuid", start=pl.col(since).clip(0), end=pl.col("time_ended").clip(None, seconds)
+    ).filter(pl.col("start") < pl.col("end"))
+    begins = hours.local.ne_missing(hours.local.shift()).arg_true().cast(pl.Int32) * _QUARTER
+    of_no_length = pl.LazyFrame({"start": begins, "end": begins})
+    campaigns = spans.select("campaign_uuid").unique()
+    return pl.concat([spans, campaigns.join(of_no_length, how="cross")])

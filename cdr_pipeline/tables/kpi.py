@@ -1,8 +1,9 @@
 """Measures of calls as Polars expressions, each defined once, with its source.
 
-They take the columns of `cdrs`; the ratios take those of an aggregate. Ratios lie between 0 and 1
-and are null over nothing; numerators and denominators are stored beside them, so that days add up
-to weeks and months. Medians, percentiles and counts of distinct values do not add up.
+Those of one call take the columns of `cdrs`; counts and sums take those of a tally (`tally`), the
+ratios those of an aggregate. Ratios lie between 0 and 1 and are null over nothing; numerators and
+denominators are stored beside them, so that days add up to weeks and months. Medians, percentiles
+and counts of distinct values do not add up.
 """
 
 import polars as pl
@@ -49,6 +50,13 @@ def key_delay() -> pl.Expr:
     return pl.when(pl.col("key_pressed").is_not_null()).then("presskey_delay")
 
 
+def more_often(column: str, times: int) -> pl.Expr:
+    """Whether a row's value stands in more rows than so many; null for null."""
+    runs = pl.col(column).drop_nulls().sort().rle().struct
+    often = runs.field("value").filter(runs.field("len") > times)
+    return pl.col(column).is_in(often.implode())
+
+
 def number_within(*columns: str) -> pl.Expr:
     """The number of a call, from 1, among those of equal values; rows are sorted by them first.
 
@@ -61,88 +69,141 @@ def number_within(*columns: str) -> pl.Expr:
     return row - first + 1
 
 
-# ---- counts and sums over calls
+def attempted() -> pl.Expr:
+    """Whether a call was really attempted."""
+    return ~is_of(Disposition.NOT_ATTEMPT)
 
 
-def count(holds: pl.Expr) -> pl.Expr:
-    """Calls of which something holds; null counts as no."""
-    return holds.sum().cast(pl.Int64)
+def outbound() -> pl.Expr:
+    """Whether it was we who called."""
+    return pl.col("direction") == "outbound"
+
+
+def in_64_bits(column: str, *within: str) -> pl.Expr:
+    """A text (within others) by its hash, the same within a process; null for null."""
+    texts = pl.struct(column, *within) if within else pl.col(column)
+    return pl.when(pl.col(column).is_not_null()).then(texts.hash())
+
+
+# ---- counts and sums over a tally
 
 
 def calls() -> pl.Expr:
-    """Root legs: the tables below look at no others."""
-    return pl.len().cast(pl.Int64)
+    """Root legs: the tables look at no others."""
+    return pl.col("calls").sum()
+
+
+def calls_if(holds: pl.Expr) -> pl.Expr:
+    """Calls of which something holds; null counts as no."""
+    return pl.col("calls").filter(holds).sum()
 
 
 def calls_of(which: Disposition) -> pl.Expr:
     """Calls of one disposition."""
-    return count(is_of(which))
+    return calls_if(is_of(which))
 
 
 def seizures() -> pl.Expr:
     """Calls that were really attempted (ITU-T E.425): all but those of not_attempt."""
-    return count(~is_of(Disposition.NOT_ATTEMPT))
+    return calls_if(attempted())
 
 
 def effective() -> pl.Expr:
     """NER's numerator (ITU-T E.425): answered, or the far end's doing and not the network's."""
-    return count(pl.col("disposition").is_in([one.label for one in Disposition if one.effective]))
+    return calls_if(
+        pl.col("disposition").is_in([one.label for one in Disposition if one.effective])
+    )
 
 
 def short_calls() -> pl.Expr:
     """Answered and over at once: a hotline burnt, a script cut off (`SHORT_CALL_SECONDS`)."""
-    return count(talk_seconds() < SHORT_CALL_SECONDS)
+    return _talks(pl.col("talk_seconds") < SHORT_CALL_SECONDS)
 
 
 def talks() -> dict[str, pl.Expr]:
     """Answered calls by talk time, in the buckets of the vendor's portal, each from the second
     where the one before ends; 30 s belong to the third ("over 30 s" is the last).
     """
-    seconds = talk_seconds()
+    seconds = pl.col("talk_seconds")
     return {
-        "talks_under_5s": count(seconds < 5),
-        "talks_5_to_15s": count((seconds >= 5) & (seconds < 15)),
-        "talks_15_to_30s": count((seconds >= 15) & (seconds <= 30)),
-        "talks_over_30s": count(seconds > 30),
+        "talks_under_5s": _talks(seconds < 5),
+        "talks_5_to_15s": _talks((seconds >= 5) & (seconds < 15)),
+        "talks_15_to_30s": _talks((seconds >= 15) & (seconds <= 30)),
+        "talks_over_30s": _talks(seconds > 30),
     }
+
+
+def rings() -> pl.Expr:
+    """Calls of which it is known how long they rang."""
+    return calls_if(pl.col("ring_seconds").is_not_null())
 
 
 def key_presses() -> pl.Expr:
     """Calls in which a key of 0 to 9 was pressed; the vendor's 127 is no key (API.md)."""
-    return pl.col("key_pressed").count().cast(pl.Int64)
+    return pl.col("key_presses").sum()
 
 
 def presses_of(key: int) -> pl.Expr:
     """Calls in which this was the first key."""
-    return count(pl.col("key_pressed") == key)
+    return pl.col("key_presses").filter(pl.col("key_pressed") == key).sum()
 
 
 def ended_by(side: str) -> pl.Expr:
     """Calls that one side ended, by sip_hangup_disposition (API.md): "send" is the system, which
     said goodbye, gave up ringing or refused; "recv" is the far end.
     """
-    return count(pl.col("sip_hangup_disposition").str.starts_with(f"{side}_"))
+    return calls_if(pl.col("sip_hangup_disposition").str.starts_with(f"{side}_"))
 
 
 def congestion() -> pl.Expr:
     """Network failures that are congestion or a blocked hotline, by status or cause (API.md)."""
     told = pl.col("status").is_in(CONGESTION_STATUSES) | pl.col("cause").is_in(CONGESTION_CAUSES)
-    return count(is_of(Disposition.NETWORK_FAILURE) & told)
+    return calls_if(is_of(Disposition.NETWORK_FAILURE) & told)
+
+
+def seconds(column: str, of: str = "calls") -> pl.Expr:
+    """Sum of what each of the calls (or talks, or key presses) took."""
+    return (pl.col(column) * pl.col(of)).sum()
+
+
+def spread(name: str, column: str, of: str = "calls") -> dict[str, pl.Expr]:
+    """Median and 95th percentile of what each of the calls took, linearly interpolated between
+    neighbours (as Excel's PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not
+    additive.
+    """
+    return {
+        f"{name}_median_seconds": _percentile(column, of, 0.5),
+        f"{name}_p95_seconds": _percentile(column, of, 0.95),
+    }
+
+
+def _percentile(column: str, of: str, share: float) -> pl.Expr:
+    """Exact, since a tally says of every value how often there is it."""
+    known = pl.col(column).is_not_null() & (pl.col(of) > 0)
+    values = pl.col(column).filter(known)
+    up_to = pl.col(of).filter(known).sort_by(values).cum_sum()
+    place = share * (up_to.max() - 1)
+    below, above = (
+        values.sort().filter(up_to > at).first() for at in (place.floor(), place.ceil())
+    )
+    return below + (above - below) * (place - place.floor())
+
+
+def _talks(hold: pl.Expr) -> pl.Expr:
+    return pl.col("talks").filter(hold).sum()
+
+
+# ---- counts over calls
+
+
+def count(holds: pl.Expr) -> pl.Expr:
+    """Calls, one a row, of which something holds; null counts as no."""
+    return holds.sum().cast(pl.Int64)
 
 
 def unique(column: str) -> pl.Expr:
     """Distinct values, null not counted; not additive."""
     return pl.col(column).drop_nulls().n_unique().cast(pl.Int64)
-
-
-def spread(of: str, seconds: pl.Expr) -> dict[str, pl.Expr]:
-    """Median and 95th percentile, linearly interpolated between neighbours (as Excel's
-    PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not additive.
-    """
-    return {
-        f"{of}_median_seconds": seconds.quantile(0.5, interpolation="linear"),
-        f"{of}_p95_seconds": seconds.quantile(0.95, interpolation="linear"),
-    }
 
 
 # ---- ratios over an aggregate's columns, before or after they are summed

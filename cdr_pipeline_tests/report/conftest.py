@@ -59,15 +59,15 @@ def load(store: Store) -> LoadDay:
         store.write(RECEIPTS, day, _receipt(day, len(records)))
         store.write(CDRS, day, made.cdrs, made.keys)
         store.write(REJECTS, day, made.rejects)
-        cdrs = store.lazy(CDRS, day)
+        calls = aggregates.Day.read(store.lazy(CDRS, day))
         for dataset, measure in (
             (CAMPAIGN_DAILY, aggregates.campaign_daily),
             (DISPOSITION_DAILY, aggregates.disposition_daily),
             (HOTLINE_DAILY, aggregates.hotline_daily),
             (AGENT_DAILY, aggregates.agent_daily),
         ):
-            store.write(dataset, day, measure(cdrs).collect())
-        store.write(COMPLIANCE_DAILY, day, aggregates.compliance_daily(cdrs, RULES).collect())
+            store.write(dataset, day, measure(calls).collect())
+        store.write(COMPLIANCE_DAILY, day, aggregates.compliance_daily(calls, RULES).collect())
         for dataset, remade in (
             (CAMPAIGN_HOURLY, concurrency.remade),
             (LEAD_ATTEMPTS, attempts.remade),

@@ -14,6 +14,7 @@ from cdr_pipeline.record import Window
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates import (
+    Day,
     Rules,
     agent_daily,
     campaign_daily,
@@ -21,8 +22,8 @@ from cdr_pipeline.tables.aggregates import (
     disposition_daily,
     hotline_daily,
 )
-from cdr_pipeline.tables.attempts import lead_attempts
-from cdr_pipeline.tables.concurrency import campaign_hourly
+from cdr_pipeline.tables.attempts import calls_to_leads, lead_attempts
+from cdr_pipeline.tables.concurrency import Hours, campaign_hourly
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,
@@ -38,16 +39,18 @@ RULES: Final = Rules(time(8), time(17), 2)
 
 def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
     """Every aggregate of a day; `cdrs`: the calls of all days, with their `date`."""
-    of_the_day = cdrs.lazy().filter(pl.col("date") == day)
+    of_the_day = Day.read(cdrs.lazy().filter(pl.col("date") == day))
     with_the_day_before = cdrs.lazy().filter(pl.col("date") >= day - timedelta(days=1))
     frames = {
         "campaign_daily": campaign_daily(of_the_day),
         "disposition_daily": disposition_daily(of_the_day),
         "campaign_hourly": campaign_hourly(
-            with_the_day_before.filter(pl.col("date") <= day), day, SAIGON
+            Hours.of(with_the_day_before.filter(pl.col("date") <= day), day, SAIGON)
         ),
         "hotline_daily": hotline_daily(of_the_day),
-        "lead_attempts": lead_attempts(cdrs.lazy(), day).filter(pl.col("date") == day).drop("date"),
+        "lead_attempts": lead_attempts(calls_to_leads(cdrs.lazy()), day)
+        .filter(pl.col("date") == day)
+        .drop("date"),
         "agent_daily": agent_daily(of_the_day),
         "compliance_daily": compliance_daily(of_the_day, RULES),
     }
@@ -262,7 +265,7 @@ C1 = {
 
 
 def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
-    outside, c1 = campaign_daily(flat(*BY_HAND).cdrs.lazy()).collect().rows(named=True)
+    outside, c1 = campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().rows(named=True)
     for column in ("first_call_at", "last_call_at"):
         c1[column] = f"{c1[column]:%H:%M:%S}"
     assert {name: c1[name] for name in C1} == C1
@@ -271,14 +274,14 @@ def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
 
 
 def test_ratios_and_means_over_nothing_are_null_and_sums_are_zero() -> None:
-    outside = campaign_daily(flat(*BY_HAND).cdrs.lazy()).collect().row(0, named=True)
+    outside = campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().row(0, named=True)
     assert [outside[name] for name in ("asr", "ner", "acd_seconds")] == [None] * 3
     sums = ("seizures", "effective", "billsec", "duration_seconds", "ring_seconds", "key_presses")
     assert [outside[name] for name in (*sums, "unique_leads", "unique_numbers")] == [0] * 8
 
 
 def test_endings_share_out_their_campaigns_calls() -> None:
-    rows = disposition_daily(flat(*BY_HAND).cdrs.lazy()).collect().rows(named=True)
+    rows = disposition_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().rows(named=True)
     answered = next(row for row in rows if row["disposition"] == "answered")
     assert {name: answered[name] for name in list(answered)[:9]} == {
         "campaign_uuid": "c1",
@@ -296,7 +299,7 @@ def test_endings_share_out_their_campaigns_calls() -> None:
 
 
 def test_an_empty_day_is_a_typed_frame_without_rows() -> None:
-    nothing = flat().cdrs.lazy()
+    nothing = Day.of(flat().cdrs.lazy())
     campaigns, endings = campaign_daily(nothing).collect(), disposition_daily(nothing).collect()
     assert campaigns.is_empty()
     assert endings.is_empty()
@@ -377,13 +380,15 @@ def test_sums_of_parts_of_a_day_are_the_sums_of_the_whole(
 ) -> None:
     edges = [0, *sorted(cuts), 24]
     parts = [
-        campaign_daily(cdrs.lazy().filter(pl.col("hour").is_between(start, end, closed="left")))
+        campaign_daily(
+            Day.of(cdrs.lazy().filter(pl.col("hour").is_between(start, end, closed="left")))
+        )
         for start, end in pairwise(edges)
     ]
     by = "campaign_uuid"
     columns = additive("campaign_daily")
     sums = pl.concat(parts).group_by(by).agg(pl.col(columns).sum()).sort(by).collect()
-    assert sums.equals(campaign_daily(cdrs.lazy()).select(by, *columns).collect())
+    assert sums.equals(campaign_daily(Day.of(cdrs.lazy())).select(by, *columns).collect())
 
 
 def test_ratios_lie_between_0_and_1(cdrs: pl.DataFrame) -> None:
@@ -417,7 +422,7 @@ def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() ->
             )
         )
     ]
-    (row,) = hotline_daily(flat(*calls).cdrs.lazy()).collect().rows(named=True)
+    (row,) = hotline_daily(Day.of(flat(*calls).cdrs.lazy())).collect().rows(named=True)
     assert (row["network_failure"], row["congestion"], row["congestion_share"]) == (5, 4, 4 / 6)
 
 
@@ -454,6 +459,6 @@ def test_a_number_called_too_often_counts_once_with_the_campaign_that_went_too_f
         )
         for number, campaign in enumerate(("c1", "c1", "c2", "c1"))
     ]
-    rows = compliance_daily(flat(*calls).cdrs.lazy(), RULES).collect()
+    rows = compliance_daily(Day.of(flat(*calls).cdrs.lazy()), RULES).collect()
     over = rows.select("campaign_uuid", "calls", "over_limit", "numbers_over_limit").rows()
     assert over == [("c1", 3, 1, 0), ("c2", 1, 1, 1)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdr_pipeline.tables.aggregates import campaign_daily
+from cdr_pipeline.tables.aggregates import Day, campaign_daily
 from cdr_pipeline.tables.attempts import remade
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS
 from cdr_pipeline.tables.store import Store
@@ -35,7 +35,7 @@ def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: o
 def load(store: Store, day: date, records: list[Sent]) -> list[date]:
     """Store `cdrs` of a day, its `campaign_daily` and what comes of it; the days written."""
     store.write(CDRS, day, flat(*records, day=day).cdrs)
-    store.write(CAMPAIGN_DAILY, day, campaign_daily(store.lazy(CDRS, day)).collect())
+    store.write(CAMPAIGN_DAILY, day, campaign_daily(Day.of(store.lazy(CDRS, day))).collect())
     written = []
     for changed, frame in remade(store, [day]):
         store.write(LEAD_ATTEMPTS, changed, frame)

@@ -15,7 +15,7 @@ import pytest
 
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog, readers
-from cdr_pipeline.tables.aggregates import campaign_daily
+from cdr_pipeline.tables.aggregates import Day, campaign_daily
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
@@ -146,7 +146,7 @@ def test_macros_sum_before_they_divide(store: Store) -> None:
                  cause="NORMAL_CLEARING" if n < answered else ("USER_BUSY", "GATEWAY_DOWN")[n % 2])
             for n in range(5)
         ]  # fmt: skip
-        measured = campaign_daily(flat(*calls, day=day).cdrs.lazy()).collect()
+        measured = campaign_daily(Day.of(flat(*calls, day=day).cdrs.lazy())).collect()
         store.write(CAMPAIGN_DAILY, day, measured)
     path = catalog.build(store).path
     ratios = "asr(answered, seizures), ner(effective, seizures), acd(billsec, answered)"

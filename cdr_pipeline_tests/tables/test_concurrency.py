@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.concurrency import campaign_hourly, remade
+from cdr_pipeline.tables.concurrency import Hours, campaign_hourly, remade
 from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
@@ -51,7 +51,7 @@ def calls_of(days: dict[date, list[Sent]], zone: ZoneInfo = SAIGON) -> pl.DataFr
 
 def peaks(cdrs: pl.DataFrame, day: date, zone: ZoneInfo = SAIGON) -> Peaks:
     """What ours are."""
-    frame = campaign_hourly(cdrs.lazy(), day, zone).collect()
+    frame = campaign_hourly(Hours.of(cdrs.lazy(), day, zone)).collect()
     one = frame.select("hour", "campaign_uuid", "peak_calls", "peak_talks")
     all_ = frame.select("hour", pl.lit("all"), "peak_calls_all", "peak_talks_all")
     return {row for row in (*one.rows(), *all_.rows()) if row[2] or row[3]}
@@ -126,7 +126,7 @@ def test_a_call_over_midnight_is_in_the_peaks_of_both_days_and_counts_on_the_fir
     over = a_call("a", datetime(2023, 3, 7, 23, 59), 120, 30)
     cdrs = calls_of({DAY: [over], DAY + timedelta(days=1): []})
     both = [
-        campaign_hourly(cdrs.lazy(), day, SAIGON)
+        campaign_hourly(Hours.of(cdrs.lazy(), day, SAIGON))
         .select("hour", "calls", "peak_calls", "peak_talks")
         .collect()
         .rows()

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from cdr_pipeline.tables.aggregates import campaign_daily, disposition_daily
+from cdr_pipeline.tables.aggregates import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
 from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline_tests.records import SAIGON
@@ -10,8 +10,16 @@ from cdr_pipeline_tests.records import SAIGON
 SCHEMA = CDRS.schema(SAIGON)
 
 
+def campaigns(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+    return campaign_daily(Day.of(cdrs))
+
+
+def endings(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+    return disposition_daily(Day.of(cdrs))
+
+
 def test_a_measure_comes_from_the_columns_it_reads() -> None:
-    found = columns_asked_for(campaign_daily, SCHEMA)
+    found = columns_asked_for(campaigns, SCHEMA)
     assert list(found) == [column.name for column in CAMPAIGN_DAILY.columns]
     assert found["asr"] == ["disposition"]
     assert found["acd_seconds"] == ["billsec", "disposition"]
@@ -21,9 +29,9 @@ def test_a_measure_comes_from_the_columns_it_reads() -> None:
 
 
 def test_a_key_comes_from_itself_and_a_count_from_keys_and_filters() -> None:
-    assert columns_asked_for(campaign_daily, SCHEMA)["campaign_uuid"] == ["campaign_uuid"]
-    assert columns_asked_for(campaign_daily, SCHEMA)["calls"] == ["campaign_uuid", "is_root"]
-    assert columns_asked_for(disposition_daily, SCHEMA)["cause"] == ["cause"]
+    assert columns_asked_for(campaigns, SCHEMA)["campaign_uuid"] == ["campaign_uuid"]
+    assert columns_asked_for(campaigns, SCHEMA)["calls"] == ["campaign_uuid", "is_root"]
+    assert columns_asked_for(endings, SCHEMA)["cause"] == ["cause"]
 
 
 def test_it_follows_the_measure() -> None:

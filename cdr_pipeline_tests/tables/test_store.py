@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.aggregates import campaign_daily, disposition_daily
+from cdr_pipeline.tables.aggregates import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,
@@ -330,8 +330,8 @@ def two_days(store: Store) -> Store:
     for day, calls in ((DAY, CALLS), (NEXT_DAY, NO_CALLS)):
         store.write(CDRS, day, calls.cdrs, calls.keys)
         store.write(REJECTS, day, calls.rejects)
-        store.write(CAMPAIGN_DAILY, day, campaign_daily(calls.cdrs.lazy()).collect())
-        store.write(DISPOSITION_DAILY, day, disposition_daily(calls.cdrs.lazy()).collect())
+        store.write(CAMPAIGN_DAILY, day, campaign_daily(Day.of(calls.cdrs.lazy())).collect())
+        store.write(DISPOSITION_DAILY, day, disposition_daily(Day.of(calls.cdrs.lazy())).collect())
         with store.writing_pages(day) as pages:
             pages.add(pages_row(1, page_of()))
     return store

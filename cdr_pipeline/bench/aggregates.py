@@ -1,0 +1,69 @@
+"""What the aggregates of a day cost beside loading it, from the first request to `cdrs`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from cdr_pipeline.bench import calls
+from cdr_pipeline.bench.contest import measure
+from cdr_pipeline.bench.contestants import Job, layers
+from cdr_pipeline.bench.load import first_days, fresh, warm
+from cdr_pipeline.bench.server import serving
+
+
+@dataclass(frozen=True)
+class Share:
+    """One run: CPU seconds, and bytes of memory at the most.
+
+    peak: of the whole run. loading_peak: until `cdrs` of the last day was there.
+    """
+
+    records: int
+    days: int
+    loading: float
+    aggregates: float
+    peak: int
+    loading_peak: float
+
+    @property
+    def ratio(self) -> float:
+        """The aggregates' part of loading."""
+        return self.aggregates / self.loading
+
+
+def shares(
+    folder: Path, sizes: Iterable[int], days: int, repeat: int, seed: int
+) -> Iterator[Share]:
+    """So many days of each size, without latency, again and again."""
+    warm(folder, ["layers"])
+    for records in sizes:
+        corpus = calls.make(fresh(folder / "corpus"), records, days=days, seed=seed)
+        with serving(corpus) as server:
+            for _ in range(repeat):
+                target = fresh(folder / "run")
+                cost = measure("layers", Job(server.url, target, first_days(days)))
+                yield Share(records, days, peak=cost.peak, **layers.spent(target))
+
+
+def table(shares: Sequence[Share]) -> Table:
+    """A line a run."""
+    shown = Table(
+        *("calls a day", "days", "loading, CPU s", "aggregates, CPU s", "ratio"),
+        *("peak MB", "of loading alone"),
+        title="Aggregates",
+    )
+    for column in shown.columns:
+        column.justify = "right"
+    for one in shares:
+        shown.add_row(
+            f"{one.records:,}",
+            f"{one.days:,}",
+            f"{one.loading:.2f}",
+            f"{one.aggregates:.2f}",
+            f"{one.ratio:.1%}",
+            f"{one.peak / 1e6:.0f}",
+            f"{one.loading_peak / 1e6:.0f}",
+        )
+    return shown

@@ -1,0 +1,63 @@
+"""This pipeline once more, without Dagster, to tell what its layers cost: `spent` says what went
+into fetching and flattening, and what into the aggregates.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from cdr_pipeline.assets import aggregates
+from cdr_pipeline.assets.daily import layers, lister_for
+from cdr_pipeline.assets.layer import Loading, Work
+from cdr_pipeline.bench.contest import cpu, memory
+from cdr_pipeline.bench.contestants import Job
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.store import Store
+
+Spent = dict[str, float]
+
+
+def load(job: Job) -> None:
+    """Prove, keep and flatten the days, then count them, all checks included."""
+    settings = Settings(
+        api_base_url=job.url,
+        api_token=SecretStr("bench"),
+        data_dir=job.folder / "data",
+        start_date=min(job.days),
+        page_size=job.page_size,
+        concurrency=job.connections,
+        requests_per_second=0,
+    )
+    store = Store(settings.data_dir, settings.zone)
+    spent: Spent = {"loading": 0, "aggregates": 0, "loading_peak": 0}
+    with ExitStack() as stack:
+        lister = lister_for(stack, settings, Loading(), store)
+        for day in job.days:
+            work = Work(day, settings, store)
+            with _counted(spent, "loading"):
+                list(layers(work, {RAW_PAGES.name, CDRS.name}, lister))
+            spent["loading_peak"] = memory("/proc/self/status", "VmHWM:")
+            with _counted(spent, "aggregates"):
+                aggregates.of_the_day(work, DATASETS)
+    with _counted(spent, "aggregates"):
+        list(aggregates.of_days_together(settings, store, job.days, DATASETS))
+    (job.folder / "spent.json").write_text(json.dumps(spent))
+
+
+def spent(folder: Path) -> Spent:
+    """CPU seconds of `loading` and of `aggregates`, and the peak of memory in bytes before the last
+    day's aggregates, `loading_peak`.
+    """
+    told: Spent = json.loads((folder / "spent.json").read_text())
+    return told
+
+
+@contextmanager
+def _counted(spent: Spent, name: str) -> Iterator[None]:
+    before = cpu()
+    yield
+    spent[name] += cpu() - before

@@ -1,0 +1,78 @@
+"""Calls that are alike, and how many of them: what the sums of a day are made from.
+
+Aggregates ask of a call by whom it was made, how it ended, and how many seconds it took: a million
+calls are some twenty thousand rows of that, and every measure (`kpi`) takes those. Tallies of parts
+of a day add up, so that a day is read some row groups at a time, in bounded memory; and medians of
+whole seconds are exact.
+
+A tally has `BY`; `calls` with `ring_seconds`, `duration`, `billsec`, `first_call_at` and
+`last_call_at`; `talks` with `talk_seconds`; `key_presses` with `key_pressed` and `key_delay`. A row
+tells of one of the three kinds, or of all.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import polars as pl
+
+from cdr_pipeline.tables import kpi
+
+#: By whom a call was made, and how it ended.
+BY: Final = (
+    *("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"),
+    *("from_number", "direction", "extension"),
+)
+
+#: Calls read at a time: two row groups of a file.
+_PART: Final = 2**17
+
+
+def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+    """The calls that are counted: a transfer's or a ring group's other legs are no calls."""
+    return cdrs.filter("is_root")
+
+
+def parts(cdrs: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
+    """The rows, some row groups at a time."""
+    rows = cdrs.select(pl.len()).collect().item()
+    return (cdrs.slice(at, _PART) for at in range(0, max(rows, 1), _PART))
+
+
+def gathered(question: Callable[[pl.LazyFrame], pl.LazyFrame], cdrs: pl.LazyFrame) -> pl.DataFrame:
+    """What a question to single calls finds, asked of some row groups at a time: the little that is
+    kept of each call is then all that needs memory.
+    """
+    return pl.concat(question(part).collect() for part in parts(cdrs))
+
+
+def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:
+    """`cdrs` -> a tally with a row for each root leg, and its `hour`."""
+    one = pl.lit(1, pl.Int64)
+    return roots(cdrs).select(
+        *BY,
+        "hour",
+        "ring_seconds",
+        "duration",
+        "billsec",
+        "key_pressed",
+        calls=one,
+        first_call_at="time_started",
+        last_call_at="time_started",
+        talk_seconds=kpi.talk_seconds(),
+        talks=pl.when(kpi.talk_seconds().is_not_null()).then(one),
+        key_delay=kpi.key_delay(),
+        key_presses=pl.when(pl.col("key_pressed").is_not_null()).then(one),
+    )
+
+
+def alike(tally: pl.LazyFrame) -> pl.LazyFrame:
+    """The same tally in few rows: those alike in one."""
+    calls = tally.group_by(*BY, "ring_seconds").agg(
+        pl.col("calls", "duration", "billsec").sum(),
+        pl.col("first_call_at").min(),
+        pl.col("last_call_at").max(),
+    )
+    talks = tally.filter(pl.col("talks") > 0).group_by(*BY, "talk_seconds")
+    presses = tally.filter(pl.col("key_presses") > 0).group_by(*BY, "key_pressed", "key_delay")
+    kinds = calls, talks.agg(pl.col("talks").sum()), presses.agg(pl.col("key_presses").sum())
+    return pl.concat(kinds, how="diagonal")
