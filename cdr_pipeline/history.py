@@ -119,6 +119,7 @@ class _Events(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
+        self._has_index_columns: bool | None = None
         super().__init__(base_dir)
 
     @contextmanager
@@ -145,6 +146,12 @@ class _Events(SqliteEventLogStorage):
     def has_table(self, table_name: str) -> bool:
         with self._engine(INDEX_SHARD_NAME).connect() as connection:
             return bool(inspect(connection).has_table(table_name))
+
+    def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
+        # Looked up once, not at each event of an asset: SQLite's answer costs as much as storing it.
+        if self._has_index_columns is None:
+            self._has_index_columns = super()._has_asset_key_index_cols_on_connection(conn)
+        return self._has_index_columns
 
     def store_event(self, event: Any) -> None:
         super().store_event(_planned_once(event))
