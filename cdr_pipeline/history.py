@@ -8,10 +8,12 @@ file, 30 seconds of patience where another process writes, and no wait for the d
 Files, tables and migrations are Dagster's, so either can go on where the other stopped.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -51,6 +53,8 @@ class SqliteHistory(DagsterSqliteStorage):
     """Runs, events and schedules in files under `base_dir`, as Dagster lays them out."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # A run plans an event for each of its days and assets: Dagster stores them together then.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         # Not the parent's, which would make storages of its own.
         DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
         self.base_dir = base_dir
@@ -119,13 +123,25 @@ class _Events(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
+        self._begun: dict[str, Connection] = {}
         self._has_index_columns: bool | None = None
         super().__init__(base_dir)
+        self._db_lock = RLock()  # type: ignore[assignment]
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        with self._db_lock, self._engine(shard).begin() as connection:
-            yield connection
+        with self._db_lock, ExitStack() as stack:
+            begun = self._begun.get(shard)
+            yield begun or stack.enter_context(self._engine(shard).begin())
+
+    @contextmanager
+    def _one_transaction(self, *shards: str) -> Iterator[None]:
+        """Whatever is written to these files meanwhile is one transaction a file."""
+        with self._db_lock, ExitStack() as stack:
+            stack.callback(self._begun.clear)
+            for shard in shards:
+                self._begun[shard] = stack.enter_context(self._connect(shard))
+            yield
 
     def _engine(self, shard: str) -> Engine:
         engine = self._engines.pop(shard, None) or _engine(self.conn_string_for_shard(shard))
@@ -153,11 +169,18 @@ class _Events(SqliteEventLogStorage):
             self._has_index_columns = super()._has_asset_key_index_cols_on_connection(conn)
         return self._has_index_columns
 
-    def store_event(self, event: Any) -> None:
-        super().store_event(_planned_once(event))
-        # A run's page in the UI watches this file for news. What is written to it stands in the
-        # log beside it for as long as somebody has it open.
-        Path(self.path_for_shard(event.run_id)).touch()
+    def store_event(self, event: EventLogEntry) -> None:
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        runs = {event.run_id for event in events}
+        with self._one_transaction(*runs, INDEX_SHARD_NAME):
+            for event in events:
+                super().store_event(_planned_once(event))
+        for run in runs:
+            # A run's page in the UI watches this file for news. What is written to it stands in
+            # the log beside it for as long as somebody has it open.
+            Path(self.path_for_shard(run)).touch()
 
 
 def _planned_once(event: EventLogEntry) -> EventLogEntry:
