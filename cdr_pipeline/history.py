@@ -42,6 +42,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.home import postgres_url
 
+#: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
+_SWITCHES = {
+    # What a run plans, an event for each of its days and assets, is stored together.
+    "DAGSTER_EVENT_BATCH_SIZE": "1000",
+    # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
+    "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
+}
+os.environ |= _SWITCHES | os.environ
+
 #: How long one process waits for another that writes, in seconds.
 _PATIENCE = 30
 
@@ -53,8 +62,6 @@ class SqliteHistory(DagsterSqliteStorage):
     """Runs, events and schedules in files under `base_dir`, as Dagster lays them out."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        # A run plans an event for each of its days and assets: Dagster stores them together then.
-        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         # Not the parent's, which would make storages of its own.
         DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
         self.base_dir = base_dir
@@ -164,7 +171,7 @@ class _Events(SqliteEventLogStorage):
             return bool(inspect(connection).has_table(table_name))
 
     def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
-        # Looked up once, not at each event of an asset: SQLite's answer costs as much as storing it.
+        # Looked up once: at each event of an asset it would cost as much as storing it.
         if self._has_index_columns is None:
             self._has_index_columns = super()._has_asset_key_index_cols_on_connection(conn)
         return self._has_index_columns

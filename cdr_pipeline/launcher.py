@@ -19,6 +19,7 @@ from multiprocessing.context import ForkServerContext
 from socket import gethostname
 
 from dagster import DagsterInstance, DagsterRun, DefaultRunLauncher
+from dagster._cli.api import _execute_run_command_body
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
@@ -117,8 +118,6 @@ def _nursery() -> ForkServerContext:
 
 def _execute(run_id: str, instance: InstanceRef) -> None:
     """A run, in its own process."""
-    from dagster._cli.api import _execute_run_command_body
-
     with DagsterInstance.from_ref(instance) as own:
         _execute_run_command_body(run_id, own, lambda _: None, set_exit_code_on_failure=False)
 

@@ -104,7 +104,8 @@ def _cost(task: str, runs: Sequence[tuple[date, date]], folder: Path, url: str) 
         "CDR_REQUESTS_PER_SECOND": "0",
         "DAGSTER_HOME": str(home),
     }
-    command = [sys.executable, "-m", __spec__.name, task, *(f"{day}" for run in runs for day in run)]
+    bounds = [f"{day}" for run in runs for day in run]
+    command = [sys.executable, "-m", __spec__.name, task, *bounds]
     start = time.perf_counter()
     with Path(folder, "log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -154,7 +155,7 @@ def loop(*bounds: str) -> None:
 
 
 def run(*bounds: str) -> None:
-    """Load the days in runs of Dagster, one after another; `bounds` are each run's first and last."""
+    """Load the days in runs of Dagster, one after another, each from a first to a last day."""
     from multiprocessing.forkserver import _forkserver
 
     import dagster as dg
