@@ -3,7 +3,7 @@
     nightly      each night the day that ended, those before it that may still change, and gaps
     late_calls   by day: do the vendor's totals of older days still agree with what was proved?
     freshness    is the day that ended there, a few hours after the night?
-    alerts       tells a webhook of every run that failed
+    alerts       tells a webhook of every run that failed (the commands tell it of theirs)
 
 All are on from the start, and skip their ticks with a reason while something they need is not set.
 """
@@ -169,17 +169,22 @@ def alerts(
 ) -> dg.SkipReason | None:
     """Tell the webhook; what goes wrong with that is logged, never raised."""
     try:
-        settings = loading.settings(False)
-        if settings.alert_url is None:
+        if not tell(context.dagster_run, _causes(context), loading.settings(False)):
             return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
-        content = alert(context.dagster_run, _causes(context), settings)
-        post(settings.alert_url.get_secret_value(), content)
     except CdrError as error:
         context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
     return None
 
 
 SENSORS: Final = (late_calls, freshness, alerts)
+
+
+def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings) -> bool:
+    """Post the alert of a failed run; False where CDR_ALERT_URL is not set. Raises CdrError."""
+    if settings.alert_url is None:
+        return False
+    post(settings.alert_url.get_secret_value(), alert(run, causes, settings))
+    return True
 
 
 def alert(

@@ -139,7 +139,7 @@ def _through_dagster(
         import dagster as dg  # two seconds, which --help need not wait for
 
         from cdr_pipeline.assets import catalog, raw_pages
-        from cdr_pipeline.assets.daily import daily_calls, partitions, summary
+        from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
         from cdr_pipeline.assets.layer import Loading
         from cdr_pipeline.home import lasting_home
         from cdr_pipeline.launcher import process_tags
@@ -198,10 +198,21 @@ def _through_dagster(
             )
     unfinished = [result for result in results if not result.success]
     if unfinished:
+        _alert(settings, unfinished[0], causes(failed))
         return summary(failed) or [_failure(unfinished[0])]
     if rebuilt and not rebuilt.success:
         return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
     return []
+
+
+def _alert(settings: Settings, result: Any, causes: dict[str, list[str]]) -> None:
+    """Tell CDR_ALERT_URL, as Dagster's sensor does of the runs that Dagster launched."""
+    from cdr_pipeline.automation import tell
+
+    try:
+        tell(result.dagster_run, causes or {_failure(result): []}, settings)
+    except CdrError as error:
+        err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
 
 
 def _failure(result: Any) -> str:

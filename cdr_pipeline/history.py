@@ -8,10 +8,12 @@ file, 30 seconds of patience where another process writes, and no wait for the d
 Files, tables and migrations are Dagster's, so either can go on where the other stopped.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -39,6 +41,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.home import postgres_url
+
+#: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
+_SWITCHES = {
+    # What a run plans, an event for each of its days and assets, is stored together.
+    "DAGSTER_EVENT_BATCH_SIZE": "1000",
+    # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
+    "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
+}
+os.environ |= _SWITCHES | os.environ
 
 #: How long one process waits for another that writes, in seconds.
 _PATIENCE = 30
@@ -119,12 +130,25 @@ class _Events(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
+        self._begun: dict[str, Connection] = {}
+        self._has_index_columns: bool | None = None
         super().__init__(base_dir)
+        self._db_lock = RLock()  # type: ignore[assignment]
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        with self._db_lock, self._engine(shard).begin() as connection:
-            yield connection
+        with self._db_lock, ExitStack() as stack:
+            begun = self._begun.get(shard)
+            yield begun or stack.enter_context(self._engine(shard).begin())
+
+    @contextmanager
+    def _one_transaction(self, *shards: str) -> Iterator[None]:
+        """Whatever is written to these files meanwhile is one transaction a file."""
+        with self._db_lock, ExitStack() as stack:
+            stack.callback(self._begun.clear)
+            for shard in shards:
+                self._begun[shard] = stack.enter_context(self._connect(shard))
+            yield
 
     def _engine(self, shard: str) -> Engine:
         engine = self._engines.pop(shard, None) or _engine(self.conn_string_for_shard(shard))
@@ -146,11 +170,24 @@ class _Events(SqliteEventLogStorage):
         with self._engine(INDEX_SHARD_NAME).connect() as connection:
             return bool(inspect(connection).has_table(table_name))
 
-    def store_event(self, event: Any) -> None:
-        super().store_event(_planned_once(event))
-        # A run's page in the UI watches this file for news. What is written to it stands in the
-        # log beside it for as long as somebody has it open.
-        Path(self.path_for_shard(event.run_id)).touch()
+    def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
+        # Looked up once: at each event of an asset it would cost as much as storing it.
+        if self._has_index_columns is None:
+            self._has_index_columns = super()._has_asset_key_index_cols_on_connection(conn)
+        return self._has_index_columns
+
+    def store_event(self, event: EventLogEntry) -> None:
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        runs = {event.run_id for event in events}
+        with self._one_transaction(*runs, INDEX_SHARD_NAME):
+            for event in events:
+                super().store_event(_planned_once(event))
+        for run in runs:
+            # A run's page in the UI watches this file for news. What is written to it stands in
+            # the log beside it for as long as somebody has it open.
+            Path(self.path_for_shard(run)).touch()
 
 
 def _planned_once(event: EventLogEntry) -> EventLogEntry:

@@ -1,13 +1,17 @@
-"""How Hypothesis searches: without a clock, and in CI the same way each time. And a `world`."""
+"""How Hypothesis searches: in CI the same way each time. A `world`, and a `hook`."""
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from cdr_pipeline_tests.hook import Hook
 
 settings.register_profile(
     "here",
@@ -50,3 +54,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             return World(board, instance, Settings(**own | given)), vendor
 
         yield made
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, type[Hook]]]:
+    """Where it listens, and what it was told. Its address is a secret."""
+    kind = type("OneHook", (Hook,), {"told": [], "status": 200})
+    with HTTPServer(("127.0.0.1", 0), kind) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/s3cret-path", kind
+        server.shutdown()

@@ -1,11 +1,7 @@
 """Schedule, sensors and alerts, tick by tick: what they ask for, and what if they cannot."""
 
-import json
-from collections.abc import Iterator
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -18,6 +14,7 @@ from cdr_pipeline.settings import PREFIX, Settings
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, RECEIPTS
 
+from .hook import Hook
 from .living import DAY, HOUR, TOKEN, Clock, NewWorld, Switchboard, World, at
 
 FIRST = date(2023, 3, 1)
@@ -329,31 +326,6 @@ def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> Non
 
 
 # ---- alerts
-
-
-class Hook(BaseHTTPRequestHandler):
-    """A webhook that remembers what it was told."""
-
-    told: list[Any]
-    status: int
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).told.append(json.loads(body))
-        self.send_response(type(self).status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on the terminal."""
-
-
-@pytest.fixture
-def hook() -> Iterator[tuple[str, type[Hook]]]:
-    kind = type("OneHook", (Hook,), {"told": [], "status": 200})
-    with HTTPServer(("127.0.0.1", 0), kind) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/s3cret-path", kind
-        server.shutdown()
 
 
 def fail_and_tell(it: World) -> None:

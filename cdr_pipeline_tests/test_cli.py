@@ -17,6 +17,7 @@ from rich.console import Console
 
 from cdr_pipeline import cli
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
+from cdr_pipeline_tests.hook import Hook
 
 TOKEN = "a-token-that-must-not-be-seen"
 Type = Callable[..., Result]
@@ -101,6 +102,30 @@ def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
     assert done.exit_code == 1
     assert "not proved complete" in done.output
     assert not Path("data/cdrs").exists()
+
+
+def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
+    type_: Type, hook: tuple[str, type[Hook]]
+) -> None:
+    url, heard = hook
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    assert type_(*words, vendor=liar, CDR_ALERT_URL=url).exit_code == 1
+    (told,) = heard.told
+    assert told["days"] == ["2023-03-07"]
+    assert "not proved complete" in told["cause"]
+    assert type_(*words, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
+    assert len(heard.told) == 1
+
+
+def test_a_webhook_that_cannot_be_told_is_said_beside_what_failed(type_: Type) -> None:
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    done = type_(*words, vendor=liar, CDR_ALERT_URL="http://127.0.0.1:9/s3cret-path")
+    assert done.exit_code == 1
+    assert "Nobody was told" in done.output
+    assert "not proved complete" in done.output
+    assert "s3cret-path" not in done.output
 
 
 def test_list_asks_the_vendor_with_every_documented_parameter(type_: Type) -> None:

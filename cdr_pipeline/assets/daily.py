@@ -120,12 +120,12 @@ def _load_days(
         store = Store(settings.data_dir, settings.zone)
         store.prepare()
         contract = declared.load(settings.contract, settings.zone)
+        days = sorted(date.fromisoformat(key) for key in context.partition_keys)
         failed: dict[date, Exception] = {}
         found: dict[date, list[Finding]] = {}
         with ExitStack() as stack:
             lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
-            for key in sorted(context.partition_keys):
-                day = date.fromisoformat(key)
+            for day in days:
                 hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
                 work = Work(day, settings, store, config.accept_shrink, contract)
                 error = hopeless or _load_day(context, work, wanted, lister)
@@ -134,8 +134,8 @@ def _load_days(
                     failed[day] = error
                 if loading.on_day:
                     loading.on_day(day, error)
-        loaded = {date.fromisoformat(key) for key in context.partition_keys} - failed.keys()
-        failed |= _load_together(context, settings, store, sorted(loaded), wanted)
+        loaded = [day for day in days if day not in failed]
+        failed |= _load_together(context, settings, store, loaded, wanted)
         only = f"{next(iter(found))}" if len(found) == 1 else None
         for finding in checks.over_days(found):
             context.log_event(finding.event(only))
@@ -215,11 +215,10 @@ def _load_together(
 
 
 def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
-    context.log_event(
-        dg.AssetMaterialization(
-            made.dataset.name, partition=f"{day:%Y-%m-%d}", metadata=dict(made.metadata)
-        )
-    )
+    key, metadata = f"{day:%Y-%m-%d}", dict(made.metadata)
+    if key != context.partition_key_range.end:
+        metadata.pop("dagster/column_lineage", None)
+    context.log_event(dg.AssetMaterialization(made.dataset.name, partition=key, metadata=metadata))
 
 
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:

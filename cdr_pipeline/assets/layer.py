@@ -79,7 +79,7 @@ def spec(
         dataset.name,
         deps=[one.name if isinstance(one, Dataset) else one for one in deps],
         description=f"{dataset.description}\n\nA row is {dataset.row}.",
-        metadata={"dagster/column_schema": table_schema(dataset, lineage=lineage)},
+        metadata={"dagster/column_schema": table_schema(dataset, lineage)},
         kinds={"parquet", *kinds},
         skippable=True,
     )
@@ -102,32 +102,40 @@ def made(
         "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
     }
     if len(schema) > len(dataset.columns):  # else the asset's own schema says it all
-        metadata["dagster/column_schema"] = table_schema(dataset, schema, lineage)
+        metadata["dagster/column_schema"] = _schema_of_partition(dataset, schema)
     return Made(dataset, metadata)
 
 
-def table_schema(
-    dataset: Dataset,
-    schema: pl.Schema | None = None,
-    lineage: dg.TableColumnLineage | None = None,
-) -> dg.TableSchema:
-    """The contract's columns, then those that only this partition has."""
+def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None) -> dg.TableSchema:
+    """The contract's columns, in words."""
     origins = lineage.deps_by_column if lineage else {}
-    columns = [
-        dg.TableColumn(
-            column.name,
-            str(column.dtype),
-            description=column.description + _from(origins.get(column.name, [])),
-        )
-        for column in dataset.columns
-    ]
-    known = {column.name for column in dataset.columns}
-    columns += [
-        dg.TableColumn(name, str(dtype), description="From the lead list.")
-        for name, dtype in (schema or {}).items()
-        if name not in known
-    ]
-    return dg.TableSchema(columns)
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                str(column.dtype),
+                description=column.description + _from(origins.get(column.name, [])),
+            )
+            for column in dataset.columns
+        ]
+    )
+
+
+def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
+    """The columns of one partition, in which Dagster shows the contract's words by itself: to
+    record them with each day would be most of what it records.
+    """
+    known = {column.name: column.dtype for column in dataset.columns}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                str(known.get(name, dtype)),
+                description=None if name in known else "From the lead list.",
+            )
+            for name, dtype in schema.items()
+        ]
+    )
 
 
 def _from(origins: Sequence[dg.TableColumnDep]) -> str:

@@ -4,13 +4,13 @@
 
 Both load the same days from the same vendor, one day after another, into folders of their own, and
 do the same work for each: fetch, prove, keep, flatten, check, write, aggregate. The loop is one
-process. Dagster's side is what the daemon would start: a fresh process for every CDR_DAYS_PER_RUN
-days, events in SQLite as `dagster.yaml` says. CPU and wall time are those of these processes,
-their start included. The vendor is another process and answers from memory, so that its cost is
-in neither.
+process. Dagster's side does what the daemon does: it plans a run for every CDR_DAYS_PER_RUN days
+and has the launcher of `dagster.yaml` start it in a process of its own, events in SQLite. CPU and
+wall time are those of all these processes, their start included. The vendor is another process and
+answers from memory, so that its cost is in neither.
 
-What the daemon itself adds is waiting, not work: up to 30 s before the first run is launched, and
-as much until the end is noticed.
+What the daemon adds beyond that is waiting, and looking whether there is anything to do: up to 30 s
+before the first run is launched, and as much until the end is noticed.
 """
 
 import os
@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from starlette.types import Message, Receive, Scope, Send
 
+from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 
@@ -60,15 +61,14 @@ def main(days: int, calls: int, days_per_run: int) -> None:
     """Load the same days by a plain loop and through Dagster, and compare."""
     out = Console()
     every = [FIRST_DAY + timedelta(days=number) for number in range(days)]
-    size = days_per_run or days
-    runs = [every[start : start + size] for start in range(0, days, size)]
+    runs = spans(every, days_per_run)
     with _vendor(calls) as url, TemporaryDirectory(prefix="backfill-") as folder:
         with out.status(f"Asking for {days} days once, so that the vendor knows its answers"):
-            _cost(_process("ask", [every], Path(folder, "asked"), url))
+            _cost("ask", runs, Path(folder, "asked"), url)
         with out.status("A plain loop"):
-            loop = _cost(_process("loop", [every], Path(folder, "loop"), url))
+            loop = _cost("loop", runs, Path(folder, "loop"), url)
         with out.status(f"Dagster, {len(runs)} runs"):
-            dagster = _cost(_process("run", runs, Path(folder, "dagster"), url))
+            dagster = _cost("run", runs, Path(folder, "dagster"), url)
         out.print(_table(days, calls, len(runs), loop, dagster))
         out.print(_volume(Path(folder, "dagster"), days))
 
@@ -93,10 +93,8 @@ def _volume(home: Path, days: int) -> str:
 # the two sides, each in processes of its own
 
 
-def _process(
-    task: str, parts: Sequence[Sequence[date]], folder: Path, url: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """This module again, once for each part of the days, one after another."""
+def _cost(task: str, runs: Sequence[tuple[date, date]], folder: Path, url: str) -> Cost:
+    """What it takes this module, started again, to do `task` for the days of `runs`."""
     home = folder / "history"
     home.mkdir(parents=True)
     environment = os.environ | {
@@ -106,28 +104,23 @@ def _process(
         "CDR_REQUESTS_PER_SECOND": "0",
         "DAGSTER_HOME": str(home),
     }
-    for part in parts:
-        command = [sys.executable, "-m", __spec__.name, task, f"{part[0]}", f"{part[-1]}"]
-        with Path(folder, "log").open("ab") as log:
-            yield subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    bounds = [f"{day}" for run in runs for day in run]
+    command = [sys.executable, "-m", __spec__.name, task, *bounds]
+    start = time.perf_counter()
+    with Path(folder, "log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"a process of the measurement failed: {Path(log.name).read_text()}")
+    return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - start)
 
 
-def _cost(processes: Iterator[subprocess.Popen[bytes]]) -> Cost:
-    start, cpu = time.perf_counter(), 0.0
-    for process in processes:
-        _, status, usage = os.wait4(process.pid, 0)
-        cpu += usage.ru_utime + usage.ru_stime
-        if status:
-            raise SystemExit(f"a process of the measurement failed: {process.args!r}")
-    return Cost(cpu, time.perf_counter() - start)
-
-
-def _days(first: str, last: str) -> list[date]:
-    start, end = date.fromisoformat(first), date.fromisoformat(last)
+def _days(bounds: Sequence[str]) -> list[date]:
+    start, end = date.fromisoformat(bounds[0]), date.fromisoformat(bounds[-1])
     return [start + timedelta(days=number) for number in range((end - start).days + 1)]
 
 
-def ask(first: str, last: str) -> None:
+def ask(*bounds: str) -> None:
     """Prove every day and keep nothing."""
     from cdr_pipeline.api.client import Client
     from cdr_pipeline.api.listing import Lister
@@ -135,11 +128,11 @@ def ask(first: str, last: str) -> None:
 
     settings = Settings.load(vendor=True)
     with Client.from_settings(settings) as client, Lister.from_settings(client, settings) as lister:
-        for day in _days(first, last):
+        for day in _days(bounds):
             lister.prove(Window.of(day), lambda _: None)
 
 
-def loop(first: str, last: str) -> None:
+def loop(*bounds: str) -> None:
     """Load every day without Dagster."""
     from contextlib import ExitStack
 
@@ -153,33 +146,46 @@ def loop(first: str, last: str) -> None:
     store = Store(settings.data_dir, settings.zone)
     with ExitStack() as stack:
         lister = lister_for(stack, settings, Loading(), store)
-        for day in _days(first, last):
+        for day in _days(bounds):
             with store.locked(day):
                 for _ in layers(Work(day, settings, store), set(DATASETS), lister):
                     pass
-        for _ in aggregates.of_days_together(settings, store, _days(first, last), set(DATASETS)):
+        for _ in aggregates.of_days_together(settings, store, _days(bounds), set(DATASETS)):
             pass
 
 
-def run(first: str, last: str) -> None:
-    """Load every day in one run of Dagster, as the definitions say."""
-    import dagster as dg
+def run(*bounds: str) -> None:
+    """Load the days in runs of Dagster, one after another, each from a first to a last day."""
+    from multiprocessing.forkserver import _forkserver
 
-    from cdr_pipeline.definitions import defs
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+    from dagster._core.launcher.base import LaunchRunContext
+
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import DATASETS
 
     lasting_home()
-    job = defs.resolve_implicit_global_asset_job_def()
+    datasets = frozenset(dg.AssetKey(name) for name in DATASETS)
+    code = ReconstructableRepository.for_module("cdr_pipeline.definitions", "defs")
+    job = code.get_reconstructable_job("__ASSET_JOB").get_subset(asset_selection=datasets)
     with dg.DagsterInstance.get() as instance:
-        job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in DATASETS],
-            tags={
-                "dagster/asset_partition_range_start": first,
-                "dagster/asset_partition_range_end": last,
-            },
-        )
+        for first, last in zip(bounds[::2], bounds[1::2], strict=True):
+            launched = instance.create_run_for_job(
+                job.get_definition(),
+                asset_selection=datasets,
+                tags={
+                    "dagster/asset_partition_range_start": first,
+                    "dagster/asset_partition_range_end": last,
+                },
+                job_code_origin=job.get_python_origin(),
+            )
+            instance.run_launcher.launch_run(LaunchRunContext(launched, workspace=None))
+            while not (now := instance.get_run_by_id(launched.run_id)) or not now.is_finished:
+                time.sleep(0.1)
+            if not now.is_success:
+                raise SystemExit(f"{first} to {last}: {now.status.value}")
+    _forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001  its processes count when ended
 
 
 # a vendor that has its answers ready
@@ -228,7 +234,7 @@ class _Remembering(Vendor):
 
 if __name__ == "__main__":
     tasks = {"ask": ask, "loop": loop, "run": run}
-    if len(sys.argv) == 4 and sys.argv[1] in tasks:
+    if len(sys.argv) > 3 and sys.argv[1] in tasks:
         tasks[sys.argv[1]](*sys.argv[2:])
     else:
         main()
