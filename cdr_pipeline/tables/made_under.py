@@ -14,8 +14,8 @@ from cdr_pipeline.tables.store import Store
 
 #: What to do about days that were made under another contract.
 WAY_OUT: Final = (
-    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does materializing"
-    " cdrs, cdr_rejects, additional_keys and the aggregates of these days in Dagster"
+    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
+    " `rebuild` in Dagster, for the days it is given"
 )
 
 #: How many ranges of days are told one by one.
