@@ -99,8 +99,8 @@ REBUILD: Final = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*DATASETS)
     - dg.AssetSelection.assets(*(spec.key for spec in raw_pages.SPECS)),
     description=(
-        "Make days again from raw_pages, without the API: `Materialize all`, the days that the"
-        " check `made_under_contract` of cdrs names, `Launch`."
+        "Make days again from raw_pages, without the API: `Materialize all...`, the days that the"
+        " check `made_under_contract` of cdrs names, as `[2023-03-01...2023-03-31]`, `Launch`."
     ),
 )
 
