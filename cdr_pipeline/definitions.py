@@ -18,7 +18,7 @@ shown = Settings.for_display()
 
 defs = dg.Definitions(
     assets=[daily_calls(shown), *catalog.ASSETS, *report.assets(shown)],
-    jobs=[automation.LOAD_DAYS],
+    jobs=[automation.LOAD_DAYS, contract_sensor.REBUILD],
     schedules=[automation.nightly(shown)],
     sensors=[
         *automation.SENSORS,

@@ -1,7 +1,7 @@
 """Watches CDR_CONTRACT: tells which days were made under another contract than is in force.
 
-Each such day gets a failed check `made_under_contract` (a warning). A day that is made again
-evaluates the check itself.
+Each such day gets a failed check `made_under_contract` (a warning). A day that is made again, by
+the job `rebuild` for one, evaluates the check itself.
 
 The sensor has a run tell, since Dagster keeps but one evaluation outside of runs for each partition
 (a second one fails its table's unique index, and the sensor with it).
@@ -15,10 +15,10 @@ import dagster as dg
 import msgspec
 
 from cdr_pipeline import checks
-from cdr_pipeline.assets import catalog
+from cdr_pipeline.assets import catalog, raw_pages
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.contract import CDRS, DATASETS
 from cdr_pipeline.tables.declared import NO_MARK, load
 from cdr_pipeline.tables.made_under import in_words, stale_days
 from cdr_pipeline.tables.store import Store
@@ -92,6 +92,17 @@ def made_under_contract() -> None:
     """The job around the op."""
     evaluate_made_under_contract()
 
+
+#: For people: in Dagster's UI its days are chosen as those of any asset.
+REBUILD: Final = dg.define_asset_job(
+    "rebuild",
+    selection=dg.AssetSelection.assets(*DATASETS)
+    - dg.AssetSelection.assets(*(spec.key for spec in raw_pages.SPECS)),
+    description=(
+        "Make days again from raw_pages, without the API: `Materialize all...`, the days that the"
+        " check `made_under_contract` of cdrs names, as `[2023-03-01...2023-03-31]`, `Launch`."
+    ),
+)
 
 #: Has the catalog tell its readers; nothing where DuckDB is not installed.
 _CATALOG_JOBS: Final = [

@@ -6,12 +6,21 @@ shows, under the same names and types.
 
 Where the data is, the views find out when they are asked (see `_FOLDER`), so the data folder may
 be moved, catalog and all.
+
+DuckDB lists all the days' folders and looks at each name before a view's condition on `date` leaves
+most of them out: over 1,095 days that takes ten times as long as a small question to one of them.
+So there is a macro of each view's name as well, which takes the first and the last day and goes to
+their files alone. It needs to know which days there are: those that stood when it was made.
 """
 
+import hashlib
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -19,6 +28,7 @@ import polars as pl
 from filelock import FileLock
 
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import spans
 from cdr_pipeline.tables.contract import (
     CDRS,
     DATASETS,
@@ -29,9 +39,10 @@ from cdr_pipeline.tables.contract import (
     Dataset,
 )
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
 from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
-from cdr_pipeline.tables.store import FILE, Store, additional_keys, sync
+from cdr_pipeline.tables.store import FILE, Store, sync
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -53,6 +64,21 @@ _FOLDER: Final = r"""
             '.'),
         '([*?[])', '[\1]', 'g')
 """
+
+#: What is said of the macros that go by a view's name.
+_OF_DAYS: Final = (
+    "The view of this name from first_day to last_day, both included (null: no bound), opening the"
+    " files of these days alone. Knows the days that stood when the catalog was made."
+)
+
+#: Beside the catalog: of each dataset an empty file with all the columns that its view knows.
+_TEMPLATES: Final = ".catalog"
+
+#: A day that is none: `date` is read from a template's path as from all others.
+_NO_DAY: Final = f"{DATE}=0001-01-01"
+
+#: How long the templates of former catalogs are kept for those who have one open.
+_KEPT: Final = timedelta(days=7)
 
 #: name -> parameters, definition, comment.
 _MACROS: Final = {
@@ -190,6 +216,7 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
         sync(staged)
         staged.replace(store.root / NAME)
         sync(store.root)
+        _forget_templates(store)
     return Catalog(store.root / NAME, views)
 
 
@@ -203,13 +230,23 @@ def _define(
         connection.execute(f"COMMENT ON MACRO {name} IS {_text(comment)}")
     views = {}
     for dataset in DATASETS.values():
-        paths = [store.path(dataset, day) for day in store.days(dataset)]
+        days = store.days(dataset)
+        paths = [store.path(dataset, day) for day in days]
         shown = unite(additional_columns(dataset, paths))
-        connection.execute(_view(dataset, shown, store.zone, empty=not paths))
+        stored = {column.name: _TYPES[column.dtype] for column in dataset.columns}
+        stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
+        template = _template(connection, store, dataset, stored)
+        view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
+        all_files = _all_files(dataset, stored) if days else _files_of(dataset, template, days)
+        connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files}")
+        connection.execute(
+            f"CREATE MACRO {view}(first_day, last_day) AS TABLE"
+            f" SELECT {selected} FROM {_files_of(dataset, template, days)}"
+        )
         comments = _comments(dataset, shown, paths, contract)
-        view = _name(dataset.name)
         about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
         connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
+        connection.execute(f"COMMENT ON MACRO TABLE {view} IS {_text(_OF_DAYS)}")
         for column, comment in comments.items():
             connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
         views[dataset.name] = list(comments)
@@ -228,38 +265,83 @@ def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
     return f" {in_words(stale)} were made under another contract (CDR_CONTRACT): {WAY_OUT}."
 
 
-def _view(dataset: Dataset, shown: dict[str, list[str]], zone: ZoneInfo, *, empty: bool) -> str:
-    """The view of a dataset.
+def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:
+    """The columns that readers see, of files with their `filename`.
 
-    The files' schema is given: DuckDB would otherwise cast every file to the first one's columns,
-    or read the footer of every file before each query (`union_by_name`). `filename` comes with it,
-    of which DuckDB knows how to leave out files before opening them.
+    The day is taken from the name, of which DuckDB knows how to leave out files before opening
+    them.
     """
-    stored = {column.name: _TYPES[column.dtype] for column in dataset.columns}
-    stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
     day = f"CAST(left(right(filename, {len(FILE) + 11}), 10) AS DATE)"
-    columns = [
-        *(_name(column.name) for column in dataset.columns),
-        f"{day} AS {_name(DATE)}",
-        *(f"{_united(names, zone)} AS {_name(name)}" for name, names in shown.items()),
-    ]
-    source = _no_rows(stored) if empty else _files(dataset, stored)
-    return f"CREATE VIEW {_name(dataset.name)} AS SELECT {', '.join(columns)} FROM {source}"
+    return ", ".join(
+        (
+            *(_name(column.name) for column in dataset.columns),
+            f"{day} AS {_name(DATE)}",
+            *(f"{_united(names, zone)} AS {_name(name)}" for name, names in shown.items()),
+        )
+    )
 
 
-def _files(dataset: Dataset, stored: dict[str, str]) -> str:
+def _all_files(dataset: Dataset, stored: Mapping[str, str]) -> str:
+    """Whatever files there are when it is asked.
+
+    Their schema is given: DuckDB would otherwise cast every file to the first one's columns, or
+    read the footer of every file before each query (`union_by_name`).
+    """
     schema = ", ".join(
         f"{_text(name)}: {{name: {_text(name)}, type: {_text(dtype)}, default_value: NULL}}"
         for name, dtype in stored.items()
     )
-    paths = _text(f"/{dataset.name}/date=*/{FILE}")
+    paths = _text(f"/{dataset.name}/{DATE}=*/{FILE}")
     return f"read_parquet(data_folder() || {paths}, schema = MAP {{{schema}}}, filename = true)"
 
 
-def _no_rows(stored: dict[str, str]) -> str:
-    """In place of files, of which `read_parquet` wants at least one."""
-    columns = [f"CAST(NULL AS {dtype}) AS {_name(name)}" for name, dtype in stored.items()]
-    return f"(SELECT {', '.join(columns)}, CAST(NULL AS VARCHAR) AS filename WHERE false)"
+def _files_of(dataset: Dataset, template: str, days: Sequence[date]) -> str:
+    """The files from `first_day` to `last_day`, of the `days` there are; the template has no rows.
+
+    Here the footers are read first: they are few, and a schema that is given costs more, since
+    DuckDB parses each column's type for each query.
+    """
+    files = f"[{_text(f'/{_TEMPLATES}/{template}/{_NO_DAY}/{FILE}')}]"
+    if days:
+        asked = (
+            f"generate_series(greatest(CAST(first_day AS DATE), DATE '{days[0]}'),"
+            f" least(CAST(last_day AS DATE), DATE '{days[-1]}'), INTERVAL 1 DAY)"
+        )
+        stretches = spans(days)
+        if len(stretches) > 1:
+            there = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in stretches)
+            asked = f"list_filter({asked}, lambda day: {' OR '.join(there)})"
+        path = _text(f"/{dataset.name}/{DATE}=%Y-%m-%d/{FILE}")
+        files += f" || list_transform({asked}, lambda day: strftime(day, {path}))"
+    return (
+        f"read_parquet(list_transform({files}, lambda file: data_folder() || file),"
+        " union_by_name = true, hive_partitioning = false, filename = true)"
+    )
+
+
+def _template(
+    connection: "DuckDBPyConnection", store: Store, dataset: Dataset, stored: Mapping[str, str]
+) -> str:
+    """The folder with an empty file of these columns; a catalog that is still open has its own."""
+    columns = ", ".join(f"CAST(NULL AS {dtype}) AS {_name(name)}" for name, dtype in stored.items())
+    digest = hashlib.sha256(columns.encode()).hexdigest()[:8]
+    folder = store.root / _TEMPLATES / f"{dataset.name}-{digest}"
+    file = folder / _NO_DAY / FILE
+    if not file.exists():
+        staged = store.root / ".staging" / f"{folder.name}.parquet"
+        connection.execute(f"COPY (SELECT {columns} WHERE false) TO {_text(str(staged))}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(file)
+    os.utime(folder)
+    return folder.name
+
+
+def _forget_templates(store: Store) -> None:
+    """Remove those that no catalog has used for long."""
+    for folder in (store.root / _TEMPLATES).iterdir():
+        used = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        if datetime.now(UTC) - used > _KEPT:
+            rmtree(folder, ignore_errors=True)
 
 
 def _united(columns: Sequence[str], zone: ZoneInfo) -> str:
@@ -284,7 +366,7 @@ def _comments(
     dataset: Dataset, shown: dict[str, list[str]], paths: Sequence[Path], contract: Contract
 ) -> dict[str, str]:
     """Each column of a view, in order, and what it holds."""
-    keys = additional_keys(paths) if shown else {}
+    keys = keys_behind(paths) if shown else {}
     return {
         **{column.name: column.description for column in dataset.columns},
         DATE: "Local day of the partition, from its path.",

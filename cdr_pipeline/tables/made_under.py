@@ -5,21 +5,17 @@ The mark of the contract (`declared.Contract.mark`) stands in the metadata of a 
 
 from collections.abc import Sequence
 from datetime import date
-from functools import lru_cache
-from pathlib import Path
 from typing import Final
-
-import polars as pl
 
 from cdr_pipeline.record import spans
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import MARK, NO_MARK
+from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.store import Store
 
 #: What to do about days that were made under another contract.
 WAY_OUT: Final = (
-    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does materializing"
-    " cdrs, cdr_rejects, additional_keys and the aggregates of these days in Dagster"
+    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
+    " `rebuild` in Dagster, for the days it is given"
 )
 
 #: How many ranges of days are told one by one.
@@ -28,9 +24,7 @@ _TOLD: Final = 6
 
 def mark(store: Store, day: date) -> str:
     """The mark of the contract that a stored day of `cdrs` was made under."""
-    path = store.path(CDRS, day)
-    stat = path.stat()
-    return _mark(path, stat.st_mtime_ns, stat.st_size)
+    return footer(store.path(CDRS, day)).mark
 
 
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
@@ -44,9 +38,3 @@ def in_words(days: Sequence[date]) -> str:
     told = [f"{first}" if first == last else f"{first} to {last}" for first, last in found[:_TOLD]]
     more = f" and {len(found) - _TOLD:,} more ranges" if len(found) > _TOLD else ""
     return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({', '.join(told)}{more})"
-
-
-@lru_cache(maxsize=20_000)
-def _mark(path: Path, _mtime_ns: int, _size: int) -> str:
-    """The mark in a file, as long as it is the same file."""
-    return pl.read_parquet_metadata(path).get(MARK, NO_MARK)

@@ -10,7 +10,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,7 @@ from cdr_pipeline.tables.contract import (
     typed,
 )
 from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 
@@ -123,11 +123,7 @@ def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
     own = {column.name for column in dataset.columns}
     if ADDITIONAL not in own:
         return set()
-    names: set[str] = set()
-    for path in paths:
-        stat = path.stat()
-        names.update(_footer(path, stat.st_mtime_ns, stat.st_size))
-    return names - own
+    return {name for path in paths for name in footer(path).columns} - own
 
 
 def unite(columns: Iterable[str]) -> dict[str, list[str]]:
@@ -205,13 +201,6 @@ def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyF
         cast_options=pl.ScanCastOptions(datetime_cast="convert-timezone"),
         glob=False,
     )
-
-
-@lru_cache(maxsize=20_000)
-def _footer(path: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
-    """The columns of a file whose names tell a type, as long as it is the same file."""
-    schema = pl.scan_parquet(path, glob=False).collect_schema()
-    return tuple(name for name in schema if free_type(name))
 
 
 def _day(given: date | str | None, default: date) -> date:

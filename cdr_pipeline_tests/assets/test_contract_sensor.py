@@ -8,11 +8,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cdr_pipeline.assets.contract_sensor import Known, look, made_under_contract, watch
+from cdr_pipeline.assets.contract_sensor import (
+    REBUILD,
+    Known,
+    look,
+    made_under_contract,
+    watch,
+)
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Vendor
-from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CAMPAIGN_DAILY, CDRS, REJECTS
+from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.made_under import stale_days
 from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
@@ -85,6 +91,11 @@ def evaluations(at: Desk) -> dict[str, str]:
     return {one.partition: one.status.value for one in reversed(history) if one.partition}
 
 
+def written(at: Desk) -> dict[str, int]:
+    """When the first day of each dataset was written."""
+    return {dataset.name: at.store.written_at(dataset, DAY) for dataset in DATASETS.values()}
+
+
 def test_a_changed_contract_fails_the_check_of_each_day_made_before(
     at: Desk, daemon: Daemon
 ) -> None:
@@ -105,20 +116,26 @@ def test_what_it_says_is_what_to_do(at: Desk, daemon: Daemon) -> None:
     assert event is not None
     assert event.severity is dg.AssetCheckSeverity.WARN
     assert "`cdr-pipeline rebuild`" in (event.description or "")
-    assert "cdrs, cdr_rejects, additional_keys and the aggregates" in (event.description or "")
+    assert "the job `rebuild` in Dagster" in (event.description or "")
 
 
-def test_a_day_made_again_without_the_vendor_passes(at: Desk, daemon: Daemon) -> None:
+def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon: Daemon) -> None:
     changed = under(at, OWN)
     daemon.look(changed)
-    asked = len(at.vendor.requests)
-    names = [CDRS.name, REJECTS.name, ADDITIONAL_KEYS.name, CAMPAIGN_DAILY.name]
-    offline = replace(
-        changed,
-        settings=changed.settings.model_copy(update={"api_base_url": None, "api_token": None}),
-    )
-    assert offline.run("2023-03-07", assets=names).success, offline.ended
+    asked, before = len(at.vendor.requests), written(at)
+    day = f"{DAY}"
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    offline = changed.settings.model_copy(update={"api_base_url": None, "api_token": None})
+    made = dg.Definitions(
+        assets=[daily_calls(offline)],
+        jobs=[REBUILD],
+        resources={"loading": Loading(settings=lambda _: offline)},
+        executor=dg.in_process_executor,
+    ).resolve_job_def("rebuild")
+    assert made.execute_in_process(instance=at.instance, tags={first: day, last: day}).success
     assert len(at.vendor.requests) == asked
+    again = {name for name, when in written(at).items() if when > before[name]}
+    assert again == DATASETS.keys() - {RAW_PAGES.name, RECEIPTS.name}
     assert evaluations(at) == {"2023-03-07": "SUCCEEDED", "2023-03-08": "FAILED"}
     assert "2023-03-08" in (daemon.look(changed) or "")
     assert at.store.read(CDRS, DAY)["amount__decimal"].count() == 1
@@ -194,7 +211,7 @@ def test_the_sensor_is_loaded_and_on_from_the_start(at: Desk) -> None:
 
     sensor = defs.resolve_sensor_def("contract_sensor")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert {"made_under_contract", "catalog_of_contract"} <= {
+    assert {"made_under_contract", "catalog_of_contract", "rebuild"} <= {
         job.name for job in defs.resolve_all_job_defs()
     }
     assert daily_calls(at.settings).check_keys >= {KEY}

@@ -1,11 +1,14 @@
 """The DuckDB catalog: what `scan` shows, in SQL, from anywhere, and in nobody's way."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,68 @@ def test_a_day_loaded_later_is_in_the_views_at_once(store: Store) -> None:
     assert ask(path, "SELECT additional_x FROM cdrs WHERE id = 'later'") == [["5"]]
 
 
+# ---- some days alone
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "shown"),
+    [
+        (DAYS[0], DAYS[0], DAYS[:1]),
+        (DAYS[1], DAYS[2], DAYS[1:2]),  # DAYS[2] is missing
+        (DAYS[2], DAYS[2], []),
+        (None, DAYS[1], DAYS[:2]),
+        (DAYS[1], None, [DAYS[1], DAYS[3]]),
+        ("0001-01-01", "9999-12-31", [*DAYS[:2], DAYS[3]]),
+        (DAYS[3], DAYS[0], []),
+    ],
+)
+def test_a_macro_of_the_views_name_takes_the_first_and_the_last_day(
+    store: Store, first: object, last: object, shown: list[date]
+) -> None:
+    write_days(store)
+    shutil.rmtree(store.path(CDRS, DAYS[2]).parent)
+    with duckdb.connect(catalog.build(store).path, read_only=True) as connection:
+        asked = connection.execute("FROM cdrs($1, $2) ORDER BY date, id", [first, last])
+        names = [column[0] for column in asked.description or ()]
+        rows = asked.fetchall()
+        all_rows = connection.sql("FROM cdrs ORDER BY date, id")
+        assert names == all_rows.columns
+        at = names.index("date")
+        assert rows == [row for row in all_rows.fetchall() if row[at] in shown]
+    assert sorted({row[at] for row in rows}) == shown
+
+
+def test_it_opens_the_files_of_these_days_alone(store: Store) -> None:
+    write_days(store)
+    path = catalog.build(store).path
+    for day in DAYS[1:]:
+        store.path(CDRS, day).write_bytes(b"torn")
+    asked = f"SELECT id, additional_x FROM cdrs('{DAYS[0]}', '{DAYS[0]}') ORDER BY id"
+    assert ask(path, asked) == [[id_, X[id_]] for id_ in ("int", "large", "zeros")]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_dataset_has_one_before_the_first_day_too(store: Store, dataset: str) -> None:
+    path = catalog.build(store).path
+    assert ask(path, f"FROM {dataset}('{DAY}', '{DAY}')") == []
+
+
+def test_the_empty_files_behind_it_are_kept_for_who_has_an_old_catalog_open(store: Store) -> None:
+    templates = store.root / ".catalog"
+    asked = f"SELECT additional_old FROM cdrs('{DAY}', '{DAY}')"
+    write_day(store, DAY, {"a": '{"old": 1}'})
+    with duckdb.connect(catalog.build(store).path, read_only=True) as reader:
+        (of_old,) = templates.glob("cdrs-*")
+        write_day(store, DAY, {"a": '{"newer": 1}'})
+        catalog.build(store)
+        assert reader.sql(asked).fetchall() == [(None,)]
+        of_newer = {*templates.glob("cdrs-*")} - {of_old}
+        week = timedelta(days=8).total_seconds()
+        os.utime(of_old, times=(time.time() - week, time.time() - week))
+        catalog.build(store)
+    assert {*templates.glob("cdrs-*")} == of_newer
+
+
 # ---- words
 
 
@@ -161,12 +226,12 @@ def test_macros_sum_before_they_divide(store: Store) -> None:
 def test_the_data_folder_may_be_moved_and_asked_from_anywhere(store: Store, tmp_path: Path) -> None:
     write_days(store)
     path = catalog.build(store).path
-    count = "SELECT count(*) FROM cdrs"
-    assert ask(path, count) == [[len(X)]]
-    moved = tmp_path / "it's an [odd] *place*"
+    counts = "SELECT (SELECT count(*) FROM cdrs), (SELECT count(*) FROM cdrs(NULL, NULL))"
+    assert ask(path, counts) == [[len(X), len(X)]]
+    moved = tmp_path / "id=5 it's an [odd] *place*"
     store.root.rename(moved)
-    assert ask(moved / path.name, count) == [[len(X)]]
-    assert ask(Path(path.name), count, folder=moved) == [[len(X)]]
+    assert ask(moved / path.name, counts) == [[len(X), len(X)]]
+    assert ask(Path(path.name), counts, folder=moved) == [[len(X), len(X)]]
 
 
 def test_attached_to_another_database_it_is_told_where_the_data_is(
@@ -179,6 +244,8 @@ def test_attached_to_another_database_it_is_told_where_the_data_is(
     count = "SELECT count(*) FROM calls.cdrs"
     assert ask(Path(":memory:"), attach, told, count) == [[len(X)]]
     assert ask(Path(":memory:"), attach, count, folder=store.root) == [[len(X)]]
+    days = "SELECT count(*) FROM cdrs(NULL, NULL)"
+    assert ask(Path(":memory:"), attach, told, "USE calls", days) == [[len(X)]]
     search = f"SET file_search_path = '{store.root}'"
     assert ask(Path(":memory:"), attach, search, count) == [[len(X)]]
 
@@ -193,7 +260,8 @@ def test_who_has_the_old_one_open_keeps_it_and_blocks_nobody(store: Store) -> No
         assert "additional_old" in reader.sql("SELECT * FROM cdrs").columns
         assert reader.sql("SELECT id, additional_old FROM cdrs").fetchall() == [("a", None)]
         assert ask(path, "SELECT additional_newer FROM cdrs") == [[1]]
-    assert sorted(one.name for one in store.root.iterdir()) == [".staging", "cdrs", "cdrs.duckdb"]
+    here = sorted(one.name for one in store.root.iterdir())
+    assert here == [".catalog", ".staging", "cdrs", "cdrs.duckdb"]
     assert [one.name for one in (store.root / ".staging").glob("*.duckdb*")] == ["cdrs.duckdb.lock"]
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import cdr_pipeline
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables import readers
+from cdr_pipeline.tables import footer
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.readers import united
 from cdr_pipeline.tables.store import Store
@@ -208,12 +208,12 @@ def test_importing_the_package_costs_no_library() -> None:
 def test_a_footer_is_read_once_as_long_as_the_file_is_the_same(store: Store, scan: Scan) -> None:
     write_days(store)
     scan("cdrs")
-    read = readers._footer.cache_info().misses
+    read = footer._footer.cache_info().misses
     scan("cdrs", DAYS[0])
-    assert readers._footer.cache_info().misses == read
+    assert footer._footer.cache_info().misses == read
     os.utime(store.path(CDRS, DAYS[0]), ns=(1, 1))
     scan("cdrs")
-    assert readers._footer.cache_info().misses == read + 1
+    assert footer._footer.cache_info().misses == read + 1
 
 
 # ---- the same truth for everyone

@@ -1,0 +1,66 @@
+"""What the footer of a partition's file tells, read once for as long as it is the same file."""
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cdr_pipeline.tables.contract import free_type
+from cdr_pipeline.tables.declared import MARK, NO_MARK
+
+#: Under this name PyArrow and Polars keep a file's schema as they know it, and it is read in a
+#: fifth of the time that Parquet's own takes.
+_SCHEMA: Final = "ARROW:schema"
+
+
+@dataclass(frozen=True)
+class Footer:
+    """columns: those whose names tell a type -> the keys behind them; mark: its contract's."""
+
+    columns: dict[str, tuple[str, ...]]
+    mark: str
+
+
+def footer(path: Path) -> Footer:
+    """The footer of a file."""
+    stat = path.stat()
+    return _footer(path, stat.st_mtime_ns, stat.st_size)
+
+
+def keys_behind(paths: Iterable[Path]) -> dict[str, set[str]]:
+    """The keys behind each column of the lead list in some files."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        for name, keys in footer(path).columns.items():
+            found[name].update(keys)
+    return found
+
+
+@lru_cache(maxsize=20_000)
+def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
+    about = pl.read_parquet_metadata(path)
+    schema = about.get(_SCHEMA)
+    columns = _columns(pq.read_schema(path)) if schema is None else _embedded(schema)
+    return Footer(columns, about.get(MARK, NO_MARK))
+
+
+@lru_cache(maxsize=1_000)
+def _embedded(schema: str) -> dict[str, tuple[str, ...]]:
+    """Most days have the columns of another day."""
+    return _columns(pa.ipc.read_schema(pa.BufferReader(base64.b64decode(schema))))
+
+
+def _columns(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    return {
+        field.name: tuple(json.loads((field.metadata or {}).get(b"keys", b"[]")))
+        for field in schema
+        if free_type(field.name)
+    }

@@ -1,0 +1,74 @@
+"""The day the vendor documents another field: one line in `record.py`, and nothing else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "cdr_pipeline"
+
+#: Flattens a call with the field, stores it beside a day without it, and reads both.
+CODE = """
+import json, sys
+from datetime import timedelta
+from pathlib import Path
+import polars as pl
+from cdr_pipeline.tables import catalog, readers
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
+
+store = Store(Path(sys.argv[1]), SAIGON)
+made = flat(call(queue_seconds="33"))
+store.write(CDRS, DAY, made.cdrs)
+path = store.path(CDRS, DAY - timedelta(days=1))
+path.parent.mkdir()
+made.cdrs.drop("queue_seconds", strict=False).write_parquet(path)
+read = readers.lazy(store, CDRS, store.days(CDRS)).collect()
+print(json.dumps({
+    "extra": made.cdrs["extra"].to_list(),
+    "column": read["queue_seconds"].to_list() if "queue_seconds" in read.columns else None,
+    "view": "queue_seconds" in catalog.build(store).views["cdrs"],
+}))
+"""
+
+
+def told(folder: Path, package: Path) -> object:
+    """What `CODE` prints of that package."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(folder)],
+        cwd=package.parent,  # which Python looks into first
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of ours with the field documented."""
+    made = tmp_path / "code" / PACKAGE.name
+    shutil.copytree(PACKAGE, made, ignore=shutil.ignore_patterns("__pycache__"))
+    record = made / "record.py"
+    last = '    Field("autocall_recording_url"'
+    line = '    Field("queue_seconds", COUNT, "Seconds in the queue."),\n'
+    text = record.read_text(encoding="utf-8")
+    record.write_text(text.replace(last, line + last), encoding="utf-8")
+    return made
+
+
+def test_until_then_it_is_kept_in_extra(tmp_path: Path) -> None:
+    expected = {"extra": ['{"queue_seconds":"33"}'], "column": None, "view": False}
+    assert told(tmp_path / "data", PACKAGE) == expected
+
+
+def test_one_line_makes_it_a_column_of_files_old_and_new(tmp_path: Path, package: Path) -> None:
+    expected = {"extra": [None], "column": [None, 33], "view": True}
+    assert told(tmp_path / "data", package) == expected
