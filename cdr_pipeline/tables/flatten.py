@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from cdr_pipeline import page, record
-from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.ahead import ahead
+from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
@@ -177,9 +177,7 @@ def _counting(rows: pl.LazyFrame, dropped: pl.DataFrame) -> pl.LazyFrame:
 def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[additional.Misfits]:
     """What does not fit its declared type among the calls that count."""
     runs = calls if contract.keys else ()
-    return additional.united(
-        additional.misfits(_counting(run, dropped), contract) for run in runs
-    )
+    return additional.united(additional.misfits(_counting(run, dropped), contract) for run in runs)
 
 
 def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> dict[str, int]:

@@ -28,11 +28,10 @@ _NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 
 
-
 def _decoders(count: Any, text: Any) -> tuple[Any, msgspec.json.Decoder[Any]]:
     """The record with fields of these types, and the decoder of a page of such records."""
     types = {Kind.COUNT: count, Kind.TEXT: text, Kind.TIME: text}
-    record = msgspec.defstruct(
+    record: Any = msgspec.defstruct(
         "_Record",
         [
             *((one.name, types[one.kind] | None, None) for one in FIELDS),
@@ -126,9 +125,7 @@ class Batch:
         if not records:
             return
         *fields, objects = zip(*map(_astuple, records), strict=True)
-        cells = [
-            self._column(one, values, at) for one, values in zip(FIELDS, fields, strict=True)
-        ]
+        cells = [self._column(one, values, at) for one, values in zip(FIELDS, fields, strict=True)]
         columns = [column for column in cells if column is not None]
         columns.append(pl.Series("_at", at, dtype=pl.Int64))
         columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.String))
@@ -150,22 +147,21 @@ class Batch:
 
     def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[str | None]:
         """The text of each `additional`, null for none; what is no object is a fault."""
-        texts: list[str | None] = [str(raw, "utf-8") for raw in objects]
-        self.objects.extend(texts)
-        others = [row for row, text in enumerate(texts) if text[0] != "{"]
-        for row in others:
-            texts[row], is_one = _objects_text(texts[row])
-            self.objects[row - len(texts)] = texts[row] if is_one else None
-            if not is_one and texts[row] is not None:
-                self.fault(at[row], ADDITIONAL, texts[row], "not an object")
+        sent = [str(raw, "utf-8") for raw in objects]
+        texts: list[str | None] = list(sent)
+        self.objects.extend(sent)
+        for row in [row for row, text in enumerate(sent) if text[0] != "{"]:
+            text, is_one = _objects_text(sent[row])
+            texts[row] = text
+            self.objects[row - len(sent)] = text if is_one else None
+            if text is not None and not is_one:
+                self.fault(at[row], ADDITIONAL, text, "not an object")
         return texts
 
     def _place_of(self, at: int) -> tuple[int, StoredPage]:
         return self.pages[bisect_right(self.pages, at, key=lambda entry: entry[0]) - 1]
 
-    def _column(
-        self, one: Field, cells: Sequence[Any], at: Sequence[int]
-    ) -> pl.Series | None:
+    def _column(self, one: Field, cells: Sequence[Any], at: Sequence[int]) -> pl.Series | None:
         """A page's values of one field; None where there are none."""
         empty = cells.count("")
         if empty == len(cells):

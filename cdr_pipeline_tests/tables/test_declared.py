@@ -237,7 +237,9 @@ def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
 
 def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list[Any]]]:
     columns = Spreader(given).spread(texts)
-    return {one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")}
+    return {
+        one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")
+    }
 
 
 @pytest.mark.parametrize(
