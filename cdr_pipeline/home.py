@@ -25,7 +25,10 @@ def lasting_home() -> Path:
 
 
 def home_apart(folder: Path) -> Path:
-    """A home in a folder of its own, which no setting moves elsewhere: the demo's."""
+    """A home in a folder of its own, which no setting moves elsewhere: the demo's, a benchmark's.
+
+    Sets DAGSTER_HOME as `lasting_home` does.
+    """
     return _made(folder, storage="SqliteHistory")
 
 

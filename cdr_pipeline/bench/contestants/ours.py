@@ -5,6 +5,7 @@ history is a new one, on disk, whose tables were made before (1.7 CPU s, once pe
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.bench.contestants import Job, Written, named
+from cdr_pipeline.home import home_apart
 from cdr_pipeline.settings import Settings
 
 
@@ -24,9 +26,9 @@ def prepare(job: Job) -> None:
     """Make Dagster's history, as the first run of all does; in a process of its own, so that what
     a run has to import anyway still counts.
     """
-    _home(job).mkdir()
-    make = "import dagster, sys; dagster.DagsterInstance.local_temp(sys.argv[1]).dispose()"
-    subprocess.run([sys.executable, "-c", make, str(_home(job))], check=True)
+    make = "import dagster; dagster.DagsterInstance.get().dispose()"
+    home = {"DAGSTER_HOME": str(home_apart(job.folder / "dagster"))}
+    subprocess.run([sys.executable, "-c", make], check=True, env=os.environ | home)
 
 
 def load(job: Job) -> None:
@@ -40,7 +42,7 @@ def load(job: Job) -> None:
         concurrency=job.connections,
         requests_per_second=0,
     )
-    with dg.DagsterInstance.local_temp(str(_home(job))) as instance:
+    with dg.DagsterInstance.get() as instance:
         dg.materialize(
             [daily_calls(settings)],
             instance=instance,
@@ -51,10 +53,6 @@ def load(job: Job) -> None:
             resources={"loading": Loading(settings=lambda _: settings)},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-
-
-def _home(job: Job) -> Path:
-    return job.folder / "dagster"
 
 
 def written(folder: Path, keys: list[str]) -> Written:
