@@ -6,12 +6,12 @@ from typing import Any, Final
 import polars as pl
 
 from cdr_pipeline import checks
-from cdr_pipeline.ahead import ahead
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables import survey
 from cdr_pipeline.tables.additional import Misfits
+from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.flatten import flatten
 from cdr_pipeline.tables.store import additional_keys

@@ -21,9 +21,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from cdr_pipeline import page, record
-from cdr_pipeline.ahead import ahead
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
+from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition

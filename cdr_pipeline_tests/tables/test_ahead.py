@@ -1,0 +1,57 @@
+"""Working ahead changes when items are made, and nothing else."""
+
+from collections.abc import Iterator
+from threading import Event, get_ident
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdr_pipeline.tables.ahead import ahead
+
+
+@given(st.lists(st.none() | st.integers() | st.just(())))
+def test_the_items_come_as_they_are_and_in_their_order(items: list[object]) -> None:
+    assert list(ahead(items)) == items
+
+
+def test_the_next_item_is_made_elsewhere_while_this_one_is_looked_at() -> None:
+    made = Event()
+
+    def items() -> Iterator[int]:
+        yield get_ident()
+        made.set()
+        yield get_ident()
+
+    coming = ahead(items())
+    first = next(coming)
+    assert made.wait(timeout=30)  # nobody asked for the second yet
+    assert {first, next(coming)}.isdisjoint({get_ident()})
+
+
+def test_a_fault_comes_in_its_place() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("of the second")
+
+    coming = ahead(items())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="of the second"):
+        next(coming)
+
+
+def test_who_stops_early_leaves_nothing_running() -> None:
+    closed = Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.set()
+
+    source = items()
+    coming = ahead(source)
+    next(coming)
+    coming.close()  # type: ignore[attr-defined]
+    source.close()  # type: ignore[attr-defined]
+    assert closed.is_set()
