@@ -401,6 +401,7 @@ def needed(graph: AssetGraph, asset: str, day: str) -> set[str]:
     for upstream in graph.get(dg.AssetKey(asset)).parent_keys:
         if graph.get_ancestor_asset_keys(upstream) | {upstream} >= {dg.AssetKey("cdrs")}:
             days = graph.get(upstream).partitions_def
+            assert days
             mapping = graph.get_partition_mapping(dg.AssetKey(asset), upstream)
             told = mapping.get_upstream_mapped_partitions_result_for_partitions(
                 days.subset_with_partition_keys([day]), days, days
