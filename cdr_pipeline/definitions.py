@@ -9,15 +9,20 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
 from cdr_pipeline import automation  # noqa: E402  after the filter above
-from cdr_pipeline.assets import catalog, contract_sensor, report  # noqa: E402
-from cdr_pipeline.assets.daily import daily_calls  # noqa: E402
+from cdr_pipeline.assets import aggregates, catalog, contract_sensor, report  # noqa: E402
+from cdr_pipeline.assets.daily import GROUP, daily_calls, partitions  # noqa: E402
 from cdr_pipeline.assets.layer import Loading  # noqa: E402
 from cdr_pipeline.settings import Settings  # noqa: E402
 
 shown = Settings.for_display()
 
 defs = dg.Definitions(
-    assets=[daily_calls(shown), *catalog.ASSETS, *report.assets(shown)],
+    assets=[
+        daily_calls(shown),
+        *aggregates.looked_back_to(partitions(shown), GROUP),
+        *catalog.ASSETS,
+        *report.assets(shown),
+    ],
     jobs=[automation.LOAD_DAYS, contract_sensor.REBUILD],
     schedules=[automation.nightly(shown)],
     sensors=[

@@ -67,23 +67,52 @@ def _lineage(name: str) -> dg.TableColumnLineage:
     return column_lineage(measure, CDRS)
 
 
-def _with_the_day_before(dataset: Dataset) -> dg.AssetDep:
-    """A dependency on a dataset of the day and of the day before."""
+#: The earlier days of `cdrs` that a dataset looks back to, as assets of their own: name -> how many
+#: days before its own the first of them is, and what is said of it.
+#:
+#: Nothing makes these. Were the datasets themselves said to depend on earlier days of `cdrs`,
+#: Dagster would take whoever asks for a day to ask for all that follow it, too: a backfill of a
+#: week would go on to today. It does not look beyond an asset that it cannot make.
+_CENTURY: Final = 36_525
+_BEFORE: Final = {
+    "cdrs_of_the_day_before": (
+        1,
+        "The day before, whose calls over midnight `campaign_hourly` has",
+    ),
+    "cdrs_of_all_days_before": (_CENTURY, "All days before, over which `lead_attempts` numbers"),
+}
+_DEPS: Final[dict[str, list[Dataset | dg.AssetDep]]] = {
+    CAMPAIGN_HOURLY.name: [CDRS, dg.AssetDep("cdrs_of_the_day_before")],
+    LEAD_ATTEMPTS.name: [CDRS, CAMPAIGN_DAILY, dg.AssetDep("cdrs_of_all_days_before")],
+}
+
+
+def looked_back_to(days: dg.PartitionsDefinition, group: str) -> list[dg.AssetsDefinition]:
+    """The earlier days that datasets need, as Dagster shows them; nothing is there to be made."""
+    return [
+        dg.AssetsDefinition(
+            specs=[
+                dg.AssetSpec(
+                    name,
+                    deps=[dg.AssetDep(CDRS.name, partition_mapping=_days_before(count))],
+                    partitions_def=days,
+                    group_name=group,
+                    description=f"{told}, as far as they are stored in `cdrs`. Not made by itself.",
+                )
+            ]
+        )
+        for name, (count, told) in _BEFORE.items()
+    ]
+
+
+def _days_before(count: int) -> dg.TimeWindowPartitionMapping:
     with warnings.catch_warnings():
         # The first day has none before it, and in beta or not, there is no other way to say so.
         warnings.filterwarnings("ignore", category=dg.BetaWarning)
-        mapping = dg.TimeWindowPartitionMapping(
-            start_offset=-1, allow_nonexistent_upstream_partitions=True
+        return dg.TimeWindowPartitionMapping(
+            start_offset=-count, end_offset=-1, allow_nonexistent_upstream_partitions=True
         )
-    return dg.AssetDep(dataset.name, partition_mapping=mapping)
 
-
-#: lead_attempts needs every day before its own as well, and finds them by campaign_daily. Said as
-#: a partition mapping, a backfill of a day would take in all partitions from there to today.
-_DEPS: Final[dict[str, list[Dataset | dg.AssetDep]]] = {
-    CAMPAIGN_HOURLY.name: [_with_the_day_before(CDRS)],
-    LEAD_ATTEMPTS.name: [CDRS, CAMPAIGN_DAILY],
-}
 
 SPECS = [
     spec(DATASETS[name], deps=_DEPS.get(name, [CDRS]), kinds=["polars"], lineage=_lineage(name))
@@ -99,8 +128,7 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
         name: measure for name, measure in _of_one_day(work.settings).items() if name in wanted
     }
     asked = {*measures, *across(wanted)}
-    hours_alone = asked == {CAMPAIGN_HOURLY.name}
-    if asked and not (hours_alone and concurrency.can_be_made(work.store, work.day)):
+    if asked:
         work.require(CDRS)
     if not measures:
         return []

@@ -14,7 +14,7 @@ from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.flatten import flatten
-from cdr_pipeline.tables.store import additional_keys
+from cdr_pipeline.tables.footer import keys_behind
 
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
@@ -34,7 +34,7 @@ def examine(work: Work) -> None:
     store, day = work.store, work.day
     calls, rejects = store.lazy(CDRS, day), store.lazy(REJECTS, day)
     lists = checks.LeadLists(
-        additional_keys([store.path(CDRS, day)]),
+        keys_behind([store.path(CDRS, day)]),
         json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]")),
         _misfits(work),
     )

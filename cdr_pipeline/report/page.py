@@ -162,7 +162,7 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
     for name, all_days in found.items():
         odd = [(day, finding) for day, finding in all_days if not finding.passed]
         if figures.one_day:
-            told = all_days[0][1].summary
+            told = words.found(all_days[0][1].summary)
         else:
             named = ", ".join(f"{day:{words.day}}" for day, _ in odd[:_NAMED])
             more = ", ..." if len(odd) > _NAMED else ""

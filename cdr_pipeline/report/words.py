@@ -1,5 +1,6 @@
 """Every text of the page, in each language, once. `{...}` are filled in by `page` and `charts`."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -192,6 +193,22 @@ _DAYS: Final[Mapping[Language, tuple[str, str]]] = {
     "vi": ("%d/%m/%Y", "%d/%m"),
 }
 
+#: What a check found, as `checks` says it, in Vietnamese; names and values stay as they came.
+_FOUND_VI: Final = (
+    (
+        r"(\S+) distinct records, the vendor's total is (\S+); (\d+) readings, (\d+) requests",
+        r"\1 bản ghi khác nhau, tổng của nhà cung cấp là \2; đọc \3 lần, \4 yêu cầu",
+    ),
+    (r"(\S+) calls; (\S+) on the same weekday before", r"\1 cuộc gọi; cùng thứ các tuần trước \2"),
+    (r"(\S+) of (\S+) calls", r"\1 trên \2 cuộc gọi"),
+    (r"^(\S+) calls with ", r"\1 cuộc gọi có "),
+    (r"record no id \(", "bản ghi không có id ("),
+    (r"record no time_started \(", "bản ghi không có time_started ("),
+    (r"record time_started is unreadable \(", "bản ghi có time_started không đọc được ("),
+    (r"not a whole number \(", "không phải số nguyên ("),
+    (r"more than 64 bits \(", "vượt quá 64 bit ("),
+)
+
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}
 
 
@@ -209,6 +226,14 @@ class Words:
         return self._texts[text].format(
             **{name: self.number(v) if isinstance(v, int) else v for name, v in values.items()}
         )
+
+    def found(self, summary: str) -> str:
+        """What a check found, in this language."""
+        if self.language == "en":
+            return summary
+        for english, theirs in _FOUND_VI:
+            summary = re.sub(english, theirs, summary)
+        return re.sub(r"\d{1,3}(,\d{3})+", lambda it: it[0].replace(",", self.thousands), summary)
 
     def number(self, value: float, digits: int = 0) -> str:
         """With the language's signs."""

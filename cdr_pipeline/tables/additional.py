@@ -12,6 +12,7 @@ because of another.
 A key that a user declared (see `declared`) goes by its declaration instead, and changes no other.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -270,7 +271,9 @@ def key_table(
             counts[row][kind] += records
             value = cells[key][1]
             if value not in (None, "") and not (declared and declared.pii):
-                examples.setdefault(row, str(value)[:_EXAMPLE_CHARACTERS])
+                text = value if isinstance(value, str) else json.dumps(value)
+                example = text[:_EXAMPLE_CHARACTERS]
+                examples[row] = min(example, examples.get(row, example))
     return pl.DataFrame(
         [
             {

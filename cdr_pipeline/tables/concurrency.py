@@ -6,8 +6,7 @@ not overlap it, and one that ends in the second in which it began goes on in non
 end is in no peak.
 
 Calls that began the day before are in the peaks of the day as far as they reach into it. (One that
-reaches over two midnights is in those of its first two days.) Of a day whose own calls are not
-stored, those are all there is to tell: a backfill in Dagster asks for the day after its last, too.
+reaches over two midnights is in those of its first two days.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,11 +52,6 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
             frame = _of(store, day)
             if not frame.equals(store.read(CAMPAIGN_HOURLY, day)):
                 yield day, frame
-
-
-def can_be_made(store: Store, day: date) -> bool:
-    """Whether `cdrs` of the day or of the day before is there."""
-    return bool(store.days(CDRS, day - timedelta(days=1), day))
 
 
 @dataclass(frozen=True)

@@ -363,16 +363,6 @@ def _described(
     return pa.schema(fields)
 
 
-def additional_keys(paths: Iterable[Path]) -> dict[str, set[str]]:
-    """The keys behind each additional_* column of some files, as `write` was told them."""
-    keys: dict[str, set[str]] = {}
-    for path in paths:
-        for field in pq.read_schema(path):
-            if field.metadata and b"keys" in field.metadata:
-                keys.setdefault(field.name, set()).update(json.loads(field.metadata[b"keys"]))
-    return keys
-
-
 def sync(path: Path) -> None:
     """See that a file or folder is on the disk before anything relies on it."""
     descriptor = os.open(path, os.O_RDONLY)

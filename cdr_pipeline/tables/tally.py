@@ -1,7 +1,7 @@
 """Calls that are alike, and how many of them: what the sums of a day are made from.
 
 Aggregates ask of a call by whom it was made, how it ended, and how many seconds it took: a million
-calls are some twenty thousand rows of that, and every measure (`kpi`) takes those. Tallies of parts
+calls are some thousand rows of that, and every measure (`kpi`) takes those. Tallies of parts
 of a day add up, so that a day is read some row groups at a time, in bounded memory; and medians of
 whole seconds are exact.
 
@@ -24,7 +24,7 @@ BY: Final = (
 )
 
 #: Calls read at a time: two row groups of a file.
-_PART: Final = 2**17
+PART: Final = 2**17
 
 
 def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
@@ -35,7 +35,7 @@ def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 def parts(cdrs: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
     """The rows, some row groups at a time."""
     rows = cdrs.select(pl.len()).collect().item()
-    return (cdrs.slice(at, _PART) for at in range(0, max(rows, 1), _PART))
+    return (cdrs.slice(at, PART) for at in range(0, max(rows, 1), PART))
 
 
 def gathered(question: Callable[[pl.LazyFrame], pl.LazyFrame], cdrs: pl.LazyFrame) -> pl.DataFrame:

@@ -2,17 +2,21 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import daily_calls, partitions
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import (
     ADDITIONAL_KEYS,
@@ -379,39 +383,52 @@ def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: Set) -> None:
     assert stored(at).keys() == due.keys()
 
 
-def test_the_days_that_are_needed_are_declared(desk: Set) -> None:
-    at = desk()
-    days = partitions(at.settings)
-    graph = dg.Definitions(
-        assets=[daily_calls(at.settings)], resources={"loading": Loading()}
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    """The daily assets, and what they look back to, from the first of January on."""
+    settings = Settings(start_date=date(2023, 1, 1))
+    earlier = aggregates.looked_back_to(partitions(settings), "calls")
+    return dg.Definitions(
+        assets=[daily_calls(settings), *earlier], resources={"loading": Loading()}
     ).resolve_asset_graph()
 
-    def needed(asset: str, upstream: str, day: str) -> list[str]:
-        mapping = graph.get_partition_mapping(dg.AssetKey(asset), dg.AssetKey(upstream))
-        subset = days.subset_with_partition_keys([day])
-        found = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, days, days)
-        return sorted(found.partitions_subset.get_partition_keys())
 
-    assert needed("campaign_hourly", "cdrs", "2023-01-03") == ["2023-01-02", "2023-01-03"]
-    assert needed("campaign_hourly", "cdrs", "2023-01-01") == ["2023-01-01"]
-    for asset, upstream in (("campaign_daily", "cdrs"), ("lead_attempts", "campaign_daily")):
-        assert needed(asset, upstream, "2023-01-03") == ["2023-01-03"]
+def needed(graph: AssetGraph, asset: str, day: str) -> set[str]:
+    """The days of `cdrs` that a partition is made from, by whatever way Dagster knows of."""
+    if asset == "cdrs":
+        return {day}
+    found = set()
+    for upstream in graph.get(dg.AssetKey(asset)).parent_keys:
+        if graph.get_ancestor_asset_keys(upstream) | {upstream} >= {dg.AssetKey("cdrs")}:
+            days = graph.get(upstream).partitions_def
+            assert days
+            mapping = graph.get_partition_mapping(dg.AssetKey(asset), upstream)
+            told = mapping.get_upstream_mapped_partitions_result_for_partitions(
+                days.subset_with_partition_keys([day]), days, days
+            )
+            for one in told.partitions_subset.get_partition_keys():
+                found |= needed(graph, upstream.to_user_string(), one)
+    return found
 
 
-def test_the_day_after_the_last_of_a_backfill_is_told_from_the_calls_that_reach_into_it(
-    desk: Set,
-) -> None:
-    at = desk(over_days())
-    first_pass = [name for name in DATASETS if name != CAMPAIGN_HOURLY.name]
-    assert at.run("2023-03-06", assets=first_pass).success
-    assert at.run("2023-03-06", "2023-03-07", assets=[CAMPAIGN_HOURLY.name]).success
-    columns = ["hour", "calls", "peak_calls"]
-    after = at.store.read(CAMPAIGN_HOURLY, date(2023, 3, 7)).select(columns)
-    assert after.rows() == [(0, 0, 1)]
-    assert not at.run("2023-03-08", assets=[CAMPAIGN_HOURLY.name]).success
-    assert at.run("2023-03-07").success
-    after = at.store.read(CAMPAIGN_HOURLY, date(2023, 3, 7)).select(columns)
-    assert after.rows() == [(0, 1, 2)]
+def test_the_days_that_are_needed_are_declared(graph: AssetGraph) -> None:
+    assert needed(graph, "campaign_daily", "2023-01-04") == {"2023-01-04"}
+    assert needed(graph, "campaign_hourly", "2023-01-04") == {"2023-01-03", "2023-01-04"}
+    assert needed(graph, "campaign_hourly", "2023-01-01") == {"2023-01-01"}
+    first_four = {f"2023-01-0{number}" for number in range(1, 5)}
+    assert needed(graph, "lead_attempts", "2023-01-04") == first_four
+
+
+def test_a_backfill_of_some_days_takes_these_alone(graph: AssetGraph) -> None:
+    chosen = ["2023-02-03", "2023-02-04"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        backfill = AssetBackfillData.from_asset_partitions(
+            graph, chosen, list(graph.materializable_asset_keys), instance, time.time(), False
+        )
+    subsets = backfill.target_subset.partitions_subsets_by_asset_key
+    assert {key.to_user_string() for key in subsets} == set(DATASETS)
+    for subset in subsets.values():
+        assert sorted(subset.get_partition_keys()) == chosen
 
 
 def test_an_aggregate_asked_for_alone_needs_its_calls(desk: Set) -> None:

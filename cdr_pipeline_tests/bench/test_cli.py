@@ -21,6 +21,16 @@ def test_a_load_tells_every_run_to_machines() -> None:
     assert first["cost"]["written"] > 0
 
 
+def test_the_aggregates_are_told_beside_the_loading_of_their_days() -> None:
+    arguments = ["aggregates", "--records", "50", "--days", "2", "--repeat", "1", "--json"]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 0, result.output
+    (share,) = json.loads(result.stdout.splitlines()[-1])["shares"]
+    assert (share["records"], share["days"]) == (50, 2)
+    assert share["loading"] > 0 < share["aggregates"]
+    assert share["peak"] >= share["loading_peak"] > 0
+
+
 @pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--latency", "fast"]])
 def test_what_cannot_be_measured_is_said_before_anything_is_made(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli.main, ["load", *arguments])

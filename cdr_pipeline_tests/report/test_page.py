@@ -265,6 +265,21 @@ def test_a_check_that_found_something_stands_first_with_what_it_found(
     assert found < words.index("✓ passed")
 
 
+def test_what_a_check_found_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:
+    strange = {"status": "unheard-of", "cause": "x", "direction": "up", "duration": "many"}
+    answered = {"status": "answered", "time_answered": "", "billsec": 3}
+    load(DAY, [call("", **strange), call("a", new_field="1", **strange), call("b", **answered)])
+    lines = page.html(figures(store, DAY, DAY), Words("vi"), SAIGON).split(
+        '<span class="note told">'
+    )
+    told = [line.partition("<")[0] for line in lines[1:]]
+    assert "1 trên 2 cuộc gọi: unheard-of (1)" in told
+    assert "1 cuộc gọi có new_field" in told
+    assert any("bản ghi không có id (1)" in one for one in told)
+    english = ("calls", " of ", "record ", "not a", "weekday", "with", "distinct")
+    assert [one for one in told if any(word in one for word in english)] == []
+
+
 def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
     store: Store, load: LoadDay, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from string import Formatter
 
+import polars as pl
 import pytest
 
 from cdr_pipeline import checks
@@ -33,3 +34,20 @@ def test_numbers_are_written_as_each_language_does() -> None:
     assert Words("en").number(1234567.891, 2) == "1,234,567.89"
     assert Words("vi").number(1234567.891, 2) == "1.234.567,89"
     assert (Words("vi").percent(0.1234), Words("en").percent(None)) == ("12,3 %", "-")
+
+
+def test_whatever_a_check_finds_is_told_in_vietnamese() -> None:
+    found = Words("vi").found
+    receipt = pl.DataFrame(
+        {"unique_records": 1234, "reported_total": 1235, "passes": 2, "requests": 9, "verified": 0}
+    )
+    assert found(checks.verified(receipt).summary) == (
+        "1.234 bản ghi khác nhau, tổng của nhà cung cấp là 1.235; đọc 2 lần, 9 yêu cầu"
+    )
+    assert found(checks.usual_volume(90_000, [1_000, 2_000]).summary) == (
+        "90.000 cuộc gọi; cùng thứ các tuần trước 1.500"
+    )
+    assert found("duration not a whole number (2), record no id (1)") == (
+        "duration không phải số nguyên (2), bản ghi không có id (1)"
+    )
+    assert Words("en").found("1,234 of 2,000 calls") == "1,234 of 2,000 calls"

@@ -1,0 +1,61 @@
+"""Tallies: few rows tell what single calls do, whatever parts a day is read in."""
+
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.tables import aggregates, kpi, tally
+from cdr_pipeline.tables.aggregates import Day
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline_tests.records import DAY, SAIGON, flat_pages
+
+
+@pytest.fixture(scope="module")
+def cdrs() -> pl.DataFrame:
+    """A messy day."""
+    vendor = Vendor(tenant=Tenant(calls_per_day=800), chaos=Chaos.parse("messy=0.3", 5))
+    made = flat_pages([list(vendor.truth(DAY))], DAY).cdrs
+    return made.select(CDRS.schema(SAIGON).names())
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 10**6])
+def test_a_day_comes_out_the_same_whatever_parts_it_is_read_in(
+    cdrs: pl.DataFrame, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = cdrs.head(40) if rows == 1 else cdrs
+    monkeypatch.setattr(tally, "PART", rows)
+    read, asked = Day.read(few.lazy()), Day.of(few.lazy())
+    for measure in (
+        aggregates.campaign_daily,
+        aggregates.disposition_daily,
+        aggregates.hotline_daily,
+        aggregates.agent_daily,
+    ):
+        assert_frame_equal(measure(read).collect(), measure(asked).collect())
+
+
+def test_a_tally_is_short_and_tells_every_call(cdrs: pl.DataFrame) -> None:
+    many = pl.concat([cdrs] * 50).lazy()
+    told = tally.alike(tally.singly(many)).collect()
+    assert told["calls"].sum() == 50 * cdrs["is_root"].sum()
+    assert len(told) == len(tally.alike(tally.singly(cdrs.lazy())).collect())
+
+
+_SECONDS = st.lists(st.integers(-5, 40) | st.none(), max_size=30)
+
+
+@given(_SECONDS)
+@settings(max_examples=60, deadline=None)
+def test_percentiles_of_counted_values_are_those_of_the_values(seconds: list[int | None]) -> None:
+    counted = pl.DataFrame(
+        list(Counter(seconds).items()), {"x": pl.Int64, "calls": pl.Int64}, orient="row"
+    )
+    told = counted.select(**kpi.spread("x", "x")).row(0)
+    values = pl.Series(seconds, dtype=pl.Int64)
+    due = [values.quantile(share, interpolation="linear") for share in (0.5, 0.95)]
+    assert told == pytest.approx(due)
