@@ -25,6 +25,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
+from dagster._utils.interrupts import capture_interrupts
 
 #: What the run's page says then.
 GONE = (
@@ -118,7 +119,8 @@ def _nursery() -> ForkServerContext:
 
 def _execute(run_id: str, instance: InstanceRef) -> None:
     """A run, in its own process."""
-    with DagsterInstance.from_ref(instance) as own:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    with capture_interrupts(), DagsterInstance.from_ref(instance) as own:
         _execute_run_command_body(run_id, own, lambda _: None, set_exit_code_on_failure=False)
 
 
