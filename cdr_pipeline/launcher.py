@@ -25,6 +25,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
+from dagster._utils.interrupts import capture_interrupts
 
 #: What the run's page says then.
 GONE = (
@@ -66,7 +67,9 @@ class Launcher(DefaultRunLauncher):
         run_id = context.dagster_run.run_id
         # Of a daemon's kind: whoever ends Dagster ends its runs, as a server would.
         process = _nursery().Process(
-            target=_execute, args=(run_id, self._instance.get_ref()), daemon=True
+            target=_execute,
+            args=(run_id, self._instance.get_ref(), dict(os.environ)),
+            daemon=True,
         )
         process.start()
         self._instance.add_run_tags(run_id, process_tags(process.pid))
@@ -116,9 +119,12 @@ def _nursery() -> ForkServerContext:
     return context
 
 
-def _execute(run_id: str, instance: InstanceRef) -> None:
-    """A run, in its own process."""
-    with DagsterInstance.from_ref(instance) as own:
+def _execute(run_id: str, instance: InstanceRef, environment: dict[str, str]) -> None:
+    """A run, in its own process: with the environment of whoever launched it, not of the fork."""
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    with capture_interrupts(), DagsterInstance.from_ref(instance) as own:
         _execute_run_command_body(run_id, own, lambda _: None, set_exit_code_on_failure=False)
 
 

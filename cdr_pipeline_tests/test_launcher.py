@@ -1,15 +1,19 @@
-"""A run that was killed is told from one that lives."""
+"""Runs are started, ended, and told from those that were killed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from socket import gethostname
+from threading import Event
 
 import dagster as dg
 import pytest
-from dagster._core.launcher.base import WorkerStatus
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from cdr_pipeline import home
@@ -65,3 +69,84 @@ def test_where_nobody_can_know_a_run_is_left_alone(instance: dg.DagsterInstance)
 def test_the_daemon_looks_after_runs(instance: dg.DagsterInstance) -> None:
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_poll_interval_seconds == 30
+
+
+# runs that are really started
+
+#: What a user's module looks like to a run: a job that ends by itself, and one that waits.
+JOBS = """
+import os
+import time
+from pathlib import Path
+import dagster as dg
+
+@dg.op
+def quick(): Path("quick").write_text(str(os.getpid()))
+
+@dg.op
+def slow():
+    Path("slow").write_text(str(os.getpid()))
+    time.sleep(600)
+
+defs = dg.Definitions(jobs=[
+    dg.JobDefinition(name=op.name + "_job", graph_def=dg.GraphDefinition(name=op.name + "_job",
+    node_defs=[op]), executor_def=dg.in_process_executor) for op in (quick, slow)
+])
+"""
+
+
+def launch(instance: dg.DagsterInstance, folder: Path, name: str) -> str:
+    """Start a job as the daemon does; the run's id."""
+    (folder / "jobs.py").write_text(JOBS)
+    code = ReconstructableRepository.for_file(str(folder / "jobs.py"), "defs", str(folder))
+    job = code.get_reconstructable_job(name)
+    run = instance.create_run_for_job(job.get_definition(), job_code_origin=job.get_python_origin())
+    instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+    return run.run_id
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if true():
+            return
+        Event().wait(0.05)
+    raise AssertionError("a minute has passed")
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status
+
+
+def test_a_launched_run_goes_through_in_a_process_of_its_own(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run_id = launch(instance, tmp_path, "quick_job")
+    wait_until(lambda: status(instance, run_id) is dg.DagsterRunStatus.SUCCESS)
+    run = instance.get_run_by_id(run_id)
+    assert run
+    process = (tmp_path / "quick").read_text()
+    assert process != f"{os.getpid()}"
+    assert process_tags(int(process)).items() <= run.tags.items()
+    assert not instance.run_launcher.terminate(run_id)
+
+
+def test_a_run_can_be_ended_from_the_ui(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run_id = launch(instance, tmp_path, "slow_job")
+    wait_until((tmp_path / "slow").exists)
+    assert instance.run_launcher.terminate(run_id)
+    wait_until(lambda: status(instance, run_id) is dg.DagsterRunStatus.CANCELED)
+
+
+def test_a_run_that_was_killed_is_found_dead(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run_id = launch(instance, tmp_path, "slow_job")
+    wait_until((tmp_path / "slow").exists)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, Launcher)
+    run = instance.get_run_by_id(run_id)
+    assert run
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    os.kill(int((tmp_path / "slow").read_text()), signal.SIGKILL)
+    wait_until(lambda: launcher.check_run_worker_health(run).status is WorkerStatus.FAILED)
+    assert launcher.check_run_worker_health(run).msg == GONE

@@ -182,7 +182,7 @@ def run(*bounds: str) -> None:
             )
             instance.run_launcher.launch_run(LaunchRunContext(launched, workspace=None))
             while not (now := instance.get_run_by_id(launched.run_id)) or not now.is_finished:
-                time.sleep(0.1)
+                time.sleep(0.5)
             if not now.is_success:
                 raise SystemExit(f"{first} to {last}: {now.status.value}")
     _forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001  its processes count when ended
