@@ -271,8 +271,8 @@ def key_table(
             counts[row][kind] += records
             value = cells[key][1]
             if value not in (None, "") and not (declared and declared.pii):
-                text = value if isinstance(value, str) else json.dumps(value)
-                example = text[:_EXAMPLE_CHARACTERS]
+                told = value if isinstance(value, str) else json.dumps(value)
+                example = told[:_EXAMPLE_CHARACTERS]
                 examples[row] = min(example, examples.get(row, example))
     return pl.DataFrame(
         [
