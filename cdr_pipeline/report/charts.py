@@ -250,7 +250,7 @@ def _funnel(figures: Figures, words: Words, width: int) -> Any:
             ],
         }
     )
-    gap = 170 if width == WIDE else 134
+    gap = 170 if width == WIDE else 152
     y = alt.Y("step:N", title=None, sort=None).axis(labelLimit=gap - 10)
     x = (
         alt.X("calls:Q", title=None)

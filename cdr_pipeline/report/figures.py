@@ -185,6 +185,7 @@ def _curve(
         at = pl.col("hour").cast(pl.Int64) if by_hour else pl.col(DATE)
         return (
             contracted(store, CAMPAIGN_HOURLY, of)
+            .filter(pl.col("calls") > 0)  # others merely go on there
             .group_by(at=at)
             .agg(pl.col("calls").sum().alias(name))
         )

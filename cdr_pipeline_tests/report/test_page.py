@@ -19,6 +19,7 @@ from cdr_pipeline.settings import Language
 from cdr_pipeline.simulator import Tenant
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables import catalog
+from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call
 from cdr_pipeline_tests.report.conftest import LoadDay
@@ -141,6 +142,14 @@ def test_the_catalogs_macros_tell_what_the_page_does(store: Store, load: LoadDay
         attempts = rows("sum(calls), max(attempt)", "report_attempts")[0]
         assert attempts[0] == it.now["calls"]
         assert attempts[1] > 1
+
+
+def test_an_hour_in_which_a_call_merely_goes_on_is_not_in_the_curve(
+    store: Store, load: LoadDay
+) -> None:
+    load(DAY, [call(1, f"{DAY} 10:59:50", time_ended=f"{DAY} 11:00:10")])
+    assert store.read(CAMPAIGN_HOURLY, DAY)["hour"].to_list() == [10, 11]
+    assert figures(store, DAY, DAY).curve.select("at", "calls").rows() == [(10, 1)]
 
 
 def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
