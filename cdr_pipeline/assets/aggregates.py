@@ -165,4 +165,4 @@ def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
     work.store.write(dataset, work.day, frame)
     figures = aggregates.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
-    return made(work, dataset, _lineage(name), calls=calls, **figures)
+    return made(work, dataset, _lineage(name), frame, calls=calls, **figures)

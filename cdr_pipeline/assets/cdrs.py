@@ -93,6 +93,7 @@ def build(work: Work) -> list[Made]:
         made(
             work,
             ADDITIONAL_KEYS,
+            frame=flat.additional_keys,
             keys=flat.additional_keys["key"].n_unique(),
             **_new_keys(flat.additional_keys, before),
         ),

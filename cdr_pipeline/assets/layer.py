@@ -86,16 +86,22 @@ def spec(
 
 
 def made(
-    work: Work, dataset: Dataset, lineage: dg.TableColumnLineage | None = None, **figures: Any
+    work: Work,
+    dataset: Dataset,
+    lineage: dg.TableColumnLineage | None = None,
+    frame: pl.DataFrame | None = None,
+    **figures: Any,
 ) -> Made:
     """What was written of the day: rows, bytes, schema, what is peculiar to it, and a few rows.
 
-    Column lineage stands in the columns' descriptions as well: Dagster+ alone draws it.
+    `frame`: what was written, where that is at hand and need not be read again. Column lineage
+    stands in the columns' descriptions as well: Dagster+ alone draws it.
     """
-    rows = work.store.lazy(dataset, work.day)
+    rows = work.store.lazy(dataset, work.day) if frame is None else frame.lazy()
     schema = rows.collect_schema()
+    count = work.store.rows(dataset, work.day) if frame is None else len(frame)
     metadata: dict[str, Any] = {
-        "dagster/partition_row_count": work.store.rows(dataset, work.day),
+        "dagster/partition_row_count": count,
         **({"dagster/column_lineage": lineage} if lineage else {}),
         "bytes": work.store.size(dataset, work.day),
         **figures,

@@ -44,7 +44,7 @@ def fetch(work: Work, lister: Lister) -> list[Made]:
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
     figures |= _lateness(work, receipt, changed)
-    return [made(work, RAW_PAGES, **figures), made(work, RECEIPTS)]
+    return [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
 
 
 def honest_total(store: Store) -> int:
