@@ -39,9 +39,10 @@ _EXAMPLE_SHORT: Final = 40
 
 @dataclass
 class Columns:
-    """The free columns of some records: name -> cells, in the order of `rows`.
+    """The free columns of some records: name -> its cells, shape by shape.
 
-    A column ends with its last value; the cells of all records that follow are null.
+    Of each shape that has the column, where its cells begin among `rows`, and the cells; all others
+    are null, and take nothing until they are asked for.
 
     `rows`: those of the records that have an object, shape by shape.
     `shapes`: the shape of each of these, by its number in `known_shapes`.
@@ -51,7 +52,9 @@ class Columns:
 
     records: int
     contract: Contract = NO_CONTRACT
-    cells: dict[str, list[Any]] = field(default_factory=dict)
+    cells: dict[str, list[tuple[int, Sequence[Any]]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     rows: list[int] = field(default_factory=list)
     shapes: list[int] = field(default_factory=list)
     keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -82,17 +85,19 @@ class Columns:
         misfits = pl.lit(keys and pl.Series(keys), pl.List(pl.String)).alias("_misfits")
         return frame.with_columns(misfits).drop("_row")
 
-    def add(self, name: str, key: str, values: Iterable[Any], used: int) -> None:
+    def add(self, name: str, key: str, values: Sequence[Any], used: int) -> None:
         """More cells of a column, `used` of them not null: those of the rows that come next."""
-        cells = self.cells.setdefault(name, [])
-        cells.extend(repeat(None, len(self.rows) - len(cells)))
-        cells.extend(values)
+        self.cells[name].append((len(self.rows), values))
         self.keys[name].add(key)
         self.used[name] += used
 
     def _in_full(self, name: str) -> list[Any]:
-        cells = self.cells[name]
-        return cells + [None] * (len(self.rows) - len(cells))
+        cells: list[Any] = []
+        for start, values in self.cells[name]:
+            cells.extend(repeat(None, start - len(cells)))
+            cells.extend(values)
+        cells.extend(repeat(None, len(self.rows) - len(cells)))
+        return cells
 
 
 class Spreader:
