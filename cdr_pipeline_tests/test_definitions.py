@@ -14,7 +14,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS
 
 #: Earlier days, as datasets look back to them.
-EARLIER = {"cdrs_of_the_day_before", "cdrs_of_all_days_before"}
+EARLIER = {"cdrs_day_before", "cdrs_all_before"}
 
 BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 

@@ -75,15 +75,18 @@ def _lineage(name: str) -> dg.TableColumnLineage:
 #: week would go on to today. It does not look beyond an asset that it cannot make.
 _CENTURY: Final = 36_525
 _BEFORE: Final = {
-    "cdrs_of_the_day_before": (
+    "cdrs_day_before": (
         1,
-        "The day before, whose calls over midnight `campaign_hourly` has",
+        "The day before, whose calls over midnight `campaign_hourly` counts",
     ),
-    "cdrs_of_all_days_before": (_CENTURY, "All days before, over which `lead_attempts` numbers"),
+    "cdrs_all_before": (
+        _CENTURY,
+        "All days before, over which `lead_attempts` numbers attempts",
+    ),
 }
 _DEPS: Final[dict[str, list[Dataset | dg.AssetDep]]] = {
-    CAMPAIGN_HOURLY.name: [CDRS, dg.AssetDep("cdrs_of_the_day_before")],
-    LEAD_ATTEMPTS.name: [CDRS, CAMPAIGN_DAILY, dg.AssetDep("cdrs_of_all_days_before")],
+    CAMPAIGN_HOURLY.name: [CDRS, dg.AssetDep("cdrs_day_before")],
+    LEAD_ATTEMPTS.name: [CDRS, CAMPAIGN_DAILY, dg.AssetDep("cdrs_all_before")],
 }
 
 
@@ -97,7 +100,10 @@ def looked_back_to(days: dg.PartitionsDefinition, group: str) -> list[dg.AssetsD
                     deps=[dg.AssetDep(CDRS.name, partition_mapping=_days_before(count))],
                     partitions_def=days,
                     group_name=group,
-                    description=f"{told}, as far as they are stored in `cdrs`. Not made by itself.",
+                    description=(
+                        f"{told}, as far as they are stored in `cdrs`. There is nothing to make:"
+                        " it is never materialized."
+                    ),
                 )
             ]
         )

@@ -95,14 +95,14 @@ def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterializati
     path, figures = page.write(store, day, day, settings.report_language)
     metadata: dict[str, dg.MetadataValue | int | float] = {
         "path": dg.MetadataValue.path(path.resolve()),
-        "bytes": path.stat().st_size,
-        **{name: value for name, value in figures.now.items() if value is not None},
     }
     if figures.now["calls"]:
         words = Words(settings.report_language)
         picture = base64.b64encode(charts.thumbnail(figures, words)).decode()
         told = f"![{words('curve')}](data:image/jpeg;base64,{picture})"
         metadata["picture"] = dg.MetadataValue.md(told)
+    metadata["bytes"] = path.stat().st_size
+    metadata |= {name: value for name, value in figures.now.items() if value is not None}
     return dg.AssetMaterialization(NAME, partition=f"{day:%Y-%m-%d}", metadata=metadata)
 
 

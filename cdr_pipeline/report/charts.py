@@ -157,7 +157,7 @@ def _heat(figures: Figures, words: Words, width: int) -> Any:
     import altair as alt  # noqa: PLC0415  optional
 
     frame, order = _heat_rows(figures, words)
-    gap = 150 if width == WIDE else 118
+    gap = 150 if width == WIDE else 132
     hours = list(range(frame["hour"].min(), frame["hour"].max() + 1))  # type: ignore[arg-type, operator]
     return (
         alt.Chart(frame)
@@ -210,7 +210,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
             ),
         )
     )
-    gap = 150 if width == WIDE else 118
+    gap = 150 if width == WIDE else 132
     return (
         alt.Chart(frame)
         .mark_bar(stroke="#ffffff", strokeWidth=0.5)

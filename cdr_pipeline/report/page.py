@@ -146,8 +146,8 @@ def _change(name: str, figures: Figures, words: Words) -> str:
 def _rule(row: dict[str, Any], words: Words) -> str:
     return words(
         "rule",
-        from_=row["allowed_from"],
-        until=row["allowed_until"],
+        from_=row["allowed_from"].removesuffix(":00"),
+        until=row["allowed_until"].removesuffix(":00"),
         count=row["calls_per_number"],
     )
 
@@ -172,8 +172,9 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
 
 
 def _days(first: date, last: date, words: Words) -> str:
-    days = (f"{first:{words.day}}", f"{last:{words.day}}")
-    return days[0] if first == last else words("range", first=days[0], last=days[1])
+    if first == last:
+        return words("one_day", day=f"{first:{words.day}}")
+    return words("range", first=f"{first:{words.day}}", last=f"{last:{words.day}}")
 
 
 def _moment(at: datetime, zone: ZoneInfo, words: Words) -> str:

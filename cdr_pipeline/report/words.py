@@ -8,6 +8,7 @@ from cdr_pipeline.settings import Language
 
 _EN: Final = {
     "title": "Calls of {days}",
+    "one_day": "{day}",
     "range": "{first} to {last}",
     "stored": "{stored} of {wanted} days are stored; the others are not in these figures.",
     "fetched": "As the vendor had it on {at}.",
@@ -97,6 +98,7 @@ _EN: Final = {
 
 _VI: Final = {
     "title": "Cuộc gọi {days}",
+    "one_day": "ngày {day}",
     "range": "{first} đến {last}",
     "stored": "Có dữ liệu của {stored} trên {wanted} ngày; các ngày còn lại không được tính.",
     "fetched": "Theo dữ liệu của nhà cung cấp lúc {at}.",

@@ -37,6 +37,7 @@ def test_a_days_page_is_linked_with_its_figures_and_a_small_picture(desk: NewDes
     events = draw(at, "2023-03-06", "2023-03-07").get_asset_materialization_events()
     assert [event.partition for event in events] == ["2023-03-06", "2023-03-07"]
     told = events[1].materialization.metadata
+    assert list(told)[:2] == ["path", "picture"], "seen without scrolling"
     path = at.settings.data_dir / "reports" / "2023-03-07.html"
     assert told["path"].value == str(path.resolve())
     assert told["bytes"].value == path.stat().st_size < 2_000_000

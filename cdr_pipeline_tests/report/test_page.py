@@ -87,6 +87,8 @@ def test_vietnamese_stands_in_words_and_pictures_as_it_is_written(
 ) -> None:
     load(DAY, simulated(DAY))
     it = read(store, DAY, DAY, "vi")
+    assert f"Cuộc gọi ngày {DAY:%d/%m/%Y}" in it.words
+    assert "quy định 08:00 đến 17:00" in it.words
     assert "Kết quả cuộc gọi của từng chiến dịch" in it.words
     assert "Tình trạng đầu số" in it.words
     pictures = "".join(map(drawn, it.images))
