@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from cdr_pipeline import cli
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
 from cdr_pipeline_tests.hook import Hook
 
@@ -206,9 +207,9 @@ def test_the_demos_ui_loads_nothing_by_the_users_env_file(
     Path(".env").write_text("CDR_API_BASE_URL=https://live.example.vn\nCDR_DATA_DIR=live\n")
     monkeypatch.setattr(cli, "load_days", lambda *_: [])
     monkeypatch.setattr(cli, "_print_demo", lambda _: None)
-    monkeypatch.setattr(cli.subprocess, "Popen", shown)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    environment = {f"CDR_{name.upper()}": "" for name in cli.Settings.model_fields}
+    monkeypatch.setattr(subprocess, "Popen", shown)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    environment = {f"CDR_{name.upper()}": "" for name in Settings.model_fields}
     assert type_("demo", "--ui", **environment).exit_code == 0
     host, data = said.read_text().split()
     assert host.startswith("http://127.0.0.1:")
