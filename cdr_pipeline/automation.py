@@ -22,6 +22,7 @@ from cdr_pipeline.api.reading import total
 from cdr_pipeline.assets.daily import FAILURES
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
+from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS, Dataset
@@ -69,7 +70,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         context: dg.ScheduleEvaluationContext, loading: dg.ResourceParam[Loading]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         try:
-            settings = loading.settings(True)
+            settings = _settings(loading, vendor=True)
         except SettingsError as error:
             return dg.SkipReason(str(error))
         tonight = context.scheduled_execution_time.astimezone(settings.zone).date()
@@ -103,7 +104,7 @@ def late_calls(
 ) -> dg.SensorResult:
     """Load days whose totals moved since they were proved."""
     try:
-        settings = loading.settings(True)
+        settings = _settings(loading, vendor=True)
     except SettingsError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
     store = Store(settings.data_dir, settings.zone)
@@ -144,7 +145,7 @@ def freshness(
 ) -> dg.SensorResult:
     """Turn the check red or green when what it says has changed."""
     try:
-        settings = loading.settings(False)
+        settings = _settings(loading, vendor=False)
     except SettingsError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
     store = Store(settings.data_dir, settings.zone)
@@ -169,7 +170,7 @@ def alerts(
 ) -> dg.SkipReason | None:
     """Tell the webhook; what goes wrong with that is logged, never raised."""
     try:
-        if not tell(context.dagster_run, _causes(context), loading.settings(False)):
+        if not tell(context.dagster_run, _causes(context), _settings(loading, vendor=False)):
             return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
     except CdrError as error:
         context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
@@ -177,6 +178,12 @@ def alerts(
 
 
 SENSORS: Final = (late_calls, freshness, alerts)
+
+
+def _settings(loading: Loading, *, vendor: bool) -> Settings:
+    """Settings of this tick: a token that was replaced is used without a restart."""
+    read_dotenv_again()
+    return loading.settings(vendor)
 
 
 def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings) -> bool:

@@ -750,8 +750,8 @@ def ui(port: int) -> None:
     sys.exit(_dagster_dev(port))
 
 
-def _dagster_dev(port: int) -> int:
-    """Run `dagster dev` until it ends or is interrupted."""
+def _dagster_dev(port: int, folder: Path | None = None) -> int:
+    """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
     command = [
         sys.executable,
         "-W",
@@ -767,7 +767,7 @@ def _dagster_dev(port: int) -> int:
     # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
     # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, start_new_session=True, cwd=folder)
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     while True:
         try:
@@ -794,8 +794,10 @@ def demo(open_ui: bool, port: int) -> None:
         _exit_if(load_days(settings, first, last))
         _print_demo(settings)
         if open_ui:
-            os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(settings)}
-            sys.exit(_dagster_dev(port))
+            own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+            os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(own)}
+            # Dagster lets a `.env` in its working folder win, which would be the user's here.
+            sys.exit(_dagster_dev(port, DEMO_FOLDER))
 
 
 def _demo_settings(base_url: str) -> Settings:

@@ -32,6 +32,17 @@ def home_apart(folder: Path) -> Path:
     return _made(folder, storage="SqliteHistory")
 
 
+def read_dotenv_again() -> None:
+    """What `.env` in the working folder says now, into this process's environment.
+
+    Dagster puts it there when a process begins, above what the shell says, and never looks again:
+    a daemon would go on with a token that was replaced weeks ago.
+    """
+    os.environ |= {
+        name: value for name, value in dotenv_values(".env").items() if value is not None
+    }
+
+
 def postgres_url() -> str | None:
     """The database that keeps the history; None for SQLite in DAGSTER_HOME.
 

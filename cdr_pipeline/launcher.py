@@ -27,6 +27,8 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts
 
+from cdr_pipeline.home import read_dotenv_again
+
 #: What the run's page says then.
 GONE = (
     "The process of this run is gone: the machine or Dagster was stopped meanwhile. The days it"
@@ -120,9 +122,12 @@ def _nursery() -> ForkServerContext:
 
 
 def _execute(run_id: str, instance: InstanceRef, environment: dict[str, str]) -> None:
-    """A run, in its own process: with the environment of whoever launched it, not of the fork."""
+    """A run, in its own process: with the environment of whoever launched it, not of the fork, and
+    with `.env` as it is now, as in a process that Dagster's own launcher starts.
+    """
     os.environ.clear()
     os.environ.update(environment)
+    read_dotenv_again()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with capture_interrupts(), DagsterInstance.from_ref(instance) as own:
         _execute_run_command_body(run_id, own, lambda _: None, set_exit_code_on_failure=False)

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "checks": GROUND | {"tables", "upkeep"},
     "report": GROUND | {"tables", "checks", "report"},
     "assets": GROUND | {"api", "tables", "checks", "report", "upkeep", "assets"},
-    "automation": GROUND | {"api", "tables", "checks", "upkeep", "assets"},
+    "automation": GROUND | {"api", "tables", "checks", "upkeep", "assets", "home"},
     "definitions": GROUND | {"assets", "automation"},
     "simulator": set(),
 }

@@ -76,6 +76,38 @@ def test_without_settings_every_tick_is_skipped_and_says_what_is_missing(
     assert fresh.asset_events == []
 
 
+def test_a_token_replaced_in_the_env_file_is_the_next_ticks(
+    unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster reads `.env` when its code server begins: older days were no longer probed, since
+    the token of that time was refused until somebody restarted it.
+    """
+    monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
+    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # as Dagster does from `.env`, once
+    Path(".env").write_text("CDR_API_TOKEN=new\n")
+    used: list[str] = []
+
+    def noted(vendor: bool) -> Settings:
+        settings = Settings.load(vendor=vendor)
+        assert settings.api_token
+        used.append(settings.api_token.get_secret_value())
+        return settings
+
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=at(FIRST, 1.5),
+            resources={"loading": Loading(settings=noted)},
+        ) as scheduled,
+        dg.build_sensor_context(instance, resources={"loading": Loading(settings=noted)}) as sensed,
+    ):
+        automation.nightly(Settings())(scheduled)
+        automation.late_calls(sensed)
+        automation.freshness(sensed)
+    assert used == ["new"] * 3
+
+
 def test_all_are_on_from_the_start_and_explained() -> None:
     schedule = automation.nightly(Settings(timezone="America/New_York", schedule_time="04:05"))
     assert schedule.cron_schedule == "5 4 * * *"

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from socket import create_server
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from cdr_pipeline import cli
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
 from cdr_pipeline_tests.hook import Hook
 
@@ -177,6 +179,41 @@ def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
     assert pl.read_parquet(".demo/data/campaign_daily/*/*.parquet")["calls"].sum() > 0
     assert not Path("elsewhere").exists()
     assert type_("demo").exit_code == 0, "a second time is as good as the first"
+
+
+#: Writes down the settings that a process of Dagster's would load days by.
+DAGSTERS_SETTINGS = """
+import sys
+from pathlib import Path
+from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+from cdr_pipeline.settings import Settings
+with get_possibly_temporary_instance_for_cli():
+    settings = Settings.load(vendor=True)
+    Path(sys.argv[1]).write_text(f"{settings.api_base_url} {settings.data_dir}")
+"""
+
+
+def test_the_demos_ui_loads_nothing_by_the_users_env_file(
+    type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster lets `.env` win: "Materialize all" in the demo's UI asked the user's own vendor and
+    wrote into the user's own data.
+    """
+    popen, said = subprocess.Popen, tmp_path / "said"
+
+    def shown(_: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", DAGSTERS_SETTINGS, str(said)], **options)
+
+    Path(".env").write_text("CDR_API_BASE_URL=https://live.example.vn\nCDR_DATA_DIR=live\n")
+    monkeypatch.setattr(cli, "load_days", lambda *_: [])
+    monkeypatch.setattr(cli, "_print_demo", lambda _: None)
+    monkeypatch.setattr(subprocess, "Popen", shown)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    environment = {f"CDR_{name.upper()}": "" for name in Settings.model_fields}
+    assert type_("demo", "--ui", **environment).exit_code == 0
+    host, data = said.read_text().split()
+    assert host.startswith("http://127.0.0.1:")
+    assert Path(data) == tmp_path / ".demo" / "data"
 
 
 def test_report_writes_one_page_of_a_day_or_a_range_in_either_language(type_: Type) -> None:

@@ -84,13 +84,16 @@ import dagster as dg
 def quick(): Path("quick").write_text(str(os.getpid()))
 
 @dg.op
+def shows(): Path("shows").write_text(os.environ["CDR_API_TOKEN"])
+
+@dg.op
 def slow():
     Path("slow").write_text(str(os.getpid()))
     time.sleep(600)
 
 defs = dg.Definitions(jobs=[
     dg.JobDefinition(name=op.name + "_job", graph_def=dg.GraphDefinition(name=op.name + "_job",
-    node_defs=[op]), executor_def=dg.in_process_executor) for op in (quick, slow)
+    node_defs=[op]), executor_def=dg.in_process_executor) for op in (quick, shows, slow)
 ])
 """
 
@@ -130,6 +133,19 @@ def test_a_launched_run_goes_through_in_a_process_of_its_own(
     assert process != f"{os.getpid()}"
     assert process_tags(int(process)).items() <= run.tags.items()
     assert not instance.run_launcher.terminate(run_id)
+
+
+def test_a_token_replaced_in_the_env_file_is_the_next_runs(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """03:10: the token expired in mid-backfill. A new one was written to `.env`, and "Failed and
+    missing" launched: all days failed again, by the token that the daemon had been started with.
+    """
+    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # as Dagster does from `.env`, once
+    (tmp_path / ".env").write_text("CDR_API_TOKEN=new\n")
+    run_id = launch(instance, tmp_path, "shows_job")
+    wait_until(lambda: status(instance, run_id) is dg.DagsterRunStatus.SUCCESS)
+    assert (tmp_path / "shows").read_text() == "new"
 
 
 def test_a_run_can_be_ended_from_the_ui(instance: dg.DagsterInstance, tmp_path: Path) -> None:

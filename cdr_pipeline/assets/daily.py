@@ -254,8 +254,8 @@ def summary(failed: dict[date, Exception]) -> list[str]:
 def causes(failed: dict[date, Exception]) -> dict[str, list[str]]:
     """Each cause in words, and the days it stopped."""
     days: dict[str, list[str]] = {}
-    for day, error in failed.items():
-        days.setdefault(_in_words(error), []).append(f"{day}")
+    for day in sorted(failed):
+        days.setdefault(_in_words(failed[day]), []).append(f"{day}")
     return days
 
 
