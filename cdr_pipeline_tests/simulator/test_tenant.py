@@ -1,7 +1,6 @@
 """A tenant's calls: the same for ever, and like those of a real one."""
 
 import json
-import time
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -61,11 +60,8 @@ def test_any_date_has_calls(day: date) -> None:
     assert {call["time_started"][:10] for call in Tenant(calls_per_day=50).day(day)} == {str(day)}
 
 
-def test_twenty_thousand_calls_are_made_up_in_well_under_a_second() -> None:
-    started = time.process_time()
-    calls = Tenant(calls_per_day=22_000).day(TUESDAY)
-    assert len(calls) > 18_000
-    assert time.process_time() - started < 2  # 0.4 s alone on the machine we measured on
+def test_a_days_calls_are_about_as_many_as_asked_for() -> None:
+    assert 18_000 < len(Tenant(calls_per_day=22_000).day(TUESDAY)) < 26_000
 
 
 def test_records_have_the_documented_fields_in_the_documented_order(calls: list[Record]) -> None:
