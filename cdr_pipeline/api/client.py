@@ -194,8 +194,10 @@ class Client:
                     number = attempt.num
                     return once(), number - 1
         except _Transient as error:
-            kind = Unreachable if isinstance(error, _NoConnection) else Unavailable
-            raise kind(f"{self.host} {error} ({number} tries)") from error
+            gone = isinstance(error, _NoConnection)
+            kind = Unreachable if gone else Unavailable
+            advice = ", or check CDR_API_BASE_URL" if gone else ""
+            raise kind(f"{self.host} {error} ({number} tries). Try again later{advice}.") from error
         raise AssertionError("retry_context ends by returning or raising")
 
     def _worth_a_retry(self, error: Exception) -> bool | float:

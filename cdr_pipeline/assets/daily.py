@@ -24,7 +24,7 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.checks import VERIFIED, Finding
-from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unreachable
+from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unavailable, Unreachable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
@@ -260,6 +260,8 @@ def causes(failed: dict[date, Exception]) -> dict[str, list[str]]:
 
 
 def _in_words(error: Exception) -> str:
+    if isinstance(error, Unavailable):
+        return f"{error} What was stored is unchanged."
     if isinstance(error, CdrError):
         return str(error)
     if isinstance(error, OSError):
