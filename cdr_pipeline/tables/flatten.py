@@ -394,11 +394,16 @@ def _count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) 
     came = pl.concat([calls["_at"], whole["_at"]])
     shapes = counting.filter(pl.col("_shape").is_not_null()).group_by(_SHAPE).len()
     return _Counted(
-        dropped=came.filter(~came.is_in(kept.implode())).to_frame(),
+        dropped=_without(came, kept).to_frame(),
         chunks=_chunks(calls, runs),
         shapes=shapes.with_columns(pl.col("campaign_uuid").cast(pl.String)),
         whole_rejects=len(rejected),
     )
+
+
+def _without(came: pl.Series, kept: pl.Series) -> pl.Series:
+    """Those that came and are not kept: of an ordinary day none, which their number tells."""
+    return came.filter(~came.is_in(kept.implode())) if len(kept) < len(came) else came.clear()
 
 
 def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
