@@ -22,7 +22,7 @@ from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
-BATCH_ROWS: Final = 16_000
+BATCH_ROWS: Final = 8_000
 
 _NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})

@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 
 #: A table of no more rows is not written.
-_ROWS_IN_MEMORY: Final = 32_000
+_ROWS_IN_MEMORY: Final = 16_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
-_ROWS_READ: Final = 1_000
+_ROWS_READ: Final = 500
 
 
 class Runs:
