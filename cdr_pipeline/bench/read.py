@@ -77,7 +77,11 @@ def make(folder: Path, days: int, records: int, seed: int) -> Store:
         )
         today = calls.DAY + timedelta(days=n)
         store.write(CDRS, today, moved, keys)
-        store.write(CAMPAIGN_DAILY, today, campaign_daily(Day.read(moved.lazy())).collect())
+        store.write(
+            CAMPAIGN_DAILY,
+            today,
+            campaign_daily(Day.read(moved.lazy())).collect(engine="in-memory"),
+        )
     return store
 
 

@@ -52,6 +52,7 @@ def key_delay() -> pl.Expr:
 
 def more_often(column: str, times: int) -> pl.Expr:
     """Whether a row's value stands in more rows than so many; null for null."""
+    # Collect in memory: Polars 2.1 panics where its streaming engine meets `rle` in two chunks.
     runs = pl.col(column).drop_nulls().sort().rle().struct
     often = runs.field("value").filter(runs.field("len") > times)
     return pl.col(column).is_in(often.implode())

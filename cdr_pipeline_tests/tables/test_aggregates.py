@@ -54,7 +54,7 @@ def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
         "agent_daily": agent_daily(of_the_day),
         "compliance_daily": compliance_daily(of_the_day, RULES),
     }
-    return {name: frame.collect() for name, frame in frames.items()}
+    return {name: frame.collect(engine="in-memory") for name, frame in frames.items()}
 
 
 def agrees(cdrs: pl.DataFrame, day: date) -> None:
@@ -265,7 +265,11 @@ C1 = {
 
 
 def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
-    outside, c1 = campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().rows(named=True)
+    outside, c1 = (
+        campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy()))
+        .collect(engine="in-memory")
+        .rows(named=True)
+    )
     for column in ("first_call_at", "last_call_at"):
         c1[column] = f"{c1[column]:%H:%M:%S}"
     assert {name: c1[name] for name in C1} == C1
@@ -274,14 +278,22 @@ def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
 
 
 def test_ratios_and_means_over_nothing_are_null_and_sums_are_zero() -> None:
-    outside = campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().row(0, named=True)
+    outside = (
+        campaign_daily(Day.of(flat(*BY_HAND).cdrs.lazy()))
+        .collect(engine="in-memory")
+        .row(0, named=True)
+    )
     assert [outside[name] for name in ("asr", "ner", "acd_seconds")] == [None] * 3
     sums = ("seizures", "effective", "billsec", "duration_seconds", "ring_seconds", "key_presses")
     assert [outside[name] for name in (*sums, "unique_leads", "unique_numbers")] == [0] * 8
 
 
 def test_endings_share_out_their_campaigns_calls() -> None:
-    rows = disposition_daily(Day.of(flat(*BY_HAND).cdrs.lazy())).collect().rows(named=True)
+    rows = (
+        disposition_daily(Day.of(flat(*BY_HAND).cdrs.lazy()))
+        .collect(engine="in-memory")
+        .rows(named=True)
+    )
     answered = next(row for row in rows if row["disposition"] == "answered")
     assert {name: answered[name] for name in list(answered)[:9]} == {
         "campaign_uuid": "c1",
@@ -300,7 +312,10 @@ def test_endings_share_out_their_campaigns_calls() -> None:
 
 def test_an_empty_day_is_a_typed_frame_without_rows() -> None:
     nothing = Day.of(flat().cdrs.lazy())
-    campaigns, endings = campaign_daily(nothing).collect(), disposition_daily(nothing).collect()
+    campaigns, endings = (
+        campaign_daily(nothing).collect(engine="in-memory"),
+        disposition_daily(nothing).collect(engine="in-memory"),
+    )
     assert campaigns.is_empty()
     assert endings.is_empty()
     assert campaigns.schema == CAMPAIGN_DAILY.schema(SAIGON)
@@ -387,8 +402,16 @@ def test_sums_of_parts_of_a_day_are_the_sums_of_the_whole(
     ]
     by = "campaign_uuid"
     columns = additive("campaign_daily")
-    sums = pl.concat(parts).group_by(by).agg(pl.col(columns).sum()).sort(by).collect()
-    assert sums.equals(campaign_daily(Day.of(cdrs.lazy())).select(by, *columns).collect())
+    sums = (
+        pl.concat(parts)
+        .group_by(by)
+        .agg(pl.col(columns).sum())
+        .sort(by)
+        .collect(engine="in-memory")
+    )
+    assert sums.equals(
+        campaign_daily(Day.of(cdrs.lazy())).select(by, *columns).collect(engine="in-memory")
+    )
 
 
 def test_ratios_lie_between_0_and_1(cdrs: pl.DataFrame) -> None:
@@ -422,7 +445,9 @@ def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() ->
             )
         )
     ]
-    (row,) = hotline_daily(Day.of(flat(*calls).cdrs.lazy())).collect().rows(named=True)
+    (row,) = (
+        hotline_daily(Day.of(flat(*calls).cdrs.lazy())).collect(engine="in-memory").rows(named=True)
+    )
     assert (row["network_failure"], row["congestion"], row["congestion_share"]) == (5, 4, 4 / 6)
 
 
@@ -459,6 +484,6 @@ def test_a_number_called_too_often_counts_once_with_the_campaign_that_went_too_f
         )
         for number, campaign in enumerate(("c1", "c1", "c2", "c1"))
     ]
-    rows = compliance_daily(Day.of(flat(*calls).cdrs.lazy()), RULES).collect()
+    rows = compliance_daily(Day.of(flat(*calls).cdrs.lazy()), RULES).collect(engine="in-memory")
     over = rows.select("campaign_uuid", "calls", "over_limit", "numbers_over_limit").rows()
     assert over == [("c1", 3, 1, 0), ("c2", 1, 1, 1)]

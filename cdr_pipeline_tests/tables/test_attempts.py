@@ -35,7 +35,11 @@ def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: o
 def load(store: Store, day: date, records: list[Sent]) -> list[date]:
     """Store `cdrs` of a day, its `campaign_daily` and what comes of it; the days written."""
     store.write(CDRS, day, flat(*records, day=day).cdrs)
-    store.write(CAMPAIGN_DAILY, day, campaign_daily(Day.of(store.lazy(CDRS, day))).collect())
+    store.write(
+        CAMPAIGN_DAILY,
+        day,
+        campaign_daily(Day.of(store.lazy(CDRS, day))).collect(engine="in-memory"),
+    )
     written = []
     for changed, frame in remade(store, [day]):
         store.write(LEAD_ATTEMPTS, changed, frame)

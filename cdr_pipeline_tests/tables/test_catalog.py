@@ -211,7 +211,9 @@ def test_macros_sum_before_they_divide(store: Store) -> None:
                  cause="NORMAL_CLEARING" if n < answered else ("USER_BUSY", "GATEWAY_DOWN")[n % 2])
             for n in range(5)
         ]  # fmt: skip
-        measured = campaign_daily(Day.of(flat(*calls, day=day).cdrs.lazy())).collect()
+        measured = campaign_daily(Day.of(flat(*calls, day=day).cdrs.lazy())).collect(
+            engine="in-memory"
+        )
         store.write(CAMPAIGN_DAILY, day, measured)
     path = catalog.build(store).path
     ratios = "asr(answered, seizures), ner(effective, seizures), acd(billsec, answered)"

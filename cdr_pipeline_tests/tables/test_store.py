@@ -330,7 +330,11 @@ def two_days(store: Store) -> Store:
     for day, calls in ((DAY, CALLS), (NEXT_DAY, NO_CALLS)):
         store.write(CDRS, day, calls.cdrs, calls.keys)
         store.write(REJECTS, day, calls.rejects)
-        store.write(CAMPAIGN_DAILY, day, campaign_daily(Day.of(calls.cdrs.lazy())).collect())
+        store.write(
+            CAMPAIGN_DAILY,
+            day,
+            campaign_daily(Day.of(calls.cdrs.lazy())).collect(engine="in-memory"),
+        )
         store.write(DISPOSITION_DAILY, day, disposition_daily(Day.of(calls.cdrs.lazy())).collect())
         with store.writing_pages(day) as pages:
             pages.add(pages_row(1, page_of()))
