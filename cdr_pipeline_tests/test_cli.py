@@ -226,7 +226,7 @@ def test_report_writes_one_page_of_a_day_or_a_range_in_either_language(type_: Ty
     assert "Cuộc gọi 06/03/2023 đến 07/03/2023" in Path("week.html").read_text(encoding="utf-8")
     assert type_("report", "--from", "2023-03-07", CDR_REPORT_LANGUAGE="vi").exit_code == 0
     text = Path("data/reports/2023-03-07.html").read_text(encoding="utf-8")
-    assert "Cuộc gọi 07/03/2023" in text
+    assert "Cuộc gọi ngày 07/03/2023" in text
 
 
 def test_report_says_what_is_missing_or_turned_round(type_: Type) -> None:
