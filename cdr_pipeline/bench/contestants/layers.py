@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import layers, lister_for
 from cdr_pipeline.assets.layer import Loading, Work
 from cdr_pipeline.bench.contest import cpu, memory
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.settings import Settings
+from cdr_pipeline.bench.contestants.ours import settings_for
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.store import Store
 
@@ -23,15 +21,7 @@ Spent = dict[str, float]
 
 def load(job: Job) -> None:
     """Prove, keep and flatten the days, then count them, all checks included."""
-    settings = Settings(
-        api_base_url=job.url,
-        api_token=SecretStr("bench"),
-        data_dir=job.folder / "data",
-        start_date=min(job.days),
-        page_size=job.page_size,
-        concurrency=job.connections,
-        requests_per_second=0,
-    )
+    settings = settings_for(job)
     store = Store(settings.data_dir, settings.zone)
     spent: Spent = {"loading": 0, "aggregates": 0, "loading_peak": 0}
     with ExitStack() as stack:

@@ -31,9 +31,9 @@ def prepare(job: Job) -> None:
     subprocess.run([sys.executable, "-c", make], check=True, env=os.environ | home)
 
 
-def load(job: Job) -> None:
-    """Prove, keep, flatten and count the days, all checks included. Raises if a day fails."""
-    settings = Settings(
+def settings_for(job: Job) -> Settings:
+    """No budget of requests, all else by default."""
+    return Settings(
         api_base_url=job.url,
         api_token=SecretStr("bench"),
         data_dir=job.folder / "data",
@@ -42,6 +42,11 @@ def load(job: Job) -> None:
         concurrency=job.connections,
         requests_per_second=0,
     )
+
+
+def load(job: Job) -> None:
+    """Prove, keep, flatten and count the days, all checks included. Raises if a day fails."""
+    settings = settings_for(job)
     with dg.DagsterInstance.get() as instance:
         dg.materialize(
             [daily_calls(settings)],
