@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
@@ -38,7 +40,7 @@ MOST_COLUMNS: Final = 256
 _BATCH_COLUMNS: Final = 4
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
-CHUNK_ROWS: Final = 8_000
+CHUNK_ROWS: Final = 16_000
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _SHAPE: Final = ["campaign_uuid", "_shape"]
@@ -71,13 +73,20 @@ class Flat:
     _rejects: Runs
     _counted: "_Counted"
 
-    def calls(self) -> Iterator[pl.DataFrame]:
+    def calls(self) -> Iterator[pa.Table]:
         """The calls by campaign, then time, then id: some at a time."""
+        schema = pl.DataFrame(schema=self.schema).to_arrow().schema
+        dropped = self._counted.dropped["_at"].to_arrow()
         for chunk in self._calls.slices(self._counted.chunks):
-            counting = _counting(chunk.lazy(), self._counted.dropped).sort(_ORDER)
-            yield counting.match_to_schema(
-                self.schema, missing_columns="insert", extra_columns="ignore"
-            ).collect()
+            rows = chunk
+            if len(dropped):
+                rows = chunk.filter(pc.invert(pc.is_in(chunk["_at"], value_set=dropped)))
+            there = set(rows.column_names)
+            columns = [
+                rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
+                for field in schema
+            ]
+            yield pa.Table.from_arrays(columns, schema=schema)
 
     def reject_rows(self) -> Iterator[pl.DataFrame]:
         """The rejects in the order they came: some at a time."""
@@ -88,7 +97,7 @@ class Flat:
     @property
     def cdrs(self) -> pl.DataFrame:
         """All calls at once."""
-        return pl.concat([pl.DataFrame(schema=self.schema), *self.calls()])
+        return pl.concat([pl.DataFrame(schema=self.schema), *map(pl.DataFrame, self.calls())])
 
     @property
     def rejects(self) -> pl.DataFrame:
@@ -111,7 +120,7 @@ def flatten(
     as the result is; without one they are kept in memory.
     """
     spreader = additional.Spreader(contract)
-    calls, rejects = Runs(folder, "calls"), Runs(folder, "rejects")
+    calls, rejects = Runs(folder, "calls", _ORDER), Runs(folder, "rejects")
     ledger: list[pl.DataFrame] = []
     whole: list[pl.DataFrame] = []
     objects: list[pl.DataFrame] = []
@@ -122,11 +131,10 @@ def flatten(
         for batch in ahead(batches(pages)):
             frame, columns = _typed(batch, zone, spreader, most_columns)
             faults = _reject_frame(batch, window, numbers)
-            ledger.append(_ledger_rows(frame, run=len(calls)))
+            ledger.append(_ledger_rows(frame, run=calls.add(frame)))
             whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key"))
             objects.append(_one_a_shape(frame))
             filled.update({name: frame[name].count() for name in columns.keys if name in frame})
-            calls.add(frame.sort(_ORDER))
             rejects.add(faults)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)

@@ -122,7 +122,7 @@ class Store:
     ) -> None:
         """Replace a partition by `frame`, whole or not at all; see `writing`."""
         with self.writing(dataset, day, frame.schema, keys, contract=contract) as rows:
-            rows.add(frame)
+            rows.add(frame.to_arrow())
 
     @contextmanager
     def writing(
@@ -246,9 +246,10 @@ class RowWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def add(self, rows: pa.Table) -> None:
         """The next rows, in the columns of the partition."""
-        self._rows = pa.concat_tables([self._rows, frame.to_arrow().cast(self._schema)])
+        described = pa.Table.from_arrays(rows.columns, schema=self._schema)
+        self._rows = pa.concat_tables([self._rows, described])
         if full := len(self._rows) - len(self._rows) % _ROW_GROUP:
             self._write(self._rows.slice(0, full))
             self._rows = self._rows.slice(full)

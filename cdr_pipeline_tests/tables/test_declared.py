@@ -540,7 +540,7 @@ def test_a_day_laid_aside_in_many_parts_is_the_same(
     ]
     whole = flatten(pages, Window.of(DAY), SAIGON, contract=given)
     monkeypatch.setattr(records, "BATCH_ROWS", 2)
-    monkeypatch.setattr(runs, "_ROWS_IN_MEMORY", 0)
+    monkeypatch.setattr(runs, "_RUN_ROWS", 1)
     parts = flatten(pages, Window.of(DAY), SAIGON, folder=tmp_path, contract=given)
     assert parts.cdrs.equals(whole.cdrs)
     assert [(one.declared.key, one.count) for one in parts.misfits] == [

@@ -704,16 +704,16 @@ def test_a_messy_day_balances_and_is_as_promised() -> None:
         assert flat_pages(pages).cdrs.equals(made.cdrs)
 
 
-@given(st.lists(ENTRY, max_size=12), st.integers(1, 3), st.integers(0, 6))
+@given(st.lists(ENTRY, max_size=12), st.integers(1, 3), st.integers(1, 6))
 def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
-    records: list[bytes], rows: int, in_memory: int
+    records: list[bytes], rows: int, run_rows: int
 ) -> None:
     kept = flat(*records)
     pages = [StoredPage(1, page_of(record)) for record in records]
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
-        patch.object(runs, "_ROWS_IN_MEMORY", in_memory),
+        patch.object(runs, "_RUN_ROWS", run_rows),
         patch.object(runs, "_ROWS_READ", 1),
         patch.object(flattening, "CHUNK_ROWS", rows),
     ):
@@ -723,7 +723,8 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         assert aside.additional_keys.equals(kept.additional_keys)
         assert (aside.keys, aside.whole_rejects) == (kept.keys, kept.whole_rejects)
         chunks = [
-            set(chunk.select("campaign_uuid", "time_started").rows()) for chunk in aside.calls()
+            set(pl.DataFrame(chunk).select("campaign_uuid", "time_started").rows())
+            for chunk in aside.calls()
         ]
     seconds = [second for chunk in chunks for second in chunk]
     assert len(seconds) == len(set(seconds))
