@@ -5,7 +5,6 @@ stands in small files under the system's temporary folder, one folder a host. Lo
 the operating system's own and vanish with a killed process.
 """
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 #: Turns stand this much further apart than the budget needs, so that jitter on the way never
 #: brings one request too many into a second.
@@ -38,9 +37,9 @@ class Budget:
         self._turns = folder / "turns"
         self._turns_lock = FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS)
         # A place is used by one thread at a time here, and held against other processes meanwhile.
-        self._places: SimpleQueue[Path] = SimpleQueue()
+        self._places: SimpleQueue[FileLock] = SimpleQueue()
         for number in range(in_flight):
-            self._places.put(folder / f"slot-{number}")
+            self._places.put(FileLock(folder / f"slot-{number}", thread_local=False))
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -74,15 +73,14 @@ class Budget:
     @contextmanager
     def _place(self) -> Iterator[None]:
         place = self._places.get()
-        while (held := _held(place)) is None:
+        while not _held(place):
             self._places.put(place)
             time.sleep(_POLL_SECONDS)
             place = self._places.get()
         try:
             yield
         finally:
-            fcntl.flock(held, fcntl.LOCK_UN)  # closing would not do where a fork has it, too
-            os.close(held)
+            place.release()
             self._places.put(place)
 
     @contextmanager
@@ -116,20 +114,13 @@ class _Ledger:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
 
 
-def _held(place: Path) -> int | None:
-    """Take a place, unless it is held: the open file whose lock it is.
-
-    The same lock as FileLock's, without what takes that a hundred times as long for each request.
-    """
-    file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+def _held(place: FileLock) -> bool:
+    """Take a place that no other process holds."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return file
+        place.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def _shared_folder(host: str) -> Path:
