@@ -40,7 +40,7 @@ MOST_COLUMNS: Final = 256
 _BATCH_COLUMNS: Final = 4
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
-CHUNK_ROWS: Final = 16_000
+CHUNK_ROWS: Final = 8_000
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _SHAPE: Final = ["campaign_uuid", "_shape"]

@@ -15,10 +15,10 @@ import polars as pl
 import pyarrow as pa
 
 #: Rows of a run, more or less. A table of a single run is not written.
-_RUN_ROWS: Final = 32_000
+_RUN_ROWS: Final = 16_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
-_ROWS_READ: Final = 2_000
+_ROWS_READ: Final = 1_000
 
 
 class Runs:
