@@ -224,6 +224,8 @@ class Client:
         try:
             with self._budget.request():
                 response = self._http.request(method, url, headers=headers, **request)
+                # Its stream refers back to it: a cycle, and bodies would wait for the collector.
+                response.stream = httpx.ByteStream(b"")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _NoConnection(f"could not be reached: {error or 'timed out'}") from error
         except httpx.TimeoutException as error:
