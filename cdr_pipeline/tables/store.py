@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
@@ -314,19 +313,11 @@ class PageWriter:
     def _flush(self) -> None:
         if self._rows:
             columns = [
-                _joined(values) if field.name == "body" else pa.array(values, field.type)
+                pa.array([row[field.name] for row in self._rows], field.type)
                 for field in self._schema
-                for values in [[row[field.name] for row in self._rows]]
             ]
             self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._rows, self._bytes = [], 0
-
-
-def _joined(bodies: Sequence[bytes]) -> pa.Array:
-    """As `pa.array` of them, which copies what it has each time that it runs out of room."""
-    ends = pa.array([0, *accumulate(map(len, bodies))], pa.int64())
-    buffers = [None, ends.buffers()[1], pa.py_buffer(b"".join(bodies))]
-    return pa.Array.from_buffers(pa.large_binary(), len(bodies), buffers)
 
 
 def _pages_in(path: Path) -> Iterator[StoredPage]:
