@@ -1,6 +1,6 @@
 """A table too large to hold, in runs: written as they come, read again slice by slice.
 
-A run is some ten thousand rows in their final order. What lies in order across all runs is a slice
+A run is some thousand rows in their final order. What lies in order across all runs is a slice
 of each, so a day's rows are put in order a chunk at a time, whatever the day's size. Each run is
 written once and read once, from its beginning to its end; in Arrow, which takes rows from many
 places at a third of what Polars' strings cost.
