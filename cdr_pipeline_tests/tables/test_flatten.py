@@ -587,7 +587,8 @@ def nothing_is_documented() -> Iterator[None]:
         def decode(self, _: bytes) -> object:
             raise UnicodeDecodeError("utf-8", b"", 0, 1, "refused")
 
-    with patch.multiple(reading, _page=Refusing(), _record=Refusing()):
+    no = Refusing()
+    with patch.multiple(reading, _strict_page=no, _page=no, _record=no):
         yield
 
 
