@@ -69,7 +69,7 @@ def build(work: Work) -> list[Made]:
             for chunk in ahead(flat.calls()):
                 calls.add(chunk)
             for chunk in flat.reject_rows():
-                rejects.add(chunk.to_arrow())
+                rejects.add(chunk)
             calls.close()
             rejects.close()
             findings = checks.of_cdrs(

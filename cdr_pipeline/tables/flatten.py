@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
@@ -76,11 +75,11 @@ class Flat:
     def calls(self) -> Iterator[pa.Table]:
         """The calls by campaign, then time, then id: some at a time."""
         schema = pl.DataFrame(schema=self.schema).to_arrow().schema
-        dropped = self._counted.dropped["_at"].to_arrow()
+        dropped = self._counted.dropped
         for chunk in self._calls.slices(self._counted.chunks):
             rows = chunk
             if len(dropped):
-                rows = chunk.filter(pc.invert(pc.is_in(chunk["_at"], value_set=dropped)))
+                rows = _counting(pl.DataFrame(chunk).lazy(), dropped).collect().to_arrow()
             there = set(rows.column_names)
             columns = [
                 rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
@@ -88,11 +87,12 @@ class Flat:
             ]
             yield pa.Table.from_arrays(columns, schema=schema)
 
-    def reject_rows(self) -> Iterator[pl.DataFrame]:
+    def reject_rows(self) -> Iterator[pa.Table]:
         """The rejects in the order they came: some at a time."""
         for run in self._rejects:
             counting = _counting(run, self._counted.dropped)
-            yield counting.select(column.name for column in REJECTS.columns).collect()
+            rows = counting.select(column.name for column in REJECTS.columns).collect()
+            yield rows.to_arrow()
 
     @property
     def cdrs(self) -> pl.DataFrame:
@@ -102,7 +102,7 @@ class Flat:
     @property
     def rejects(self) -> pl.DataFrame:
         """All rejects at once."""
-        return pl.concat(self.reject_rows())
+        return pl.concat(map(pl.DataFrame, self.reject_rows()))
 
 
 def flatten(

@@ -1,9 +1,9 @@
 """A table too large to hold, in runs: written as they come, read again slice by slice.
 
-A run is some thousand rows in their final order. What lies in order across all runs is a slice
-of each, so a day's rows are put in order a chunk at a time, whatever the day's size. Each run is
-written once and read once, from its beginning to its end; in Arrow, which takes rows from many
-places at a third of what Polars' strings cost.
+A run is some thousand rows in their final order. What lies in order across all runs is a slice of
+each, so a day's rows are put in order a chunk at a time, whatever the day's size. Each run is
+written once and read once, from its beginning to its end; in Arrow, which gathers text from many
+places in half the time that Polars takes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from typing import Final, Self
 import polars as pl
 import pyarrow as pa
 
-#: Rows of a run, more or less. A table of a single run is not written.
+#: Rows of a run, more or less. A table of fewer is not written.
 _RUN_ROWS: Final = 16_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
@@ -51,7 +51,7 @@ class Runs:
         self._schema |= frame.schema
         self._coming.append(frame)
         if sum(map(len, self._coming)) >= _RUN_ROWS:
-            self._lay_aside()
+            self._end_run(self._folder)
         return number
 
     def slices(self, lengths: Iterable[Sequence[int]]) -> Iterator[pa.Table]:
@@ -70,36 +70,33 @@ class Runs:
 
     def _ended(self) -> list[pl.DataFrame | Path]:
         """All runs, when no more rows come."""
-        if self._coming and self._runs:
-            self._lay_aside()
-        elif self._coming:
-            self._runs.append(self._sorted())
+        if self._coming:
+            self._end_run(self._folder if self._runs else None)
         return self._runs
 
-    def _lay_aside(self) -> None:
-        if self._folder is None:
-            self._runs.append(self._sorted())
-            return
-        path = self._folder / f"{self._name}-{len(self._runs)}.arrow"
-        run = self._sorted().to_arrow()
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, run.schema) as file:
-            file.write_table(run, max_chunksize=_ROWS_READ)
-        self._runs.append(path)
-
-    def _sorted(self) -> pl.DataFrame:
-        """The rows that came since the last run."""
-        run = pl.concat(self._coming, how="diagonal")
+    def _end_run(self, folder: Path | None) -> None:
+        """What came since the last run is one: sorted, and laid aside if there is a folder."""
+        rows = pl.concat(self._coming, how="diagonal")
         self._coming = []
-        run = run.sort(self._order) if self._order else run
-        return run.select(one for one in run if not len(one) or one.null_count() < len(one))
+        if self._order:
+            rows = rows.sort(self._order)
+        filled = rows.select(one for one in rows if not len(one) or one.null_count() < len(one))
+        if folder is None:
+            self._runs.append(filled)
+            return
+        path = folder / f"{self._name}-{len(self._runs)}.arrow"
+        table = filled.to_arrow()
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table, max_chunksize=_ROWS_READ)
+        self._runs.append(path)
 
     def _in_order(self, parts: Sequence[pa.Table]) -> pa.Table:
         rows = pa.concat_tables(parts, promote_options="default")
         if len(parts) == 1:
             return rows
-        keys = pl.DataFrame(rows.select(set(self._order) & set(rows.column_names)))
-        places = keys.select(pl.arg_sort_by(one for one in self._order if one in keys.columns))
-        return rows.take(places.to_series().to_arrow())
+        order = [name for name in self._order if name in rows.column_names]
+        places = pl.DataFrame(rows.select(order)).select(pl.arg_sort_by(order)).to_series()
+        return rows.take(places.to_arrow())
 
 
 class _Unread:

@@ -248,8 +248,7 @@ class RowWriter:
 
     def add(self, rows: pa.Table) -> None:
         """The next rows, in the columns of the partition."""
-        described = pa.Table.from_arrays(rows.columns, schema=self._schema)
-        self._rows = pa.concat_tables([self._rows, described])
+        self._rows = pa.concat_tables([self._rows, rows.cast(self._schema)])
         if full := len(self._rows) - len(self._rows) % _ROW_GROUP:
             self._write(self._rows.slice(0, full))
             self._rows = self._rows.slice(full)
