@@ -389,7 +389,7 @@ COMPLIANCE_DAILY: Final = Dataset(
             "over_limit",
             _COUNT,
             "Calls to a number that had been called calls_per_number times on the day, by whichever"
-            " campaign.",
+            " campaign; calls of one second go by campaign_uuid, none first, then by id.",
         ),
         Column(
             "numbers_over_limit",

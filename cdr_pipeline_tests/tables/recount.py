@@ -176,14 +176,12 @@ _SQL: Final = {
     "compliance_daily": """
         with made as (
             select *, case when to_number is not null then row_number() over (
-                partition by to_number order by time_started, id) end as n
+                partition by to_number
+                order by time_started, campaign_uuid nulls first, id) end as n
             from roots
             where date = $day and direction = 'outbound' and class <> 'not_attempt'
         ),
-        too_many as (
-            select campaign_uuid, to_number from made where to_number is not null
-            qualify row_number() over (partition by to_number order by time_started, id) = 3
-        )
+        too_many as (select campaign_uuid from made where n = 3)
         select campaign_uuid, count(*),
             count(*) filter (strftime(time_started, '%H:%M:%S') < '08:00:00'
                 or strftime(time_started, '%H:%M:%S') > '17:00:00'),
