@@ -19,7 +19,6 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
-import pyarrow as pa
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
@@ -30,7 +29,7 @@ from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
-from cdr_pipeline.tables.runs import Runs
+from cdr_pipeline.tables.runs import Rows, Runs, in_columns
 
 T = TypeVar("T")
 
@@ -72,22 +71,16 @@ class Flat:
     _rejects: Runs
     _counted: "_Counted"
 
-    def calls(self) -> Iterator[pa.Table]:
+    def calls(self) -> Iterator[Rows]:
         """The calls by campaign, then time, then id: some at a time."""
-        schema = pl.DataFrame(schema=self.schema).to_arrow().schema
         dropped = self._counted.dropped
         for chunk in self._calls.slices(self._counted.chunks):
             rows = chunk
             if len(dropped):
                 rows = _counting(pl.DataFrame(chunk).lazy(), dropped).collect().to_arrow()
-            there = set(rows.column_names)
-            columns = [
-                rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
-                for field in schema
-            ]
-            yield pa.Table.from_arrays(columns, schema=schema)
+            yield in_columns(rows, self.schema)
 
-    def reject_rows(self) -> Iterator[pa.Table]:
+    def reject_rows(self) -> Iterator[Rows]:
         """The rejects in the order they came: some at a time."""
         for run in self._rejects:
             counting = _counting(run, self._counted.dropped)

@@ -9,7 +9,7 @@ places in half the time that Polars takes.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -19,6 +19,9 @@ _RUN_ROWS: Final = 16_000
 
 #: Rows of a run that are read at once; a chunk has some of every run.
 _ROWS_READ: Final = 1_000
+
+#: Rows in Arrow, as they come out again and go to a file.
+Rows: TypeAlias = pa.Table
 
 
 class Runs:
@@ -54,7 +57,7 @@ class Runs:
             self._end_run(self._folder)
         return number
 
-    def slices(self, lengths: Iterable[Sequence[int]]) -> Iterator[pa.Table]:
+    def slices(self, lengths: Iterable[Sequence[int]]) -> Iterator[Rows]:
         """Consecutive rows of every run together, in order; `lengths`: how many of each, chunk by
         chunk. A column without a value is not in it.
         """
@@ -90,13 +93,24 @@ class Runs:
             file.write_table(table, max_chunksize=_ROWS_READ)
         self._runs.append(path)
 
-    def _in_order(self, parts: Sequence[pa.Table]) -> pa.Table:
+    def _in_order(self, parts: Sequence[Rows]) -> Rows:
         rows = pa.concat_tables(parts, promote_options="default")
         if len(parts) == 1:
             return rows
         order = [name for name in self._order if name in rows.column_names]
         places = pl.DataFrame(rows.select(order)).select(pl.arg_sort_by(order)).to_series()
         return rows.take(places.to_arrow())
+
+
+def in_columns(rows: Rows, schema: pl.Schema) -> Rows:
+    """The columns of `schema`, which have its types; those that are not there are null."""
+    fields = pl.DataFrame(schema=schema).to_arrow().schema
+    there = set(rows.column_names)
+    columns = [
+        rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
+        for field in fields
+    ]
+    return pa.Table.from_arrays(columns, schema=fields)
 
 
 class _Unread:
