@@ -9,7 +9,8 @@
     │   │   └── Unreachable   not even a connection
     ├── NotProved             a day's listing never agreed with the vendor's own total
     ├── Shrunk                a proved day holds fewer calls than what is stored
-    └── CheckFailed           data that must not flow on
+    ├── CheckFailed           data that must not flow on
+    └── ProcessLost           a process of ours was ended by somebody else
 
 Each message is written for the person who reads it in a terminal or in Dagster's UI. None holds
 a token, a recording's link or a whole phone number.
@@ -58,3 +59,14 @@ class Shrunk(CdrError):
 
 class CheckFailed(CdrError):
     """A blocking check found data that must not flow on."""
+
+
+class ProcessLost(CdrError):
+    """A process of ours ended without a result: killed, most likely for want of memory."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            f"a process that worked on a part of it was ended (exit code {code}), most likely for"
+            " want of memory. What is stored is unchanged. Try again with more memory, or with"
+            " fewer runs at once."
+        )

@@ -1,6 +1,8 @@
 """`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
 import json
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -12,8 +14,9 @@ from cdr_pipeline.record import Window
 from cdr_pipeline.tables import survey
 from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.ahead import ahead
+from cdr_pipeline.tables.apart import apart
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
-from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.flatten import Flat, part_of, united
 from cdr_pipeline.tables.footer import keys_behind
 
 #: How many new keys the metadata name.
@@ -52,14 +55,7 @@ def build(work: Work) -> list[Made]:
     work.require(RECEIPTS)
     before = _known_keys(work)
     with store.workspace(day) as folder:
-        flat = flatten(
-            store.pages(day),
-            Window.of(day),
-            store.zone,
-            work.settings.max_additional_columns,
-            folder,
-            work.contract,
-        )
+        flat = _flatten(work, folder)
         lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
         about = {_LEFT_OUT: json.dumps(flat.left_out)}
         with (
@@ -98,6 +94,27 @@ def build(work: Work) -> list[Made]:
             **_new_keys(flat.additional_keys, before),
         ),
     ]
+
+
+def _flatten(work: Work, folder: Path) -> Flat:
+    """The day's calls and rejects; the second half of a large day by a process of its own.
+
+    Raises ProcessLost.
+    """
+    rules = (
+        Window.of(work.day),
+        work.store.zone,
+        work.settings.max_additional_columns,
+    )
+    first, *others = work.store.halves(work.day)
+    with ExitStack() as stack:
+        results = [
+            stack.enter_context(apart(part_of, pages, *rules, folder, work.contract, number))
+            for number, pages in enumerate(others, 1)
+        ]
+        here = part_of(first, *rules, folder, work.contract)
+        parts = [here, *(result() for result in results)]
+    return united(parts, *rules, work.contract)
 
 
 def _misfits(work: Work) -> list[Misfits]:

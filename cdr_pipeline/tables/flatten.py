@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +23,13 @@ import polars as pl
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
 from cdr_pipeline.tables import additional
-from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
 from cdr_pipeline.tables.runs import Rows, Runs, in_columns
+from cdr_pipeline.tables.shapes import Shape
 
 T = TypeVar("T")
 
@@ -42,11 +42,15 @@ CHUNK_ROWS: Final = 8_000
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _SHAPE: Final = ["campaign_uuid", "_shape"]
+
+#: More records than a part of a day ever has: each part counts from another multiple of it.
+_PART_RECORDS: Final = 2**40
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
 _REJECT_SCHEMA: Final = {
     **{column.name: column.dtype for column in REJECTS.columns},
     "_at": pl.Int64(),
     "_key": pl.String(),
+    "_pass": pl.Int64(),
 }
 
 
@@ -98,6 +102,25 @@ class Flat:
         return pl.concat(map(pl.DataFrame, self.reject_rows()))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of a day's pages, typed and laid aside, and what is remembered of them.
+
+    ledger: as `_ledger_rows`. whole: the records that cannot be calls, as `_reject_frame`'s.
+    objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
+    keys: the keys behind each additional_* column. filled: how many calls have a value in it.
+    """
+
+    calls: Runs
+    rejects: Runs
+    ledger: pl.DataFrame
+    whole: pl.DataFrame
+    objects: pl.DataFrame
+    shapes: list[Shape]
+    keys: dict[str, set[str]]
+    filled: Counter[str]
+
+
 def flatten(
     pages: Iterable[StoredPage],
     window: Window,
@@ -112,38 +135,78 @@ def flatten(
     used stay; keys in `contract` go by it. Rows are laid aside in `folder`, which is needed as long
     as the result is; without one they are kept in memory.
     """
+    part = part_of(pages, window, zone, most_columns, folder, contract)
+    return united([part], window, zone, most_columns, contract)
+
+
+def part_of(
+    pages: Iterable[StoredPage],
+    window: Window,
+    zone: ZoneInfo,
+    most_columns: int,
+    folder: Path | None,
+    contract: Contract,
+    number: int = 0,
+) -> Part:
+    """The `number`th part of a day: the half of `flatten` that needs no other part."""
     spreader = additional.Spreader(contract)
-    calls, rejects = Runs(folder, "calls", _ORDER), Runs(folder, "rejects")
+    calls = Runs(folder, f"calls-{number}", _ORDER)
+    rejects = Runs(folder, f"rejects-{number}")
     ledger: list[pl.DataFrame] = []
     whole: list[pl.DataFrame] = []
     objects: list[pl.DataFrame] = []
-    numbers: Counter[tuple[int, str]] = Counter()
     keys: dict[str, set[str]] = {}
     filled: Counter[str] = Counter()
     with _uncollected():
-        for batch in ahead(batches(pages)):
+        for batch in batches(pages, first=number * _PART_RECORDS):
             frame, columns = _typed(batch, zone, spreader, most_columns)
-            faults = _reject_frame(batch, window, numbers)
+            faults = _reject_frame(batch, window)
             ledger.append(_ledger_rows(frame, run=calls.add(frame)))
-            whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key"))
+            whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key", "_pass"))
             objects.append(_one_a_shape(frame))
             filled.update({name: frame[name].count() for name in columns.keys if name in frame})
             rejects.add(faults)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
-    counted = _count(pl.concat(ledger), pl.concat(whole), window, len(calls))
+    return Part(
+        calls,
+        rejects,
+        ledger=pl.concat(ledger),
+        whole=pl.concat(whole),
+        objects=pl.concat(objects),
+        shapes=spreader.known_shapes,
+        keys=keys,
+        filled=filled,
+    )
+
+
+def united(
+    parts: Sequence[Part], window: Window, zone: ZoneInfo, most_columns: int, contract: Contract
+) -> Flat:
+    """A day from all its parts, in their order."""
+    calls, rejects = Runs(order=_ORDER), Runs()
+    shapes = list(dict.fromkeys(shape for part in parts for shape in part.shapes))
+    ledger, objects = _numbered_alike(parts, shapes)
+    whole = _named(pl.concat(part.whole for part in parts))
+    keys: dict[str, set[str]] = defaultdict(set)
+    filled: Counter[str] = Counter()
+    for part in parts:
+        calls.append(part.calls)
+        rejects.append(part.rejects)
+        filled.update(part.filled)
+        for name, some in part.keys.items():
+            keys[name] |= some
+    counted = _count(ledger, whole, window, len(calls))
     used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
     most_used = additional.most_used(used, keys, most_columns, contract)
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
     typed = [(name, additional.column_type(name, zone)) for name in dynamic]
-    groups = counted.shapes.join(pl.concat(objects), on=_SHAPE, nulls_equal=True)
+    groups = counted.shapes.join(objects, on=_SHAPE, nulls_equal=True)
     groups = groups.group_by(_SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).min())
     return Flat(
         schema=pl.Schema([*columns_before, *typed, extra]),
-        additional_keys=additional.key_table(
-            groups.sort(_SHAPE).iter_rows(), spreader.known_shapes, contract
-        ),
+        additional_keys=additional.key_table(groups.sort(_SHAPE).iter_rows(), shapes, contract),
         keys={name: sorted(keys[name]) for name in dynamic},
         left_out=sorted(set(used) - set(most_used)),
         misfits=_misfits(calls, counted.dropped, contract),
@@ -151,6 +214,31 @@ def flatten(
         _calls=calls,
         _rejects=rejects,
         _counted=counted,
+    )
+
+
+def _numbered_alike(
+    parts: Sequence[Part], shapes: Sequence[Shape]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`ledger` and `objects` of all parts: runs numbered through, and shapes as in `shapes`."""
+    ledgers, objects, runs = [], [], 0
+    for part in parts:
+        places = pl.Series([shapes.index(one) for one in part.shapes], dtype=pl.UInt32)
+        shape = pl.lit(places).gather("_shape").alias("_shape")
+        ledgers.append(part.ledger.with_columns(shape, pl.col("_run") + runs))
+        objects.append(part.objects.with_columns(shape))
+        runs += len(part.calls)
+    return pl.concat(ledgers), pl.concat(objects)
+
+
+def _named(whole: pl.DataFrame) -> pl.DataFrame:
+    """`_at` and `_key` of records that cannot be calls. One without an id is told apart by its
+    bytes, which its `_key` stands for, and by its number among equals of its reading (`_pass`).
+    """
+    number = pl.int_range(pl.len()).over("_pass", "_key")
+    numbered = pl.struct("_key", number).hash()
+    return whole.select(
+        "_at", pl.when(pl.col("_pass").is_null()).then("_key").otherwise(numbered).alias("_key")
     )
 
 
@@ -318,11 +406,10 @@ def _leaves(value: Any) -> Iterator[int]:
 # Rows
 
 
-def _reject_frame(batch: Batch, window: Window, numbers: Counter[tuple[int, str]]) -> pl.DataFrame:
-    """Rows of `cdr_rejects`, with `_at` and `_key`; not those of another day's records.
+def _reject_frame(batch: Batch, window: Window) -> pl.DataFrame:
+    """Rows of `cdr_rejects`, with `_at`, `_key` and `_pass`; not those of another day's records.
 
-    A record without an id is told apart by its bytes and by its number among equals of its
-    reading; `numbers` counts them.
+    `_key` stands for the record's id, or, with the number of its reading in `_pass`, for its bytes.
     """
     rows = []
     for fault in batch.faults:
@@ -331,11 +418,9 @@ def _reject_frame(batch: Batch, window: Window, numbers: Counter[tuple[int, str]
             began = page.began(page.identity(fault.payload)[1])
             if began and (began not in window or began not in stored.window):
                 continue
-        if name is None:
-            equal = stored.pass_, hashlib.sha256(fault.payload).hexdigest()
-            numbers[equal] += 1
-            name = f"\0{equal[1]}{numbers[equal]}"
-        rows.append({**asdict(fault), "_at": fault.at, "_key": name})
+        key = name or f"\0{hashlib.sha256(fault.payload).hexdigest()}"
+        reading = None if name else stored.pass_
+        rows.append({**asdict(fault), "_at": fault.at, "_key": key, "_pass": reading})
     frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
     return frame.with_columns(pl.col("_key").hash()).sort("_at", "field")
 

@@ -191,9 +191,12 @@ class Batch:
             return None
 
 
-def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
-    """The records of the pages, in the order they came, some pages at a time."""
-    batch, at = Batch(), 0
+def batches(pages: Iterable[StoredPage], first: int = 0) -> Iterator[Batch]:
+    """The records of the pages, in the order they came, some pages at a time.
+
+    `first`: the place of the first of them in the order of arrival.
+    """
+    batch, at = Batch(), first
     for stored in pages:
         at = _add(batch, stored, at)
         if len(batch) >= BATCH_ROWS:

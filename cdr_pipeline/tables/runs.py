@@ -36,7 +36,7 @@ class Runs:
         self._folder = folder
         self._name = name
         self._order = list(order)
-        self._schema: dict[str, pl.DataType] = {}
+        self.schema: dict[str, pl.DataType] = {}
         self._runs: list[pl.DataFrame | Path] = []
         self._coming: list[pl.DataFrame] = []
 
@@ -44,25 +44,36 @@ class Runs:
         return len(self._runs) + bool(self._coming)
 
     def __iter__(self) -> Iterator[pl.LazyFrame]:
-        for run in self._ended():
+        for run in self.ended():
             rows = run.lazy() if isinstance(run, pl.DataFrame) else pl.scan_ipc(run)
-            yield rows.match_to_schema(self._schema, missing_columns="insert")
+            yield rows.match_to_schema(self.schema, missing_columns="insert")
 
     def add(self, frame: pl.DataFrame) -> int:
         """More rows; the number of the run that they are part of."""
         number = len(self._runs)
-        self._schema |= frame.schema
+        self.schema |= frame.schema
         self._coming.append(frame)
         if sum(map(len, self._coming)) >= _RUN_ROWS:
             self._end_run(self._folder)
         return number
+
+    def ended(self) -> list[pl.DataFrame | Path]:
+        """All runs, when no more rows come."""
+        if self._coming:
+            self._end_run(self._folder if self._runs else None)
+        return self._runs
+
+    def append(self, others: "Runs") -> None:
+        """The runs of others, behind these; they are read by both, and added to by neither."""
+        self.schema |= others.schema
+        self._runs += others.ended()
 
     def slices(self, lengths: Iterable[Sequence[int]]) -> Iterator[Rows]:
         """Consecutive rows of every run together, in order; `lengths`: how many of each, chunk by
         chunk. A column without a value is not in it.
         """
         with ExitStack() as stack:
-            ends = [stack.enter_context(_Unread(run)) for run in self._ended()]
+            ends = [stack.enter_context(_Unread(run)) for run in self.ended()]
             for chunk in lengths:
                 parts = [
                     pa.Table.from_batches(run.take(length))
@@ -70,12 +81,6 @@ class Runs:
                     if length
                 ]
                 yield self._in_order(parts)
-
-    def _ended(self) -> list[pl.DataFrame | Path]:
-        """All runs, when no more rows come."""
-        if self._coming:
-            self._end_run(self._folder if self._runs else None)
-        return self._runs
 
     def _end_run(self, folder: Path | None) -> None:
         """What came since the last run is one: sorted, and laid aside if there is a folder."""
