@@ -211,6 +211,9 @@ SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:
 TIME_FORM: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
 _TIME_FORM = re.compile(TIME_FORM)
 
+#: Hours that are looked through for one at which clocks are moved.
+_MOST_HOURS: Final = 7 * 24
+
 
 def read_time(text: str, zone: ZoneInfo) -> datetime | None:
     """The instant that a time field names, in `zone`; None for empty text and for sentinels.
@@ -226,6 +229,19 @@ def read_time(text: str, zone: ZoneInfo) -> datetime | None:
     if local.astimezone(UTC).astimezone(zone).replace(fold=0) != local:
         raise ValueError(f"no such time in {zone.key}")
     return local
+
+
+def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:
+    """What the zone's clocks are ahead of UTC by from `first` to `last`, two of its wall clock.
+
+    None where they are moved within a day of that, or where it is too long to look through.
+    """
+    hours = (last - first) // timedelta(hours=1) + 48
+    if hours > _MOST_HOURS:
+        return None
+    before = (first - timedelta(days=1)).replace(tzinfo=zone)
+    offsets = {(before + timedelta(hours=hour)).utcoffset() for hour in range(hours + 1)}
+    return offsets.pop() if len(offsets) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -161,7 +162,8 @@ def part_of(
         for batch in batches(pages, first=number * _PART_RECORDS):
             frame, columns = _typed(batch, zone, spreader, most_columns)
             faults = _reject_frame(batch, window)
-            ledger.append(_ledger_rows(frame, run=calls.add(frame)))
+            run = calls.add(frame.drop("_shape", "_listed", "_began"))
+            ledger.append(_ledger_rows(frame, run))
             whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key", "_pass"))
             objects.append(_one_a_shape(frame))
             filled.update({name: frame[name].count() for name in columns.keys if name in frame})
@@ -288,7 +290,7 @@ def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> d
 def _typed(
     batch: Batch, zone: ZoneInfo, spreader: additional.Spreader, most_columns: int
 ) -> tuple[pl.DataFrame, additional.Columns]:
-    """The batch's calls as typed columns, with `_at`, `_shape` and `_listed`.
+    """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`.
 
     Adds to the batch's faults.
     """
@@ -296,10 +298,12 @@ def _typed(
     # A batch keeps some columns more than the day will, since another batch may use them more.
     spread = columns.frame(_BATCH_COLUMNS * most_columns)
     frame = batch.frame()
+    clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
+    instants = _instants(clocks, zone)
+    _tell_unreadable(batch, frame, instants)
     status = _of_each_text(frame, "status", record.status_of, pl.String())
-    frame = frame.with_columns(status, _listed(batch, frame), *spread)
-    frame = _times(batch, frame, zone)
-    frame = _without_whole_rejects(batch, frame)
+    frame = frame.with_columns(status, *instants, *spread, _began=clocks["time_started"])
+    frame = _without_whole_rejects(batch, frame.with_columns(_listed(batch, frame)))
     return frame.with_columns(_derived(frame)), columns
 
 
@@ -310,8 +314,8 @@ def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
         schema={"_at": pl.Int64, "_start": WALL_CLOCK, "_end": WALL_CLOCK},
         orient="row",
     )
-    began = frame.select("_at", began=page.wall_clock(pl.col("time_started")))
-    inside = pl.col("began").is_between("_start", "_end", closed="left").fill_null(True)
+    inside = pl.col("_began").is_between("_start", "_end", closed="left").fill_null(True)
+    began = frame.select("_at", "_began")
     return began.join_asof(pages, on="_at").select(_listed=inside).to_series()
 
 
@@ -325,22 +329,30 @@ def _of_each_text(
     )
 
 
-def _times(batch: Batch, frame: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
-    """Time fields as instants. What is unreadable is null and a fault."""
-    instants = frame.select(_instant(pl.col(time.label), zone) for time in _TIMES)
+def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """The vendor's wall clock as instants, as `record.read_time`, but null where that raises.
+
+    By subtraction where the zone's clocks are not moved meanwhile: a tenth of the time.
+    """
+    ends: list[Any] = [end for clock in clocks for end in (clock.min(), clock.max()) if end]
+    offset = record.steady_offset(min(ends), max(ends), zone) if ends else timedelta()
+    if offset is not None:
+        utc = (pl.all() - offset).dt.replace_time_zone("UTC")
+        return clocks.select(utc.dt.convert_time_zone(zone.key))
+    return clocks.select(
+        pl.all().dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    )
+
+
+def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) -> None:
+    """A time that is there and has become no instant is a fault, but for the sentinels."""
     for time in _TIMES:
         text, read = frame.get_column(time.label), instants.get_column(time.label)
+        if text.null_count() == read.null_count():
+            continue
         for row in (text.is_not_null() & read.is_null()).arg_true():
             if not record.SENTINEL_TIME.fullmatch(text[row]):
                 batch.fault(frame["_at"][row], time.label, text[row], "not a time")
-    return frame.with_columns(instants)
-
-
-def _instant(text: pl.Expr, zone: ZoneInfo) -> pl.Expr:
-    """As `record.read_time`, but null where that raises."""
-    return page.wall_clock(text).dt.replace_time_zone(
-        zone.key, ambiguous="earliest", non_existent="null"
-    )
 
 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
@@ -371,7 +383,7 @@ def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
     return [
         disposition().alias("disposition"),
         (pl.col("parent_id").is_null() | (pl.col("parent_id") == pl.col("id"))).alias("is_root"),
-        started.dt.hour().cast(pl.Int8).alias("hour"),
+        pl.col("_began").dt.hour().alias("hour"),
         (pl.coalesce(answered, ended) - ringing).dt.total_seconds().alias("ring_seconds"),
         (ringing - started).dt.total_seconds().alias("pdd_seconds"),
         key_pressed.alias("key_pressed"),
@@ -438,7 +450,7 @@ def _ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
         "_listed",
         "_shape",
         pl.col("campaign_uuid").cast(pl.Categorical),
-        pl.col("time_started").dt.replace_time_zone(None),
+        "_began",
     )
 
 
@@ -468,13 +480,13 @@ def _count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) 
 
     `calls` as `_ledger_rows`; `whole`: `_at` and `_key` of the records that cannot be calls.
     """
-    counting = without_neighbours_copies(calls, ["_key", "time_started"])
+    counting = without_neighbours_copies(calls, ["_key", "_began"])
     arrived = pl.concat([counting.select("_at", "_key"), whole])
     if arrived["_key"].n_unique() < len(arrived):
         last = arrived.group_by("_key").agg(pl.col("_at").max())
         counting = counting.join(last, on="_at", how="semi")
         arrived = arrived.join(last, on="_at", how="semi")
-    counting = counting.filter(began_in(pl.col("time_started"), window) & pl.col("_listed"))
+    counting = counting.filter(began_in(pl.col("_began"), window) & pl.col("_listed"))
     rejected = whole.join(arrived, on="_at", how="semi")
     kept = pl.concat([counting["_at"], rejected["_at"]])
     came = pl.concat([calls["_at"], whole["_at"]])
@@ -494,7 +506,7 @@ def _without(came: pl.Series, kept: pl.Series) -> pl.Series:
 
 def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
     """How many rows of each run every chunk takes, where calls stand by campaign, then time."""
-    second = ["campaign_uuid", "time_started"]
+    second = ["campaign_uuid", "_began"]
     torn = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in second)
     chunk = pl.when(torn).then("_row").forward_fill() // CHUNK_ROWS
     counts = (

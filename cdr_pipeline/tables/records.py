@@ -25,6 +25,7 @@ from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 BATCH_ROWS: Final = 8_000
 
 _NONE: Final = msgspec.Raw(b"null")
+_NOTHING: Final = frozenset({None, ""})
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 
 
@@ -61,6 +62,7 @@ _RAW: Final = pl.Schema(
         "extra": pl.String(),
     }
 )
+_TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
 _DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -95,7 +97,6 @@ class Batch:
     faults: list[Fault] = field(default_factory=list)
     pages: list[tuple[int, StoredPage]] = field(default_factory=list)
     _frames: list[pl.DataFrame] = field(default_factory=list)
-    _with_empty: set[str] = field(default_factory=set)
     _texts: dict[int, list[bytes]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -141,9 +142,9 @@ class Batch:
         Empty text is null.
         """
         columns = pl.concat([pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal")
-        return columns.match_to_schema(_RAW, missing_columns="insert").with_columns(
-            pl.when(pl.col(name) != "").then(name) for name in sorted(self._with_empty)
-        )
+        return columns.with_columns(
+            pl.when(pl.col(name) != "").then(name) for name in _TEXTS if name in columns
+        ).match_to_schema(_RAW, missing_columns="insert")
 
     def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[str | None]:
         """The text of each `additional`, null for none; what is no object is a fault."""
@@ -163,11 +164,8 @@ class Batch:
 
     def _column(self, one: Field, cells: Sequence[Any], at: Sequence[int]) -> pl.Series | None:
         """A page's values of one field; None where there are none."""
-        empty = cells.count("")
-        if empty == len(cells):
+        if not any(cells) and {*cells} <= _NOTHING:
             return None
-        if empty and one.kind is not Kind.COUNT:
-            self._with_empty.add(one.label)
         dtype = _RAW[one.label]
         try:
             return pl.Series(one.label, cells, dtype=dtype)
