@@ -325,7 +325,7 @@ class PageWriter:
     def _flush(self) -> None:
         if self._rows:
             columns = [
-                pa.array([row[field.name] for row in self._rows], field.type)
+                _column([row[field.name] for row in self._rows], field.type)
                 for field in self._schema
             ]
             self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
@@ -356,6 +356,17 @@ class Pages:
                 ):
                     if number in counting:
                         yield StoredPage(number, body.as_py(), Window(start, end))
+
+
+def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+    """Cells as `pa.array` makes them; bytes at half its cost, since each is copied but once."""
+    if not pa.types.is_large_binary(dtype):
+        return pa.array(cells, dtype)
+    ends = [pa.array([0, len(cell)], pa.int64()).buffers()[1] for cell in cells]
+    return pa.concat_arrays(
+        pa.Array.from_buffers(dtype, 1, [None, end, pa.py_buffer(cell)])
+        for end, cell in zip(ends, cells, strict=True)
+    )
 
 
 def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
