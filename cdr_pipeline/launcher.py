@@ -47,6 +47,7 @@ _IMPORTED_BEFORE = (
     "httpx",
     "pydantic_settings",
     "stamina",
+    "urllib3",
 )
 
 

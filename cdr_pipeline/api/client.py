@@ -240,9 +240,6 @@ class Client:
                 self._budget.pause(pause)
             asks = f" and asks to wait {pause:.0f} s" if pause else ""
             raise _Transient(f"answered {response.status_code}{asks}", pause=pause)
-        # httpx has the stream point to its response and back, so that both, and the body, would
-        # stay until the garbage collector comes by: tens of pages.
-        response.stream = httpx.ByteStream(b"")
         return response
 
     def _raise_for(self, response: httpx.Response) -> None:
