@@ -3,8 +3,11 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdr_pipeline.record import (
     ADDITIONAL,
@@ -17,6 +20,7 @@ from cdr_pipeline.record import (
     Kind,
     Window,
     read_time,
+    steady_offset,
 )
 
 from .records import NEW_YORK, SAIGON
@@ -115,6 +119,41 @@ def test_of_a_wall_clock_time_that_comes_twice_the_earlier_is_meant() -> None:
 def test_a_wall_clock_time_that_the_zone_skips_is_refused() -> None:
     with pytest.raises(ValueError, match="no such time in America/New_York"):
         read_time("2023-03-12 02:30:00", NEW_YORK)
+
+
+@given(st.sampled_from((SAIGON, NEW_YORK, ZoneInfo("Pacific/Apia"), ZoneInfo("UTC"))), st.data())
+def test_where_clocks_stand_still_an_instant_is_so_much_before_the_wall_clock(
+    zone: ZoneInfo, data: st.DataObject
+) -> None:
+    year = st.datetimes(datetime(2011, 1, 1), datetime(2012, 12, 31)).map(
+        lambda one: one.replace(microsecond=0)
+    )
+    first = data.draw(year)
+    last = first + data.draw(st.timedeltas(timedelta(0), timedelta(days=8)))
+    between = first + (last - first) * data.draw(st.floats(0, 1))
+    offset = steady_offset(first, last, zone)
+    if offset is not None:
+        text = f"{between:%Y-%m-%d %H:%M:%S}"
+        utc = datetime.fromisoformat(text).replace(tzinfo=UTC) - offset
+        assert read_time(text, zone) == utc
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "last", "hours"),
+    [
+        (SAIGON, datetime(2023, 3, 7), datetime(2023, 3, 8), 7),
+        (SAIGON, datetime(2023, 3, 7), datetime(2024, 3, 7), None),  # too long to look through
+        (NEW_YORK, datetime(2023, 3, 7), datetime(2023, 3, 8), -5),
+        (NEW_YORK, datetime(2023, 3, 12, 2, 30), datetime(2023, 3, 12, 2, 30), None),
+        (NEW_YORK, datetime(2023, 11, 5, 1, 30), datetime(2023, 11, 5, 1, 30), None),
+        (ZoneInfo("Pacific/Apia"), datetime(2011, 12, 30, 12), datetime(2011, 12, 30, 12), None),
+    ],
+)
+def test_clocks_stand_still_or_are_moved(
+    zone: ZoneInfo, first: datetime, last: datetime, hours: int | None
+) -> None:
+    expected = None if hours is None else timedelta(hours=hours)
+    assert steady_offset(first, last, zone) == expected
 
 
 # ---- windows

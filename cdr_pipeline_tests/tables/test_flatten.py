@@ -1,6 +1,7 @@
 """From responses to typed calls and rejects: the documented record, the hostile ones, the laws."""
 
 import json
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
@@ -26,7 +27,8 @@ from cdr_pipeline.tables import flatten as flattening
 from cdr_pipeline.tables import records as reading
 from cdr_pipeline.tables import runs
 from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
-from cdr_pipeline.tables.flatten import Flat, first_key, flatten
+from cdr_pipeline.tables.declared import NO_CONTRACT
+from cdr_pipeline.tables.flatten import Flat, first_key, flatten, part_of, united
 from cdr_pipeline.tables.pages import StoredPage, versions
 from cdr_pipeline.tables.records import _read_slowly, _record
 from cdr_pipeline_tests.records import (
@@ -729,6 +731,32 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         ]
     seconds = [second for chunk in chunks for second in chunk]
     assert len(seconds) == len(set(seconds))
+
+
+@given(st.lists(ENTRY, max_size=12), st.integers(0, 12), st.integers(1, 3), st.integers(1, 3))
+def test_a_day_in_halves_comes_out_as_one_in_one_piece(
+    records: list[bytes], cut: int, again: int, rows: int
+) -> None:
+    pages = [StoredPage(1, page_of(record)) for record in records]
+    pages += [StoredPage(2, page_of(record)) for record in records[::again]]
+    rules = (Window.of(DAY), SAIGON, 3)
+    whole = flatten(pages, *rules)
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(reading, "BATCH_ROWS", rows),
+        patch.object(runs, "_RUN_ROWS", rows),
+    ):
+        halves = [
+            pickle.loads(pickle.dumps(part_of(half, *rules, Path(folder), NO_CONTRACT, number)))
+            for number, half in enumerate((pages[:cut], pages[cut:]))
+        ]
+        made = united(halves, *rules, NO_CONTRACT)
+        assert made.cdrs.equals(whole.cdrs)
+        assert made.cdrs.schema == whole.cdrs.schema
+        assert made.rejects.equals(whole.rejects)
+        assert made.additional_keys.equals(whole.additional_keys)
+    assert (made.keys, made.left_out) == (whole.keys, whole.left_out)
+    assert made.whole_rejects == whole.whole_rejects
 
 
 TIMES = st.one_of(

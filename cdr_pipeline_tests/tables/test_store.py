@@ -176,6 +176,22 @@ def test_many_responses_are_written_a_row_group_at_a_time(
     assert [stored.body for stored in store.pages(DAY)] == bodies
 
 
+def test_a_day_worth_a_second_process_comes_in_halves(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
+    bodies = [page_of(call(str(n))) for n in range(7)]
+    with store.writing_pages(DAY) as pages:
+        for number, body in enumerate(bodies):
+            pages.add(pages_row(2 if number else 1, body))
+    (whole,) = store.halves(DAY)
+    assert list(whole) == list(store.pages(DAY))
+    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 7)
+    first, second = store.halves(DAY)
+    assert [page.body for page in first] == bodies[1:3]  # the reading before does not count
+    assert [page.body for page in second] == bodies[3:]
+
+
 def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
     with store.writing_pages(DAY):
         pass
