@@ -270,6 +270,9 @@ class RowWriter:
         """Nothing more comes."""
         if self._file is None or self._file.is_open:
             self._write(self._rows).close()
+            self._rows = self._schema.empty_table()
+            # Arrow keeps what it used for its next table; what comes next here is Polars'.
+            pa.default_memory_pool().release_unused()
 
     def written(self) -> pl.LazyFrame:
         """What has been written, once closed."""
