@@ -46,6 +46,9 @@ _SHAPE: Final = ["campaign_uuid", "_shape"]
 
 #: More records than a part of a day ever has: each part counts from another multiple of it.
 _PART_RECORDS: Final = 2**40
+
+#: More seconds since 1970 than any time that is read.
+_MOST_SECONDS: Final = 2**39
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
 _REJECT_SCHEMA: Final = {
     **{column.name: column.dtype for column in REJECTS.columns},
@@ -481,14 +484,14 @@ def _count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) 
     `calls` as `_ledger_rows`; `whole`: `_at` and `_key` of the records that cannot be calls.
     """
     counting = without_neighbours_copies(calls, ["_key", "_began"])
+    rejected = whole
     arrived = pl.concat([counting.select("_at", "_key"), whole])
     if arrived["_key"].n_unique() < len(arrived):
         last = arrived.group_by("_key").agg(pl.col("_at").max())
         counting = counting.join(last, on="_at", how="semi")
-        arrived = arrived.join(last, on="_at", how="semi")
+        rejected = whole.join(last, on="_at", how="semi")
     inside = began_in(pl.col("_began"), window) & pl.col("_listed")
     counting = counting.lazy().filter(inside).select("_at", *_SHAPE).collect()
-    rejected = whole.join(arrived, on="_at", how="semi")
     kept = pl.concat([counting["_at"], rejected["_at"]])
     came = pl.concat([calls["_at"], whole["_at"]])
     shapes = counting.filter(pl.col("_shape").is_not_null()).group_by(_SHAPE).len()
@@ -507,12 +510,18 @@ def _without(came: pl.Series, kept: pl.Series) -> pl.Series:
 
 def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
     """How many rows of each run every chunk takes, where calls stand by campaign, then time."""
-    second = ["campaign_uuid", "_began"]
-    torn = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in second)
+    campaigns = calls.select(pl.col("campaign_uuid").unique()).with_columns(
+        _rank=pl.col("campaign_uuid").cast(pl.String).rank("dense").fill_null(0)
+    )
+    rank = calls.select("campaign_uuid").join(
+        campaigns, on="campaign_uuid", how="left", nulls_equal=True, maintain_order="left"
+    )["_rank"]
+    second = pl.lit(rank).cast(pl.Int64) * _MOST_SECONDS + pl.col("_began").dt.epoch("s")
+    torn = pl.col("_second").ne_missing(pl.col("_second").shift())
     chunk = pl.when(torn).then("_row").forward_fill() // CHUNK_ROWS
     counts = (
-        calls.select(*second, "_run")
-        .sort(second)
+        calls.select("_run", _second=second)
+        .sort("_second")
         .with_row_index("_row")
         .select("_run", _chunk=chunk)
         .group_by("_chunk", "_run")
