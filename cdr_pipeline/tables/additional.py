@@ -114,9 +114,9 @@ class Spreader:
         return list(self._numbers)
 
     def spread(
-        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
+        self, objects: Sequence[bytes | None], hints: Sequence[Hashable] | None = None
     ) -> Columns:
-        """The columns of `objects`: one JSON object's text a record, or None.
+        """The columns of `objects`: one JSON object a record, or None.
 
         Records of equal `hints` (their campaign) likely have equal keys; that is all they do.
         """
@@ -129,9 +129,10 @@ class Spreader:
         return columns
 
 
-def spread(objects: Sequence[str | None]) -> Columns:
-    """The columns of `objects` by themselves."""
-    return Spreader().spread(objects)
+def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Columns:
+    """The columns of some objects' texts by themselves."""
+    objects = [text.encode() if text is not None else None for text in texts]
+    return Spreader(contract).spread(objects)
 
 
 def most_used(
@@ -149,7 +150,7 @@ def most_used(
     return sorted({*declared, *free[:most]})
 
 
-def _place(columns: Columns, group: Group, objects: Sequence[str | None]) -> None:
+def _place(columns: Columns, group: Group, objects: Sequence[bytes | None]) -> None:
     """Put the values of records of one shape into their columns; null and "" into none."""
     shape, rows = group.shape, group.rows
     for key, name, kind, values in zip(
@@ -159,7 +160,7 @@ def _place(columns: Columns, group: Group, objects: Sequence[str | None]) -> Non
             continue
         declared = columns.contract.keys.get(key)
         if declared:
-            texts = [objects[row] or "" for row in rows]
+            texts = [objects[row] or b"" for row in rows]
             _place_declared(columns, declared, name, kind, rows, values, texts)
             continue
         empty = values.count("") if kind == "string" else 0
@@ -174,7 +175,7 @@ def _place_declared(
     kind: str,
     rows: list[int],
     values: Sequence[Any],
-    texts: Sequence[str],
+    texts: Sequence[bytes],
 ) -> None:
     """Put a declared key's values into its column, and tell of those that do not fit."""
     own = declared.in_column(name)
@@ -193,7 +194,7 @@ def fit_declared(
     declared: Declared,
     kind: str,
     values: Sequence[Any],
-    texts: Sequence[str],
+    texts: Sequence[bytes],
     contract: Contract,
 ) -> pl.Series:
     """A declared key's values in its type, null where one does not fit. `texts`: the objects."""

@@ -368,7 +368,7 @@ def _quoted(text: object) -> str:
 # Values
 
 
-def own_token(text: str, key: str) -> str:
+def own_token(text: str | bytes, key: str) -> str:
     """The JSON text of a key's value in an object: a number's own digits, a text's quotes."""
     return _token_of(key)(text)
 
@@ -472,7 +472,7 @@ def _without_exponent(number: str) -> str | None:
 
 
 @lru_cache(maxsize=1_000)
-def _token_of(key: str) -> Callable[[str], str]:
+def _token_of(key: str) -> Callable[[str | bytes], str]:
     try:
         struct: Any = msgspec.defstruct(
             "Token", [("token", msgspec.Raw, msgspec.field(name=key))], gc=False

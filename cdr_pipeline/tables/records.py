@@ -88,11 +88,12 @@ class Fault:
 class Batch:
     """Records of some pages on their way to a frame, and what of them does not fit.
 
-    objects: the JSON text of each one's `additional` where that is an object; None where not.
+    objects: the JSON of each one's `additional` where that is an object; None where not. In bytes:
+        to make a text of it, only to be read and written again, takes as long as to read it.
     campaigns: the `campaign_uuid` of each, as it came.
     """
 
-    objects: list[str | None] = field(default_factory=list)
+    objects: list[bytes | None] = field(default_factory=list)
     campaigns: list[Any] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     pages: list[tuple[int, StoredPage]] = field(default_factory=list)
@@ -129,7 +130,7 @@ class Batch:
         cells = [self._column(one, values, at) for one, values in zip(FIELDS, fields, strict=True)]
         columns = [column for column in cells if column is not None]
         columns.append(pl.Series("_at", at, dtype=pl.Int64))
-        columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.String))
+        columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.Binary))
         if extra:
             texts = [extra.get(place) for place in at]
             columns.append(pl.Series("extra", texts, dtype=pl.String))
@@ -142,19 +143,23 @@ class Batch:
         Empty text is null.
         """
         columns = pl.concat([pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal")
-        return columns.with_columns(
-            pl.when(pl.col(name) != "").then(name) for name in _TEXTS if name in columns
-        ).match_to_schema(_RAW, missing_columns="insert")
+        return (
+            columns.cast({pl.Binary: pl.String})
+            .with_columns(
+                pl.when(pl.col(name) != "").then(name) for name in _TEXTS if name in columns
+            )
+            .match_to_schema(_RAW, missing_columns="insert")
+        )
 
-    def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[str | None]:
+    def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[bytes | None]:
         """The text of each `additional`, null for none; what is no object is a fault."""
-        sent = [str(raw, "utf-8") for raw in objects]
-        texts: list[str | None] = list(sent)
+        sent = list(map(bytes, objects))
+        texts: list[bytes | None] = list(sent)
         self.objects.extend(sent)
-        for row in [row for row, text in enumerate(sent) if text[0] != "{"]:
-            text, is_one = _objects_text(sent[row])
-            texts[row] = text
-            self.objects[row - len(sent)] = text if is_one else None
+        for row in [row for row, text in enumerate(sent) if not text.startswith(b"{")]:
+            text, is_one = _objects_text(sent[row].decode())
+            texts[row] = text.encode() if text is not None else None
+            self.objects[row - len(sent)] = texts[row] if is_one else None
             if text is not None and not is_one:
                 self.fault(at[row], ADDITIONAL, text, "not an object")
         return texts

@@ -59,7 +59,7 @@ class ShapeReader:
         self._of_hint: dict[Hashable, list[_Learned]] = {}
 
     def groups(
-        self, objects: Sequence[str | None], hints: Sequence[Hashable] | None = None
+        self, objects: Sequence[bytes | None], hints: Sequence[Hashable] | None = None
     ) -> Collection[Group]:
         """The objects by their shapes. Those of equal `hints` likely have equal keys.
 
@@ -82,14 +82,14 @@ class ShapeReader:
 
     def _by_law(
         self,
-        objects: Sequence[str | None],
+        objects: Sequence[bytes | None],
         rows: Sequence[int],
         hint: Hashable,
         found: dict[Shape, Group],
     ) -> Sequence[int]:
         """Read rows slowly until a decoder is worth trying on the rest; those it does not take."""
         for place, row in enumerate(rows, 1):
-            members = read_fast(objects[row] or "")
+            members = read_fast(objects[row] or b"")
             shape = Shape(tuple(members), tuple(json_type(*cell) for cell in members.values()))
             _add(found, shape, [row], [[value] for _, value in members.values()])
             learned = self._learn(shape, hint)
@@ -125,21 +125,21 @@ class _Learned:
     many: msgspec.json.Decoder[list[Any]]
 
     def take(
-        self, objects: Sequence[str | None], rows: Sequence[int], found: dict[Shape, Group]
+        self, objects: Sequence[bytes | None], rows: Sequence[int], found: dict[Shape, Group]
     ) -> Sequence[int]:
         """Add the objects that have these keys to `found`; the rows of the others."""
         if not rows:
             return rows
-        texts = [objects[row] or "" for row in rows]
+        texts = [objects[row] or b"" for row in rows]
         try:
-            structs = self.many.decode(f"[{','.join(texts)}]")
+            structs = self.many.decode(b"[%b]" % b",".join(texts))
         except (msgspec.MsgspecError, ValueError):
             return self._take_each(texts, rows, found)
         self._add_by_type(rows, structs, found)
         return []
 
     def _take_each(
-        self, texts: Sequence[str], rows: Sequence[int], found: dict[Shape, Group]
+        self, texts: Sequence[bytes], rows: Sequence[int], found: dict[Shape, Group]
     ) -> list[int]:
         """As `take`, where not all of them have these keys."""
         taken, structs, left = [], [], []

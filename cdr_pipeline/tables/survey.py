@@ -84,7 +84,7 @@ class Seen:
     personal: str = ""
     example: str = ""
 
-    def add(self, kind: str, values: Sequence[Any], texts: Sequence[str]) -> None:
+    def add(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> None:
         """Some more values of one JSON type. `texts`: the objects they stand in."""
         self.types[kind] += len(values)
         filled = [at for at, value in enumerate(values) if value not in (None, "")]
@@ -105,7 +105,7 @@ class Seen:
         return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
 
     def _all_fit(
-        self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[str]
+        self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[bytes]
     ) -> bool:
         asked = Declared(self.key, candidate.type, format=candidate.format)
         return not fit_declared(asked, kind, values, texts, NO_CONTRACT).has_nulls()
@@ -125,7 +125,7 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
     for day in days:
         for objects, hints in _batches(store, day):
             for group in _of_objects(reader.groups, objects, hints):
-                texts = [objects[row] or "" for row in group.rows]
+                texts = [objects[row] or b"" for row in group.rows]
                 shape = group.shape
                 for key, kind, values in zip(shape.keys, shape.types, group.columns, strict=True):
                     seen.setdefault(key, Seen(key)).add(kind, values, texts)
@@ -206,7 +206,9 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
             used.update(columns.used)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
-            told = columns.frame().select("_misfits", pl.Series(ADDITIONAL, objects, pl.String))
+            told = columns.frame().select(
+                "_misfits", pl.Series(ADDITIONAL, objects, pl.Binary).cast(pl.String)
+            )
             unfit.append(misfits(told.lazy(), contract))
         unfit = [united(unfit)]
         then.update(most_used(used, keys, most_columns, contract))
@@ -226,25 +228,25 @@ def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
 # Stored objects
 
 
-_Batch = tuple[list[str | None], list[str | None]]
+_Batch = tuple[list[bytes | None], list[str | None]]
 
 
 def _batches(store: Store, day: date) -> Iterator[_Batch]:
     """The objects of a day's calls, and each one's campaign."""
-    rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
+    rows = store.lazy(CDRS, day).select(pl.col(ADDITIONAL).cast(pl.Binary), "campaign_uuid")
     for at in range(0, store.rows(CDRS, day), _ROWS):
         batch = rows.slice(at, _ROWS).collect().filter(pl.col(ADDITIONAL).is_not_null())
         yield batch[ADDITIONAL].to_list(), batch["campaign_uuid"].to_list()
 
 
-def _objects(texts: list[str | None]) -> list[str | None]:
+def _objects(texts: list[bytes | None]) -> list[bytes | None]:
     """Without what is kept in `additional` but is no object."""
-    return [text if text is not None and is_object(text) else None for text in texts]
+    return [text if text is not None and is_object(text.decode()) else None for text in texts]
 
 
 def _of_objects(
-    read: Callable[[list[str | None], list[str | None]], _Read],
-    texts: list[str | None],
+    read: Callable[[list[bytes | None], list[str | None]], _Read],
+    texts: list[bytes | None],
     hints: list[str | None],
 ) -> _Read:
     """What is read of the objects; what is none is left out only where it stops the reading."""

@@ -36,7 +36,7 @@ JSON_TYPES: Final = (*_TYPE_OF.values(), "null", "number", "object", "array")
 _PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
 
 
-def read_object(text: str) -> dict[str, tuple[str, Any]]:
+def read_object(text: str | bytes) -> dict[str, tuple[str, Any]]:
     """Each key of a JSON object with the ending and the value of its cell: the law, token by token.
 
     Raises msgspec.MsgspecError for what is no JSON object.
@@ -84,7 +84,7 @@ def json_type(ending: str, value: Any) -> str:
     return _TYPE_OF[ending]
 
 
-def read_fast(text: str) -> dict[str, tuple[str, Any]]:
+def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
     """As `read_object`, at once where every value is plain."""
     try:
         values = _values.decode(text)

@@ -156,7 +156,9 @@ def test_a_shape_that_was_learned_changes_nobodys_cells(
     with patch("cdr_pipeline.tables.shapes._WORTH_LEARNING", 1):
         spreader = Spreader()
         for _ in range(2):
-            learned = spreader.spread(objects, [hint for _, hint in order])
+            learned = spreader.spread(
+                [text.encode() for text in objects], [hint for _, hint in order]
+            )
     for row, text in enumerate(objects):
         alone = {name: exact(one) for name, (one,) in spread([text]).values.items()}
         cells = {name: values[row] for name, values in learned.values.items()}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables import records, runs
-from cdr_pipeline.tables.additional import Spreader, column_type, fit_declared, spread
+from cdr_pipeline.tables.additional import column_type, fit_declared, spread
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import (
     NO_CONTRACT,
@@ -236,7 +236,7 @@ def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
 
 
 def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list[Any]]]:
-    columns = Spreader(given).spread(texts)
+    columns = spread(texts, given)
     return {
         one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")
     }
@@ -412,7 +412,7 @@ def a_contract(draw: st.DrawFn) -> Contract:
 
 def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
     """Each record's cells, by column."""
-    series = list(Spreader(given).spread(texts).frame().drop("_shape", "_misfits"))
+    series = list(spread(texts, given).frame().drop("_shape", "_misfits"))
     return [
         {one.name: one[row] for one in series if one[row] is not None} for row in range(len(texts))
     ]
@@ -428,7 +428,7 @@ def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[
             for column, values in names.values.items()
             if not names.keys[column] & given.keys.keys()
         }
-        under = Spreader(given).spread([text])
+        under = spread([text], given)
         others = {
             column: cells[column] for column in cells if not under.keys[column] & given.keys.keys()
         }
@@ -440,9 +440,9 @@ def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[
 def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
     given: Contract, texts: list[str]
 ) -> None:
-    columns = Spreader(given).spread(texts)
+    columns = spread(texts, given)
     for row, text in enumerate(texts):
-        alone = Spreader(given).spread([text])
+        alone = spread([text], given)
         counted = sorted(columns.misfits.get(row, []))
         assert counted == sorted(alone.misfits.get(0, []))
         placed = {key for keys in alone.keys.values() for key in keys}
@@ -563,5 +563,5 @@ def test_every_json_type_is_known_to_every_declared_type() -> None:
             if kind != "null":
                 value = {"integer": 1, "decimal": 1.5, "boolean": True}.get(kind, "x")
                 declared = Declared("k", type_, format="%Y-%m-%d %H:%M")
-                texts = [f'{{"k":{json.dumps(value)}}}']
+                texts = [f'{{"k":{json.dumps(value)}}}'.encode()]
                 assert len(fit_declared(declared, kind, [value], texts, NO_CONTRACT)) == 1
