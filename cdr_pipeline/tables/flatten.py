@@ -361,7 +361,7 @@ def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
     """A call has an id and a beginning; what has not is a whole reject instead."""
     cannot = pl.col("id").is_null() | pl.col("time_started").is_null()
-    bad = frame.filter(cannot).select("_at", "id").rows()
+    bad = frame.lazy().filter(cannot).select("_at", "id").collect().rows()
     if not bad:
         return frame
     unreadable = {f.at: f.value for f in batch.faults if f.field == "time_started"}
@@ -459,8 +459,8 @@ def _ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
 
 def _one_a_shape(calls: pl.DataFrame) -> pl.DataFrame:
     """One object of each shape that a campaign sent."""
-    sent = calls.filter("_listed", pl.col("_shape").is_not_null())
-    return sent.group_by(_SHAPE).agg(pl.col(ADDITIONAL).min())
+    sent = calls.lazy().filter("_listed", pl.col("_shape").is_not_null())
+    return sent.group_by(_SHAPE).agg(pl.col(ADDITIONAL).min()).collect()
 
 
 @dataclass(frozen=True)
