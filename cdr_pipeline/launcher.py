@@ -47,7 +47,6 @@ _IMPORTED_BEFORE = (
     "httpx",
     "pydantic_settings",
     "stamina",
-    "urllib3",
 )
 
 

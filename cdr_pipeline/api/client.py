@@ -1,5 +1,5 @@
-"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx, but for
-what is beneath it (`transport`), so the one message to somebody else, `post`, is here too.
+"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx, so the
+one message to somebody else, `post`, is here too.
 
 What a page means, and how many requests make a day, is `listing`'s business.
 """
@@ -19,7 +19,6 @@ import stamina.instrumentation
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
-from cdr_pipeline.api.transport import transport
 from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.page import MalformedPage
 from cdr_pipeline.settings import Connection, Settings
@@ -114,7 +113,6 @@ class Client:
         self._token = _TokenHolder(connection, self._sign_in)
         self._http = httpx.Client(
             timeout=timeout,
-            transport=transport(),
             headers={
                 "User-Agent": f"cdr-pipeline/{__version__}",
                 "Content-Type": "application/json",
