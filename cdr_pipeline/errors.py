@@ -65,8 +65,12 @@ class ProcessLost(CdrError):
     """A process of ours ended without a result: killed, most likely for want of memory."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(
-            f"a process that worked on a part of it was ended (exit code {code}), most likely for"
-            " want of memory. What is stored is unchanged. Try again with more memory, or with"
-            " fewer runs at once."
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        why = "killed, most likely for want of memory" if self.code < 0 else "ended by itself"
+        return (
+            f"a process that worked on a part of it is gone: {why} (exit code {self.code}). What is"
+            " stored is unchanged. Try again with more memory, or with fewer runs at once."
         )

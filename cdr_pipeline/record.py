@@ -7,7 +7,7 @@ Polars, no HTTP, no files: those who need a fact in another form derive it from 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Final, Self
 from zoneinfo import ZoneInfo
@@ -234,10 +234,11 @@ def read_time(text: str, zone: ZoneInfo) -> datetime | None:
 def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:
     """What the zone's clocks are ahead of UTC by from `first` to `last`, two of its wall clock.
 
-    None where they are moved within a day of that, or where it is too long to look through.
+    None where they are moved within a day of that, or where it is too long to look through, or at
+    the end of all time.
     """
     hours = (last - first) // timedelta(hours=1) + 48
-    if hours > _MOST_HOURS:
+    if hours > _MOST_HOURS or last.year == MAXYEAR:
         return None
     before = (first - timedelta(days=1)).replace(tzinfo=zone)
     offsets = {(before + timedelta(hours=hour)).utcoffset() for hour in range(hours + 1)}

@@ -143,6 +143,7 @@ def test_where_clocks_stand_still_an_instant_is_so_much_before_the_wall_clock(
     [
         (SAIGON, datetime(2023, 3, 7), datetime(2023, 3, 8), 7),
         (SAIGON, datetime(2023, 3, 7), datetime(2024, 3, 7), None),  # too long to look through
+        (SAIGON, datetime(9999, 12, 31, 23), datetime(9999, 12, 31, 23, 59, 59), None),
         (NEW_YORK, datetime(2023, 3, 7), datetime(2023, 3, 8), -5),
         (NEW_YORK, datetime(2023, 3, 12, 2, 30), datetime(2023, 3, 12, 2, 30), None),
         (NEW_YORK, datetime(2023, 11, 5, 1, 30), datetime(2023, 11, 5, 1, 30), None),

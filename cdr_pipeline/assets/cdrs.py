@@ -48,7 +48,7 @@ def examine(work: Work) -> None:
 def build(work: Work) -> list[Made]:
     """Flatten the day's pages; replace the partitions if the blocking checks pass.
 
-    Raises CheckFailed, NotThere.
+    Raises CheckFailed, NotThere, ProcessLost.
     """
     store, day = work.store, work.day
     work.require(RAW_PAGES)

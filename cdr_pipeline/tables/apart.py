@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
 
 from cdr_pipeline.errors import ProcessLost
 
@@ -18,7 +20,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Not by `multiprocessing`, which would first import whatever program this is: Dagster, mostly.
-_COMMAND: Final = [sys.executable, "-c", f"from {__name__} import _main; _main()"]
+#: `-P`, or a module would be looked for in the working folder first, among somebody's data.
+_COMMAND: Final = [sys.executable, "-P", "-c", f"from {__name__} import _main; _main()"]
 
 
 @contextmanager
@@ -28,12 +31,8 @@ def apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[C
     All that goes there and back is pickled. The process ends with this context, and with this
     process, however that ends. Raises ProcessLost where it ended without a result.
     """
-    path = os.pathsep.join(filter(None, sys.path))
     process = subprocess.Popen(  # noqa: S603  this very program
-        _COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": path},
+        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -49,31 +48,49 @@ def apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[C
         return value  # type: ignore[no-any-return]
 
     try:
-        pickle.dump((work, args, kwargs), to)
-        to.flush()
+        with suppress(BrokenPipeError):  # it is gone: whoever waits for the result is told
+            pickle.dump((work, args, kwargs), to)
+            to.flush()
         yield result
     finally:
         process.kill()
         process.wait()
         back.close()
-        with suppress(OSError):
+        with suppress(BrokenPipeError):
             to.close()
+
+
+def _environment() -> dict[str, str]:
+    """This one, in which modules are found where they are found here."""
+    folders = (str(folder) or str(Path.cwd()) for folder in sys.path)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
 
 
 def _main() -> None:
     """The other process: its work comes by stdin, which stays open as long as anyone waits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is printed is no answer
     work, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own words
     threading.Thread(target=_end_with, args=[sys.stdin.fileno()], daemon=True).start()
-    outcome: tuple[object, Exception | None]
+    with answers:
+        answers.write(_outcome(work, *args, **kwargs))
+
+
+def _outcome(work: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> bytes:
+    """The result or the error, pickled; in words, if it is an error that cannot be."""
     try:
-        outcome = work(*args, **kwargs), None
-    except Exception as error:  # noqa: BLE001  raised again where it is waited for
-        outcome = None, error
-    pickle.dump(outcome, answers)
-    answers.close()
+        return pickle.dumps((work(*args, **kwargs), None))
+    except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+        where = f"In a process of its own:\n{traceback.format_exc()}"
+        error.add_note(where)
+        told = error if isinstance(error, Exception) else RuntimeError(where)
+    try:
+        outcome = pickle.dumps((None, told))
+        pickle.loads(outcome)  # noqa: S301  our own words
+    except Exception:  # noqa: BLE001  whatever an error's own pickling raises
+        return pickle.dumps((None, RuntimeError(where)))
+    return outcome
 
 
 def _end_with(source: int) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -54,7 +54,7 @@ _REJECT_SCHEMA: Final = {
     **{column.name: column.dtype for column in REJECTS.columns},
     "_at": pl.Int64(),
     "_key": pl.String(),
-    "_pass": pl.Int64(),
+    "_pass": pl.Int64(),  # null where `_key` stands for an id
 }
 
 
@@ -190,9 +190,10 @@ def united(
 ) -> Flat:
     """A day from all its parts, in their order."""
     calls, rejects = Runs(order=_ORDER), Runs()
-    shapes = list(dict.fromkeys(shape for part in parts for shape in part.shapes))
-    ledger, objects = _numbered_alike(parts, shapes)
-    whole = _named(pl.concat(part.whole for part in parts))
+    met = dict.fromkeys(shape for part in parts for shape in part.shapes)
+    shapes = {shape: number for number, shape in enumerate(met)}
+    ledger, objects = _as_one(parts, shapes)
+    whole = _told_apart(pl.concat(part.whole for part in parts))
     keys: dict[str, set[str]] = defaultdict(set)
     filled: Counter[str] = Counter()
     for part in parts:
@@ -211,7 +212,9 @@ def united(
     groups = groups.group_by(_SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).min())
     return Flat(
         schema=pl.Schema([*columns_before, *typed, extra]),
-        additional_keys=additional.key_table(groups.sort(_SHAPE).iter_rows(), shapes, contract),
+        additional_keys=additional.key_table(
+            groups.sort(_SHAPE).iter_rows(), list(shapes), contract
+        ),
         keys={name: sorted(keys[name]) for name in dynamic},
         left_out=sorted(set(used) - set(most_used)),
         misfits=_misfits(calls, counted.dropped, contract),
@@ -222,13 +225,13 @@ def united(
     )
 
 
-def _numbered_alike(
-    parts: Sequence[Part], shapes: Sequence[Shape]
+def _as_one(
+    parts: Sequence[Part], shapes: Mapping[Shape, int]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`ledger` and `objects` of all parts: runs numbered through, and shapes as in `shapes`."""
     ledgers, objects, runs = [], [], 0
     for part in parts:
-        places = pl.Series([shapes.index(one) for one in part.shapes], dtype=pl.UInt32)
+        places = pl.Series([shapes[one] for one in part.shapes], dtype=pl.UInt32)
         shape = pl.lit(places).gather("_shape").alias("_shape")
         ledgers.append(part.ledger.with_columns(shape, pl.col("_run") + runs))
         objects.append(part.objects.with_columns(shape))
@@ -236,7 +239,7 @@ def _numbered_alike(
     return pl.concat(ledgers), pl.concat(objects)
 
 
-def _named(whole: pl.DataFrame) -> pl.DataFrame:
+def _told_apart(whole: pl.DataFrame) -> pl.DataFrame:
     """`_at` and `_key` of records that cannot be calls. One without an id is told apart by its
     bytes, which its `_key` stands for, and by its number among equals of its reading (`_pass`).
     """
@@ -509,7 +512,10 @@ def _without(came: pl.Series, kept: pl.Series) -> pl.Series:
 
 
 def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
-    """How many rows of each run every chunk takes, where calls stand by campaign, then time."""
+    """How many rows of each run every chunk takes, where calls stand by campaign, then time.
+
+    Campaign and second as one number, which takes half the time and memory of two columns to sort.
+    """
     campaigns = calls.select(pl.col("campaign_uuid").unique()).with_columns(
         _rank=pl.col("campaign_uuid").cast(pl.String).rank("dense").fill_null(0)
     )

@@ -50,6 +50,9 @@ _LOOKED_UP: Final = ("id", "to_number")
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
 _BODY_BYTES: Final = 8 * 2**20
 
+#: What tells which responses count.
+_ASKED: Final = ["pass", "window_start", "window_end"]
+
 #: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
 #: which this one flattens three groups. Some 250,000 calls.
 _WORTH_A_PROCESS: Final = 32
@@ -193,16 +196,17 @@ class Store:
     def halves(self, day: date) -> list["Pages"]:
         """The responses of a day that count, in two parts if it is worth a second process."""
         path = self.path(RAW_PAGES, day)
-        groups = pq.read_metadata(path).num_row_groups
-        if groups < _WORTH_A_PROCESS:
+        with pq.ParquetFile(path) as file:
+            groups = _groups_that_count(file)
+        if len(groups) < _WORTH_A_PROCESS:
             return [Pages(path)]
-        return [Pages(path, 0, groups // 2), Pages(path, groups // 2, groups)]
+        middle = len(groups) // 2
+        return [Pages(path, groups[:middle]), Pages(path, groups[middle:])]
 
     def totals(self, day: date) -> dict[Window, int]:
         """The parts that a day was proved in, and the vendor's total of each when it was."""
         with pq.ParquetFile(self.path(RAW_PAGES, day)) as file:
-            asked = file.read(["pass", "window_start", "window_end"])
-            counting = in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+            counting = _counting(file)
         first = pl.scan_parquet(self.path(RAW_PAGES, day), hive_partitioning=False, glob=False)
         pages = first.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
         return {
@@ -337,28 +341,39 @@ class PageWriter:
 
 @dataclass(frozen=True)
 class Pages:
-    """The responses in a file of `raw_pages` that count, as often as they are asked for.
-
-    Those of the row groups from `first` on, before `last`.
+    """The responses in a file of `raw_pages` that count, as often as they are asked for; only those
+    of some row groups, if these are given.
     """
 
     path: Path
-    first: int = 0
-    last: int | None = None
+    groups: Sequence[int] | None = None
 
     def __iter__(self) -> Iterator[StoredPage]:
         with pq.ParquetFile(self.path) as file:
-            asked = file.read(["pass", "window_start", "window_end"])
-            counting = in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
-            columns = ["pass", "window_start", "window_end", "body"]
-            for group in range(file.num_row_groups)[self.first : self.last]:
-                rows = file.read_row_group(group, columns=columns)
-                numbers, starts, ends = (rows[name].to_pylist() for name in columns[:3])
-                for number, start, end, body in zip(
-                    numbers, starts, ends, rows["body"], strict=True
-                ):
+            counting = _counting(file)
+            groups = range(file.num_row_groups) if self.groups is None else self.groups
+            for group in groups:
+                rows = file.read_row_group(group, columns=[*_ASKED, "body"])
+                asked = (rows[name].to_pylist() for name in _ASKED)
+                for number, start, end, body in zip(*asked, rows["body"], strict=True):
                     if number in counting:
                         yield StoredPage(number, body.as_py(), Window(start, end))
+
+
+def _counting(file: pq.ParquetFile) -> set[int]:
+    """The readings in a file of `raw_pages` that count."""
+    asked = file.read(_ASKED)
+    return in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+
+
+def _groups_that_count(file: pq.ParquetFile) -> list[int]:
+    """The row groups in a file of `raw_pages` that hold a response that counts."""
+    counting = _counting(file)
+    return [
+        group
+        for group in range(file.num_row_groups)
+        if not counting.isdisjoint(file.read_row_group(group, ["pass"])["pass"].to_pylist())
+    ]
 
 
 def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:

@@ -11,7 +11,7 @@ from typing import Never
 import polars as pl
 import pytest
 
-from cdr_pipeline.errors import CdrError, CheckFailed, ProcessLost
+from cdr_pipeline.errors import CdrError, CheckFailed, ProcessLost, Refused
 from cdr_pipeline.tables.apart import apart
 
 
@@ -27,6 +27,17 @@ def chatter(words: str) -> str:
 
 def refuse(reason: str) -> Never:
     raise CheckFailed(reason)
+
+
+def stumble(over: str) -> Never:
+    class Local(Exception):
+        pass
+
+    if over == "a local class":
+        raise Local
+    if over == "SystemExit":
+        sys.exit(3)
+    raise Refused("said", 401)
 
 
 def give(frame: pl.DataFrame, path: Path, day: date) -> tuple[pl.DataFrame, Path, date]:
@@ -83,8 +94,29 @@ def test_an_error_there_is_an_error_here() -> None:
         result()
 
 
+def test_an_error_says_where_it_was_raised() -> None:
+    with apart(refuse, "balance") as result, pytest.raises(CheckFailed) as refused:
+        result()
+    assert "in refuse" in "".join(refused.value.__notes__)
+
+
+@pytest.mark.parametrize("raised", ["a local class", "SystemExit", "two arguments"])
+def test_what_cannot_come_back_is_told_in_words(raised: str) -> None:
+    with apart(stumble, raised) as result, pytest.raises(RuntimeError, match="in stumble"):
+        result()
+
+
+def test_modules_beside_the_data_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "signal.py").write_text("raise SystemExit('somebody ran it')")
+    monkeypatch.chdir(tmp_path)
+    with apart(add, 1) as result:
+        assert result()[1] == 1
+
+
 def test_a_process_that_was_killed_is_told_as_what_it_is() -> None:
-    with apart(die) as result, pytest.raises(ProcessLost, match=r"-9.*unchanged.*memory") as lost:
+    with apart(die) as result, pytest.raises(ProcessLost, match=r"memory.*-9.*unchanged") as lost:
         result()
     assert isinstance(lost.value, CdrError)
 

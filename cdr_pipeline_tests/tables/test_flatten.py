@@ -771,6 +771,7 @@ TIMES = st.one_of(
 
 @given(st.lists(TIMES, min_size=1, max_size=8), st.sampled_from((SAIGON, NEW_YORK)))
 @example(["1979-12-31 23:59:59", "1980-01-01 00:00:00"], SAIGON)
+@example(["9999-12-31 23:59:59"], SAIGON)
 @example(["2023-11-05 01:30:00", "2023-03-12 02:30:00", "2023-03-12 03:00:00"], NEW_YORK)
 def test_times_of_a_day_are_read_as_one_by_one(texts: list[str], zone: ZoneInfo) -> None:
     instants, unreadable = [], []

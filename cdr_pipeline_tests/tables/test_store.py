@@ -183,13 +183,15 @@ def test_a_day_worth_a_second_process_comes_in_halves(
     bodies = [page_of(call(str(n))) for n in range(7)]
     with store.writing_pages(DAY) as pages:
         for number, body in enumerate(bodies):
-            pages.add(pages_row(2 if number else 1, body))
+            pages.add(pages_row(1 if number < 3 else 2, body))
     (whole,) = store.halves(DAY)
     assert list(whole) == list(store.pages(DAY))
-    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 7)
+    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 4)
     first, second = store.halves(DAY)
-    assert [page.body for page in first] == bodies[1:3]  # the reading before does not count
-    assert [page.body for page in second] == bodies[3:]
+    assert [page.body for page in first] == bodies[3:5]  # the reading before does not count
+    assert [page.body for page in second] == bodies[5:]
+    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 5)
+    assert len(store.halves(DAY)) == 1
 
 
 def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
