@@ -40,7 +40,7 @@ def load(job: Job) -> None:
 
 def spent(folder: Path) -> Spent:
     """CPU seconds of `loading` and of `aggregates`, and the peak of memory in bytes before the last
-    day's aggregates, `loading_peak`.
+    day's aggregates, `loading_peak`, of this process alone.
     """
     told: Spent = json.loads((folder / "spent.json").read_text())
     return told
