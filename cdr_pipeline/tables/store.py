@@ -275,8 +275,7 @@ class RowWriter:
         if self._file is None or self._file.is_open:
             self._write(self._rows).close()
             self._rows = self._schema.empty_table()
-            # Arrow keeps what it used for its next table; what comes next here is Polars'.
-            pa.default_memory_pool().release_unused()
+            _give_back()
 
     def written(self) -> pl.LazyFrame:
         """What has been written, once closed."""
@@ -324,6 +323,7 @@ class PageWriter:
         if self._file.is_open:
             self._flush()
             self._file.close()
+            _give_back()
 
     def written(self) -> "Pages":
         """What has been written, once closed."""
@@ -416,6 +416,11 @@ def _described(
                 metadata["pii"] = "true"
         fields.append(field.with_metadata(metadata))
     return pa.schema(fields)
+
+
+def _give_back() -> None:
+    """Arrow keeps the memory it used for its next table; what comes next here is Polars'."""
+    pa.default_memory_pool().release_unused()
 
 
 def sync(path: Path) -> None:
