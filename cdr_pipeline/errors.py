@@ -10,7 +10,7 @@
     ├── NotProved             a day's listing never agreed with the vendor's own total
     ├── Shrunk                a proved day holds fewer calls than what is stored
     ├── CheckFailed           data that must not flow on
-    └── ProcessLost           a process of ours was ended by somebody else
+    └── ProcessLost           a process of ours ended without a result
 
 Each message is written for the person who reads it in a terminal or in Dagster's UI. None holds
 a token, a recording's link or a whole phone number.
@@ -62,7 +62,7 @@ class CheckFailed(CdrError):
 
 
 class ProcessLost(CdrError):
-    """A process of ours ended without a result: killed, most likely for want of memory."""
+    """A process of ours ended without a result; its exit code tells whether it was killed."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)

@@ -105,16 +105,17 @@ def _flatten(work: Work, folder: Path) -> Flat:
         Window.of(work.day),
         work.store.zone,
         work.settings.max_additional_columns,
+        work.contract,
     )
     first, *others = work.store.halves(work.day)
     with ExitStack() as stack:
         results = [
-            stack.enter_context(apart(part_of, pages, *rules, folder, work.contract, number))
+            stack.enter_context(apart(part_of, pages, *rules, folder, number))
             for number, pages in enumerate(others, 1)
         ]
-        here = part_of(first, *rules, folder, work.contract)
+        here = part_of(first, *rules, folder)
         parts = [here, *(result() for result in results)]
-    return united(parts, *rules, work.contract)
+    return united(parts, *rules)
 
 
 def _misfits(work: Work) -> list[Misfits]:

@@ -139,8 +139,8 @@ def flatten(
     used stay; keys in `contract` go by it. Rows are laid aside in `folder`, which is needed as long
     as the result is; without one they are kept in memory.
     """
-    part = part_of(pages, window, zone, most_columns, folder, contract)
-    return united([part], window, zone, most_columns, contract)
+    rules = (window, zone, most_columns, contract)
+    return united([part_of(pages, *rules, folder)], *rules)
 
 
 def part_of(
@@ -148,8 +148,8 @@ def part_of(
     window: Window,
     zone: ZoneInfo,
     most_columns: int,
-    folder: Path | None,
     contract: Contract,
+    folder: Path | None,
     number: int = 0,
 ) -> Part:
     """The `number`th part of a day: the half of `flatten` that needs no other part."""

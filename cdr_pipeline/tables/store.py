@@ -197,7 +197,8 @@ class Store:
         """The responses of a day that count, in two parts if it is worth a second process."""
         path = self.path(RAW_PAGES, day)
         with pq.ParquetFile(path) as file:
-            groups = _groups_that_count(file)
+            large = file.num_row_groups >= _WORTH_A_PROCESS
+            groups = _groups_that_count(file) if large else []
         if len(groups) < _WORTH_A_PROCESS:
             return [Pages(path)]
         middle = len(groups) // 2

@@ -17,7 +17,8 @@ from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
 
 Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
-FLATTENED = ["cdrs", "cdr_rejects", "additional_keys"]
+FLATTENED = (CDRS, REJECTS, ADDITIONAL_KEYS)
+ASSETS = [one.name for one in FLATTENED]
 
 
 @pytest.fixture
@@ -28,8 +29,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files(at: Desk) -> dict[str, bytes]:
-    flattened = (CDRS, REJECTS, ADDITIONAL_KEYS)
-    return {one.name: at.store.path(one, DAY).read_bytes() for one in flattened}
+    return {one.name: at.store.path(one, DAY).read_bytes() for one in FLATTENED}
 
 
 @pytest.mark.usefixtures("large")
@@ -42,7 +42,7 @@ def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
     assert len(at.store.halves(DAY)) == 2
     by_two = files(at)
     monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 1000)
-    assert at.run("2023-03-07", assets=FLATTENED).success
+    assert at.run("2023-03-07", assets=ASSETS).success
     assert files(at) == by_two
 
 
@@ -62,7 +62,7 @@ def test_a_second_process_that_is_killed_leaves_the_day_as_it_was(
     before = files(at)
     monkeypatch.setenv("TESTING_PROCESS", f"{os.getpid()}")
     monkeypatch.setattr("cdr_pipeline.assets.cdrs.part_of", part_that_dies)
-    assert not at.run("2023-03-07", assets=FLATTENED).success
+    assert not at.run("2023-03-07", assets=ASSETS).success
     ((_, error),) = at.ended
     assert isinstance(error, ProcessLost)
     assert files(at) == before

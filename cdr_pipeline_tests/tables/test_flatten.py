@@ -739,18 +739,18 @@ def test_a_day_in_halves_comes_out_as_one_in_one_piece(
 ) -> None:
     pages = [StoredPage(1, page_of(record)) for record in records]
     pages += [StoredPage(2, page_of(record)) for record in records[::again]]
-    rules = (Window.of(DAY), SAIGON, 3)
-    whole = flatten(pages, *rules)
+    rules = (Window.of(DAY), SAIGON, 3, NO_CONTRACT)
+    whole = flatten(pages, Window.of(DAY), SAIGON, 3)
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
         patch.object(runs, "_RUN_ROWS", rows),
     ):
         halves = [
-            pickle.loads(pickle.dumps(part_of(half, *rules, Path(folder), NO_CONTRACT, number)))
+            pickle.loads(pickle.dumps(part_of(half, *rules, Path(folder), number)))
             for number, half in enumerate((pages[:cut], pages[cut:]))
         ]
-        made = united(halves, *rules, NO_CONTRACT)
+        made = united(halves, *rules)
         assert made.cdrs.equals(whole.cdrs)
         assert made.cdrs.schema == whole.cdrs.schema
         assert made.rejects.equals(whole.rejects)

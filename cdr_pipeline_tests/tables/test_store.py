@@ -144,6 +144,12 @@ def test_what_is_not_as_promised_is_not_written(store: Store, change: pl.Expr) -
 # ---- responses
 
 
+def keep(store: Store, rows: list[dict[str, Any]]) -> None:
+    with store.writing_pages(DAY) as pages:
+        for row in rows:
+            pages.add(row)
+
+
 def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
     bodies = [page_of(call("a")), b'{"data":[{"id":"\xff"}],"total":1}', page_of()]
     with store.writing_pages(DAY) as pages:
@@ -157,9 +163,8 @@ def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
 
 
 def test_only_responses_in_force_are_read_back(store: Store) -> None:
-    with store.writing_pages(DAY) as pages:
-        for number, hours in enumerate([(0, 24), (0, 24), (0, 12), (12, 24)]):
-            pages.add(pages_row(number, page_of(call(str(number))), *hours))
+    hours = [(0, 24), (0, 24), (0, 12), (12, 24)]
+    keep(store, [pages_row(n, page_of(call(str(n))), *of) for n, of in enumerate(hours)])
     assert [stored.pass_ for stored in store.pages(DAY)] == [2, 3]
     assert store.read(RAW_PAGES, DAY)["pass"].to_list() == [0, 1, 2, 3]
 
@@ -169,9 +174,7 @@ def test_many_responses_are_written_a_row_group_at_a_time(
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 100)
     bodies = [page_of(call(str(n))) for n in range(7)]
-    with store.writing_pages(DAY) as pages:
-        for body in bodies:
-            pages.add(pages_row(1, body))
+    keep(store, [pages_row(1, body) for body in bodies])
     assert pq.read_metadata(store.path(RAW_PAGES, DAY)).num_row_groups == 4
     assert [stored.body for stored in store.pages(DAY)] == bodies
 
@@ -181,9 +184,7 @@ def test_a_day_worth_a_second_process_comes_in_halves(
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
     bodies = [page_of(call(str(n))) for n in range(7)]
-    with store.writing_pages(DAY) as pages:
-        for number, body in enumerate(bodies):
-            pages.add(pages_row(1 if number < 3 else 2, body))
+    keep(store, [pages_row(1 if body in bodies[:3] else 2, body) for body in bodies])
     (whole,) = store.halves(DAY)
     assert list(whole) == list(store.pages(DAY))
     monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 4)
