@@ -7,7 +7,7 @@ fault sits beside. What a record *means* is not decided here.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -59,16 +59,22 @@ class Seen:
 
     keys: one key a record: equal keys, same call. That of a record without a usable id stands
         for its bytes, and its position is among `nameless`: equal ones are calls of their own.
-    began: the vendor's wall clock when each began; null where that cannot be read.
+    started: when each began, as the vendor wrote it.
     """
 
     keys: list[int]
-    began: pl.Series
+    started: list[str | None]
     total: int
     nameless: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def began(self) -> pl.Series:
+        """The vendor's wall clock when each began; null where that cannot be read."""
+        texts = pl.DataFrame({"began": self.started}, schema={"began": pl.String()})
+        return texts.select(wall_clock(pl.col("began"))).to_series()
 
 
 def split(body: bytes) -> list[bytes]:
@@ -96,7 +102,7 @@ def see(body: bytes) -> Seen:
         return _see_each(body)
     return Seen(
         [hash(head.id) for head in heads],
-        _began([head.time_started for head in heads]),
+        [head.time_started for head in heads],
         _total(page.total),
     )
 
@@ -157,16 +163,12 @@ def wall_clock(text: pl.Expr) -> pl.Expr:
     )
 
 
-def _began(texts: Sequence[str | None]) -> pl.Series:
-    return pl.select(wall_clock(pl.lit(pl.Series("began", texts, dtype=pl.String)))).to_series()
-
-
 def _see_each(body: bytes) -> Seen:
     records, total = split_and_total(body)
     heads = [identity(text) for text in records]
     return Seen(
         [hash(id_ or (text,)) for text, (id_, _) in zip(records, heads, strict=True)],
-        _began([started for _, started in heads]),
+        [started for _, started in heads],
         total,
         tuple(at for at, (id_, _) in enumerate(heads) if id_ is None),
     )

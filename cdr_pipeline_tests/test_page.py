@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdr_pipeline import page
-from cdr_pipeline.page import MalformedPage, _began, _records_one_by_one, _see_each
+from cdr_pipeline.page import MalformedPage, Seen, _records_one_by_one, _see_each
 
 from .records import ENTRY, Sent, as_text, call, page_of, verbatim
 
@@ -113,7 +113,7 @@ def test_a_beginning_is_the_vendors_wall_clock_in_the_documented_form(
     text: str | None, began: datetime | None
 ) -> None:
     assert page.began(text) == began
-    assert _began([text]).to_list() == [began]
+    assert Seen([1], [text], total=1).began.to_list() == [began]
 
 
 def test_a_beginning_that_some_zone_skips_still_tells_the_day() -> None:

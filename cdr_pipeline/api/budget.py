@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from typing import BinaryIO
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, lock_descriptor
 
 #: Turns stand this much further apart than the budget needs, so that jitter on the way never
 #: brings one request too many into a second.
@@ -37,9 +38,9 @@ class Budget:
         self._turns = folder / "turns"
         self._turns_lock = FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS)
         # A place is used by one thread at a time here, and held against other processes meanwhile.
-        self._places: SimpleQueue[FileLock] = SimpleQueue()
+        self._places: SimpleQueue[Path] = SimpleQueue()
         for number in range(in_flight):
-            self._places.put(FileLock(folder / f"slot-{number}", thread_local=False))
+            self._places.put(folder / f"slot-{number}")
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -72,16 +73,18 @@ class Budget:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        place = self._places.get()
-        while not _held(place):
-            self._places.put(place)
-            time.sleep(_POLL_SECONDS)
+        while True:
             place = self._places.get()
-        try:
-            yield
-        finally:
-            place.release()
-            self._places.put(place)
+            try:
+                # Its descriptor alone: a FileLock, which looks about its folder, takes ten times
+                # as long, and so a sixteenth of what a request costs.
+                with _opened(place) as file:
+                    if lock_descriptor(file.fileno(), blocking=False):
+                        yield
+                        return
+            finally:
+                self._places.put(place)
+            time.sleep(_POLL_SECONDS)
 
     @contextmanager
     def _ledger(self) -> Iterator["_Ledger"]:
@@ -114,17 +117,12 @@ class _Ledger:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
 
 
-def _held(place: FileLock) -> bool:
-    """Take a place that no other process holds."""
-    try:
-        place.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
+def _opened(path: Path) -> BinaryIO:
+    """A file to be locked, made anew if somebody has tidied up meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path.open("ab")
 
 
 def _shared_folder(host: str) -> Path:
     name = hashlib.sha256(host.encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    return Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name

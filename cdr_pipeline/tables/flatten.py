@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -82,11 +82,12 @@ class Flat:
     def calls(self) -> Iterator[Rows]:
         """The calls by campaign, then time, then id: some at a time."""
         dropped = self._counted.dropped
+        fields = pl.DataFrame(schema=self.schema).to_arrow().schema
         for chunk in self._calls.slices(self._counted.chunks):
             rows = chunk
             if len(dropped):
                 rows = _counting(pl.DataFrame(chunk).lazy(), dropped).collect().to_arrow()
-            yield in_columns(rows, self.schema)
+            yield in_columns(rows, fields)
 
     def reject_rows(self) -> Iterator[Rows]:
         """The rejects in the order they came: some at a time."""
@@ -315,14 +316,22 @@ def _typed(
 
 def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
     """Whether each record began in the window that its own page was asked for."""
+    began = frame.get_column("_began")
+    asked = Window(
+        max((stored.window.start for _, stored in batch.pages), default=datetime.min),
+        min((stored.window.end for _, stored in batch.pages), default=datetime.max),
+    )
+    inside = began_in(began, asked).fill_null(True)
+    if inside.all():  # all began in every page's window, as they do on a day read as a whole
+        return inside.alias("_listed")
     pages = pl.DataFrame(
         [(first, stored.window.start, stored.window.end) for first, stored in batch.pages],
         schema={"_at": pl.Int64, "_start": WALL_CLOCK, "_end": WALL_CLOCK},
         orient="row",
     )
-    inside = pl.col("_began").is_between("_start", "_end", closed="left").fill_null(True)
-    began = frame.select("_at", "_began")
-    return began.join_asof(pages, on="_at").select(_listed=inside).to_series()
+    own = pl.col("_began").is_between("_start", "_end", closed="left").fill_null(True)
+    dated = frame.select("_at", "_began")
+    return dated.join_asof(pages, on="_at").select(_listed=own).to_series()
 
 
 def _of_each_text(
