@@ -111,14 +111,15 @@ class Flat:
 class Part:
     """Some of a day's pages, typed and laid aside, and what is remembered of them.
 
-    ledger: as `_ledger_rows`. whole: the records that cannot be calls, as `_reject_frame`'s.
+    ledger: as `_ledger_rows`, batch by batch: pickled as one, it would take its memory thrice.
+    whole: the records that cannot be calls, as `_reject_frame`'s.
     objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
     """
 
     calls: Runs
     rejects: Runs
-    ledger: pl.DataFrame
+    ledger: list[pl.DataFrame]
     whole: pl.DataFrame
     objects: pl.DataFrame
     shapes: list[Shape]
@@ -177,7 +178,7 @@ def part_of(
     return Part(
         calls,
         rejects,
-        ledger=pl.concat(ledger),
+        ledger=ledger,
         whole=pl.concat(whole),
         objects=pl.concat(objects),
         shapes=spreader.known_shapes,
@@ -234,7 +235,7 @@ def _as_one(
     for part in parts:
         places = pl.Series([shapes[one] for one in part.shapes], dtype=pl.UInt32)
         shape = pl.lit(places).gather("_shape").alias("_shape")
-        ledgers.append(part.ledger.with_columns(shape, pl.col("_run") + runs))
+        ledgers += [rows.with_columns(shape, pl.col("_run") + runs) for rows in part.ledger]
         objects.append(part.objects.with_columns(shape))
         runs += len(part.calls)
     return pl.concat(ledgers), pl.concat(objects)

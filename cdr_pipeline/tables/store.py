@@ -43,6 +43,11 @@ _DISTINCT: Final = frozenset(
     | {ADDITIONAL}
 )
 
+#: A column whose dictionary outgrows this goes on without one. At 1 MB, the default, what has some
+#: 50,000 different values in a row group keeps one: an eighth more time to write, a tenth more bytes,
+#: and a phone number is found in 25 ms in place of 15.
+_DICTIONARY_BYTES: Final = 2**16
+
 #: What one call is looked up by. These have Bloom filters, a hundredth of the file each, by which
 #: DuckDB passes over the days that do not have it: a phone number in 60 days 34 ms, not 91.
 _LOOKED_UP: Final = ("id", "to_number")
@@ -394,6 +399,7 @@ def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
     filters = {name: {"ndv": max(rows, 1), "fpp": 0.05} for name in _LOOKED_UP if name in names}
     return {
         "use_dictionary": [name for name in names if name not in _DISTINCT],
+        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
         "bloom_filter_options": filters,
     }
 
