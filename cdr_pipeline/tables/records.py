@@ -142,7 +142,10 @@ class Batch:
 
         Empty text is null.
         """
-        columns = pl.concat([pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal")
+        # In one piece, or every expression would first make one of all that its frame holds.
+        columns = pl.concat(
+            [pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal", rechunk=True
+        )
         return (
             columns.cast({pl.Binary: pl.String})
             .with_columns(

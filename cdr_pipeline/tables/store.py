@@ -44,8 +44,8 @@ _DISTINCT: Final = frozenset(
 )
 
 #: A column whose dictionary outgrows this goes on without one. At 1 MB, the default, what has some
-#: 50,000 different values in a row group keeps one: an eighth more time to write, a tenth more bytes,
-#: and a phone number is found in 25 ms in place of 15.
+#: 50,000 different values in a row group keeps one: an eighth more time to write, a tenth more
+#: bytes, and a phone number is found in 25 ms in place of 15.
 _DICTIONARY_BYTES: Final = 2**16
 
 #: What one call is looked up by. These have Bloom filters, a hundredth of the file each, by which
