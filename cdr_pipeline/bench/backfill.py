@@ -1,6 +1,6 @@
 """What Dagster adds to a backfill: the same days loaded by a plain loop and by runs of Dagster.
 
-    uv run python -m cdr_pipeline.bench.backfill --days 365 --calls 1000
+    uv run python -m cdr_pipeline.bench.backfill --days 365 --calls 1000 --live
 
 Both load the same days from the same vendor, one day after another, into folders of their own, and
 do the same work for each: fetch, prove, keep, flatten, check, write, aggregate. The loop is one
@@ -10,7 +10,8 @@ wall time are those of all these processes, their start included. The vendor is 
 answers from memory, so that its cost is in neither.
 
 What the daemon adds beyond that is waiting, and looking whether there is anything to do: up to 30 s
-before the first run is launched, and as much until the end is noticed.
+before the first run is launched, and as much until the end is noticed. `--live` has it do so, two
+runs at once.
 """
 
 import os
@@ -31,9 +32,11 @@ from rich.console import Console
 from rich.table import Table
 from starlette.types import Message, Receive, Scope, Send
 
+from cdr_pipeline.bench.live import backfill
 from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
+from cdr_pipeline.tables.contract import DATASETS
 
 FIRST_DAY = date(2023, 1, 1)
 
@@ -57,7 +60,8 @@ class Cost:
     show_default=True,
     help="CDR_DAYS_PER_RUN; 0 for all.",
 )
-def main(days: int, calls: int, days_per_run: int) -> None:
+@click.option("--live", is_flag=True, help="Launch it in Dagster's UI, too, for its daemon to run.")
+def main(days: int, calls: int, days_per_run: int, live: bool) -> None:
     """Load the same days by a plain loop and through Dagster, and compare."""
     out = Console()
     every = [FIRST_DAY + timedelta(days=number) for number in range(days)]
@@ -71,6 +75,11 @@ def main(days: int, calls: int, days_per_run: int) -> None:
             dagster = _cost("run", runs, Path(folder, "dagster"), url)
         out.print(_table(days, calls, len(runs), loop, dagster))
         out.print(_volume(Path(folder, "dagster"), days))
+        if live:
+            home = Path(folder, "live")
+            environment = _environment(home, url) | {"CDR_DAYS_PER_RUN": str(days_per_run)}
+            with out.status("Dagster's daemon"):
+                out.print(str(backfill(every, list(DATASETS), environment, home)))
 
 
 def _table(days: int, calls: int, runs: int, loop: Cost, dagster: Cost) -> Table:
@@ -95,15 +104,7 @@ def _volume(home: Path, days: int) -> str:
 
 def _cost(task: str, runs: Sequence[tuple[date, date]], folder: Path, url: str) -> Cost:
     """What it takes this module, started again, to do `task` for the days of `runs`."""
-    home = folder / "history"
-    home.mkdir(parents=True)
-    environment = os.environ | {
-        "CDR_API_BASE_URL": url,
-        "CDR_API_TOKEN": _TOKEN,
-        "CDR_DATA_DIR": str(folder / "data"),
-        "CDR_REQUESTS_PER_SECOND": "0",
-        "DAGSTER_HOME": str(home),
-    }
+    environment = _environment(folder, url)
     bounds = [f"{day}" for run in runs for day in run]
     command = [sys.executable, "-m", __spec__.name, task, *bounds]
     start = time.perf_counter()
@@ -113,6 +114,19 @@ def _cost(task: str, runs: Sequence[tuple[date, date]], folder: Path, url: str) 
     if status:
         raise SystemExit(f"a process of the measurement failed: {Path(log.name).read_text()}")
     return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - start)
+
+
+def _environment(folder: Path, url: str) -> dict[str, str]:
+    """A vendor, and a place for data and history of its own."""
+    home = folder / "history"
+    home.mkdir(parents=True)
+    return os.environ | {
+        "CDR_API_BASE_URL": url,
+        "CDR_API_TOKEN": _TOKEN,
+        "CDR_DATA_DIR": str(folder / "data"),
+        "CDR_REQUESTS_PER_SECOND": "0",
+        "DAGSTER_HOME": str(home),
+    }
 
 
 def _days(bounds: Sequence[str]) -> list[date]:
@@ -139,7 +153,6 @@ def loop(*bounds: str) -> None:
     from cdr_pipeline.assets import aggregates
     from cdr_pipeline.assets.daily import layers, lister_for
     from cdr_pipeline.assets.layer import Loading, Work
-    from cdr_pipeline.tables.contract import DATASETS
     from cdr_pipeline.tables.store import Store
 
     settings = Settings.load(vendor=True)
@@ -163,7 +176,6 @@ def run(*bounds: str) -> None:
     from dagster._core.launcher.base import LaunchRunContext
 
     from cdr_pipeline.home import lasting_home
-    from cdr_pipeline.tables.contract import DATASETS
 
     lasting_home()
     datasets = frozenset(dg.AssetKey(name) for name in DATASETS)
