@@ -1,7 +1,5 @@
 """`cdr-pipeline`: what people type. Words, tables and exit codes; the work is done elsewhere."""
 
-import atexit
-import gc
 import os
 import shutil
 import signal
@@ -83,9 +81,6 @@ def main() -> None:
     Settings come from the environment or from a file `.env` in the working folder; `.env.example`
     lists all of them.
     """
-    # What is left at the end is for the system to clear: to look through it takes a third of a
-    # second once Dagster is loaded.
-    atexit.register(gc.freeze)
 
 
 # run

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from filelock import FileLock, lock_descriptor
+from filelock import FileLock, lock_descriptor, unlock_descriptor
 
 #: Turns stand this much further apart than the budget needs, so that jitter on the way never
 #: brings one request too many into a second.
@@ -80,7 +80,10 @@ class Budget:
                 # as long, and so a sixteenth of what a request costs.
                 with _opened(place) as file:
                     if lock_descriptor(file.fileno(), blocking=False):
-                        yield
+                        try:
+                            yield
+                        finally:  # closing would not do: a forked process may have it open, too
+                            unlock_descriptor(file.fileno())
                         return
             finally:
                 self._places.put(place)
@@ -118,11 +121,16 @@ class _Ledger:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file to be locked, made anew if somebody has tidied up meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path.open("ab")
+    """A file to be locked; its folder is made anew if somebody has tidied up meanwhile."""
+    try:
+        return path.open("ab")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path.open("ab")
 
 
 def _shared_folder(host: str) -> Path:
     name = hashlib.sha256(host.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name
+    folder = Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -88,6 +88,7 @@ class Records:
         """`distinct`: frames of `_RECORDS`, each in the order of `frame` and without equal keys."""
         self._frames = list(distinct) or [pl.DataFrame(schema=_RECORDS)]
         self._unread: list[pl.DataFrame] = []
+        self._unread_rows = 0
 
     @classmethod
     def of(cls, sources: Iterable["Records"]) -> Self:
@@ -107,14 +108,15 @@ class Records:
     def add(self, keys: Sequence[int], started: Sequence[str | None]) -> None:
         """The records of one response, and when each began as the vendor wrote it."""
         self._unread.append(pl.DataFrame({"key": keys, "began": started}, schema=_AS_SENT))
-        if sum(map(len, self._unread)) >= READ_AT_ONCE:
+        self._unread_rows += len(keys)
+        if self._unread_rows >= READ_AT_ONCE:
             self._read_times()
 
     def _read_times(self) -> None:
         if self._unread:
             read = pl.concat(self._unread).with_columns(wall_clock(pl.col("began")))
             self._frames.append(read)
-            self._unread = []
+            self._unread, self._unread_rows = [], 0
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -19,10 +19,11 @@ from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-_UNDER_WAY: Final = ("REQUESTED", "IN_PROGRESS")
+_UNDER_WAY: Final = "REQUESTED"
 
 _LAUNCH: Final = """mutation ($days: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $days) {
+    __typename
     ... on LaunchBackfillSuccess { backfillId }
     ... on PythonError { message }
   }
@@ -65,10 +66,10 @@ def backfill(
         launched = ask(
             _LAUNCH, days={"assetSelection": keys, "partitionNames": [f"{day}" for day in days]}
         )["launchPartitionBackfill"]
-        if "message" in launched:
-            raise SystemExit(launched["message"])
-        status, runs = _UNDER_WAY[0], []
-        while status in _UNDER_WAY:
+        if "backfillId" not in launched:
+            raise SystemExit(f"the backfill was not launched: {launched}")
+        status, runs = _UNDER_WAY, []
+        while status == _UNDER_WAY:
             time.sleep(1)
             seen = ask(_LOOK, id=launched["backfillId"])
             status = seen["partitionBackfillOrError"]["status"]
@@ -93,7 +94,7 @@ def _ui(environment: Mapping[str, str], folder: Path) -> Iterator[Any]:
     def ask(question: str, **variables: Any) -> Any:
         body = json.dumps({"query": question, "variables": variables}).encode()
         kind = {"Content-Type": "application/json"}
-        with urlopen(Request(f"http://127.0.0.1:{port}/graphql", body, kind)) as answer:
+        with urlopen(Request(f"http://127.0.0.1:{port}/graphql", body, kind), timeout=60) as answer:
             return json.load(answer)["data"]
 
     program = "from cdr_pipeline.cli import main; main()"

@@ -80,14 +80,15 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=_SEEN)]
     for stored in pages:
         seen = page.see(stored.body)
+        began = seen.began
         nameless = set(seen.nameless)
         frames.append(
             pl.DataFrame(
                 {
                     "key": seen.keys,
                     "nameless": [at in nameless for at in range(len(seen))],
-                    "began": seen.began,
-                    "_listed": began_in(seen.began, stored.window).fill_null(True),
+                    "began": began,
+                    "_listed": began_in(began, stored.window).fill_null(True),
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
                 },

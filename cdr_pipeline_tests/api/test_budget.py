@@ -110,6 +110,31 @@ def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
     assert most == 3
 
 
+def test_a_place_is_free_again_whatever_happened_there() -> None:
+    budget = Budget(HOST, per_second=0, in_flight=1)
+    with pytest.raises(RuntimeError), budget.request():
+        raise RuntimeError
+    with budget.request():
+        pass
+
+
+def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: Path) -> None:
+    child = Child(
+        tmp_path,
+        "0, 1",
+        "import os, signal",
+        "with budget.request():",
+        "    forked = os.fork()",
+        "    signal.alarm(20)  # the end of whoever waits for ever",
+        "    if not forked: signal.pause()",
+        "with budget.request():",
+        "    print('1', flush=True)",
+        "os.kill(forked, signal.SIGKILL)",
+    )
+    assert child.says() == 1
+    child.kill()
+
+
 def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Path) -> None:
     lines = "with budget.request():", "    print('1', flush=True); time.sleep(60)"
     child = Child(tmp_path, "0, 1", *lines)

@@ -21,6 +21,7 @@ from cdr_pipeline.api.reading import (
     Page,
     Reader,
     Reading,
+    Records,
     Tally,
     TooMuch,
     Unsettled,
@@ -297,6 +298,20 @@ def test_records_without_an_id_are_calls_of_their_own() -> None:
     reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}, {"id": ""}))
     reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}))
     assert len(reading.records) == 1 + 3
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8_000])
+def test_of_a_record_that_came_twice_the_later_beginning_stands(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.api.reading.READ_AT_ONCE", at_once)
+    records = Records()
+    records.add([1, 2], ["2023-03-07 10:00:00", "2023-03-07 11:00:00"])
+    records.add([1], ["2023-03-07 12:00:00"])
+    assert records.frame["key"].to_list() == [2, 1]
+    records.add([2], ["2023-03-07 13:00:00"])
+    assert records.frame["key"].to_list() == [1, 2]
+    assert [began.hour for began in records.times()] == [12, 13]
 
 
 def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> None:
