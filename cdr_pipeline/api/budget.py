@@ -76,14 +76,9 @@ class Budget:
         while True:
             place = self._places.get()
             try:
-                # Its descriptor alone: a FileLock, which looks about its folder, takes ten times
-                # as long, and so a sixteenth of what a request costs.
-                with _opened(place) as file:
-                    if lock_descriptor(file.fileno(), blocking=False):
-                        try:
-                            yield
-                        finally:  # closing would not do: a forked process may have it open, too
-                            unlock_descriptor(file.fileno())
+                with _held(place) as held:
+                    if held:
+                        yield
                         return
             finally:
                 self._places.put(place)
@@ -118,6 +113,22 @@ class _Ledger:
 
     def write(self, path: Path) -> None:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
+
+
+@contextmanager
+def _held(place: Path) -> Iterator[bool]:
+    """Hold a place, unless another process does; whether it is held.
+
+    By its descriptor alone: a FileLock, which looks about its folder, takes ten times as long, and
+    so a sixteenth of what a request costs.
+    """
+    with _opened(place) as file:
+        held = lock_descriptor(file.fileno(), blocking=False)
+        try:
+            yield held
+        finally:
+            if held:  # closing alone would not do: a forked process may have it open, too
+                unlock_descriptor(file.fileno())
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -27,7 +27,7 @@ from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
-from cdr_pipeline.tables.pages import StoredPage, began_in, without_neighbours_copies
+from cdr_pipeline.tables.pages import ALWAYS, StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
 from cdr_pipeline.tables.runs import Rows, Runs, in_columns
 from cdr_pipeline.tables.shapes import Shape
@@ -317,12 +317,9 @@ def _typed(
 
 def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
     """Whether each record began in the window that its own page was asked for."""
-    began = frame.get_column("_began")
-    asked = Window(
-        max((stored.window.start for _, stored in batch.pages), default=datetime.min),
-        min((stored.window.end for _, stored in batch.pages), default=datetime.max),
-    )
-    inside = began_in(began, asked).fill_null(True)
+    windows = [ALWAYS, *(stored.window for _, stored in batch.pages)]
+    common = Window(max(one.start for one in windows), min(one.end for one in windows))
+    inside = began_in(frame.get_column("_began"), common).fill_null(True)
     if inside.all():  # all began in every page's window, as they do on a day read as a whole
         return inside.alias("_listed")
     pages = pl.DataFrame(
