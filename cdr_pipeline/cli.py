@@ -20,6 +20,7 @@ from rich.table import Table
 
 from cdr_pipeline import __version__
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.process import as_program
 from cdr_pipeline.settings import Language, Settings
 
 out = Console()
@@ -876,3 +877,8 @@ def _print_demo(settings: Settings) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def program() -> None:
+    """The command `cdr-pipeline`, as a process of its own."""
+    as_program(main)

@@ -78,4 +78,6 @@ def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -
         if BENCH not in path.parents:
             assert not bench, path.name
         elif path.stem in ("calls", "server", "contest", "truth"):
-            assert ours == bench, path.name
+            # How a process of ours begins and ends is part of what it costs.
+            spared = {"cdr_pipeline.process"} if path.stem == "contest" else set()
+            assert ours == bench | spared, path.name

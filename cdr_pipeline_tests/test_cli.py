@@ -254,7 +254,7 @@ def test_an_unknown_fault_is_answered_with_the_known_ones(type_: Type) -> None:
 
 
 def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from cdr_pipeline.cli import main; main()", "simulate"]
+    command = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", "simulate"]
     with subprocess.Popen(
         [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as process:

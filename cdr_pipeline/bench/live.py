@@ -97,7 +97,7 @@ def _ui(environment: Mapping[str, str], folder: Path) -> Iterator[Any]:
         with urlopen(Request(f"http://127.0.0.1:{port}/graphql", body, kind), timeout=60) as answer:
             return json.load(answer)["data"]
 
-    program = "from cdr_pipeline.cli import main; main()"
+    program = "from cdr_pipeline.cli import program; program()"
     command = [sys.executable, "-c", program, "ui", "--port", str(port)]
     with Path(folder, "log").open("ab") as log:
         process = subprocess.Popen(

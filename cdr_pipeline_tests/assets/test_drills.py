@@ -202,7 +202,7 @@ def test_the_hosts_zone_changes_nothing(zone: str, tmp_path: Path) -> None:
             "CDR_REQUESTS_PER_SECOND": "0",
             "DAGSTER_HOME": "",
         }
-        command = "from cdr_pipeline.cli import main; main()"
+        command = "from cdr_pipeline.cli import program; program()"
         loaded = subprocess.run(
             [sys.executable, "-c", command, "run", "--from", "2023-03-12", "--to", "2023-03-12"],
             cwd=tmp_path,

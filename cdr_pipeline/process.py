@@ -1,0 +1,46 @@
+"""How a process of ours begins and ends: without work for the sake of what stays to its end.
+
+Dagster, Polars and what they bring along are some 230,000 objects. Python's collector looks through
+them again and again while they come in, and takes each of them apart when the process ends: 1.3 CPU
+seconds of every run, as much as loading 60,000 calls.
+"""
+
+import atexit
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+#: New objects between two looks of the collector; by itself it looks after 700.
+_BETWEEN_LOOKS: Final = 100_000
+
+
+def as_program(main: Callable[[], object]) -> None:
+    """Run `main` as this process's program, and end the process as it says.
+
+    What was registered with `atexit` is done; where threads are still to be waited for, or what was
+    printed cannot be written, the process ends in Python's own way.
+    """
+    gc.set_threshold(_BETWEEN_LOOKS)
+    code: object = None
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    if not (code is None or isinstance(code, int)) or _awaited():
+        sys.exit(code)  # type: ignore[arg-type]
+    atexit._run_exitfuncs()  # noqa: SLF001  as Python does, and nothing public does
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code or 0)
+
+
+def _awaited() -> bool:
+    """Whether Python would wait for a thread."""
+    others = (one for one in threading.enumerate() if one is not threading.current_thread())
+    return any(not one.daemon for one in others)

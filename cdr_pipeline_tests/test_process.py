@@ -1,0 +1,56 @@
+"""A process of ours ends at once, but not before all is done that somebody waits for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "import atexit, sys, threading; from cdr_pipeline.process import as_program\n"
+
+
+def ended(body: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """A process that runs `body` as its program."""
+    text = PROGRAM + f"def main():\n    {body}\nas_program(main)\nprint('not reached')"
+    command = [sys.executable, "-c", text]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("pass", 0), ("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('a word')", 1), ("1 / 0", 1)],
+)
+def test_it_ends_as_its_program_says(body: str, code: int) -> None:
+    assert ended(body).returncode == code
+
+
+def test_what_it_printed_is_there() -> None:
+    done = ended("print('out'); print('err', file=sys.stderr); sys.exit(2)")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 2)
+
+
+def test_a_word_and_a_traceback_are_told() -> None:
+    assert ended("sys.exit('a word')").stderr == "a word\n"
+    assert "ZeroDivisionError" in ended("1 / 0").stderr
+
+
+def test_what_was_to_be_done_at_the_end_is_done() -> None:
+    assert ended("atexit.register(print, 'tidied')").stdout == "tidied\n"
+
+
+def test_a_thread_is_waited_for() -> None:
+    late = "lambda: (threading.main_thread().join(), print('late'))"
+    assert ended(f"threading.Thread(target={late}).start()").stdout == "late\n"
+
+
+def test_what_was_not_taken_apart_is_not_told_of() -> None:
+    kept = "type('Kept', (), {'__del__': lambda _: print('taken apart')})()"
+    assert ended(f"global kept; kept = {kept}").stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_behind_the_output_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = ended("print('lost')", stdout=full.fileno())
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
