@@ -1,8 +1,6 @@
 """`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
 import json
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -10,13 +8,11 @@ import polars as pl
 from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables import survey
 from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.ahead import ahead
-from cdr_pipeline.tables.apart import apart
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
-from cdr_pipeline.tables.flatten import Flat, part_of, united
+from cdr_pipeline.tables.crew import Crew
 from cdr_pipeline.tables.footer import keys_behind
 
 #: How many new keys the metadata name.
@@ -45,7 +41,7 @@ def examine(work: Work) -> None:
     work.findings.append(checks.made_under(store, day, work.contract))
 
 
-def build(work: Work) -> list[Made]:
+def build(work: Work, crew: Crew) -> list[Made]:
     """Flatten the day's pages; replace the partitions if the blocking checks pass.
 
     Raises CheckFailed, NotThere, ProcessLost.
@@ -54,25 +50,24 @@ def build(work: Work) -> list[Made]:
     work.require(RAW_PAGES)
     work.require(RECEIPTS)
     before = _known_keys(work)
-    with store.workspace(day) as folder:
-        flat = _flatten(work, folder)
-        lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
-        about = {_LEFT_OUT: json.dumps(flat.left_out)}
-        with (
-            store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
-            store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
-        ):
-            for chunk in ahead(flat.calls()):
-                calls.add(chunk)
-            for chunk in flat.reject_rows():
-                rejects.add(chunk)
-            calls.close()
-            rejects.close()
-            findings = checks.of_cdrs(
-                calls.written(), rejects.written(), lists, _records(work), day, store
-            )
-            work.findings.extend(findings)
-            _stop_if_blocked(work)
+    flat = crew.flat()
+    lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
+    about = {_LEFT_OUT: json.dumps(flat.left_out)}
+    with (
+        store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
+        store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
+    ):
+        for chunk in ahead(flat.calls()):
+            calls.add(chunk)
+        for chunk in flat.reject_rows():
+            rejects.add(chunk)
+        calls.close()
+        rejects.close()
+        findings = checks.of_cdrs(
+            calls.written(), rejects.written(), lists, _records(work), day, store
+        )
+        work.findings.extend(findings)
+        _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
     store.write(ADDITIONAL_KEYS, day, flat.additional_keys)
     answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
@@ -94,28 +89,6 @@ def build(work: Work) -> list[Made]:
             **_new_keys(flat.additional_keys, before),
         ),
     ]
-
-
-def _flatten(work: Work, folder: Path) -> Flat:
-    """The day's calls and rejects; the second half of a large day by a process of its own.
-
-    Raises ProcessLost.
-    """
-    rules = (
-        Window.of(work.day),
-        work.store.zone,
-        work.settings.max_additional_columns,
-        work.contract,
-    )
-    first, *others = work.store.halves(work.day)
-    with ExitStack() as stack:
-        results = [
-            stack.enter_context(apart(part_of, pages, *rules, folder, number))
-            for number, pages in enumerate(others, 1)
-        ]
-        here = part_of(first, *rules, folder)
-        parts = [here, *(result() for result in results)]
-    return united(parts, *rules)
 
 
 def _misfits(work: Work) -> list[Misfits]:

@@ -28,6 +28,7 @@ from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unavailable, U
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
+from cdr_pipeline.tables.crew import crew_of
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 
@@ -223,10 +224,16 @@ def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
 
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
     """One day through the datasets that are `wanted`, which are written as this goes on."""
-    if lister:
-        yield from raw_pages.fetch(work, lister)
-    if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
-        yield from cdrs.build(work)
+    with ExitStack() as stack:
+        crew = None
+        if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
+            crew = stack.enter_context(
+                crew_of(work.store, work.day, work.settings.max_additional_columns, work.contract)
+            )
+        if lister:
+            yield from raw_pages.fetch(work, lister, crew.take if crew else None)
+        if crew:
+            yield from cdrs.build(work, crew)
     yield from aggregates.of_the_day(work, wanted)
 
 

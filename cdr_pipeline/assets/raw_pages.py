@@ -15,7 +15,7 @@ from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.readers import lazy
-from cdr_pipeline.tables.store import PageWriter, Store
+from cdr_pipeline.tables.store import OnGroup, PageWriter, Store
 
 #: How far back a total is remembered that need not be doubted again.
 _DAYS_REMEMBERED = 31
@@ -26,10 +26,13 @@ SPECS = [
 ]
 
 
-def fetch(work: Work, lister: Lister) -> list[Made]:
-    """Fetch and prove the day; replace both partitions, or neither. Raises NotProved, Shrunk."""
+def fetch(work: Work, lister: Lister, on_group: OnGroup | None = None) -> list[Made]:
+    """Fetch and prove the day; replace both partitions, or neither. Raises NotProved, Shrunk.
+
+    `on_group` is told of responses as they come, before anybody knows whether they will count.
+    """
     store, day = work.store, work.day
-    with store.writing_pages(day) as pages:
+    with store.writing_pages(day, on_group) as pages:
         try:
             receipt = lister.prove(Window.of(day), lambda page: pages.add(_row(page)))
         except NotProved as error:

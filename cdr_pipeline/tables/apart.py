@@ -12,52 +12,110 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from queue import Queue
+from typing import IO, Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from cdr_pipeline.errors import ProcessLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Piece = TypeVar("Piece")
+
+#: Pieces of work that may wait for a process that is busy.
+_WAITING: Final = 1
 
 #: Not by `multiprocessing`, which would first import whatever program this is: Dagster, mostly.
 #: `-P`, or a module would be looked for in the working folder first, among somebody's data.
 _COMMAND: Final = [sys.executable, "-P", "-c", f"from {__name__} import _main; _main()"]
 
 
-@contextmanager
-def apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[Callable[[], T]]:
-    """Begin `work` in another process; what is yielded waits for its result, or raises its error.
+class Apart(Generic[Piece, T]):
+    """Work under way in another process, which is given piece by piece what to work on."""
 
-    All that goes there and back is pickled. The process ends with this context, and with this
-    process, however that ends. Raises ProcessLost where it ended without a result.
-    """
-    process = subprocess.Popen(  # noqa: S603  this very program
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    to, back = process.stdin, process.stdout
+    def __init__(self, process: "subprocess.Popen[bytes]", to: IO[bytes]) -> None:
+        self._process = process
+        self._pieces: Queue[Piece | None] = Queue(_WAITING)
+        self._error: Exception | None = None
+        self._giving = threading.Thread(target=self._give_all, args=[to], name="cdr-apart")
+        self._giving.start()
 
-    def result() -> T:
+    def give(self, piece: Piece) -> None:
+        """One more piece; waits while there are enough that the process has not come to."""
+        self._pieces.put(piece)
+
+    def result(self) -> T:
+        """What became of all that was given. Raises the work's error, or ProcessLost where the
+        process ended without a result.
+        """
+        self.end()
+        assert self._process.stdout is not None
         try:
-            value, error = pickle.load(back)  # noqa: S301  our own words
+            value, error = pickle.load(self._process.stdout)  # noqa: S301  our own words
         except (EOFError, pickle.UnpicklingError):
-            raise ProcessLost(process.wait()) from None
-        if error:
-            raise error
+            raise ProcessLost(self._process.wait()) from None
+        if self._error or error:
+            raise self._error or error
         return value  # type: ignore[no-any-return]
 
+    def end(self) -> None:
+        """No piece more."""
+        if self._giving.is_alive():
+            self._pieces.put(None)
+            self._giving.join()
+
+    def _give_all(self, to: IO[bytes]) -> None:
+        try:
+            with to:
+                for piece in iter(self._pieces.get, None):
+                    pickle.dump(piece, to)
+                    to.flush()
+        except BrokenPipeError:  # it is gone: whoever waits for the result is told
+            self._pass_over_all()
+        except Exception as error:  # noqa: BLE001  raised where the result is waited for
+            self._error = error
+            self._pass_over_all()
+
+    def _pass_over_all(self) -> None:
+        for _ in iter(self._pieces.get, None):
+            pass
+
+
+@contextmanager
+def apart(
+    work: Callable[Concatenate[Iterator[Piece], P], T], *args: P.args, **kwargs: P.kwargs
+) -> Iterator[Apart[Piece, T]]:
+    """Begin `work` in another process, on pieces that are given to it as they come.
+
+    All that goes there and back is pickled. The process ends with this context, and with this
+    process, however that ends.
+    """
+    given, giving = os.pipe()
+    to = os.fdopen(giving, "wb")
+    try:
+        process = subprocess.Popen(  # noqa: S603  this very program
+            [*_COMMAND, f"{given}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[given],
+            env=_environment(),
+        )
+    finally:
+        os.close(given)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    under_way: Apart[Piece, T] = Apart(process, to)
     try:
         with suppress(BrokenPipeError):  # it is gone: whoever waits for the result is told
-            pickle.dump((work, args, kwargs), to)
-            to.flush()
-        yield result
+            pickle.dump((work, args, kwargs), process.stdin)
+            process.stdin.flush()
+        yield under_way
     finally:
         process.kill()
         process.wait()
-        back.close()
+        under_way.end()
+        process.stdout.close()
         with suppress(BrokenPipeError):
-            to.close()
+            process.stdin.close()
 
 
 def _environment() -> dict[str, str]:
@@ -67,30 +125,44 @@ def _environment() -> dict[str, str]:
 
 
 def _main() -> None:
-    """The other process: its work comes by stdin, which stays open as long as anyone waits."""
+    """The other process: its work comes by stdin, which stays open as long as anyone waits, and the
+    pieces by the descriptor that is named.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is printed is no answer
     work, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own words
     threading.Thread(target=_end_with, args=[sys.stdin.fileno()], daemon=True).start()
     with answers:
-        answers.write(_outcome(work, *args, **kwargs))
+        try:
+            result = work(_pieces(int(sys.argv[1])), *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            answers.write(_told(error))
+        else:
+            # Not as one text before: that would take the memory of the result once more.
+            pickle.dump((result, None), answers)
 
 
-def _outcome(work: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> bytes:
-    """The result or the error, pickled; in words, if it is an error that cannot be."""
+def _pieces(source: int) -> Iterator[Any]:
+    with os.fdopen(source, "rb") as coming:
+        while True:
+            try:
+                piece = pickle.load(coming)  # noqa: S301  our own words
+            except EOFError:
+                return
+            yield piece
+
+
+def _told(error: BaseException) -> bytes:
+    """An error, pickled; in words, if it cannot be."""
+    where = f"In a process of its own:\n{''.join(traceback.format_exception(error))}"
+    error.add_note(where)
     try:
-        return pickle.dumps((work(*args, **kwargs), None))
-    except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-        where = f"In a process of its own:\n{traceback.format_exc()}"
-        error.add_note(where)
-        told = error if isinstance(error, Exception) else RuntimeError(where)
-    try:
-        outcome = pickle.dumps((None, told))
-        pickle.loads(outcome)  # noqa: S301  our own words
+        told = pickle.dumps((None, error if isinstance(error, Exception) else RuntimeError(where)))
+        pickle.loads(told)  # noqa: S301  our own words
     except Exception:  # noqa: BLE001  whatever an error's own pickling raises
         return pickle.dumps((None, RuntimeError(where)))
-    return outcome
+    return told
 
 
 def _end_with(source: int) -> None:

@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,16 +42,15 @@ _BATCH_COLUMNS: Final = 4
 CHUNK_ROWS: Final = 8_000
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
+_ARRIVAL: Final = ["_at", "field"]
 _SHAPE: Final = ["campaign_uuid", "_shape"]
-
-#: More records than a part of a day ever has: each part counts from another multiple of it.
-_PART_RECORDS: Final = 2**40
 
 #: More seconds since 1970 than any time that is read.
 _MOST_SECONDS: Final = 2**39
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
+_REJECTS: Final = pl.Schema({column.name: column.dtype for column in REJECTS.columns})
 _REJECT_SCHEMA: Final = {
-    **{column.name: column.dtype for column in REJECTS.columns},
+    **_REJECTS,
     "_at": pl.Int64(),
     "_key": pl.String(),
     "_pass": pl.Int64(),  # null where `_key` stands for an id
@@ -81,20 +80,11 @@ class Flat:
 
     def calls(self) -> Iterator[Rows]:
         """The calls by campaign, then time, then id: some at a time."""
-        dropped = self._counted.dropped
-        fields = pl.DataFrame(schema=self.schema).to_arrow().schema
-        for chunk in self._calls.slices(self._counted.chunks):
-            rows = chunk
-            if len(dropped):
-                rows = _counting(pl.DataFrame(chunk).lazy(), dropped).collect().to_arrow()
-            yield in_columns(rows, fields)
+        return self._that_count(self._calls.slices(self._counted.chunks), self.schema)
 
     def reject_rows(self) -> Iterator[Rows]:
         """The rejects in the order they came: some at a time."""
-        for run in self._rejects:
-            counting = _counting(run, self._counted.dropped)
-            rows = counting.select(column.name for column in REJECTS.columns).collect()
-            yield rows.to_arrow()
+        return self._that_count(self._rejects.slices(_by_arrival(self._rejects)), _REJECTS)
 
     @property
     def cdrs(self) -> pl.DataFrame:
@@ -104,7 +94,16 @@ class Flat:
     @property
     def rejects(self) -> pl.DataFrame:
         """All rejects at once."""
-        return pl.concat(map(pl.DataFrame, self.reject_rows()))
+        return pl.concat([pl.DataFrame(schema=_REJECTS), *map(pl.DataFrame, self.reject_rows())])
+
+    def _that_count(self, chunks: Iterable[Rows], schema: pl.Schema) -> Iterator[Rows]:
+        dropped = self._counted.dropped
+        fields = pl.DataFrame(schema=schema).to_arrow().schema
+        for chunk in chunks:
+            rows = chunk
+            if len(dropped):
+                rows = _counting(pl.DataFrame(chunk).lazy(), dropped).collect().to_arrow()
+            yield in_columns(rows, fields)
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,8 @@ def flatten(
     as the result is; without one they are kept in memory.
     """
     rules = (window, zone, most_columns, contract)
-    return united([part_of(pages, *rules, folder)], *rules)
+    placed = (replace(stored, place=place) for place, stored in enumerate(pages))
+    return united([part_of(placed, *rules, folder)], *rules)
 
 
 def part_of(
@@ -154,17 +154,20 @@ def part_of(
     folder: Path | None,
     number: int = 0,
 ) -> Part:
-    """The `number`th part of a day: the half of `flatten` that needs no other part."""
+    """A part of a day, its `number`th: the half of `flatten` that needs no other part.
+
+    `pages`: any of the day's, with their places, which tell in what order they came.
+    """
     spreader = additional.Spreader(contract)
     calls = Runs(folder, f"calls-{number}", _ORDER)
-    rejects = Runs(folder, f"rejects-{number}")
+    rejects = Runs(folder, f"rejects-{number}", _ARRIVAL)
     ledger: list[pl.DataFrame] = []
     whole: list[pl.DataFrame] = []
     objects: list[pl.DataFrame] = []
     keys: dict[str, set[str]] = {}
     filled: Counter[str] = Counter()
     with _uncollected():
-        for batch in batches(pages, first=number * _PART_RECORDS):
+        for batch in batches(pages):
             frame, columns = _typed(batch, zone, spreader, most_columns)
             faults = _reject_frame(batch, window)
             run = calls.add(frame.drop("_shape", "_listed", "_began"))
@@ -190,12 +193,12 @@ def part_of(
 def united(
     parts: Sequence[Part], window: Window, zone: ZoneInfo, most_columns: int, contract: Contract
 ) -> Flat:
-    """A day from all its parts, in their order."""
-    calls, rejects = Runs(order=_ORDER), Runs()
+    """A day from all its parts."""
+    calls, rejects = Runs(order=_ORDER), Runs(order=_ARRIVAL)
     met = dict.fromkeys(shape for part in parts for shape in part.shapes)
     shapes = {shape: number for number, shape in enumerate(met)}
     ledger, objects = _as_one(parts, shapes)
-    whole = _told_apart(pl.concat(part.whole for part in parts))
+    whole = _told_apart(pl.concat(part.whole for part in parts).sort("_at"))
     keys: dict[str, set[str]] = defaultdict(set)
     filled: Counter[str] = Counter()
     for part in parts:
@@ -449,7 +452,7 @@ def _reject_frame(batch: Batch, window: Window) -> pl.DataFrame:
         reading = None if name else stored.pass_
         rows.append({**asdict(fault), "_at": fault.at, "_key": key, "_pass": reading})
     frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
-    return frame.with_columns(pl.col("_key").hash()).sort("_at", "field")
+    return frame.with_columns(pl.col("_key").hash()).sort(_ARRIVAL)
 
 
 def _ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
@@ -532,11 +535,27 @@ def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
         campaigns, on="campaign_uuid", how="left", nulls_equal=True, maintain_order="left"
     )["_rank"]
     second = pl.lit(rank).cast(pl.Int64) * _MOST_SECONDS + pl.col("_began").dt.epoch("s")
-    torn = pl.col("_second").ne_missing(pl.col("_second").shift())
+    return _in_turn(calls.select("_run", _turn=second), runs)
+
+
+def _by_arrival(rejects: Runs) -> list[list[int]]:
+    """How many rows of each run every chunk takes, where rejects stand as they came."""
+    turns = [
+        run.select(pl.lit(number, pl.UInt32).alias("_run"), pl.col("_at").alias("_turn")).collect()
+        for number, run in enumerate(rejects)
+    ]
+    return _in_turn(pl.concat(turns), len(turns)) if turns else []
+
+
+def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
+    """How many rows of each run every chunk takes; `rows`: `_run`, `_turn`.
+
+    Those of one turn are never torn.
+    """
+    torn = pl.col("_turn").ne_missing(pl.col("_turn").shift())
     chunk = pl.when(torn).then("_row").forward_fill() // CHUNK_ROWS
     counts = (
-        calls.select("_run", _second=second)
-        .sort("_second")
+        rows.sort("_turn")
         .with_row_index("_row")
         .select("_run", _chunk=chunk)
         .group_by("_chunk", "_run")

@@ -27,7 +27,8 @@ ALWAYS: Final = Window(datetime.min, datetime.max)
 
 @dataclass(frozen=True)
 class StoredPage:
-    """One response that counts: the number of its reading, its bytes, and what was asked for.
+    """One response that counts: the number of its reading, its bytes, what was asked for, and its
+    place among all responses of its day, in the order they came.
 
     A record counts if it began in that window; the vendor also lists some of the second before
     and after, which the neighbouring window's own reading knows better.
@@ -36,6 +37,7 @@ class StoredPage:
     pass_: int
     body: bytes
     window: Window = ALWAYS
+    place: int = 0
 
 
 def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:

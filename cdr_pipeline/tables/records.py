@@ -24,6 +24,9 @@ from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 8_000
 
+#: More records than a response ever holds: those of each count from another multiple of it.
+_PAGE_RECORDS: Final = 2**32
+
 _NONE: Final = msgspec.Raw(b"null")
 _NOTHING: Final = frozenset({None, ""})
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
@@ -197,30 +200,30 @@ class Batch:
             return None
 
 
-def batches(pages: Iterable[StoredPage], first: int = 0) -> Iterator[Batch]:
-    """The records of the pages, in the order they came, some pages at a time.
-
-    `first`: the place of the first of them in the order of arrival.
-    """
-    batch, at = Batch(), first
+def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
+    """The records of the pages, some pages at a time, which came in that order."""
+    batch = Batch()
     for stored in pages:
-        at = _add(batch, stored, at)
+        if batch.pages and stored.place < batch.pages[-1][1].place:
+            yield batch
+            batch = Batch()
+        _add(batch, stored)
         if len(batch) >= BATCH_ROWS:
             yield batch
             batch = Batch()
     yield batch
 
 
-def _add(batch: Batch, stored: StoredPage, at: int) -> int:
-    """Add a page whose first record is the `at`th that came; the number of the next."""
+def _add(batch: Batch, stored: StoredPage) -> None:
+    at = stored.place * _PAGE_RECORDS
     batch.pages.append((at, stored))
     try:
         page.check_encoding(stored.body)
         records = _read_page(stored.body)
     except page.UNREADABLE:
-        return _add_one_by_one(batch, page.split(stored.body), at)
-    batch.add(range(at, at + len(records)), records, {})
-    return at + len(records)
+        _add_one_by_one(batch, page.split(stored.body), at)
+    else:
+        batch.add(range(at, at + len(records)), records, {})
 
 
 def _read_page(body: bytes) -> list[Any]:
@@ -231,7 +234,7 @@ def _read_page(body: bytes) -> list[Any]:
         return _page.decode(body).data or []
 
 
-def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> int:
+def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
     places, records, extra = [], [], {}
     for at, text in enumerate(texts, first):
         try:
@@ -247,7 +250,6 @@ def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> int:
         for name, value, reason in misfits:
             batch.faults.append(Fault(at, read.id, name, value, reason, text))
     batch.add(places, records, extra)
-    return first + len(texts)
 
 
 def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:

@@ -8,14 +8,15 @@ run's leavings are overwritten by the next.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -58,9 +59,9 @@ _BODY_BYTES: Final = 8 * 2**20
 #: What tells which responses count.
 _ASKED: Final = ["pass", "window_start", "window_end"]
 
-#: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
-#: which this one flattens three groups. Some 250,000 calls.
-_WORTH_A_PROCESS: Final = 32
+
+#: What is told of a row group of `raw_pages`: its number in the file, and its responses.
+OnGroup: TypeAlias = Callable[[int, Sequence[StoredPage]], None]
 
 
 class Store:
@@ -164,13 +165,14 @@ class Store:
             yield rows
 
     @contextmanager
-    def writing_pages(self, day: date) -> Iterator["PageWriter"]:
+    def writing_pages(self, day: date, on_group: OnGroup | None = None) -> Iterator["PageWriter"]:
         """Write `raw_pages` of a day as they arrive; the partition is replaced at the end.
 
-        Leaving by an exception leaves the partition as it was.
+        Leaving by an exception leaves the partition as it was. `on_group` is told of each row group
+        that is written.
         """
         schema = self._arrow_schema(RAW_PAGES)
-        with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema) as pages:
+        with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema, on_group) as pages:
             yield pages
 
     def read(self, dataset: Dataset, day: date) -> pl.DataFrame:
@@ -197,17 +199,6 @@ class Store:
     def pages(self, day: date) -> "Pages":
         """The responses of a day that count, in the order they were kept."""
         return Pages(self.path(RAW_PAGES, day))
-
-    def halves(self, day: date) -> list["Pages"]:
-        """The responses of a day that count, in two parts if it is worth a second process."""
-        path = self.path(RAW_PAGES, day)
-        with pq.ParquetFile(path) as file:
-            large = file.num_row_groups >= _WORTH_A_PROCESS
-            groups = _groups_that_count(file) if large else []
-        if len(groups) < _WORTH_A_PROCESS:
-            return [Pages(path)]
-        middle = len(groups) // 2
-        return [Pages(path, groups[:middle]), Pages(path, groups[middle:])]
 
     def totals(self, day: date) -> dict[Window, int]:
         """The parts that a day was proved in, and the vendor's total of each when it was."""
@@ -300,9 +291,10 @@ class RowWriter:
 class PageWriter:
     """Rows of `raw_pages` on their way into a file, a row group of bounded size at a time."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, on_group: OnGroup | None = None) -> None:
         self._path = path
         self._schema = schema
+        self._on_group = on_group
         # The least and the greatest body tell nobody anything.
         told = [name for name in schema.names if name != "body"]
         self._file = pq.ParquetWriter(
@@ -310,6 +302,7 @@ class PageWriter:
         )
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
+        self._groups = self._places = 0
 
     def __enter__(self) -> Self:
         return self
@@ -342,7 +335,16 @@ class PageWriter:
                 for field in self._schema
             ]
             self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+            if self._on_group:
+                self._on_group(self._groups, [*map(_as_page, self._rows, count(self._places))])
+            self._groups += 1
+            self._places += len(self._rows)
         self._rows, self._bytes = [], 0
+
+
+def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
+    window = Window(row["window_start"], row["window_end"])
+    return StoredPage(row["pass"], row["body"], window, place)
 
 
 @dataclass(frozen=True)
@@ -358,28 +360,32 @@ class Pages:
         with pq.ParquetFile(self.path) as file:
             counting = _counting(file)
             groups = range(file.num_row_groups) if self.groups is None else self.groups
+            lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
             for group in groups:
                 rows = file.read_row_group(group, columns=[*_ASKED, "body"])
                 asked = (rows[name].to_pylist() for name in _ASKED)
-                for number, start, end, body in zip(*asked, rows["body"], strict=True):
+                cells = zip(*asked, rows["body"], strict=True)
+                for place, (number, start, end, body) in enumerate(cells, sum(lengths[:group])):
                     if number in counting:
-                        yield StoredPage(number, body.as_py(), Window(start, end))
+                        yield StoredPage(number, body.as_py(), Window(start, end), place)
+
+    def readings(self) -> list[set[int]]:
+        """Which of the readings that count each row group holds responses of."""
+        with pq.ParquetFile(self.path) as file:
+            counting = _counting(file)
+            passes = (file.read_row_group(at, ["pass"]) for at in range(file.num_row_groups))
+            return [counting.intersection(rows["pass"].to_pylist()) for rows in passes]
+
+
+def groups_of(size: float) -> float:
+    """How many row groups of `raw_pages` so many bytes of bodies make."""
+    return size / _BODY_BYTES
 
 
 def _counting(file: pq.ParquetFile) -> set[int]:
     """The readings in a file of `raw_pages` that count."""
     asked = file.read(_ASKED)
     return in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
-
-
-def _groups_that_count(file: pq.ParquetFile) -> list[int]:
-    """The row groups in a file of `raw_pages` that hold a response that counts."""
-    counting = _counting(file)
-    return [
-        group
-        for group in range(file.num_row_groups)
-        if not counting.isdisjoint(file.read_row_group(group, ["pass"])["pass"].to_pylist())
-    ]
 
 
 def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:

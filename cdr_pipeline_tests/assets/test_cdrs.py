@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from cdr_pipeline.errors import ProcessLost
+from cdr_pipeline.errors import NotProved, ProcessLost
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, REJECTS
+from cdr_pipeline.tables.crew import Crew
 from cdr_pipeline.tables.flatten import Part, part_of
 from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
 
@@ -25,7 +26,21 @@ ASSETS = [one.name for one in FLATTENED]
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page is a row group, and two of them are worth a second process."""
     monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
-    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 2)
+    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 2)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A word for each second process that was begun: what it began with."""
+    told: list[str] = []
+    begin = Crew._begin
+
+    def telling(self: Crew) -> None:
+        told.append("what is stored" if self._pages.path.exists() else "what comes")
+        begin(self)
+
+    monkeypatch.setattr(Crew, "_begin", telling)
+    return told
 
 
 def files(at: Desk) -> dict[str, bytes]:
@@ -33,17 +48,26 @@ def files(at: Desk) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(("chaos", "passes"), [("messy", 1), ("messy,drift", 2)])
 def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: Set, monkeypatch: pytest.MonkeyPatch, begun: list[str], chaos: str, passes: int
 ) -> None:
-    messy = Chaos.parse("messy", 4)
-    at = desk(Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=messy))
+    """While it is fetched, or from what is stored; also where it is read several times."""
+    vendor = Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=Chaos.parse(chaos, 4))
+    at = desk(vendor)
     assert at.run("2023-03-07").success
-    assert len(at.store.halves(DAY)) == 2
-    by_two = files(at)
-    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 1000)
+    assert begun[0] == "what comes"
+    assert len(begun) == passes
+    while_fetched = files(at)
+    begun.clear()
     assert at.run("2023-03-07", assets=ASSETS).success
-    assert files(at) == by_two
+    assert begun == ["what is stored"]
+    assert files(at) == while_fetched
+    begun.clear()
+    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 1000)
+    assert at.run("2023-03-07", assets=ASSETS).success
+    assert not begun
+    assert files(at) == while_fetched
 
 
 def part_that_dies(*args: Any) -> Part:
@@ -54,16 +78,30 @@ def part_that_dies(*args: Any) -> Part:
 
 
 @pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("assets", [None, ASSETS], ids=["while fetched", "from what is stored"])
 def test_a_second_process_that_is_killed_leaves_the_day_as_it_was(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: Set, monkeypatch: pytest.MonkeyPatch, assets: list[str] | None
 ) -> None:
     at = desk()
     assert at.run("2023-03-07").success
     before = files(at)
     monkeypatch.setenv("TESTING_PROCESS", f"{os.getpid()}")
-    monkeypatch.setattr("cdr_pipeline.assets.cdrs.part_of", part_that_dies)
-    assert not at.run("2023-03-07", assets=ASSETS).success
+    monkeypatch.setattr("cdr_pipeline.tables.crew._part_of", part_that_dies)
+    assert not at.run("2023-03-07", assets=assets).success
     ((_, error),) = at.ended
     assert isinstance(error, ProcessLost)
     assert files(at) == before
+    assert not list(Path(at.store.root / ".staging").glob("2023-*/*"))
+
+
+@pytest.mark.usefixtures("large")
+def test_a_day_that_is_not_proved_ends_the_second_process(desk: Set, begun: list[str]) -> None:
+    at = desk(
+        Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=Chaos.parse("lying-total"))
+    )
+    assert not at.run("2023-03-07").success
+    ((_, error),) = at.ended
+    assert isinstance(error, NotProved)
+    assert begun == ["what comes"]
+    assert not at.store.days(CDRS)
     assert not list(Path(at.store.root / ".staging").glob("2023-*/*"))

@@ -24,7 +24,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
-from cdr_pipeline.assets import aggregates, cdrs, raw_pages
+from cdr_pipeline.assets import aggregates
+from cdr_pipeline.assets.daily import layers
 from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS
@@ -58,9 +59,7 @@ store = Store(settings.data_dir, settings.zone)
 with Client.from_settings(settings) as client, Lister.from_settings(client, settings) as lister:
     work = Work(day, settings, store)
     with store.locked(day):
-        raw_pages.fetch(work, lister)
-        cdrs.build(work)
-        aggregates.of_the_day(work, DATASETS)
+        list(layers(work, set(DATASETS), lister))
 list(aggregates.of_days_together(settings, store, [day], DATASETS))
 print("moments left:", left)
 """

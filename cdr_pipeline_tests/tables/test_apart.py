@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Never
@@ -15,21 +16,25 @@ from cdr_pipeline.errors import CdrError, CheckFailed, ProcessLost, Refused
 from cdr_pipeline.tables.apart import apart
 
 
-def add(one: int, other: int = 0) -> tuple[int, int]:
-    return os.getpid(), one + other
+def add(pieces: Iterator[int], one: int, other: int = 0) -> tuple[int, int]:
+    return os.getpid(), sum(pieces, one + other)
 
 
-def chatter(words: str) -> str:
+def stop_at_the_first(pieces: Iterator[bytes]) -> int:
+    return len(next(pieces))
+
+
+def chatter(_: Iterator[int], words: str) -> str:
     sys.stdout.write(words)
     os.write(1, words.encode())
     return words
 
 
-def refuse(reason: str) -> Never:
+def refuse(_: Iterator[int], reason: str) -> Never:
     raise CheckFailed(reason)
 
 
-def stumble(over: str) -> Never:
+def stumble(_: Iterator[int], over: str) -> Never:
     class Local(Exception):
         pass
 
@@ -40,15 +45,17 @@ def stumble(over: str) -> Never:
     raise Refused("said", 401)
 
 
-def give(frame: pl.DataFrame, path: Path, day: date) -> tuple[pl.DataFrame, Path, date]:
+def give(
+    _: Iterator[int], frame: pl.DataFrame, path: Path, day: date
+) -> tuple[pl.DataFrame, Path, date]:
     return frame.with_columns(pl.all().reverse()), path, day
 
 
-def die() -> None:
+def die(_: Iterator[bytes]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait(words: Path) -> None:
+def wait(_: Iterator[int], words: Path) -> None:
     with words.open("w") as telling:
         telling.write("here\n")
         telling.flush()
@@ -63,16 +70,16 @@ def words(tmp_path: Path) -> Path:
 
 
 def test_the_result_comes_from_another_process() -> None:
-    with apart(add, 1, other=2) as result:
-        process, total = result()
+    with apart(add, 1, other=2) as work:
+        process, total = work.result()
     assert total == 3
     assert process != os.getpid()
 
 
 def test_frames_paths_and_days_go_there_and_back() -> None:
     frame = pl.DataFrame({"id": ["a", "b", None]}, schema={"id": pl.Categorical})
-    with apart(give, frame, Path("x"), date(2023, 3, 7)) as result:
-        back, path, day = result()
+    with apart(give, frame, Path("x"), date(2023, 3, 7)) as work:
+        back, path, day = work.result()
     assert back.equals(frame.reverse())
     assert back.schema == frame.schema
     assert (path, day) == (Path("x"), date(2023, 3, 7))
@@ -80,30 +87,60 @@ def test_frames_paths_and_days_go_there_and_back() -> None:
 
 def test_several_work_at_once_and_are_asked_in_any_order() -> None:
     with apart(add, 1) as first, apart(add, 2) as second:
-        assert second()[1] == 2
-        assert first()[1] == 1
+        assert second.result()[1] == 2
+        assert first.result()[1] == 1
+
+
+def test_it_is_given_what_it_works_on_piece_by_piece() -> None:
+    with apart(add, 1) as work:
+        for piece in range(100):
+            work.give(piece)
+        assert work.result()[1] == 1 + sum(range(100))
+
+
+def test_pieces_that_are_not_wanted_any_more_hold_nobody_up() -> None:
+    with apart(stop_at_the_first) as work:
+        for _ in range(10):
+            work.give(bytes(2**20))
+        assert work.result() == 2**20
+
+
+def test_a_piece_that_cannot_go_there_is_an_error_here() -> None:
+    with apart(stop_at_the_first) as work:
+        for _ in range(5):
+            work.give(memoryview(b""))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="pickle"):
+            work.result()
+
+
+def test_whoever_gives_to_a_process_that_is_gone_is_told_in_the_end() -> None:
+    with apart(die) as work:
+        for _ in range(10):
+            work.give(bytes(2**20))
+        with pytest.raises(ProcessLost):
+            work.result()
 
 
 def test_what_is_printed_there_is_no_answer() -> None:
-    with apart(chatter, "not a pickle") as result:
-        assert result() == "not a pickle"
+    with apart(chatter, "not a pickle") as work:
+        assert work.result() == "not a pickle"
 
 
 def test_an_error_there_is_an_error_here() -> None:
-    with apart(refuse, "2023-03-07: balance") as result, pytest.raises(CheckFailed, match="bal"):
-        result()
+    with apart(refuse, "2023-03-07: balance") as work, pytest.raises(CheckFailed, match="bal"):
+        work.result()
 
 
 def test_an_error_says_where_it_was_raised() -> None:
-    with apart(refuse, "balance") as result, pytest.raises(CheckFailed) as refused:
-        result()
+    with apart(refuse, "balance") as work, pytest.raises(CheckFailed) as refused:
+        work.result()
     assert "in refuse" in "".join(refused.value.__notes__)
 
 
 @pytest.mark.parametrize("raised", ["a local class", "SystemExit", "two arguments"])
 def test_what_cannot_come_back_is_told_in_words(raised: str) -> None:
-    with apart(stumble, raised) as result, pytest.raises(RuntimeError, match="in stumble"):
-        result()
+    with apart(stumble, raised) as work, pytest.raises(RuntimeError, match="in stumble"):
+        work.result()
 
 
 def test_modules_beside_the_data_are_not_imported(
@@ -111,13 +148,13 @@ def test_modules_beside_the_data_are_not_imported(
 ) -> None:
     (tmp_path / "signal.py").write_text("raise SystemExit('somebody ran it')")
     monkeypatch.chdir(tmp_path)
-    with apart(add, 1) as result:
-        assert result()[1] == 1
+    with apart(add, 1) as work:
+        assert work.result()[1] == 1
 
 
 def test_a_process_that_was_killed_is_told_as_what_it_is() -> None:
-    with apart(die) as result, pytest.raises(ProcessLost, match=r"memory.*-9.*unchanged") as lost:
-        result()
+    with apart(die) as work, pytest.raises(ProcessLost, match=r"memory.*-9.*unchanged") as lost:
+        work.result()
     assert isinstance(lost.value, CdrError)
 
 

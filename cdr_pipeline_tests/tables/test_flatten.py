@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -733,24 +734,34 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
     assert len(seconds) == len(set(seconds))
 
 
-@given(st.lists(ENTRY, max_size=12), st.integers(0, 12), st.integers(1, 3), st.integers(1, 3))
-def test_a_day_in_halves_comes_out_as_one_in_one_piece(
-    records: list[bytes], cut: int, again: int, rows: int
+@given(
+    st.lists(ENTRY, max_size=12), st.lists(st.integers(0, 2)), st.integers(1, 3), st.integers(1, 3)
+)
+def test_a_day_in_parts_comes_out_as_one_in_one_piece(
+    records: list[bytes], shares: list[int], again: int, rows: int
 ) -> None:
-    pages = [StoredPage(1, page_of(record)) for record in records]
-    pages += [StoredPage(2, page_of(record)) for record in records[::again]]
+    """Whoever takes which pages, and in whatever order."""
+    bodies = [(1, page_of(record)) for record in records]
+    bodies += [(2, page_of(record)) for record in records[::again]]
+    pages = [StoredPage(pass_, body, place=at) for at, (pass_, body) in enumerate(bodies)]
+    parts: list[list[StoredPage]] = [[], [], []]
+    for stored, share in zip(pages, [*shares, *repeat(0, len(pages))], strict=False):
+        parts[share].append(stored)
     rules = (Window.of(DAY), SAIGON, 3, NO_CONTRACT)
     whole = flatten(pages, Window.of(DAY), SAIGON, 3)
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
         patch.object(runs, "_RUN_ROWS", rows),
+        patch.object(flattening, "CHUNK_ROWS", rows),
     ):
-        halves = [
-            pickle.loads(pickle.dumps(part_of(half, *rules, Path(folder), number)))
-            for number, half in enumerate((pages[:cut], pages[cut:]))
-        ]
-        made = united(halves, *rules)
+        made = united(
+            [
+                pickle.loads(pickle.dumps(part_of(part, *rules, Path(folder), number)))
+                for number, part in enumerate((parts[2], parts[1] + parts[0]))
+            ],
+            *rules,
+        )
         assert made.cdrs.equals(whole.cdrs)
         assert made.cdrs.schema == whole.cdrs.schema
         assert made.rejects.equals(whole.rejects)

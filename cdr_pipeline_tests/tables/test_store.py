@@ -28,7 +28,7 @@ from cdr_pipeline.tables.contract import (
     Dataset,
 )
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.store import Pages, Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of
 
 NEXT_DAY = DAY + timedelta(days=1)
@@ -159,7 +159,9 @@ def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
         assert [stored.body for stored in pages.written()] == bodies
     assert store.read(RAW_PAGES, DAY)["body"].to_list() == bodies
     assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
-    assert list(store.pages(DAY)) == [StoredPage(1, body, Window.of(DAY)) for body in bodies]
+    assert list(store.pages(DAY)) == [
+        StoredPage(1, body, Window.of(DAY), place) for place, body in enumerate(bodies)
+    ]
 
 
 def test_only_responses_in_force_are_read_back(store: Store) -> None:
@@ -179,20 +181,20 @@ def test_many_responses_are_written_a_row_group_at_a_time(
     assert [stored.body for stored in store.pages(DAY)] == bodies
 
 
-def test_a_day_worth_a_second_process_comes_in_halves(
+def test_row_groups_are_told_of_as_they_are_written_and_read_back_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
-    bodies = [page_of(call(str(n))) for n in range(7)]
-    keep(store, [pages_row(1 if body in bodies[:3] else 2, body) for body in bodies])
-    (whole,) = store.halves(DAY)
-    assert list(whole) == list(store.pages(DAY))
-    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 4)
-    first, second = store.halves(DAY)
-    assert [page.body for page in first] == bodies[3:5]  # the reading before does not count
-    assert [page.body for page in second] == bodies[5:]
-    monkeypatch.setattr("cdr_pipeline.tables.store._WORTH_A_PROCESS", 5)
-    assert len(store.halves(DAY)) == 1
+    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 100)
+    told: dict[int, list[StoredPage]] = {}
+    with store.writing_pages(DAY, lambda group, pages: told.update({group: [*pages]})) as writer:
+        for number in (1, 1, 1, 2, 2):  # the second reading of all: what the first found is out
+            writer.add(pages_row(number, page_of(call("a"))))
+    assert list(told) == [0, 1, 2]
+    assert [stored.place for group in told.values() for stored in group] == [0, 1, 2, 3, 4]
+    pages = store.pages(DAY)
+    assert pages.readings() == [set(), {2}, {2}]
+    assert list(Pages(pages.path, [2, 1])) == [*told[2], told[1][1]]
+    assert list(pages) == [told[1][1], *told[2]]
 
 
 def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
@@ -315,7 +317,7 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.store import Pages, Store
 
 store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)
 print("asking", flush=True)
