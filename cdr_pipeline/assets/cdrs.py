@@ -18,6 +18,9 @@ from cdr_pipeline.tables.footer import keys_behind
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
 
+#: Chunks of calls that a row group takes: they are put in order while the one before is written.
+_CHUNKS_AHEAD: Final = 8
+
 #: Where a file of `cdrs` says which additional_* columns were too many.
 _LEFT_OUT: Final = "left_out"
 
@@ -57,7 +60,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
         store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
         store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
     ):
-        for chunk in ahead(flat.calls()):
+        for chunk in ahead(flat.calls(), _CHUNKS_AHEAD):
             calls.add(chunk)
         for chunk in flat.reject_rows():
             rejects.add(chunk)

@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 from cdr_pipeline.tables.ahead import ahead
 
 
-@given(st.lists(st.none() | st.integers() | st.just(())))
-def test_the_items_come_as_they_are_and_in_their_order(items: list[object]) -> None:
-    assert list(ahead(items)) == items
+@given(st.lists(st.none() | st.integers() | st.just(())), st.integers(1, 4))
+def test_the_items_come_as_they_are_and_in_their_order(items: list[object], most: int) -> None:
+    assert list(ahead(items, most)) == items
+
+
+def test_no_more_items_are_made_than_may_wait() -> None:
+    made: list[int] = []
+    coming = ahead((made.append(at) or at for at in range(9)), 3)  # type: ignore[func-returns-value]
+    assert next(coming) == 0
+    coming.close()  # type: ignore[attr-defined]
+    assert made == [0, 1, 2, 3][: len(made)]  # the first, and those that may wait behind it
 
 
 def test_the_next_item_is_made_elsewhere_while_this_one_is_looked_at() -> None:
