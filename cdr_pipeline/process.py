@@ -33,8 +33,9 @@ def as_program(main: Callable[[], object]) -> None:
         sys.exit(code)  # type: ignore[arg-type]
     atexit._run_exitfuncs()  # noqa: SLF001  as Python does, and nothing public does
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream:  # None where whoever began this process has closed it
+                stream.flush()
     except (OSError, ValueError):
         sys.exit(code)
     os._exit(code or 0)

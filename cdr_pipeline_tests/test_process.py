@@ -54,3 +54,10 @@ def test_a_full_disk_behind_the_output_is_told() -> None:
         done = ended("print('lost')", stdout=full.fileno())
     assert done.returncode != 0
     assert "No space left" in done.stderr
+
+
+def test_closed_streams_are_no_fault(tmp_path: Path) -> None:
+    program = f"{PROGRAM}as_program(lambda: open({str(tmp_path / 'done')!r}, 'w').close())"
+    command = ["sh", "-c", '"$0" -c "$1" >&- 2>&-', sys.executable, program]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert (tmp_path / "done").exists()

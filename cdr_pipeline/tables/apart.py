@@ -4,6 +4,7 @@ it has.
 
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -32,11 +33,12 @@ _COMMAND: Final = [sys.executable, "-P", "-c", f"from {__name__} import _main; _
 class Apart(Generic[Piece, T]):
     """Work under way in another process, which is given piece by piece what to work on."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", to: IO[bytes]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         self._pieces: Queue[Piece | None] = Queue(_WAITING)
         self._error: Exception | None = None
-        self._giving = threading.Thread(target=self._give_all, args=[to], name="cdr-apart")
+        # A daemon, lest whoever breaks off in a hurry wait for it; the process is gone by then.
+        self._giving = threading.Thread(target=self._give_all, name="cdr-apart", daemon=True)
         self._giving.start()
 
     def give(self, piece: Piece) -> None:
@@ -63,13 +65,14 @@ class Apart(Generic[Piece, T]):
             self._pieces.put(None)
             self._giving.join()
 
-    def _give_all(self, to: IO[bytes]) -> None:
+    def _give_all(self) -> None:
+        assert self._process.stdin is not None
         try:
-            with to:
+            with self._process.stdin as to:
                 for piece in iter(self._pieces.get, None):
                     pickle.dump(piece, to)
                     to.flush()
-        except BrokenPipeError:  # it is gone: whoever waits for the result is told
+        except BrokenPipeError:  # it wants no more: whoever waits for the result is told
             self._pass_over_all()
         except Exception as error:  # noqa: BLE001  raised where the result is waited for
             self._error = error
@@ -87,35 +90,26 @@ def apart(
     """Begin `work` in another process, on pieces that are given to it as they come.
 
     All that goes there and back is pickled. The process ends with this context, and with this
-    process, however that ends.
+    process, however that ends. Raises OSError where none can be begun.
     """
-    given, giving = os.pipe()
-    to = os.fdopen(giving, "wb")
+    process = subprocess.Popen(  # noqa: S603  this very program
+        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+    )
+    under_way: Apart[Piece, T] | None = None
     try:
-        process = subprocess.Popen(  # noqa: S603  this very program
-            [*_COMMAND, f"{given}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[given],
-            env=_environment(),
-        )
-    finally:
-        os.close(given)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    under_way: Apart[Piece, T] = Apart(process, to)
-    try:
+        assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is gone: whoever waits for the result is told
             pickle.dump((work, args, kwargs), process.stdin)
             process.stdin.flush()
+        under_way = Apart(process)
         yield under_way
     finally:
         process.kill()
         process.wait()
-        under_way.end()
+        if under_way:
+            under_way.end()
+        assert process.stdout is not None
         process.stdout.close()
-        with suppress(BrokenPipeError):
-            process.stdin.close()
 
 
 def _environment() -> dict[str, str]:
@@ -125,32 +119,35 @@ def _environment() -> dict[str, str]:
 
 
 def _main() -> None:
-    """The other process: its work comes by stdin, which stays open as long as anyone waits, and the
-    pieces by the descriptor that is named.
-    """
+    """The other process: its work comes by stdin, and then the pieces."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is printed is no answer
-    work, args, kwargs = pickle.load(sys.stdin.buffer)  # noqa: S301  our own words
-    threading.Thread(target=_end_with, args=[sys.stdin.fileno()], daemon=True).start()
-    with answers:
+    given, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)  # what is printed is no answer
+    threading.Thread(target=_end_with_whoever_reads, args=[answers.fileno()], daemon=True).start()
+    error = None
+    with given:  # closed before anything is answered: each might wait for the other else
+        work, args, kwargs = pickle.load(given)  # noqa: S301  our own words
         try:
-            result = work(_pieces(int(sys.argv[1])), *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            result = work(_pieces(given), *args, **kwargs)
+        except BaseException as raised:  # noqa: BLE001  raised again where it is waited for
+            error = raised
+    with answers:
+        if error:
             answers.write(_told(error))
         else:
             # Not as one text before: that would take the memory of the result once more.
             pickle.dump((result, None), answers)
 
 
-def _pieces(source: int) -> Iterator[Any]:
-    with os.fdopen(source, "rb") as coming:
-        while True:
-            try:
-                piece = pickle.load(coming)  # noqa: S301  our own words
-            except EOFError:
-                return
-            yield piece
+def _pieces(given: IO[bytes]) -> Iterator[Any]:
+    while True:
+        try:
+            piece = pickle.load(given)  # noqa: S301  our own words
+        except EOFError:
+            return
+        yield piece
 
 
 def _told(error: BaseException) -> bytes:
@@ -165,6 +162,9 @@ def _told(error: BaseException) -> bytes:
     return told
 
 
-def _end_with(source: int) -> None:
-    os.read(source, 1)
+def _end_with_whoever_reads(answers: int) -> None:
+    """End this process as soon as nobody can read its answer any more."""
+    reader = select.poll()
+    reader.register(answers, 0)  # no event but the pipe's end
+    reader.poll()
     os._exit(1)

@@ -2,11 +2,11 @@
 
 The other one begins while the day is still being fetched, which leaves it a core: every other row
 group of `raw_pages` goes to it at once. What is left in the end is halved. Which of them took what
-shows nowhere (`flatten.united`).
+shows nowhere: where it would, one does it all.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -68,17 +68,24 @@ class Crew:
         groups = [at for at, some in enumerate(readings) if some and at not in self._taken]
         if not self._other and len(groups) >= _WORTH_A_PROCESS:
             self._begin()
-        if not self._other:
-            return united([self._part(self._pages)], *self._rules)
+        parts = self._by_two(groups) if self._other else [self._part(self._pages)]
+        if len(parts) > 1 and any(part.cut for part in parts):
+            # Which columns a batch keeps hangs on what else is in it, and so on who took what.
+            parts = [self._part(self._pages)]
+        return united(parts, *self._rules)
+
+    def _by_two(self, groups: Sequence[int]) -> list[Part]:
+        assert self._other
         middle = len(groups) // 2
         self._other.give(Pages(self._pages.path, groups[:middle]))
         here = self._part(Pages(self._pages.path, groups[middle:]))
         there = self._other.result()
         self.close()  # what it takes in memory is needed now
-        return united([there, here], *self._rules)
+        return [there, here]
 
     def _begin(self) -> None:
-        self._other = self._stack.enter_context(apart(_part_of, *self._rules, self._folder, 1))
+        with suppress(OSError):  # where no process can be begun, this one does it all
+            self._other = self._stack.enter_context(apart(_part_of, *self._rules, self._folder, 1))
 
     def _part(self, pages: Pages) -> Part:
         return part_of(pages, *self._rules, self._folder)

@@ -114,6 +114,7 @@ class Part:
     whole: the records that cannot be calls, as `_reject_frame`'s.
     objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
+    cut: whether some batch had so many columns that it did not keep them all.
     """
 
     calls: Runs
@@ -124,6 +125,7 @@ class Part:
     shapes: list[Shape]
     keys: dict[str, set[str]]
     filled: Counter[str]
+    cut: bool
 
 
 def flatten(
@@ -166,6 +168,7 @@ def part_of(
     objects: list[pl.DataFrame] = []
     keys: dict[str, set[str]] = {}
     filled: Counter[str] = Counter()
+    cut = False
     with _uncollected():
         for batch in batches(pages):
             frame, columns = _typed(batch, zone, spreader, most_columns)
@@ -174,6 +177,7 @@ def part_of(
             ledger.append(_ledger_rows(frame, run))
             whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key", "_pass"))
             objects.append(_one_a_shape(frame))
+            cut = cut or not columns.keys.keys() <= {*frame.columns}
             filled.update({name: frame[name].count() for name in columns.keys if name in frame})
             rejects.add(faults)
             for name, some in columns.keys.items():
@@ -187,6 +191,7 @@ def part_of(
         shapes=spreader.known_shapes,
         keys=keys,
         filled=filled,
+        cut=cut,
     )
 
 

@@ -335,11 +335,12 @@ class PageWriter:
                 for field in self._schema
             ]
             self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
-            if self._on_group:
-                self._on_group(self._groups, [*map(_as_page, self._rows, count(self._places))])
+            pages = [*map(_as_page, self._rows, count(self._places))]
             self._groups += 1
-            self._places += len(self._rows)
-        self._rows, self._bytes = [], 0
+            self._places += len(pages)
+            self._rows, self._bytes = [], 0
+            if self._on_group:
+                self._on_group(self._groups - 1, pages)
 
 
 def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:

@@ -4,8 +4,9 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import date
+from errno import ENOMEM
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
@@ -105,3 +106,16 @@ def test_a_day_that_is_not_proved_ends_the_second_process(desk: Set, begun: list
     assert begun == ["what comes"]
     assert not at.store.days(CDRS)
     assert not list(Path(at.store.root / ".staging").glob("2023-*/*"))
+
+
+@pytest.mark.usefixtures("large")
+def test_where_no_process_can_be_begun_one_does_it_all(
+    desk: Set, monkeypatch: pytest.MonkeyPatch, begun: list[str]
+) -> None:
+    def no_memory(*_: Any, **__: Any) -> Never:
+        raise OSError(ENOMEM, os.strerror(ENOMEM))
+
+    monkeypatch.setattr("cdr_pipeline.tables.crew.apart", no_memory)
+    at = desk()
+    assert at.run("2023-03-07").success
+    assert begun == ["what comes", "what is stored"]

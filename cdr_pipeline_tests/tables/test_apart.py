@@ -30,6 +30,13 @@ def chatter(_: Iterator[int], words: str) -> str:
     return words
 
 
+def answer_at_length(pieces: Iterator[bytes], how: str) -> bytes:
+    next(pieces)
+    if how == "an error":
+        raise CheckFailed("x" * 2**20)
+    return bytes(2**20)
+
+
 def refuse(_: Iterator[int], reason: str) -> Never:
     raise CheckFailed(reason)
 
@@ -103,6 +110,65 @@ def test_pieces_that_are_not_wanted_any_more_hold_nobody_up() -> None:
         for _ in range(10):
             work.give(bytes(2**20))
         assert work.result() == 2**20
+
+
+@pytest.mark.parametrize("how", ["a result", "an error"])
+def test_a_long_answer_before_all_is_given_holds_nobody_up(how: str) -> None:
+    with apart(answer_at_length, how) as work:
+        for _ in range(10):
+            work.give(bytes(2**20))
+        if how == "a result":
+            assert work.result() == bytes(2**20)
+        else:
+            with pytest.raises(CheckFailed):
+                work.result()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_it_works_where_input_and_output_are_closed(closed: str, tmp_path: Path) -> None:
+    asks = (
+        "import sys; from pathlib import Path\n"
+        "from cdr_pipeline.tables.apart import apart\n"
+        f"from {__name__} import add\n"
+        "with apart(add, 1) as work:\n"
+        "    work.give(2)\n"
+        "    Path(sys.argv[1]).write_text(str(work.result()[1]))"
+    )
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = ["sh", "-c", f'"$0" -c "$1" "$2" {closed}', sys.executable, asks]
+    subprocess.run([*command, str(tmp_path / "sum")], env=os.environ | path, check=True)
+    assert (tmp_path / "sum").read_text() == "3"
+
+
+@pytest.mark.parametrize("when", ["it is begun", "its end is waited for"])
+def test_an_interrupt_at_any_moment_ends_whoever_asked(when: str) -> None:
+    """Ctrl-C, and Ctrl-C again while the first is being dealt with."""
+    asks = (
+        "import os, signal, sys, threading; from subprocess import Popen\n"
+        "from cdr_pipeline.tables.apart import apart\n"
+        f"from {__name__} import add\n"
+        "def interrupted(real):\n"
+        "    def doing(*args):\n"
+        "        done = real(*args)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return done\n"
+        "    return doing\n"
+        "if sys.argv[1] == 'it is begun':\n"
+        "    threading.Thread.start = interrupted(threading.Thread.start)\n"
+        "with apart(add, 1) as work:\n"
+        "    Popen.wait = interrupted(Popen.wait)\n"
+        "    raise KeyboardInterrupt"
+    )
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    asked = subprocess.run(
+        [sys.executable, "-c", asks, when],
+        env=os.environ | path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert asked.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in asked.stderr
 
 
 def test_a_piece_that_cannot_go_there_is_an_error_here() -> None:

@@ -1,0 +1,138 @@
+"""A day flattened by two processes, whoever took what, is the day flattened by one."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.contract import RAW_PAGES
+from cdr_pipeline.tables.crew import Crew, crew_of
+from cdr_pipeline.tables.declared import NO_CONTRACT
+from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
+
+MOST_COLUMNS = 2
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Every response is a row group, and four of them are worth a second process."""
+    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
+    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 4)
+    return Store(tmp_path / "data", SAIGON)
+
+
+@pytest.fixture
+def crew(store: Store) -> Iterator[Crew]:
+    with crew_of(store, DAY, MOST_COLUMNS, NO_CONTRACT) as made:
+        yield made
+
+
+def keep(store: Store, crew: Crew, responses: Sequence[tuple[int, bytes]]) -> None:
+    """Fetch a day that comes in these responses, each of a reading of the whole day."""
+    window = Window.of(DAY)
+    row: dict[str, Any] = {
+        "offset": 0,
+        "limit": 500,
+        "window_start": window.start,
+        "window_end": window.end,
+        "fetched_at": datetime(2023, 3, 8, tzinfo=SAIGON),
+    }
+    with store.writing_pages(DAY, crew.take) as pages:
+        for number, body in responses:
+            pages.add(row | {"pass": number, "body": body})
+
+
+def same(made: Flat, store: Store) -> bool:
+    """Whether it is what one process makes of what is stored."""
+    one = flatten(store.pages(DAY), Window.of(DAY), SAIGON, MOST_COLUMNS)
+    return (
+        made.cdrs.equals(one.cdrs)
+        and made.cdrs.schema == one.cdrs.schema
+        and made.rejects.equals(one.rejects)
+        and made.additional_keys.equals(one.additional_keys)
+        and (made.keys, made.left_out, made.whole_rejects)
+        == (one.keys, one.left_out, one.whole_rejects)
+    )
+
+
+def taken(crew: Crew) -> set[int]:
+    """The row groups that the other process took before all had come."""
+    return set(crew._taken)
+
+
+def records(number: int) -> list[Sent]:
+    began = datetime(2023, 3, 7, 12) - timedelta(minutes=number)
+    return [
+        call(f"{number}", f"{began}", additional={"k": number % 2 or "text"}, duration="x"),
+        call(f"{number % 3}", note=f"{number}"),  # some calls come again and again
+        b'{"id":1,"duration":}' if number % 2 else b'["no call"]',
+    ]
+
+
+def test_every_other_row_group_is_taken_as_it_comes(store: Store, crew: Crew) -> None:
+    keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
+    assert taken(crew) == {0, 2, 4, 6}
+    assert same(crew.flat(), store)
+
+
+def test_a_small_day_is_left_to_one(store: Store, crew: Crew) -> None:
+    keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(3)])
+    assert taken(crew) == set()
+    assert same(crew.flat(), store)
+
+
+def test_a_day_that_is_larger_than_its_total_said_is_halved_in_the_end(
+    store: Store, crew: Crew
+) -> None:
+    keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(7)])
+    assert taken(crew) == set()
+    assert same(crew.flat(), store)
+
+
+def test_what_was_asked_for_a_total_alone_is_not_taken(store: Store, crew: Crew) -> None:
+    passes = (1, 1, 0, 0, 1)
+    keep(store, crew, [(n, page_of(*records(at), total=90)) for at, n in enumerate(passes)])
+    assert taken(crew) == {0, 4}
+    assert same(crew.flat(), store)
+
+
+@pytest.mark.parametrize("again", [1, 5], ids=["little", "much"])
+def test_what_was_taken_of_a_reading_that_does_not_count_is_thrown_away(
+    store: Store, crew: Crew, again: int
+) -> None:
+    first = [(1, page_of(*records(at), total=90)) for at in range(5)]
+    keep(store, crew, [*first, *((2, page_of(*records(at + 1))) for at in range(again))])
+    assert taken(crew)
+    made = crew.flat()
+    assert same(made, store)
+    assert len(made.cdrs) <= 2 * again
+
+
+def test_columns_too_many_for_a_batch_are_the_same_whoever_took_what(
+    store: Store, crew: Crew
+) -> None:
+    """`x` is the most used, but not among the records that come every other time."""
+    many = {f"k{at}": "text" for at in range(9)}
+    sent = [[many] * 4 + [{**many, "x": "text"}] * 4, [{"x": "text"}] * 8]
+    bodies = [
+        page_of(*(call(f"{at}-{n}", additional=keys) for n, keys in enumerate(sent[at % 2])))
+        for at in range(8)
+    ]
+    keep(store, crew, [(1, body.replace(b'"total":8', b'"total":800')) for body in bodies])
+    assert taken(crew)
+    made = crew.flat()
+    assert same(made, store)
+    assert "additional_x" in made.keys
+
+
+def test_nothing_is_left_behind(store: Store) -> None:
+    with crew_of(store, DAY, MOST_COLUMNS, NO_CONTRACT) as crew:
+        keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
+        crew.flat()
+    assert store.holds(RAW_PAGES, DAY)
+    assert not [path for path in (store.root / ".staging").rglob("*") if path.is_file()]
