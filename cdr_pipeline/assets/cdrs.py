@@ -18,8 +18,9 @@ from cdr_pipeline.tables.footer import keys_behind
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
 
-#: Chunks of calls that a row group takes: they are put in order while the one before is written.
-_CHUNKS_AHEAD: Final = 8
+#: Chunks of calls that are put in order while a row group, which takes eight, is written. All eight
+#: would save another quarter of the time that writing takes, and take 30 MB.
+_CHUNKS_AHEAD: Final = 4
 
 #: Where a file of `cdrs` says which additional_* columns were too many.
 _LEFT_OUT: Final = "left_out"

@@ -19,7 +19,7 @@ from cdr_pipeline.tables.apart import Apart, apart
 from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.flatten import Flat, Part, part_of, united
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.store import Pages, Store, groups_of
+from cdr_pipeline.tables.store import Pages, Store, give_back, groups_of
 
 #: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
 #: which this one flattens three groups. Some 250,000 calls.
@@ -88,7 +88,9 @@ class Crew:
             self._other = self._stack.enter_context(apart(_part_of, *self._rules, self._folder, 1))
 
     def _part(self, pages: Pages) -> Part:
-        return part_of(pages, *self._rules, self._folder)
+        part = part_of(pages, *self._rules, self._folder)
+        give_back()
+        return part
 
 
 @contextmanager
@@ -112,7 +114,9 @@ def _part_of(
     number: int,
 ) -> Part:
     pages = chain.from_iterable(pieces)
-    return part_of(pages, window, zone, most_columns, contract, folder, number)
+    part = part_of(pages, window, zone, most_columns, contract, folder, number)
+    give_back()
+    return part
 
 
 def _groups_to_come(first: StoredPage) -> float:

@@ -272,7 +272,7 @@ class RowWriter:
         if self._file is None or self._file.is_open:
             self._write(self._rows).close()
             self._rows = self._schema.empty_table()
-            _give_back()
+            give_back()
 
     def written(self) -> pl.LazyFrame:
         """What has been written, once closed."""
@@ -322,7 +322,7 @@ class PageWriter:
         if self._file.is_open:
             self._flush()
             self._file.close()
-            _give_back()
+            give_back()
 
     def written(self) -> "Pages":
         """What has been written, once closed."""
@@ -432,8 +432,10 @@ def _described(
     return pa.schema(fields)
 
 
-def _give_back() -> None:
-    """Arrow keeps the memory it used for its next table; what comes next here is Polars'."""
+def give_back() -> None:
+    """Give unused memory back, which Arrow keeps for its next table: what comes next needs it for
+    Polars, or in another process.
+    """
     pa.default_memory_pool().release_unused()
 
 
