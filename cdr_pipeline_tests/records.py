@@ -6,7 +6,7 @@ white space, escapes, bytes that are no UTF-8.
 
 import json
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,20 @@ def page_of(*records: Sent, total: int | None = None) -> bytes:
     data = b",".join(map(as_text, records))
     total = len(records) if total is None else total
     return b'{"data":[%b],"limit":500,"offset":-1,"total":%d}' % (data, total)
+
+
+def pages_row(number: int, body: bytes, start: int = 0, end: int = 24) -> dict[str, Any]:
+    """A row of raw_pages for a reading of some hours of the day."""
+    midnight = datetime(2023, 3, 7)
+    return {
+        "pass": number,
+        "offset": 0,
+        "limit": 500,
+        "window_start": midnight + timedelta(hours=start),
+        "window_end": midnight + timedelta(hours=end),
+        "fetched_at": datetime(2023, 3, 8, 1, tzinfo=timezone(timedelta(hours=7))),
+        "body": body,
+    }
 
 
 def flat(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:

@@ -88,9 +88,7 @@ class Crew:
             self._other = self._stack.enter_context(apart(_part_of, *self._rules, self._folder, 1))
 
     def _part(self, pages: Pages) -> Part:
-        part = part_of(pages, *self._rules, self._folder)
-        give_back()
-        return part
+        return _part_of(iter([pages]), *self._rules, self._folder, 0)
 
 
 @contextmanager

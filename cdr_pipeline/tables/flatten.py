@@ -29,7 +29,7 @@ from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import ALWAYS, StoredPage, began_in, without_neighbours_copies
 from cdr_pipeline.tables.records import Batch, batches
-from cdr_pipeline.tables.runs import Rows, Runs, in_columns
+from cdr_pipeline.tables.runs import Rows, Runs, arrow_schema, in_columns
 from cdr_pipeline.tables.shapes import Shape
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Flat:
 
     def _that_count(self, chunks: Iterable[Rows], schema: pl.Schema) -> Iterator[Rows]:
         dropped = self._counted.dropped
-        fields = pl.DataFrame(schema=schema).to_arrow().schema
+        fields = arrow_schema(schema)
         for chunk in chunks:
             rows = chunk
             if len(dropped):
@@ -177,8 +177,9 @@ def part_of(
             ledger.append(_ledger_rows(frame, run))
             whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key", "_pass"))
             objects.append(_one_a_shape(frame))
-            cut = cut or not columns.keys.keys() <= {*frame.columns}
-            filled.update({name: frame[name].count() for name in columns.keys if name in frame})
+            kept = columns.keys.keys() & frame.columns
+            cut = cut or len(kept) < len(columns.keys)
+            filled.update({name: frame[name].count() for name in kept})
             rejects.add(faults)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)

@@ -6,7 +6,7 @@ written once and read once, from its beginning to its end; in Arrow, which gathe
 places in half the time that Polars takes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self, TypeAlias
@@ -115,6 +115,11 @@ class Runs:
             (name, "ascending", "at_start") for name in self._order if name in rows.column_names
         ]
         return rows.take(pc.sort_indices(rows, sort_keys=order))
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
+    """The types of rows in Arrow, by those that they have in Polars."""
+    return pl.DataFrame(schema=schema).to_arrow().schema
 
 
 def in_columns(rows: Rows, fields: pa.Schema) -> Rows:

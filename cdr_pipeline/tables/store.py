@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
@@ -30,6 +30,7 @@ from cdr_pipeline.record import ADDITIONAL, Window
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.pages import StoredPage, in_force
+from cdr_pipeline.tables.runs import arrow_schema
 
 FILE: Final = "part-0.parquet"
 
@@ -158,7 +159,7 @@ class Store:
         faults = misfits(dataset, schema, self.zone, own=keys or ())
         if faults:
             raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
-        arrow = pl.DataFrame(schema=schema).to_arrow().schema
+        arrow = arrow_schema(schema)
         marked = {**(about or {}), **({MARK: contract.mark} if contract.keys else {})}
         described = _described(dataset, arrow, keys or {}, contract).with_metadata(marked or None)
         with self._replacing(dataset, day) as path, RowWriter(path, described) as rows:
@@ -212,8 +213,7 @@ class Store:
         }
 
     def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
-        empty = pl.DataFrame(schema=dataset.schema(self.zone)).to_arrow()
-        return _described(dataset, empty.schema, {})
+        return _described(dataset, arrow_schema(dataset.schema(self.zone)), {})
 
     @contextmanager
     def workspace(self, day: date) -> Iterator[Path]:
@@ -361,21 +361,28 @@ class Pages:
         with pq.ParquetFile(self.path) as file:
             counting = _counting(file)
             groups = range(file.num_row_groups) if self.groups is None else self.groups
-            lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+            places = _places(file)
             for group in groups:
                 rows = file.read_row_group(group, columns=[*_ASKED, "body"])
                 asked = (rows[name].to_pylist() for name in _ASKED)
                 cells = zip(*asked, rows["body"], strict=True)
-                for place, (number, start, end, body) in enumerate(cells, sum(lengths[:group])):
+                for place, (number, start, end, body) in zip(places[group], cells, strict=True):
                     if number in counting:
                         yield StoredPage(number, body.as_py(), Window(start, end), place)
 
     def readings(self) -> list[set[int]]:
         """Which of the readings that count each row group holds responses of."""
         with pq.ParquetFile(self.path) as file:
-            counting = _counting(file)
-            passes = (file.read_row_group(at, ["pass"]) for at in range(file.num_row_groups))
-            return [counting.intersection(rows["pass"].to_pylist()) for rows in passes]
+            counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
+            return [{passes[place] for place in group} & counting for group in _places(file)]
+
+
+def _places(file: pq.ParquetFile) -> list[range]:
+    """Where the rows of each row group stand among all."""
+    lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    return [
+        range(end - length, end) for length, end in zip(lengths, accumulate(lengths), strict=True)
+    ]
 
 
 def groups_of(size: float) -> float:

@@ -13,8 +13,8 @@ import pytest
 from cdr_pipeline.errors import NotProved, ProcessLost
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, REJECTS
-from cdr_pipeline.tables.crew import Crew
-from cdr_pipeline.tables.flatten import Part, part_of
+from cdr_pipeline.tables.crew import Crew, _part_of
+from cdr_pipeline.tables.flatten import Part
 from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
 
 Set = Callable[..., Desk]
@@ -72,10 +72,10 @@ def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
 
 
 def part_that_dies(*args: Any) -> Part:
-    """As `part_of` here; elsewhere its process is killed."""
+    """As `_part_of` here; elsewhere its process is killed."""
     if os.environ.get("TESTING_PROCESS") != f"{os.getpid()}":
         os.kill(os.getpid(), signal.SIGKILL)
-    return part_of(*args)
+    return _part_of(*args)
 
 
 @pytest.mark.usefixtures("large")

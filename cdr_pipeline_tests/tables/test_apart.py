@@ -69,6 +69,11 @@ def wait(_: Iterator[int], words: Path) -> None:
         signal.pause()
 
 
+def environment() -> dict[str, str]:
+    """For a process that imports this module."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
     """A pipe; what is read from it ends when the process that writes to it does."""
@@ -134,9 +139,8 @@ def test_it_works_where_input_and_output_are_closed(closed: str, tmp_path: Path)
         "    work.give(2)\n"
         "    Path(sys.argv[1]).write_text(str(work.result()[1]))"
     )
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = ["sh", "-c", f'"$0" -c "$1" "$2" {closed}', sys.executable, asks]
-    subprocess.run([*command, str(tmp_path / "sum")], env=os.environ | path, check=True)
+    subprocess.run([*command, str(tmp_path / "sum")], env=environment(), check=True)
     assert (tmp_path / "sum").read_text() == "3"
 
 
@@ -159,10 +163,9 @@ def test_an_interrupt_at_any_moment_ends_whoever_asked(when: str) -> None:
         "    Popen.wait = interrupted(Popen.wait)\n"
         "    raise KeyboardInterrupt"
     )
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     asked = subprocess.run(
         [sys.executable, "-c", asks, when],
-        env=os.environ | path,
+        env=environment(),
         capture_output=True,
         timeout=60,
         check=False,
@@ -239,8 +242,7 @@ def test_it_ends_with_whoever_asked_however_that_ends(words: Path) -> None:
         f"from {__name__} import wait\n"
         "with apart(wait, Path(sys.argv[1])): signal.pause()"
     )
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    asking = subprocess.Popen([sys.executable, "-c", asks, str(words)], env=os.environ | path)
+    asking = subprocess.Popen([sys.executable, "-c", asks, str(words)], env=environment())
     with words.open() as told:
         assert told.readline() == "here\n"
         asking.kill()

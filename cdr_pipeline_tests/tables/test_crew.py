@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from cdr_pipeline.tables.crew import Crew, crew_of
 from cdr_pipeline.tables.declared import NO_CONTRACT
 from cdr_pipeline.tables.flatten import Flat, flatten
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
+from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of, pages_row
 
 MOST_COLUMNS = 2
 
@@ -34,17 +33,9 @@ def crew(store: Store) -> Iterator[Crew]:
 
 def keep(store: Store, crew: Crew, responses: Sequence[tuple[int, bytes]]) -> None:
     """Fetch a day that comes in these responses, each of a reading of the whole day."""
-    window = Window.of(DAY)
-    row: dict[str, Any] = {
-        "offset": 0,
-        "limit": 500,
-        "window_start": window.start,
-        "window_end": window.end,
-        "fetched_at": datetime(2023, 3, 8, tzinfo=SAIGON),
-    }
     with store.writing_pages(DAY, crew.take) as pages:
         for number, body in responses:
-            pages.add(row | {"pass": number, "body": body})
+            pages.add(pages_row(number, body))
 
 
 def same(made: Flat, store: Store) -> bool:

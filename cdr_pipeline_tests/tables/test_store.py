@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -29,7 +29,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Pages, Store
-from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of
+from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of, pages_row
 
 NEXT_DAY = DAY + timedelta(days=1)
 CALLS = flat(
@@ -50,20 +50,6 @@ def files(store: Store) -> list[str]:
     """Every file of the datasets and of the staging area, but for locks."""
     found = (path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock")
     return sorted(str(path.relative_to(store.root)) for path in found)
-
-
-def pages_row(number: int, body: bytes, start: int = 0, end: int = 24) -> dict[str, Any]:
-    """A row of raw_pages for a reading of some hours of the day."""
-    midnight = datetime(2023, 3, 7)
-    return {
-        "pass": number,
-        "offset": 0,
-        "limit": 500,
-        "window_start": midnight + timedelta(hours=start),
-        "window_end": midnight + timedelta(hours=end),
-        "fetched_at": datetime(2023, 3, 8, 1, tzinfo=timezone(timedelta(hours=7))),
-        "body": body,
-    }
 
 
 # ---- what is written
@@ -317,7 +303,7 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.store import Pages, Store
+from cdr_pipeline.tables.store import Store
 
 store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)
 print("asking", flush=True)
