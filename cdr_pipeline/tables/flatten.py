@@ -55,6 +55,7 @@ _REJECT_SCHEMA: Final = {
     "_key": pl.String(),
     "_pass": pl.Int64(),  # null where `_key` stands for an id
 }
+_WHOLE: Final = {"_at": pl.Int64(), "_key": pl.UInt64(), "_pass": pl.Int64()}
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def part_of(
     calls = Runs(folder, f"calls-{number}", _ORDER)
     rejects = Runs(folder, f"rejects-{number}", _ARRIVAL)
     ledger: list[pl.DataFrame] = []
-    whole: list[pl.DataFrame] = []
+    whole = [pl.DataFrame(schema=_WHOLE)]
     objects: list[pl.DataFrame] = []
     keys: dict[str, set[str]] = {}
     filled: Counter[str] = Counter()
@@ -172,15 +173,16 @@ def part_of(
     with _uncollected():
         for batch in batches(pages):
             frame, columns = _typed(batch, zone, spreader, most_columns)
-            faults = _reject_frame(batch, window)
             run = calls.add(frame.drop("_shape", "_listed", "_began"))
             ledger.append(_ledger_rows(frame, run))
-            whole.append(faults.filter(pl.col("field").is_null()).select("_at", "_key", "_pass"))
             objects.append(_one_a_shape(frame))
             kept = columns.keys.keys() & frame.columns
             cut = cut or len(kept) < len(columns.keys)
             filled.update({name: frame[name].count() for name in kept})
-            rejects.add(faults)
+            if batch.faults:
+                faults = _reject_frame(batch, window)
+                rejects.add(faults)
+                whole.append(faults.filter(pl.col("field").is_null()).select(*_WHOLE))
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
     return Part(
