@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -100,6 +101,7 @@ class Lister:
         self._concurrency = concurrency
         self._limits = Limits(page=page_size, honest=honest)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
+        self._stopped = Event()
 
     @classmethod
     def from_settings(cls, client: Client, settings: Settings, honest: int = 0) -> Self:
@@ -122,6 +124,10 @@ class Lister:
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
 
+    def stop(self) -> None:
+        """What another thread is proving ends with its next response: NotProved."""
+        self._stopped.set()
+
     def prove(self, window: Window, keep: Callable[[Page], None]) -> Receipt:
         """List `window` until it is proved, handing every response to `keep` in a fixed order.
 
@@ -129,10 +135,16 @@ class Lister:
         Raises NotProved with figures, or what `Client.get` raises.
         """
         started_at = datetime.now(UTC)
+
+        def keep_on(page: Page) -> None:
+            if self._stopped.is_set():
+                raise NotProved("the run has ended")
+            keep(page)
+
         reader = Reader(
             self._client,
             self._limits,
-            keep,
+            keep_on,
             concurrency=self._concurrency,
             threads=self._threads,
         )

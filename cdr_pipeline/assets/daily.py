@@ -1,8 +1,9 @@
-"""All layers of a day in one step, so that a day is finished before the next one begins.
+"""All layers of a day in one step, so that days are finished one after the other.
 
 A run takes many days. Each goes through every layer that was asked for, and is recorded with its
-metadata and checks as soon as it is done: a day that fails takes no other along, and a run that is
-killed has lost one day's work at most. In the end the run fails if any day did.
+metadata and checks as soon as it is done: a day that fails takes no other along. While a day is
+made, the next one is fetched, which is mostly waiting; a run that is killed has lost the work on
+these two at most. In the end the run fails if any day did.
 
 Of the checks, a day records that it is verified and whatever was not as it should be; in the end
 each check is recorded once over all the days of the run. An event costs Dagster about as much as
@@ -22,13 +23,13 @@ from cdr_pipeline import checks
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
+from cdr_pipeline.assets.begun import Begun, begun_ahead, names
 from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.checks import VERIFIED, Finding
-from cdr_pipeline.errors import CdrError, Refused, SettingsError, Unavailable, Unreachable
+from cdr_pipeline.errors import CdrError, SettingsError, Unavailable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
-from cdr_pipeline.tables.crew import crew_of
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 
@@ -126,11 +127,11 @@ def _load_days(
         found: dict[date, list[Finding]] = {}
         with ExitStack() as stack:
             lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
-            for day in days:
-                hopeless = next((e for e in failed.values() if _stops_the_run(e)), None)
-                work = Work(day, settings, store, config.accept_shrink, contract)
-                error = hopeless or _load_day(context, work, wanted, lister)
-                found[day] = work.findings
+            works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
+            for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
+                day = begun.work.day
+                error = _load_day(context, begun, wanted)
+                found[day] = begun.work.findings
                 if error:
                     failed[day] = error
                 if loading.on_day:
@@ -175,14 +176,14 @@ def _fresh(store: Store, settings: Settings, day: date) -> Finding:
 
 
 def _load_day(
-    context: dg.AssetExecutionContext, work: Work, wanted: set[str], lister: Lister | None
+    context: dg.AssetExecutionContext, begun: Begun, wanted: set[str]
 ) -> Exception | None:
     """One day through its layers, recorded as it goes; the error that ended it, if one did."""
+    work = begun.work
     key = f"{work.day:%Y-%m-%d}"
     try:
-        with work.store.locked(work.day):
-            for made in layers(work, wanted, lister):
-                _record(context, work.day, made)
+        for made in begun.layers(wanted):
+            _record(context, work.day, made)
         context.log.info(f"{key}: complete")
         return None
     except (CdrError, OSError) as error:
@@ -192,6 +193,7 @@ def _load_day(
         context.log.exception(f"{key}: {_in_words(error)}")
         return error
     finally:
+        begun.close()
         for finding in work.findings if len(context.partition_keys) > 1 else ():
             if finding.check is VERIFIED or not finding.passed:
                 context.log_event(finding.event(key))
@@ -222,23 +224,8 @@ def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
     context.log_event(dg.AssetMaterialization(made.dataset.name, partition=key, metadata=metadata))
 
 
-def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
-    """One day through the datasets that are `wanted`, which are written as this goes on."""
-    with ExitStack() as stack:
-        crew = None
-        if wanted & {spec.key.to_user_string() for spec in cdrs.SPECS}:
-            crew = stack.enter_context(
-                crew_of(work.store, work.day, work.settings.max_additional_columns, work.contract)
-            )
-        if lister:
-            yield from raw_pages.fetch(work, lister, crew.take if crew else None)
-        if crew:
-            yield from cdrs.build(work, crew)
-    yield from aggregates.of_the_day(work, wanted)
-
-
 def _fetches(wanted: set[str]) -> bool:
-    return bool(wanted & {spec.key.to_user_string() for spec in raw_pages.SPECS})
+    return bool(wanted & names(raw_pages.SPECS))
 
 
 def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
@@ -246,11 +233,6 @@ def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: St
     client = stack.enter_context(Client.from_settings(settings, loading.patience))
     honest = raw_pages.honest_total(store)
     return stack.enter_context(Lister.from_settings(client, settings, honest))
-
-
-def _stops_the_run(error: Exception) -> bool:
-    """Whether the days to come would fail in the same way."""
-    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.status != 400)
 
 
 def summary(failed: dict[date, Exception]) -> list[str]:

@@ -151,7 +151,8 @@ def loop(*bounds: str) -> None:
     from contextlib import ExitStack
 
     from cdr_pipeline.assets import aggregates
-    from cdr_pipeline.assets.daily import layers, lister_for
+    from cdr_pipeline.assets.begun import layers
+    from cdr_pipeline.assets.daily import lister_for
     from cdr_pipeline.assets.layer import Loading, Work
     from cdr_pipeline.tables.store import Store
 

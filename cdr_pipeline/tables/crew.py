@@ -50,6 +50,11 @@ class Crew:
         self._taken.clear()
         self._readings.clear()
 
+    @property
+    def is_two(self) -> bool:
+        """Whether another process is at work."""
+        return self._other is not None
+
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
         """A row group of `raw_pages` on its way to its file: to be flattened at once, perhaps."""
         asked = [stored for stored in pages if stored.pass_]

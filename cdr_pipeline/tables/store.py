@@ -120,11 +120,18 @@ class Store:
         ]
 
     @contextmanager
-    def locked(self, work: date | str) -> Iterator[None]:
-        """Work on one day, or on `work` of another name, alone; another run waits for its turn."""
+    def locked(
+        self, work: date | str, given_up: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
+        """Work on one day, or on `work` of another name, alone; another run waits for its turn.
+
+        Raises TimeoutError where that is `given_up` meanwhile.
+        """
         folder = self.root / ".staging"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{work}.lock"):
+        # Not of one thread: a day is begun in one and finished in another.
+        lock = FileLock(folder / f"{work}.lock", thread_local=False)
+        with lock.acquire(cancel_check=given_up):
             yield
 
     def write(

@@ -190,6 +190,18 @@ def test_a_total_that_lies_for_ever_is_a_failure_with_figures(connect: Connect, 
     assert counted([page.body for page in pages]) == counted(listings(lying))
 
 
+def test_a_proof_that_is_stopped_ends_with_the_next_response(connect: Connect) -> None:
+    honest = vendor(page_cap=10)
+    with lister_of(connect(honest)) as lister:
+
+        def keep(_: Page) -> None:
+            lister.stop()
+
+        with pytest.raises(NotProved, match="the run has ended"):
+            lister.prove(WINDOW, keep)
+    assert len(honest.requests) <= 3
+
+
 def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
     class Rising(Model):
         def body(self, ids: list[str], total: int) -> bytes:

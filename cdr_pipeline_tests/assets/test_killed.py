@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.daily import layers
+from cdr_pipeline.assets.begun import layers
 from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS

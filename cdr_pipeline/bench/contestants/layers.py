@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.daily import layers, lister_for
+from cdr_pipeline.assets.begun import layers
+from cdr_pipeline.assets.daily import lister_for
 from cdr_pipeline.assets.layer import Loading, Work
 from cdr_pipeline.bench.contest import cpu, memory
 from cdr_pipeline.bench.contestants import Job

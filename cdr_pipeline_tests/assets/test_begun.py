@@ -1,0 +1,138 @@
+"""While a day is made, the next one is fetched; in the same order, with the same result."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import date
+from threading import Event
+
+import pytest
+
+from cdr_pipeline.api.listing import Lister
+from cdr_pipeline.assets import cdrs, raw_pages
+from cdr_pipeline.assets.begun import begun_ahead
+from cdr_pipeline.assets.layer import Made, Work
+from cdr_pipeline.errors import NotProved
+from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.crew import Crew
+from cdr_pipeline.tables.store import OnGroup
+from cdr_pipeline_tests.assets.conftest import Desk
+
+Set = Callable[..., Desk]
+DAYS = [date(2023, 3, 6), date(2023, 3, 7), date(2023, 3, 8)]
+
+
+class Watch:
+    """When days are fetched and made; a made day waits for whatever `before_made` waits for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fetched: dict[date, Event] = defaultdict(Event)
+        self.before_made: Callable[[date], None] = lambda _: None
+        fetch, build = raw_pages.fetch, cdrs.build
+
+        def fetching(work: Work, lister: Lister, take: OnGroup | None = None) -> list[Made]:
+            self.fetched[work.day].set()
+            return fetch(work, lister, take)
+
+        def building(work: Work, crew: Crew) -> list[Made]:
+            self.before_made(work.day)
+            return build(work, crew)
+
+        monkeypatch.setattr(raw_pages, "fetch", fetching)
+        monkeypatch.setattr(cdrs, "build", building)
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    return Watch(monkeypatch)
+
+
+def test_the_next_day_is_fetched_while_one_is_made(desk: Set, watch: Watch) -> None:
+    def wait_for_the_next(day: date) -> None:
+        assert day == DAYS[-1] or watch.fetched[DAYS[DAYS.index(day) + 1]].wait(30)
+
+    watch.before_made = wait_for_the_next
+    at = desk()
+    assert at.run(f"{DAYS[0]}", f"{DAYS[-1]}").success
+    assert [day for day, _ in at.ended] == DAYS
+    for day in DAYS:
+        assert at.store.read(CDRS, day).height == len(at.vendor.truth(day))
+
+
+def test_no_day_is_fetched_while_a_large_one_is_made(
+    desk: Set, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them would take twice the memory."""
+    monkeypatch.setattr(Crew, "is_two", property(lambda _: True))
+    early: list[date] = []
+
+    def look_for_the_next(day: date) -> None:
+        early.extend(later for later in DAYS if later > day and watch.fetched[later].is_set())
+
+    watch.before_made = look_for_the_next
+    assert desk().run(f"{DAYS[0]}", f"{DAYS[-1]}").success
+    assert early == []
+
+
+def test_a_day_fails_alone_though_the_next_was_fetched(desk: Set, watch: Watch) -> None:
+    def fail(day: date) -> None:
+        if day == DAYS[1]:
+            raise OSError(28, "No space left on device")
+
+    watch.before_made = fail
+    at = desk()
+    assert not at.run(f"{DAYS[0]}", f"{DAYS[-1]}").success
+    assert [day for day, error in at.ended if error] == [DAYS[1]]
+    assert at.materialized(RAW_PAGES.name) == {f"{day}" for day in DAYS}
+    assert at.materialized(CDRS.name) == {f"{DAYS[0]}", f"{DAYS[2]}"}
+
+
+class Endless:
+    """A lister whose vendor never comes to an end."""
+
+    def __init__(self) -> None:
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def prove(self, *_: object) -> None:
+        assert self._stopped.wait(30)
+        raise NotProved("the run has ended")
+
+
+def works(at: Desk) -> list[Work]:
+    return [Work(day, at.settings, at.store) for day in DAYS]
+
+
+def free(at: Desk) -> Iterator[date]:
+    """The days that no run holds."""
+    for day in DAYS:
+        try:
+            with at.store.locked(day, given_up=lambda: True):
+                yield day
+        except TimeoutError:
+            continue
+
+
+def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
+    desk: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = desk()
+    endless = Endless()
+    fetch = raw_pages.fetch
+
+    def fetching(work: Work, _: object, take: OnGroup | None = None) -> list[Made]:
+        return [] if work.day == DAYS[0] else fetch(work, endless, take)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(raw_pages, "fetch", fetching)
+    with begun_ahead(works(at), set(DATASETS), endless) as days:  # type: ignore[arg-type]
+        assert next(days).work.day == DAYS[0]
+    assert list(free(at)) == DAYS
+    assert not at.store.holds(RAW_PAGES, DAYS[1])
+
+
+def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: Set) -> None:
+    at = desk()
+    with at.store.locked(DAYS[1]), begun_ahead(works(at), {CDRS.name}, None) as days:
+        next(days)
+    assert list(free(at)) == DAYS
