@@ -218,9 +218,15 @@ def _alert(settings: Settings, result: Any, causes: dict[str, list[str]]) -> Non
 
 def _failure(result: Any) -> str:
     """Why a run ended where no day says it."""
+    import dagster as dg
+
     for event in result.all_events:
-        if event.is_failure and event.step_failure_data.error:
-            return str(event.step_failure_data.error.message)
+        if event.is_failure and (error := event.step_failure_data.error):
+            if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                return (
+                    "it was interrupted. Days that are complete stay so; run it again for the rest."
+                )
+            return str(error.message)
     return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
 
 

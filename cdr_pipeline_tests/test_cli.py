@@ -106,6 +106,19 @@ def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
     assert not Path("data/cdrs").exists()
 
 
+def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
+    assert done.exit_code == 1
+    assert "interrupted. Days that are complete stay so; run it again" in done.output
+    assert "dagster" not in done.output
+
+
 def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
     type_: Type, hook: tuple[str, type[Hook]]
 ) -> None:
