@@ -1,14 +1,16 @@
 """One day on its way through its layers, and the next one begun meanwhile.
 
 To fetch a day is mostly waiting, to make its datasets mostly work: so a run of many days fetches
-the next while it makes one. Days are locked, fetched and made in their order. Knows no Dagster but
-what a dataset's metadata are.
+the next while it makes one. Days are locked, fetched and made in their order, and nothing that is
+stored of a day changes before its turn.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
+from typing import Final
 
 import dagster as dg
 
@@ -16,30 +18,39 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import Refused, Unreachable
-from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.crew import Crew, crew_of
+
+#: How long a run that breaks off waits for what it has begun. A vendor may take minutes, to the end
+#: of its patience; what has not ended by then ends with the process, and changes nothing before.
+_SECONDS_TO_END: Final = 5
 
 
 @dataclass
 class Begun:
     """A day on its way through the layers.
 
-    made: what has been fetched of it, if that was asked for. error: why it is not.
+    hopeless: why it was not begun at all: the day before failed in a way that this one would, too.
     """
 
     work: Work
-    made: list[Made] = field(default_factory=list)
-    error: Exception | None = None
-    closed: Event = field(default_factory=Event)
+    hopeless: Exception | None = None
+    _error: Exception | None = None
     _held: ExitStack = field(default_factory=ExitStack)
     _crew: Crew | None = None
+    _fetching: Generator[list[Made], None, None] | None = None
 
-    def begin(self, wanted: set[str], lister: Lister | None, *, alone: bool = False) -> None:
-        """Fetch it, if there is a lister; `alone`: other runs wait for it until it is closed."""
+    def begin(
+        self, wanted: set[str], lister: Lister | None, over: Event | None = None
+    ) -> Exception | None:
+        """Fetch it, if there is a lister; why it could not be.
+
+        `over`: other runs wait until the day is closed, and the turn of theirs is waited for unless
+        that is set.
+        """
         work = self.work
         try:
-            if alone:
-                self._held.enter_context(work.store.locked(work.day, self.closed.is_set))
+            if over:
+                self._held.enter_context(work.store.locked(work.day, over.is_set))
             if wanted & names(cdrs.SPECS):
                 columns = work.settings.max_additional_columns
                 self._crew = self._held.enter_context(
@@ -47,20 +58,24 @@ class Begun:
                 )
             if lister:
                 take = self._crew.take if self._crew else None
-                self.made = raw_pages.fetch(work, lister, take)
+                self._fetching = raw_pages.fetch(work, lister, take)
+                self._held.callback(self._fetching.close)
+                next(self._fetching)
         except Exception as error:  # noqa: BLE001  raised in `layers`
-            self.error = error
+            self._error = error
+        return self._error
 
     @property
     def large(self) -> bool:
         """Whether it takes much memory to go on with."""
-        return self._crew is not None and self._crew.is_two
+        return self._crew is not None and self._crew.large
 
     def layers(self, wanted: set[str]) -> Iterator[Made]:
-        """The datasets that are `wanted`; those that are not there yet are written meanwhile."""
-        if self.error:
-            raise self.error
-        yield from self.made
+        """The datasets that are `wanted`, which are written as this goes on."""
+        if self._error:
+            raise self._error
+        for made in self._fetching or ():
+            yield from made
         if self._crew:
             yield from cdrs.build(self.work, self._crew)
         yield from aggregates.of_the_day(self.work, wanted)
@@ -68,7 +83,6 @@ class Begun:
     def close(self) -> None:
         """Nothing more is made of it."""
         self._held.close()
-        self.closed.set()
 
 
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
@@ -85,34 +99,64 @@ def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made
 def begun_ahead(
     works: Iterable[Work], wanted: set[str], lister: Lister | None
 ) -> Iterator[Iterator[Begun]]:
-    """The days in their order, each begun while the one before it is made."""
+    """The days in their order, each begun while the one before it is made; the caller closes them.
+
+    A large day is closed before the next is begun: two of them would take twice the memory.
+    """
     days = [Begun(work) for work in works]
-    begun = ahead(_each_begun(days, wanted, lister))
+    turns, ready, over = Semaphore(1), SimpleQueue[Begun](), Event()
+    thread = Thread(
+        target=_begin_each,
+        args=(days, wanted, lister, turns, ready, over),
+        name="cdr-begin",
+        daemon=True,  # a run that breaks off waits for it, but not for ever
+    )
+    thread.start()
     try:
-        yield begun
+        yield _in_turn(days, turns, ready)
     finally:
-        # A run that breaks off waits neither for a whole day nor for another run's.
+        over.set()
         if lister:
             lister.stop()
-        for day in days:
-            day.closed.set()
-        begun.close()
-        for day in days:
-            day.close()
+        turns.release()
+        thread.join(_SECONDS_TO_END)
+        if not thread.is_alive():
+            for day in days:
+                day.close()
 
 
-def _each_begun(days: Iterable[Begun], wanted: set[str], lister: Lister | None) -> Iterator[Begun]:
+def _begin_each(
+    days: Sequence[Begun],
+    wanted: set[str],
+    lister: Lister | None,
+    turns: Semaphore,
+    ready: "SimpleQueue[Begun]",
+    over: Event,
+) -> None:
     hopeless: Exception | None = None
     for day in days:
+        turns.acquire()
+        if over.is_set():
+            return
         if hopeless:
-            day.error = hopeless
+            day.hopeless = hopeless
         else:
-            day.begin(wanted, lister, alone=True)
-        if day.error and _stops_the_run(day.error):
-            hopeless = day.error
+            error = day.begin(wanted, lister, over)
+            hopeless = error if error and _stops_the_run(error) else None
+        ready.put(day)
+
+
+def _in_turn(
+    days: Sequence[Begun], turns: Semaphore, ready: "SimpleQueue[Begun]"
+) -> Iterator[Begun]:
+    for _ in days:
+        day = ready.get()
+        large = day.large
+        if not large:
+            turns.release()
         yield day
-        if day.large:
-            day.closed.wait()  # two of them would take twice the memory
+        if large:
+            turns.release()
 
 
 def names(specs: Iterable[dg.AssetSpec]) -> set[str]:

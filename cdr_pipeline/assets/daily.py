@@ -130,7 +130,7 @@ def _load_days(
             works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
             for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
                 day = begun.work.day
-                error = _load_day(context, begun, wanted)
+                error = begun.hopeless or _load_day(context, begun, wanted)
                 found[day] = begun.work.findings
                 if error:
                     failed[day] = error

@@ -19,6 +19,7 @@ from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
+_PREVIEW_CHARACTERS = 40
 
 
 class NotThere(CdrError):
@@ -164,14 +165,16 @@ def column_lineage(
 
 
 def _preview(rows: pl.LazyFrame) -> str:
-    """The first rows as a Markdown table."""
+    """The first rows as a Markdown table.
+
+    Not by `pl.Config`, which holds for the whole process: the next day is fetched meanwhile.
+    """
     head = rows.head(PREVIEW_ROWS).collect()
-    with pl.Config(
-        tbl_formatting="MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        tbl_cols=-1,
-        tbl_width_chars=-1,
-        fmt_str_lengths=40,
-    ):
-        return str(head)
+    lines = [head.columns, ["---"] * head.width, *head.iter_rows()]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    short = text if len(text) <= _PREVIEW_CHARACTERS else f"{text[:_PREVIEW_CHARACTERS]}…"
+    return " ".join(short.replace("|", "\\|").split())

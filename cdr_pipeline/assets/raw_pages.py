@@ -1,5 +1,6 @@
 """`raw_pages` and `cdr_receipts`: a day as the vendor sent it, proved complete."""
 
+from collections.abc import Generator
 from dataclasses import asdict
 from datetime import datetime
 
@@ -26,8 +27,11 @@ SPECS = [
 ]
 
 
-def fetch(work: Work, lister: Lister, on_group: OnGroup | None = None) -> list[Made]:
-    """Fetch and prove the day; replace both partitions, or neither. Raises NotProved, Shrunk.
+def fetch(
+    work: Work, lister: Lister, on_group: OnGroup | None = None
+) -> Generator[list[Made], None, None]:
+    """Fetch and prove the day, at which nothing is made; then, when asked to go on, replace both
+    partitions. Raises NotProved, Shrunk.
 
     `on_group` is told of responses as they come, before anybody knows whether they will count.
     """
@@ -41,13 +45,14 @@ def fetch(work: Work, lister: Lister, on_group: OnGroup | None = None) -> list[M
         pages.close()
         difference = _since_last_time(work, pages)
         changed = _last_change(work, receipt, difference)
+        yield []
     frame = _receipt_frame(store, receipt, difference, changed)
     store.write(RECEIPTS, day, frame)
     work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
     figures |= _lateness(work, receipt, changed)
-    return [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
+    yield [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
 
 
 def honest_total(store: Store) -> int:

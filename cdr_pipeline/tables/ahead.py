@@ -1,14 +1,14 @@
 """Working ahead: what comes next is made on another thread while this one looks at what came."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], most: int = 1) -> Generator[T, None, None]:
+def ahead(items: Iterable[T], most: int = 1) -> Iterator[T]:
     """The items, made while the caller has those before: `most` of them are in waiting.
 
     Polars, PyArrow and zstd leave the interpreter to others while they work, so a second core is

@@ -40,7 +40,8 @@ class Crew:
         self._folder = folder
         self._stack = ExitStack()
         self._other: Apart[Some, Part] | None = None
-        self._taken: set[int] = set()  # row groups
+        self._groups = 0  # row groups that came
+        self._taken: set[int] = set()
         self._readings: set[int] = set()
 
     def close(self) -> None:
@@ -51,12 +52,13 @@ class Crew:
         self._readings.clear()
 
     @property
-    def is_two(self) -> bool:
-        """Whether another process is at work."""
-        return self._other is not None
+    def large(self) -> bool:
+        """Whether the day takes much memory."""
+        return self._groups >= _WORTH_A_PROCESS
 
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
         """A row group of `raw_pages` on its way to its file: to be flattened at once, perhaps."""
+        self._groups = group + 1
         asked = [stored for stored in pages if stored.pass_]
         if group == 0 and asked and _groups_to_come(asked[0]) >= _WORTH_A_PROCESS:
             self._begin()

@@ -1,7 +1,7 @@
 """While a day is made, the next one is fetched; in the same order, with the same result."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import date
 from threading import Event
 
@@ -29,7 +29,9 @@ class Watch:
         self.before_made: Callable[[date], None] = lambda _: None
         fetch, build = raw_pages.fetch, cdrs.build
 
-        def fetching(work: Work, lister: Lister, take: OnGroup | None = None) -> list[Made]:
+        def fetching(
+            work: Work, lister: Lister, take: OnGroup | None = None
+        ) -> Generator[list[Made], None, None]:
             self.fetched[work.day].set()
             return fetch(work, lister, take)
 
@@ -62,7 +64,7 @@ def test_no_day_is_fetched_while_a_large_one_is_made(
     desk: Set, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of them would take twice the memory."""
-    monkeypatch.setattr(Crew, "is_two", property(lambda _: True))
+    monkeypatch.setattr(Crew, "large", property(lambda _: True))
     early: list[date] = []
 
     def look_for_the_next(day: date) -> None:
@@ -121,8 +123,13 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
     endless = Endless()
     fetch = raw_pages.fetch
 
-    def fetching(work: Work, _: object, take: OnGroup | None = None) -> list[Made]:
-        return [] if work.day == DAYS[0] else fetch(work, endless, take)  # type: ignore[arg-type]
+    def fetching(
+        work: Work, _: object, take: OnGroup | None = None
+    ) -> Generator[list[Made], None, None]:
+        if work.day == DAYS[0]:
+            yield []
+        else:
+            yield from fetch(work, endless, take)  # type: ignore[arg-type]
 
     monkeypatch.setattr(raw_pages, "fetch", fetching)
     with begun_ahead(works(at), set(DATASETS), endless) as days:  # type: ignore[arg-type]

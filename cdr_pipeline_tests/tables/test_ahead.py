@@ -19,7 +19,7 @@ def test_no_more_items_are_made_than_may_wait() -> None:
     made: list[int] = []
     coming = ahead((made.append(at) or at for at in range(9)), 3)  # type: ignore[func-returns-value]
     assert next(coming) == 0
-    coming.close()
+    coming.close()  # type: ignore[attr-defined]
     assert made == [0, 1, 2, 3][: len(made)]  # the first, and those that may wait behind it
 
 
@@ -60,6 +60,6 @@ def test_who_stops_early_leaves_nothing_running() -> None:
     source = items()
     coming = ahead(source)
     next(coming)
-    coming.close()
+    coming.close()  # type: ignore[attr-defined]
     source.close()  # type: ignore[attr-defined]
     assert closed.is_set()
