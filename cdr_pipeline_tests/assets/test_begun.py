@@ -1,16 +1,19 @@
 """While a day is made, the next one is fetched; in the same order, with the same result."""
 
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from datetime import date
-from threading import Event
+from threading import Event, main_thread
 
 import pytest
 
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import cdrs, raw_pages
 from cdr_pipeline.assets.begun import begun_ahead
-from cdr_pipeline.assets.layer import Made, Work
+from cdr_pipeline.assets.daily import lister_for
+from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.crew import Crew
@@ -91,13 +94,15 @@ def test_a_day_fails_alone_though_the_next_was_fetched(desk: Set, watch: Watch) 
 class Endless:
     """A lister whose vendor never comes to an end."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Callable[[], object] = lambda: None) -> None:
+        self._asked = asked
         self._stopped = Event()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def prove(self, *_: object) -> None:
+        self._asked()
         assert self._stopped.wait(30)
         raise NotProved("the run has ended")
 
@@ -136,6 +141,49 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
         assert next(days).work.day == DAYS[0]
     assert list(free(at)) == DAYS
     assert not at.store.holds(RAW_PAGES, DAYS[1])
+
+
+def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk: Set) -> None:
+    at = desk()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    endless = Endless(lambda: signal.pthread_kill(main_thread().ident or 0, signal.SIGINT))
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            begun_ahead(works(at), set(DATASETS), endless) as days,  # type: ignore[arg-type]
+        ):
+            next(days)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert list(free(at)) == DAYS
+    assert not at.store.holds(RAW_PAGES, DAYS[0])
+
+
+def test_nothing_of_a_day_is_replaced_before_its_turn(
+    desk: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = desk()
+    proved = {day: Event() for day in DAYS}
+    fetch = raw_pages.fetch
+
+    def fetching(
+        work: Work, lister: Lister, take: OnGroup | None = None
+    ) -> Generator[list[Made], None, None]:
+        fetched = fetch(work, lister, take)
+        assert next(fetched) == []
+        proved[work.day].set()
+        yield []
+        yield from fetched
+
+    monkeypatch.setattr(raw_pages, "fetch", fetching)
+    with ExitStack() as stack:
+        lister = lister_for(stack, at.settings, Loading(), at.store)
+        with begun_ahead(works(at), set(DATASETS), lister) as days:
+            assert [made.dataset for made in next(days).layers(set(DATASETS))]
+            assert proved[DAYS[1]].wait(30)
+            assert at.store.days(RAW_PAGES) == at.store.days(CDRS) == DAYS[:1]
+    assert at.store.days(RAW_PAGES) == DAYS[:1]
+    assert list(free(at)) == DAYS
 
 
 def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: Set) -> None:
