@@ -118,9 +118,17 @@ def load(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw it here: .svg, .png or .html.",
 )
+@click.option("--latency", default=0.0, show_default=True, help="Milliseconds.")
 @_seed
 @_json
-def growth(top: int, axis: tuple[str, ...], plot: Path | None, seed: int, as_json: bool) -> None:
+def growth(
+    top: int,
+    axis: tuple[str, ...],
+    plot: Path | None,
+    latency: float,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Load more and more: calls a day, days, keys of the lead lists, campaigns.
 
     3,000,000 calls a day take some 4 GB of disk and of memory for the page cache.
@@ -130,7 +138,7 @@ def growth(top: int, axis: tuple[str, ...], plot: Path | None, seed: int, as_jso
         for name, sizes in growing.axes(top).items():
             if axis and name not in axis:
                 continue
-            for point in growing.grow(folder, name, sizes, seed):
+            for point in growing.grow(folder, name, sizes, seed, latency):
                 points.append(point)
                 status.update(f"{name}: {point.at:,} in {point.cost.cpu:.1f} CPU s")
     if plot:

@@ -53,12 +53,14 @@ def axes(top: int) -> dict[str, list[tuple[int, Size]]]:
     }
 
 
-def grow(folder: Path, axis: str, sizes: Sequence[tuple[int, Size]], seed: int) -> Iterator[Point]:
-    """Load each size once, without latency."""
+def grow(
+    folder: Path, axis: str, sizes: Sequence[tuple[int, Size]], seed: int, latency_ms: float = 0
+) -> Iterator[Point]:
+    """Load each size once."""
     warm(folder, ["ours"])
     for at, size in sizes:
         corpus = calls.make(fresh(folder / "corpus"), seed=seed, **_named(size))
-        with serving(corpus) as server:
+        with serving(corpus, latency_ms / 1000) as server:
             cost = measure("ours", Job(server.url, fresh(folder / "run"), first_days(size.days)))
         yield Point(axis, at, size, cost)
 
