@@ -103,13 +103,14 @@ def begun_ahead(
 
     A large day is closed before the next is begun: two of them would take twice the memory.
     """
+    # Not by `ahead`, which waits for what is under way: here that may be a vendor, or another run.
     days = [Begun(work) for work in works]
     turns, ready, over = Semaphore(1), SimpleQueue[Begun](), Event()
     thread = Thread(
         target=_begin_each,
         args=(days, wanted, lister, turns, ready, over),
         name="cdr-begin",
-        daemon=True,  # a run that breaks off waits for it, but not for ever
+        daemon=True,
     )
     thread.start()
     try:

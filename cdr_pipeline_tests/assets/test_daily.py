@@ -194,6 +194,22 @@ def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: Set
         assert not [secret for secret in secrets if secret in told]
 
 
+def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: Set) -> None:
+    odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
+    at = desk(Vendor(records=[odd], token=TOKEN))
+    at.run("2023-03-07")
+    event = at.instance.get_latest_materialization_event(dg.AssetKey(CDRS.name))
+    assert event is not None
+    assert event.asset_materialization is not None
+    text = event.asset_materialization.metadata["preview"].value
+    assert isinstance(text, str)
+    names, line, row = text.split("\n")
+    assert names.startswith("| id | ")
+    assert set(line) == set("|- ")
+    assert f"| a\\|b {'c' * 36}… |" in row
+    assert "| null |" in row
+
+
 def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     at = desk(Vendor(records=calls, token=TOKEN))
