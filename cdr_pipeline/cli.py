@@ -249,20 +249,20 @@ def _progress() -> Progress:
     "--from", "first", type=_DAY, help="First local day, included; else the first stored."
 )
 @click.option("--to", "last", type=_DAY, help="Last local day, included; else the last stored.")
-@click.option("--all", "every", is_flag=True, help="Every stored day, not only the stale ones.")
+@click.option("--all", "every", is_flag=True, help="Every stored day, not only those that need it.")
 @_readable_errors
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
-    Takes the days that were made under another contract (CDR_CONTRACT) than is in force now, as
-    `cdr-pipeline status` shows them; with --all every day of which raw_pages are stored. Makes
-    cdrs, cdr_rejects, additional_keys, the aggregates and the catalog. A day that fails leaves what
-    is stored of it unchanged.
+    Takes the days that were made under another contract (CDR_CONTRACT) than is in force now, and
+    those that were fetched and have not been made since, as `cdr-pipeline status` shows them; with
+    --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects, additional_keys, the
+    aggregates and the catalog. A day that fails leaves what is stored of it unchanged.
     """
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import stale_days
+    from cdr_pipeline.tables.made_under import stale_days, unmade_days
 
     settings, store = _stored()
     contract = load(settings.contract, settings.zone)
@@ -270,10 +270,12 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     if every:
         days = store.days(RAW_PAGES, begin, end)
     else:
-        days = stale_days(store, contract.mark, begin, end)
+        stale = stale_days(store, contract.mark, begin, end)
+        days = sorted({*stale, *unmade_days(store, begin, end)})
     if not days:
         within = f"There are no such days in {settings.data_dir}: "
-        nothing = "no raw_pages are stored." if every else "all were made under the contract."
+        made = "all were made under the contract, of what was fetched last."
+        nothing = "no raw_pages are stored." if every else made
         out.print(f"{within}{nothing}", soft_wrap=True)
         return
     failed = _through_dagster(settings, spans(days), fetch=False)
@@ -424,11 +426,12 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     from cdr_pipeline.record import Window
     from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
+    from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days, unmade_days
     from cdr_pipeline.tables.store import Store
 
     store = Store(settings.data_dir, settings.zone)
     stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
+    unmade = unmade_days(store, first, last)
     table = Table("day", "calls", "vendor's total", "verified", "fetched", "changed", "rejects")
     for column in table.columns[1:3] + table.columns[5:]:
         column.justify = "right"
@@ -439,11 +442,12 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             continue
         receipt = store.read(RECEIPTS, day).row(0, named=True)
         changed = receipt.get("last_change_at")
-        calls = store.rows(CDRS, day) if store.holds(CDRS, day) else None
+        calls = f"{store.rows(CDRS, day):,}" if store.holds(CDRS, day) else ""
+        made = f"[yellow]{f'{calls} of before' if calls else 'not made yet'}[/]"
         rejects = store.rows(REJECTS, day) if store.holds(REJECTS, day) else None
         table.add_row(
             f"{day}",
-            "not made yet" if calls is None else f"{calls:,}",
+            made if day in unmade or not calls else calls,
             f"{receipt['reported_total'] - receipt['outside_window']:,}",
             "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
             f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
@@ -457,6 +461,12 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         out.print(
             f"{in_words(stale)} were made under another contract (CDR_CONTRACT) than is in force."
             f" {WAY_OUT}.",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if unmade:
+        out.print(
+            f"Fetched, and not made into calls since: {in_words(unmade)}. {WAY_OUT}.",
             soft_wrap=True,
             highlight=False,
         )

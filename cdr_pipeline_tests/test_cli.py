@@ -351,6 +351,30 @@ def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None
     assert "all were made under the contract" in again.output
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
+def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor(
+    type_: Type, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    if before:
+        assert type_(*load, vendor=small()).exit_code == 0
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("cdr_pipeline.assets.cdrs.build", killed)
+        assert type_(*load, vendor=small()).exit_code == 1
+    told = type_("status").output
+    assert ("of before │" if before else "not made yet │") in told
+    assert "not made into calls since: 1 day (2023-03-07)" in told
+    made = type_("rebuild")
+    assert made.exit_code == 0, made.output
+    assert "not made into calls" not in type_("status").output
+    calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
+    assert f"2023-03-07 │{calls:>6,} │" in type_("status").output
+    assert "of what was fetched last" in type_("rebuild").output
+
+
 def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
     path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
     before, written = path.read_bytes(), path.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Which declared contract each stored day was made under, and which days are to be made again.
+"""Which stored days are to be made again: those of another contract, and those of an older fetch.
 
 The mark of the contract (`declared.Contract.mark`) stands in the metadata of a `cdrs` partition.
 """
@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from cdr_pipeline.record import spans
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.store import Store
 
@@ -30,6 +30,17 @@ def mark(store: Store, day: date) -> str:
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
     """Stored days of `cdrs`, both ends included, that were made under another mark than `due`."""
     return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
+
+
+def unmade_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days, both ends included, that were fetched and have not been made since: their run was
+    killed in between, or raw_pages alone were asked for.
+    """
+    return [
+        day
+        for day in store.days(RECEIPTS, first, last)
+        if store.written_at(CDRS, day) < store.written_at(RAW_PAGES, day)
+    ]
 
 
 def in_words(days: Sequence[date]) -> str:

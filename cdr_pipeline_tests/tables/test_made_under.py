@@ -13,9 +13,9 @@ import pytest
 
 from cdr_pipeline.record import spans
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
-from cdr_pipeline.tables.made_under import in_words, mark, stale_days
+from cdr_pipeline.tables.made_under import in_words, mark, stale_days, unmade_days
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON
@@ -99,6 +99,16 @@ def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
     assert stale_days(mixed, CONTRACT.mark) == [DAY]
     write_day(mixed, DAY, OBJECTS, CONTRACT)
     assert stale_days(mixed, CONTRACT.mark) == []
+
+
+def test_a_day_fetched_after_its_calls_were_made_is_to_be_made_again(mixed: Store) -> None:
+    for day in (DAY, NEXT):
+        for dataset in (RAW_PAGES, RECEIPTS):
+            mixed.write(dataset, day, pl.DataFrame(schema=dataset.schema(SAIGON)))
+    assert unmade_days(mixed) == [DAY, NEXT]
+    write_day(mixed, DAY, OBJECTS)
+    assert unmade_days(mixed) == [NEXT]
+    assert unmade_days(mixed, last=DAY) == []
 
 
 def test_days_are_told_as_ranges() -> None:
