@@ -1,7 +1,8 @@
 """What it costs to read a year: three questions to our readers, and to the plain files.
 
 The year is one day, loaded for real, and moved from day to day with other ids and numbers. Each
-reader is asked in a process of its own: once, as whoever opens a notebook, and then again.
+reader is asked in a process of its own: once, as whoever opens a notebook, and then again. Readers
+take turns, since the machine may be faster in one minute than in the next.
 """
 
 import json
@@ -36,6 +37,9 @@ READERS: Final = ("polars scan", "polars plain", "duckdb view", "duckdb days", "
 #: Times that each question is put after the first.
 _AGAIN: Final = 7
 
+#: Processes of each reader, in turn with the others.
+_TURNS: Final = 5
+
 
 @dataclass(frozen=True)
 class Question:
@@ -50,7 +54,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Seconds that a question took a reader: at first, opening included, and again (median).
+    """Seconds that a question took a reader: at first, opening included, and again (medians).
 
     cpu: of all threads, again; it is steadier than the wall where others use the machine.
     """
@@ -191,15 +195,25 @@ def questions(days: int, number: str) -> list[Question]:
 
 
 def ask(root: Path, days: int, readers: Sequence[str] = READERS) -> list[Answer]:
-    """Every question to every reader, each in a process of its own."""
+    """Every question to every reader, in turn, each time in a process of its own."""
     answers = []
     for question in questions(days, ""):
+        turns = [
+            {reader: _asked(reader, question, root, days) for reader in readers}
+            for _ in range(_TURNS)
+        ]
         for reader in readers:
-            command = [sys.executable, "-m", __name__, reader, question.name, str(root), str(days)]
-            said = subprocess.run(command, check=True, capture_output=True, text=True)
-            told = json.loads(said.stdout.splitlines()[-1])
-            answers.append(Answer(question.name, reader, **told))
+            told = [turn[reader] for turn in turns]
+            figures = {name: median(one[name] for one in told) for name in told[0]}
+            answers.append(Answer(question.name, reader, **figures))
     return answers
+
+
+def _asked(reader: str, question: Question, root: Path, days: int) -> dict[str, Any]:
+    """What `main` prints, of a process of its own."""
+    command = [sys.executable, "-m", __name__, reader, question.name, str(root), str(days)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(said.stdout.splitlines()[-1]))
 
 
 def table(answers: Sequence[Answer], days: int, records: int) -> Table:
