@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -35,8 +35,10 @@ from cdr_pipeline.api.reading import (
     Records,
     TooMuch,
     Unsettled,
+    beyond,
 )
-from cdr_pipeline.errors import NotProved
+from cdr_pipeline.errors import NotProved, Refused, Unavailable
+from cdr_pipeline.page import Seen
 from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Settings
 
@@ -53,9 +55,11 @@ DRIFTING_PAGES = 3
 #: How often parts that changed after they were proved are read again.
 ROUNDS = 3
 
-#: A total below this is no ceiling; a multiple of the other may be one however often it was not.
+#: A total below this is no ceiling; a multiple of the second may be one however often it was not,
+#: and one of the third is not believed where nothing else speaks for it.
 SMALLEST_CEILING = 10
-ROUND = 1000
+ROUND = 100
+ROUNDEST = 1000
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
@@ -326,14 +330,17 @@ class _Proof:
             return reading
         self._reader.expect(reading.total)
         window = reading.window
+        if reading.lies_beyond(window):
+            return self._doubt_by_days(reading)
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
                 seen = self._reader.probe(half)
-                if any(at and not half.start - SECOND <= at <= half.end for at in seen.began):
-                    return reading  # no filter by the second: parts tell nothing
+                allowed = reading.allows(half, seen.total)
+                if beyond(seen.began, half) or not (allowed or self._by_the_second(half, seen)):
+                    return self._doubt_by_days(reading)
                 if seen.total > reading.most(half):
-                    self._suspect(reading, half)
-                if not reading.allows(half, seen.total):
+                    self._suspect(reading, half, reading.most(half))
+                if not allowed:
                     raise Moved(f"{half} holds {seen.total:,} calls now")
         again = self._reader.read(window) if reading.pages == 1 else None
         now = again.total if again else self._reader.probe(window).total
@@ -342,13 +349,48 @@ class _Proof:
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
 
-    def _suspect(self, reading: Reading, half: Window) -> None:
-        """A half holds more than was received: a ceiling, unless something moved meanwhile."""
+    def _by_the_second(self, half: Window, seen: Seen) -> bool:
+        """Whether the vendor filters by the second, as far as a half's first page and last row
+        tell: rows of the other half stand in one of them if it does not.
+        """
+        self._reader.tally.forgive(2)  # a way of the vendor's is found out, once if at all
+        first = self._reader.probe(half, limit=0)
+        if beyond(first.began, half):
+            return False
+        try:
+            last = self._reader.probe(half, offset=seen.total - 1)
+        except (Refused, Unavailable):  # too deep
+            return True
+        return not beyond(last.began, half)
+
+    def _doubt_by_days(self, reading: Reading) -> Reading:
+        """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell
+        nothing, but what is asked for are three dates, and each may be asked for by itself.
+
+        Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
+        """
+        window = reading.window
+        first, last = (window.start - SECOND).date(), window.end.date()
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        for day in days:
+            noon = datetime.combine(day, time(12))
+            alone = Window(noon, noon + SECOND)
+            if self._reader.probe(alone).total > reading.on(day):
+                self._suspect(reading, alone, reading.on(day))
+        if reading.total % ROUNDEST == 0 and sum(reading.on(day) > 0 for day in days) == 1:
+            raise TooMuch(
+                f"its total is {reading.total:,}, the vendor filters by the date alone, and so"
+                " nothing tells whether totals stop there"
+            )
+        return reading
+
+    def _suspect(self, reading: Reading, part: Window, most: int) -> None:
+        """A part holds more than was received: a ceiling, unless something moved meanwhile."""
         now = self._reader.probe(reading.window).total
         if now != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
-        if self._reader.probe(half).total <= reading.most(half):
-            raise Moved(f"{half} held more calls for a moment")
+        if self._reader.probe(part).total <= most:
+            raise Moved(f"{part} held more calls for a moment")
         self._reader.learn_ceiling(reading.total)
         raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
 

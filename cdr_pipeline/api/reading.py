@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
@@ -181,6 +181,18 @@ class Reading:
             cuts = [seconds[0], seconds[-1] + SECOND]
         return [at for at in cuts if self.window.start < at < self.window.end]
 
+    def lies_beyond(self, window: Window) -> bool:
+        """Whether any call began so far outside a window that the vendor cannot have filtered by
+        the second.
+        """
+        return beyond(self.records.times(), window)
+
+    def on(self, day: date) -> int:
+        """The most calls that the vendor may count on one date."""
+        times = self.records.times()
+        unknown = len(self.records) - len(times)
+        return int((times.dt.date() == day).sum()) + unknown
+
     def allows(self, half: Window, total: int) -> bool:
         """Whether the vendor may count so many calls in a half, whatever its bounds include.
 
@@ -199,6 +211,12 @@ class Reading:
         times = self.records.times()
         unknown = len(self.records) - len(times)
         return _in_half(times, self.window, half, SECOND) + unknown
+
+
+def beyond(began: pl.Series, window: Window) -> bool:
+    """Whether any of some beginnings lies further outside a window than its bounds tell."""
+    near = began.is_between(window.start - SECOND, window.end)
+    return not near.fill_null(True).all()
 
 
 def _in_half(times: pl.Series, window: Window, half: Window, over: timedelta) -> int:
@@ -230,6 +248,7 @@ class Tally:
         self.received = 0
         self.passes = 0
         self._allowed = COST_BOUND
+        self._forgiven = 0
         self._lock = threading.Lock()
 
     def expect(self, requests: int) -> None:
@@ -243,13 +262,13 @@ class Tally:
     def spend(self) -> None:
         """Count one request. Raises NotProved at the bound."""
         with self._lock:
-            if self.requests >= self._allowed:
+            if self.requests >= self._allowed + self._forgiven:
                 raise NotProved(f"{self.requests} requests, the bound, did not settle it")
             self.requests += 1
 
-    def forgive(self) -> None:
-        """A refused range does not count: that is how the vendor's limit is found out."""
-        self._allowed += 1
+    def forgive(self, requests: int = 1) -> None:
+        """What finds out the vendor's ways does not count, such as a refused range."""
+        self._forgiven += requests
 
 
 @dataclass(frozen=True)
@@ -320,9 +339,11 @@ class Reader:
         """What the last reading received, whatever became of it."""
         return self.readings[-1].records if self.readings else Records()
 
-    def probe(self, window: Window) -> Seen:
-        """What the vendor says of `window` in a response of one row: its total."""
-        response = self._ask(window, PROBE, offset=0, limit=1)
+    def probe(self, window: Window, offset: int = 0, limit: int = 1) -> Seen:
+        """What the vendor says of `window` in a response that is part of no reading, mostly of
+        one row: its total. `limit` 0: as many rows as it gives.
+        """
+        response = self._ask(window, PROBE, offset=offset, limit=limit)
         self._count(response)
         return response.seen
 

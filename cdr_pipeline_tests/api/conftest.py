@@ -170,7 +170,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Model:
     """A vendor without HTTP, to stand in for a client: calls by id, listed as it is told to.
 
-    `between` is called between any two responses, and may change `calls`. A range over `longest`,
+    With the bounds "dates" it looks at the dates of a range alone. `between` is called between any two responses, and may change `calls`. A range over `longest`,
     a `limit` over `largest` and an offset from `deep` or `ceiling` on are refused, by a 400 or as
     `beyond` says.
     """
@@ -249,6 +249,8 @@ class Model:
         return json.dumps({"data": records, "total": total}).encode()
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
+        if self._bounds == "dates":
+            start, end = Window.of(start.date()).start, Window.of(end.date()).end
         first = start + SECOND if self._bounds == "exclusive" else start
         last = end if self._bounds == "inclusive" else end - SECOND
         found = [id_ for id_, began in self.calls.items() if first <= began <= last]
@@ -329,9 +331,11 @@ def in_force(pages: list[Page]) -> list[Page]:
     ]
 
 
-def lister_of(client: Client | Model, page_size: int = 500, concurrency: int = 1) -> Lister:
+def lister_of(
+    client: Client | Model, page_size: int = 500, concurrency: int = 1, honest: int = 0
+) -> Lister:
     stand_in = cast("Client", client)
-    return Lister(stand_in, page_size=page_size, concurrency=concurrency)
+    return Lister(stand_in, page_size=page_size, concurrency=concurrency, honest=honest)
 
 
 def prove(
@@ -339,10 +343,11 @@ def prove(
     page_size: int = 500,
     concurrency: int = 1,
     pages: list[Page] | None = None,
+    honest: int = 0,
 ) -> Proof:
     """Prove the day by a lister of its own; `pages` receives every response even if it fails."""
     kept = [] if pages is None else pages
-    with lister_of(client, page_size, concurrency) as lister:
+    with lister_of(client, page_size, concurrency, honest) as lister:
         return Proof(lister.prove(WINDOW, kept.append), kept)
 
 

@@ -269,6 +269,49 @@ def test_a_ceiling_is_found_out_where_most_calls_began_at_once(order: str) -> No
     assert proof.ids == set(calls)
 
 
+def test_a_round_ceiling_is_found_out_behind_a_larger_day_that_was_honest() -> None:
+    calls = spread(700)
+    proof = prove(Model(calls, ceiling=500), page_size=100, honest=900)
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+# ---- a vendor that looks at the dates of a range alone
+
+
+def dates(before: int, on_it: int, after: int, **options: Any) -> Model:
+    """So many calls on the day before, on the day itself, and on the day after."""
+    calls = {
+        f"{number}-{id_}": began + timedelta(days=number)
+        for number, count in ((-1, before), (0, on_it), (1, after))
+        for id_, began in spread(count).items()
+    }
+    return Model(calls, bounds="dates", **options)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+@pytest.mark.parametrize("neighbours", list(product((0, 90), (0, 80))))
+def test_a_filter_by_the_date_is_no_ceiling(order: str, neighbours: tuple[int, int]) -> None:
+    before, after = neighbours
+    model = dates(before, 437, after, order=order)
+    proof = prove(model, page_size=100)
+    proof.adds_up()
+    assert proof.ids == model.truth()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+@pytest.mark.parametrize("ceiling", [437, 500, 1000])
+def test_behind_a_filter_by_the_date_a_ceiling_is_a_failure(order: str, ceiling: int) -> None:
+    each = ceiling * 9 // 10
+    with pytest.raises(NotProved, match="its total stops at"):
+        prove(dates(each, each, each, order=order, ceiling=ceiling), page_size=100)
+
+
+def test_a_round_total_of_one_date_is_not_believed() -> None:
+    with pytest.raises(NotProved, match="nothing tells whether totals stop there"):
+        prove(dates(0, 1500, 0, ceiling=1000), page_size=100)
+
+
 # ---- parts
 
 
