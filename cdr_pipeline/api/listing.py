@@ -16,6 +16,7 @@ reading and the last look at its total.
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from threading import Event
@@ -353,15 +354,14 @@ class _Proof:
         """Whether the vendor filters by the second, as far as a half's first page and last row
         tell: rows of the other half stand in one of them if it does not.
         """
-        self._reader.tally.forgive(2)  # a way of the vendor's is found out, once if at all
-        first = self._reader.probe(half, limit=0)
-        if beyond(first.began, half):
-            return False
-        try:
-            last = self._reader.probe(half, offset=seen.total - 1)
-        except (Refused, Unavailable):  # too deep
+        if self._limits.by_the_second:
             return True
-        return not beyond(last.began, half)
+        self._reader.tally.forgive(2)
+        rows = [self._reader.probe(half, limit=0)]
+        with suppress(Refused, Unavailable):  # too deep
+            rows.append(self._reader.probe(half, offset=seen.total - 1))
+        self._limits.by_the_second = not any(beyond(some.began, half) for some in rows)
+        return self._limits.by_the_second
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell

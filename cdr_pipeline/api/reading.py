@@ -236,6 +236,7 @@ class Limits:
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
+    by_the_second: bool = False  # whether it was seen to filter by more than the date
 
 
 class Tally:

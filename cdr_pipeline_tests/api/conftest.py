@@ -170,9 +170,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Model:
     """A vendor without HTTP, to stand in for a client: calls by id, listed as it is told to.
 
-    With the bounds "dates" it looks at the dates of a range alone. `between` is called between any two responses, and may change `calls`. A range over `longest`,
+    `between` is called between any two responses, and may change `calls`. A range over `longest`,
     a `limit` over `largest` and an offset from `deep` or `ceiling` on are refused, by a 400 or as
-    `beyond` says.
+    `beyond` says. With the bounds "dates" a range's times of day count for nothing.
     """
 
     host = "model"

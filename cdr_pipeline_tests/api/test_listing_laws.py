@@ -24,8 +24,9 @@ from .conftest import WINDOW, Model, Proof, prove, spread
 #: What may happen between two responses: a kind, and a lot that decides to which call and when.
 Change = tuple[str, int]
 
-#: Requests beyond five times the pages: a day of no page at all has to be asked for, too.
-A_FEW: Final = COST_BOUND * 3
+#: Requests beyond five times the pages: a day of no page at all has to be asked for, too, and once
+#: two rows more to see that the vendor filters by the second.
+A_FEW: Final = COST_BOUND * 3 + 2
 
 #: A limit that nobody told us of is searched by halving, down to a second of the day.
 HALVINGS: Final = math.ceil(math.log2(timedelta(days=1) / SECOND))
