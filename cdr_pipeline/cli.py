@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ _SHOWN_WIDTH = 150
 _SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
 _DAY = click.DateTime(["%Y-%m-%d"])
+_PORT = click.IntRange(0, 65_535)
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -589,6 +591,10 @@ def list_calls(
         raise click.UsageError("Give --date, or --from and --to, not both.")
     if form == "parquet" and output is None:
         raise click.UsageError("Parquet needs --output.")
+    if form == "table" and output:
+        raise click.UsageError("A table is for the screen: give --format with --output.")
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
     if day:
         first, last = day, day + timedelta(days=1, seconds=-1)
     settings = Settings.load(vendor=True)
@@ -684,13 +690,15 @@ class _WithFaults(click.Command):
 
 
 @main.command(cls=_WithFaults)
-@click.option("--port", default=8787, show_default=True)
+@click.option("--port", type=_PORT, default=8787, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--seed", default=7, show_default=True, help="Another seed, another tenant.")
-@click.option("--calls-per-day", default=2_000, show_default=True)
+@click.option("--calls-per-day", type=click.IntRange(0), default=2_000, show_default=True)
 @click.option("--token", default="demo-token", show_default=True, help="The bearer token it takes.")
 @click.option("--api-key", default="demo-key", show_default=True, help="The API key it takes.")
-@click.option("--page-cap", type=int, help="Give no more records a page, whatever limit says.")
+@click.option(
+    "--page-cap", type=click.IntRange(1), help="Give no more records a page, whatever limit says."
+)
 @click.option(
     "--bounds",
     type=click.Choice(["inclusive", "exclusive", "half-open"]),
@@ -756,15 +764,29 @@ def simulate(
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=_PORT, default=3000, show_default=True)
 @_readable_errors
 def ui(port: int) -> None:
     """Dagster's UI and daemon, with a history that lasts (DAGSTER_HOME, or ./.dagster)."""
     from cdr_pipeline.home import lasting_home
 
+    _see_that_it_is_free(port)
+
     home = lasting_home()
     err.print(f"Dagster keeps its history in {home}. Ctrl-C ends it.")
     sys.exit(_dagster_dev(port))
+
+
+def _see_that_it_is_free(port: int) -> None:
+    """Raises CdrError: Dagster would go on without its UI."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except OSError as error:
+        raise CdrError(
+            f"Cannot listen on port {port}: {error.strerror}. Is the UI running already? Else take"
+            " another one with --port."
+        ) from None
 
 
 def _dagster_dev(port: int, folder: Path | None = None) -> int:

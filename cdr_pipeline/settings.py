@@ -58,6 +58,14 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
+def _folder(path: Path) -> Path:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()):
+        raise ValueError("must be a folder: object stores are not supported yet")
+    if path.is_file():
+        raise ValueError("is a file, and must be a folder")
+    return path
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -130,7 +138,9 @@ class Settings(BaseSettings):
     api_key: Annotated[SecretStr, AfterValidator(_for_a_header)] | None = Field(
         None, description="An API key to sign in with at `/v3/auth/token`, instead of a token."
     )
-    data_dir: Path = Field(Path("data"), description="Root folder of all the datasets.")
+    data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
+        Path("data"), description="Root folder of all the datasets."
+    )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "Asia/Ho_Chi_Minh",
         description="Zone of the vendor's naive times and of the daily partitions.",

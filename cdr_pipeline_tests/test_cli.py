@@ -439,3 +439,29 @@ def test_the_dictionary_tells_what_is_declared(type_: Type) -> None:
     Path("contract.toml").write_text(OWN, encoding="utf-8")
     told = type_("dictionary", CDR_CONTRACT="contract.toml").stdout
     assert '| `amount` | "Số tiền" | Decimal' in told
+
+
+def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for command in ("ui", "simulate"):
+            done = type_(command, "--port", str(port))
+            assert done.exit_code == 1
+            assert "Cannot listen on" in done.output
+    for command in ("ui", "simulate"):
+        assert type_(command, "--port", "99999").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--date", "2023-03-07", "--output", "a.txt"), "give --format"),
+        (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused_before_anybody_is_asked(
+    type_: Type, words: tuple[str, ...], says: str
+) -> None:
+    done = type_("list", *words, vendor=small())
+    assert done.exit_code == 2
+    assert says in done.output

@@ -245,6 +245,12 @@ def test_a_secret_that_fits_no_header_is_a_fault_of_its_own(
     assert written not in message
 
 
+@pytest.mark.parametrize("written", ["s3://bucket/x", "gs://bucket", __file__])
+def test_what_is_no_folder_holds_no_data(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    given(monkeypatch, data_dir=written)
+    assert "  - CDR_DATA_DIR: " in fault()
+
+
 @pytest.mark.parametrize("written", [f"ftp://{SECRET}", SECRET, f"https://h:port/{SECRET}"])
 def test_an_alert_url_is_refused_without_repeating_it(
     monkeypatch: pytest.MonkeyPatch, written: str

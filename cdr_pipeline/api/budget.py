@@ -6,6 +6,7 @@ the operating system's own and vanish with a killed process.
 """
 
 import hashlib
+import math
 import os
 import tempfile
 import time
@@ -29,6 +30,14 @@ _MOST_TURNS = 100
 _POLL_SECONDS = 0.002
 
 
+class Paused(Exception):
+    """The vendor asked to be left alone for so many seconds more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Budget:
     """The right to send one request, handed out in turn to all who ask the same host."""
 
@@ -43,19 +52,24 @@ class Budget:
             self._places.put(folder / f"slot-{number}")
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Hold one of the places in flight, once it is our turn."""
+    def request(self, longest: float = math.inf) -> Iterator[None]:
+        """Hold one of the places in flight, once it is our turn. Raises Paused where the vendor
+        asked for a pause that has more than `longest` seconds left.
+        """
         with self._place():
             while (wait := self._take_turn()) > 0:
+                if wait > longest and self._paused():
+                    raise Paused(wait)
                 time.sleep(wait)
                 if not self._paused():
                     break
             yield
 
     def pause(self, seconds: float) -> None:
-        """Nobody sends for so long: the vendor's Retry-After holds for all."""
+        """Nobody sends for so long, an hour at most: the vendor's Retry-After holds for all."""
         with self._ledger() as ledger:
-            ledger.paused_until = max(ledger.paused_until, time.time() + seconds)
+            until = time.time() + min(seconds, _LONGEST_PAUSE)
+            ledger.paused_until = max(ledger.paused_until, until)
 
     def _take_turn(self) -> float:
         """Book the next free turn; return the seconds until then."""
@@ -108,7 +122,7 @@ class _Ledger:
             return cls(0.0, 0.0)
         return cls(
             next_turn if next_turn < now + max(1.0, _MOST_TURNS * interval) else 0.0,
-            paused_until if paused_until < now + _LONGEST_PAUSE else 0.0,
+            paused_until if paused_until <= now + _LONGEST_PAUSE else 0.0,
         )
 
     def write(self, path: Path) -> None:

@@ -6,10 +6,11 @@ What a page means, and how many requests make a day, is `listing`'s business.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -18,7 +19,7 @@ import stamina
 import stamina.instrumentation
 
 from cdr_pipeline import __version__
-from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.api.budget import Budget, Paused
 from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.page import MalformedPage
 from cdr_pipeline.settings import Connection, Settings
@@ -117,6 +118,7 @@ class Client:
                 "User-Agent": f"cdr-pipeline/{__version__}",
                 "Content-Type": "application/json",
             },
+            event_hooks={"response": [partial(_bound, seconds=timeout)]},
         )
         self.answered = False
 
@@ -222,10 +224,15 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = self._connection.base_url + path
         try:
-            with self._budget.request():
+            with self._budget.request(self._patience.seconds):
                 response = self._http.request(method, url, headers=headers, **request)
                 # Its stream refers back to it: a cycle, and bodies would wait for the collector.
                 response.stream = httpx.ByteStream(b"")
+        except Paused as asked:
+            raise Unavailable(
+                f"{self.host} has asked to be left alone (Retry-After) for {asked.seconds:.0f} s"
+                " more: nothing was asked for. Try again then."
+            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _NoConnection(f"could not be reached: {error or 'timed out'}") from error
         except httpx.TimeoutException as error:
@@ -299,6 +306,30 @@ class Client:
         if not isinstance(token, str) or not token:
             raise _Transient("answered the sign-in without a token")
         return token, expires if expires > 0 else _TOKEN_LIFETIME_SECONDS
+
+
+def _bound(response: httpx.Response, seconds: float) -> None:
+    """See that a body is there so many seconds after its head: httpx bounds each read alone, and a
+    body may come byte by byte.
+    """
+    stream = response.stream
+    assert isinstance(stream, httpx.SyncByteStream)
+    response.stream = _Bounded(stream, seconds)
+
+
+class _Bounded(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, seconds: float) -> None:
+        self._stream = stream
+        self._until = time.monotonic() + seconds
+
+    def __iter__(self) -> Iterator[bytes]:
+        for some in self._stream:
+            if time.monotonic() > self._until:
+                raise httpx.ReadTimeout("the body took too long")
+            yield some
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class _TokenHolder:

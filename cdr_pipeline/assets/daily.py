@@ -231,7 +231,7 @@ def _fetches(wanted: set[str]) -> bool:
 def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
     """What asks the vendor, for as long as `stack` lasts."""
     client = stack.enter_context(Client.from_settings(settings, loading.patience))
-    honest = raw_pages.honest_total(store)
+    honest = raw_pages.honest_total(store, client.host)
     return stack.enter_context(Lister.from_settings(client, settings, honest))
 
 

@@ -55,10 +55,12 @@ def fetch(
     yield [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
 
 
-def honest_total(store: Store) -> int:
-    """The largest total of the days stored last that were proved as a whole: no ceiling so far."""
+def honest_total(store: Store, host: str) -> int:
+    """The largest total of the days stored last that were proved as a whole: no ceiling so far.
+    What another host did says nothing of this one.
+    """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
-    whole = lazy(store, RECEIPTS, days).filter(pl.col("parts") == 1)
+    whole = lazy(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
     return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
 
 

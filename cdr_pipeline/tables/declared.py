@@ -278,7 +278,7 @@ def _of_its_kind(option: str, value: object) -> str | None:
     if option not in _OPTIONS:
         near = difflib.get_close_matches(option, _OPTIONS, n=1)
         meant = f", did you mean {near[0]}?" if near else ""
-        return f"there is no option {_quoted(option)}{meant} There are {', '.join(_OPTIONS)}"
+        return f"there is no option {_quoted(option)}{meant or '.'} There are {', '.join(_OPTIONS)}"
     due: type = bool if option in ("pii", "drop") else str
     if not isinstance(value, due):
         return f"{option} must be {'true or false' if due is bool else 'text in quotes'}"

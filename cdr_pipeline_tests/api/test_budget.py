@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.api.budget import Budget, Paused
 
 from .conftest import Clock
 
@@ -190,6 +190,20 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
     began = time.time()
     with budget.request():
         assert time.time() >= began + 30
+
+
+@pytest.mark.parametrize("asked", [1000, 4000])
+def test_a_pause_longer_than_anyone_would_wait_is_told_and_not_waited_for(
+    clock: Clock, asked: float
+) -> None:
+    Budget(HOST, per_second=0, in_flight=1).pause(asked)
+    with (
+        pytest.raises(Paused) as told,
+        Budget(HOST, per_second=0, in_flight=1).request(longest=120),
+    ):
+        pass
+    assert 900 < told.value.seconds <= 3600
+    assert clock.pauses == []
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one(clock: Clock) -> None:

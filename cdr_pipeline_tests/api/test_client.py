@@ -1,5 +1,6 @@
 """One request over real HTTP: what is sent, who is let in, what is tried again, what is said."""
 
+import asyncio
 import json
 import socket
 import time
@@ -9,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
@@ -333,6 +335,18 @@ def test_an_answer_that_does_not_come_in_time_is_not_waited_for(connect: Connect
         ask(connect(vendor, patience=hasty, timeout=0.05))
 
 
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(connect: Connect) -> None:
+    async def trickling(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for byte in PAGE * 100:
+            await asyncio.sleep(0.02)
+            await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+
+    client = connect(trickling, timeout=0.3, patience=Patience(attempts=1, first_attempts=1))
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        ask(client)
+
+
 def test_nobody_there_is_said_so(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = "{}:{}".format(*taken.getsockname())
@@ -381,6 +395,16 @@ def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
 def test_a_wait_that_says_nothing_is_no_wait(connect: Connect, clock: Clock, written: str) -> None:
     after: dict[str, Any] = {"retry_after": written}
     assert ask(connect(Script(error(429, **after), Say()))).retries == 1
+    assert clock.pauses == []
+
+
+def test_who_comes_meanwhile_is_told_and_asks_nothing(connect: Connect, clock: Clock) -> None:
+    script = Script(error(429, Retry_After="1000"), Say())
+    with pytest.raises(Unavailable):
+        ask(connect(script))
+    with pytest.raises(Unavailable, match=r"left alone \(Retry-After\) for \d+ s more"):
+        ask(connect(script))
+    assert len(script.heard) == 1
     assert clock.pauses == []
 
 
