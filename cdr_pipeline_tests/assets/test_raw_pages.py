@@ -18,7 +18,10 @@ def test_an_honest_total_is_one_of_a_day_read_whole_from_the_same_host(tmp_path:
         day = date(2023, 3, number)
         row = {
             **dict.fromkeys(RECEIPTS.schema(SAIGON)),
-            **{"api_host": host, "parts": parts, "reported_total": total, "verified": True},
+            "api_host": host,
+            "parts": parts,
+            "reported_total": total,
+            "verified": True,
             "started_at": datetime(2023, 3, 9, tzinfo=UTC),
         }
         frame = pl.DataFrame([row], schema=RECEIPTS.schema(SAIGON))
