@@ -445,11 +445,11 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         receipt = store.read(RECEIPTS, day).row(0, named=True)
         changed = receipt.get("last_change_at")
         calls = f"{store.rows(CDRS, day):,}" if store.holds(CDRS, day) else ""
-        made = f"[yellow]{f'{calls} of before' if calls else 'not made yet'}[/]"
+        partly = f"[yellow]{calls} in part[/]"
         rejects = store.rows(REJECTS, day) if store.holds(REJECTS, day) else None
         table.add_row(
             f"{day}",
-            made if day in unmade or not calls else calls,
+            "[yellow]not made yet[/]" if not calls else partly if day in unmade else calls,
             f"{receipt['reported_total'] - receipt['outside_window']:,}",
             "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
             f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
@@ -468,7 +468,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         )
     if unmade:
         out.print(
-            f"Fetched, and not made into calls since: {in_words(unmade)}. {WAY_OUT}.",
+            f"Fetched, and not all made of it since: {in_words(unmade)}. {WAY_OUT}.",
             soft_wrap=True,
             highlight=False,
         )

@@ -365,11 +365,11 @@ def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor
         meanwhile.setattr("cdr_pipeline.assets.cdrs.build", killed)
         assert type_(*load, vendor=small()).exit_code == 1
     told = type_("status").output
-    assert ("of before │" if before else "not made yet │") in told
-    assert "not made into calls since: 1 day (2023-03-07)" in told
+    assert ("in part │" if before else "not made yet │") in told
+    assert "not all made of it since: 1 day (2023-03-07)" in told
     made = type_("rebuild")
     assert made.exit_code == 0, made.output
-    assert "not made into calls" not in type_("status").output
+    assert "not all made of it" not in type_("status").output
     calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
     assert f"2023-03-07 │{calls:>6,} │" in type_("status").output
     assert "of what was fetched last" in type_("rebuild").output

@@ -168,7 +168,7 @@ def of_days_together(
 
 def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
     dataset = DATASETS[name]
-    work.store.write(dataset, work.day, frame)
+    work.store.write(dataset, work.day, frame, about=work.made_of)
     figures = aggregates.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
     return made(work, dataset, _lineage(name), frame, calls=calls, **figures)

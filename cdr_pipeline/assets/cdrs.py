@@ -56,10 +56,10 @@ def build(work: Work, crew: Crew) -> list[Made]:
     before = _known_keys(work)
     flat = crew.flat()
     lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
-    about = {_LEFT_OUT: json.dumps(flat.left_out)}
+    about = {_LEFT_OUT: json.dumps(flat.left_out), **work.made_of}
     with (
         store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
-        store.writing(REJECTS, day, REJECTS.schema(store.zone)) as rejects,
+        store.writing(REJECTS, day, REJECTS.schema(store.zone), about=work.made_of) as rejects,
     ):
         for chunk in ahead(flat.calls(), _CHUNKS_AHEAD):
             calls.add(chunk)
@@ -73,7 +73,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
         work.findings.extend(findings)
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
-    store.write(ADDITIONAL_KEYS, day, flat.additional_keys)
+    store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=work.made_of)
     answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
     return [
         made(

@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 from cdr_pipeline.tables.contract import free_type
 from cdr_pipeline.tables.declared import MARK, NO_MARK
 
+#: Under this name a file says which fetch of its day it was made of: when that was finished.
+FETCHED: Final = "cdr_fetched"
+
 #: Under this name PyArrow and Polars keep a file's schema as they know it, and it is read in a
 #: fifth of the time that Parquet's own takes.
 _SCHEMA: Final = "ARROW:schema"
@@ -23,10 +26,13 @@ _SCHEMA: Final = "ARROW:schema"
 
 @dataclass(frozen=True)
 class Footer:
-    """columns: those whose names tell a type -> the keys behind them; mark: its contract's."""
+    """columns: those whose names tell a type -> the keys behind them; mark: its contract's;
+    fetched: which fetch it was made of, as far as it says so.
+    """
 
     columns: dict[str, tuple[str, ...]]
     mark: str
+    fetched: str | None
 
 
 def footer(path: Path) -> Footer:
@@ -49,7 +55,7 @@ def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
     about = pl.read_parquet_metadata(path)
     schema = about.get(_SCHEMA)
     columns = _columns(pq.read_schema(path)) if schema is None else _embedded(schema)
-    return Footer(columns, about.get(MARK, NO_MARK))
+    return Footer(columns, about.get(MARK, NO_MARK), about.get(FETCHED))
 
 
 @lru_cache(maxsize=1_000)

@@ -1,14 +1,16 @@
 """Which stored days are to be made again: those of another contract, and those of an older fetch.
 
-The mark of the contract (`declared.Contract.mark`) stands in the metadata of a `cdrs` partition.
+The mark of the contract (`declared.Contract.mark`) stands in the metadata of a `cdrs` partition;
+which fetch it was made of stands in that of everything made of one (not in the files' times, which
+a copy of the folder changes).
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date
 from typing import Final
 
 from cdr_pipeline.record import spans
-from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.store import Store
 
@@ -33,14 +35,27 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
 
 
 def unmade_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
-    """Days, both ends included, that were fetched and have not been made since: their run was
-    killed in between, or raw_pages alone were asked for.
+    """Days, both ends included, that were fetched and of which not all was made since: their run
+    was killed in between, or some datasets alone were asked for.
     """
-    return [
-        day
-        for day in store.days(RECEIPTS, first, last)
-        if store.written_at(CDRS, day) < store.written_at(RAW_PAGES, day)
-    ]
+    return [day for day in store.days(RECEIPTS, first, last) if not _made(store, day)]
+
+
+def fetched(store: Store, day: date) -> str:
+    """The fetch that a stored day is of, as files made of it say it."""
+    finished = store.read(RECEIPTS, day).item(0, "finished_at")
+    return f"{finished.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _made(store: Store, day: date) -> bool:
+    if not store.holds(CDRS, day):
+        return not store.holds(RAW_PAGES, day)
+    due = (fetched(store, day), None)
+    return all(
+        footer(store.path(dataset, day)).fetched in due
+        for dataset in DATASETS.values()
+        if dataset not in (RAW_PAGES, RECEIPTS) and store.holds(dataset, day)
+    )
 
 
 def in_words(days: Sequence[date]) -> str:

@@ -141,9 +141,10 @@ class Store:
         frame: pl.DataFrame,
         keys: Mapping[str, Sequence[str]] | None = None,
         contract: Contract = NO_CONTRACT,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         """Replace a partition by `frame`, whole or not at all; see `writing`."""
-        with self.writing(dataset, day, frame.schema, keys, contract=contract) as rows:
+        with self.writing(dataset, day, frame.schema, keys, about, contract) as rows:
             rows.add(frame.to_arrow())
 
     @contextmanager

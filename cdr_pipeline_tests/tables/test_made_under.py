@@ -1,7 +1,8 @@
 """Days made under another contract are found, told, and read beside the others."""
 
+import os
 import warnings
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 
 from cdr_pipeline.record import spans
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
-from cdr_pipeline.tables.made_under import in_words, mark, stale_days, unmade_days
+from cdr_pipeline.tables.footer import FETCHED
+from cdr_pipeline.tables.made_under import fetched, in_words, mark, stale_days, unmade_days
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON
@@ -101,14 +103,44 @@ def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
     assert stale_days(mixed, CONTRACT.mark) == []
 
 
-def test_a_day_fetched_after_its_calls_were_made_is_to_be_made_again(mixed: Store) -> None:
-    for day in (DAY, NEXT):
-        for dataset in (RAW_PAGES, RECEIPTS):
-            mixed.write(dataset, day, pl.DataFrame(schema=dataset.schema(SAIGON)))
-    assert unmade_days(mixed) == [DAY, NEXT]
-    write_day(mixed, DAY, OBJECTS)
-    assert unmade_days(mixed) == [NEXT]
-    assert unmade_days(mixed, last=DAY) == []
+def receipt(store: Store, day: date, finished: datetime) -> dict[str, str]:
+    """Store a receipt of a fetch, and what files made of that say of it."""
+    schema = RECEIPTS.schema(SAIGON)
+    row = dict.fromkeys(schema) | {"finished_at": finished.replace(tzinfo=UTC)}
+    store.write(RECEIPTS, day, pl.DataFrame([row], schema=schema))
+    store.write(RAW_PAGES, day, pl.DataFrame(schema=RAW_PAGES.schema(SAIGON)))
+    return {FETCHED: fetched(store, day)}
+
+
+def test_a_day_is_unmade_while_anything_of_it_is_of_another_fetch(store: Store) -> None:
+    def made(dataset: Dataset, of: dict[str, str]) -> None:
+        store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)), about=of)
+
+    before = receipt(store, DAY, datetime(2023, 3, 8))
+    assert unmade_days(store) == [DAY]
+    made(CDRS, before)
+    made(CAMPAIGN_DAILY, before)
+    assert unmade_days(store) == []
+    now = receipt(store, DAY, datetime(2023, 3, 9))
+    assert unmade_days(store) == [DAY]
+    made(CDRS, now)
+    assert unmade_days(store) == [DAY]
+    assert unmade_days(store, NEXT) == []
+    made(CAMPAIGN_DAILY, now)
+    assert unmade_days(store) == []
+
+
+def test_a_copy_of_the_folder_whose_times_are_others_is_no_other_fetch(store: Store) -> None:
+    of = receipt(store, DAY, datetime(2023, 3, 8))
+    store.write(CDRS, DAY, pl.DataFrame(schema=CDRS.schema(SAIGON)), about=of)
+    os.utime(store.path(CDRS, DAY), (0, 0))
+    assert unmade_days(store) == []
+
+
+def test_a_file_that_does_not_say_of_what_it_was_made_is_believed(store: Store) -> None:
+    receipt(store, DAY, datetime(2023, 3, 8))
+    write_day(store, DAY, OBJECTS)
+    assert unmade_days(store) == []
 
 
 def test_days_are_told_as_ranges() -> None:
