@@ -47,6 +47,9 @@ _SHOWN = (
     "campaign_uuid",
 )
 _SHOWN_WIDTH = 150
+
+#: Who reads a pipe wants a line a day, whatever its width.
+_PIPED_WIDTH = 140
 _SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -457,8 +460,10 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             "" if rejects is None else f"{rejects:,}",
             *(["[yellow]another[/]" if day in stale else ""] if stale else ()),
         )
+    for column in table.columns[:2]:
+        column.no_wrap = True
     if table.row_count:
-        out.print(table)
+        out.print(table, width=None if out.is_terminal else max(out.width, _PIPED_WIDTH))
     if stale:
         out.print(
             f"{in_words(stale)} were made under another contract (CDR_CONTRACT) than is in force."

@@ -357,6 +357,18 @@ def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> Non
     assert it.fresh() == {"None": True}
 
 
+def test_an_old_day_that_fails_says_nothing_of_the_newest(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 3)
+    it, _ = world(board)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it.store.path(CDRS, FIRST).unlink()
+    board.down = at(FIRST + DAY * 3), at(FIRST + DAY * 4)
+    Clock.at = at(FIRST + DAY * 3, 12)
+    it.load(FIRST)
+    assert not it.store.holds(CDRS, FIRST)
+    assert it.fresh() == {"2023-03-01": True}
+
+
 # ---- alerts
 
 

@@ -168,11 +168,13 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:
     """`fresh`, evaluated in every run, or the run would hide what the sensor found.
 
-    While the newest day that is due is missing, no day passes.
+    While the newest day that is due is missing, no day passes; and the run's newest, `day`, is
+    looked at where it is newer: that an old one is missing says nothing here.
     """
     due = newest_due(store, datetime.now(UTC), settings)
-    missing = due if due and not store.holds(CDRS, due) else None
-    return checks.fresh(missing or day, store)
+    if due:
+        day = max(day, due) if store.holds(CDRS, due) else due
+    return checks.fresh(day, store)
 
 
 def _load_day(

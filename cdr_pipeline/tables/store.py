@@ -8,6 +8,7 @@ run's leavings are overwritten by the next.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from cdr_pipeline.tables.pages import StoredPage, in_force
 from cdr_pipeline.tables.runs import arrow_schema
 
 FILE: Final = "part-0.parquet"
+
+#: Whatever else somebody keeps beside these is none of ours.
+_DAY_FOLDER: Final = re.compile(r"date=\d{4}-\d\d-\d\d")
 
 #: zstd level 1: level 3 costs half as much again for no smaller a file.
 _COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
@@ -85,7 +89,8 @@ class Store:
         folder = self.root / dataset.name
         # A path of each, as iterdir makes, takes longer than the listing.
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
-        found = (name[5:] for name in names if f"date={first}" <= name <= f"date={last}")
+        dates = (name[5:] for name in names if _DAY_FOLDER.fullmatch(name))
+        found = (text for text in dates if f"{first}" <= text <= f"{last}")
         days = sorted(map(date.fromisoformat, found))
         return [day for day in days if self.holds(dataset, day)]
 

@@ -292,6 +292,13 @@ def test_of_two_threads_on_one_day_the_second_waits(store: Store) -> None:
     assert events in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
 
 
+def test_what_else_stands_beside_the_days_is_no_day(store: Store) -> None:
+    store.write(CDRS, DAY, NO_CALLS.cdrs)
+    for name in (f"date={DAY}.bak", "date=soon", ".tmp"):
+        (store.root / CDRS.name / name).mkdir()
+    assert store.days(CDRS) == [DAY]
+
+
 def test_days_do_not_wait_for_each_other(store: Store) -> None:
     with store.locked(DAY), store.locked(NEXT_DAY):
         pass
