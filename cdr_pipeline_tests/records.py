@@ -66,7 +66,10 @@ def flat(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
 
 def flat_pages(pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
     """What becomes of the records of some pages of one reading."""
-    stored = [StoredPage(1, page_of(*records)) for records in pages]
+    stored, offset = [], 0
+    for records in map(list, pages):
+        stored.append(StoredPage(1, page_of(*records), offset=offset))
+        offset += len(records)
     return flatten(stored, Window.of(day), zone)
 
 

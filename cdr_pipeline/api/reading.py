@@ -7,7 +7,7 @@ proves anything, and what to do about a doubt, is `listing`'s business.
 
 import math
 import threading
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -144,15 +144,18 @@ class Reading:
     total: int
     records: Records = field(default_factory=Records)
     pages: int = 0
-    _nameless: Counter[int] = field(default_factory=Counter)
+    _nameless: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
-    def add(self, seen: Seen) -> None:
-        """Take in the records of one response."""
+    def add(self, seen: Seen, offset: int) -> None:
+        """Take in the records of one response, the first of which stands at `offset`.
+
+        Equal ones without an id are told apart by where they stand: pages may overlap.
+        """
         keys = list(seen.keys)
         for position in seen.nameless:
-            key = keys[position]
-            self._nameless[key] += 1
-            keys[position] = hash((key, self._nameless[key]))
+            equals = self._nameless[keys[position]]
+            number = equals.setdefault(offset + position, len(equals))
+            keys[position] = hash((keys[position], number))
         self.records.add(keys, seen.started)
         self.pages += 1
 
@@ -496,7 +499,7 @@ class Reader:
 
     def _take(self, response: _Response, reading: Reading) -> None:
         self._count(response)
-        reading.add(response.seen)
+        reading.add(response.seen, response.page.offset)
         self._limits.rows = max(self._limits.rows, len(response.seen))
 
 

@@ -27,7 +27,13 @@ from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.kpi import disposition
-from cdr_pipeline.tables.pages import ALWAYS, StoredPage, began_in, without_neighbours_copies
+from cdr_pipeline.tables.pages import (
+    ALWAYS,
+    StoredPage,
+    began_in,
+    number_by_place,
+    without_neighbours_copies,
+)
 from cdr_pipeline.tables.records import Batch, batches
 from cdr_pipeline.tables.runs import Rows, Runs, arrow_schema, in_columns
 from cdr_pipeline.tables.shapes import Shape
@@ -53,9 +59,15 @@ _REJECT_SCHEMA: Final = {
     **_REJECTS,
     "_at": pl.Int64(),
     "_key": pl.String(),
-    "_pass": pl.Int64(),  # null where `_key` stands for an id
+    "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
+    "_offset": pl.Int64(),
 }
-_WHOLE: Final = {"_at": pl.Int64(), "_key": pl.UInt64(), "_pass": pl.Int64()}
+_WHOLE: Final = {
+    "_at": pl.Int64(),
+    "_key": pl.UInt64(),
+    "_pass": pl.Int64(),
+    "_offset": pl.Int64(),
+}
 
 
 @dataclass(frozen=True)
@@ -254,9 +266,10 @@ def _as_one(
 
 def _told_apart(whole: pl.DataFrame) -> pl.DataFrame:
     """`_at` and `_key` of records that cannot be calls. One without an id is told apart by its
-    bytes, which its `_key` stands for, and by its number among equals of its reading (`_pass`).
+    bytes, which its `_key` stands for, and by its number among equals of its reading (`_pass`), by
+    their offsets.
     """
-    number = pl.int_range(pl.len()).over("_pass", "_key")
+    number = number_by_place("_pass", "_key", "_offset")
     numbered = pl.struct("_key", number).hash()
     return whole.select(
         "_at", pl.when(pl.col("_pass").is_null()).then("_key").otherwise(numbered).alias("_key")
@@ -445,9 +458,10 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def _reject_frame(batch: Batch, window: Window) -> pl.DataFrame:
-    """Rows of `cdr_rejects`, with `_at`, `_key` and `_pass`; not those of another day's records.
+    """Rows of `cdr_rejects`, with `_at`, `_key`, `_pass` and `_offset`; not those of another day's
+    records.
 
-    `_key` stands for the record's id, or, with the number of its reading in `_pass`, for its bytes.
+    `_key` stands for the record's id; or, with its reading and offset in the others, for its bytes.
     """
     rows = []
     for fault in batch.faults:
@@ -457,8 +471,8 @@ def _reject_frame(batch: Batch, window: Window) -> pl.DataFrame:
             if began and (began not in window or began not in stored.window):
                 continue
         key = name or f"\0{hashlib.sha256(fault.payload).hexdigest()}"
-        reading = None if name else stored.pass_
-        rows.append({**asdict(fault), "_at": fault.at, "_key": key, "_pass": reading})
+        place = {} if name else {"_pass": stored.pass_, "_offset": batch.offset(fault.at)}
+        rows.append({**asdict(fault), "_at": fault.at, "_key": key, **place})
     frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
     return frame.with_columns(pl.col("_key").hash()).sort(_ARRIVAL)
 

@@ -17,6 +17,7 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "_listed": pl.Boolean(),
     "digest": pl.Int64(),
     "pass": pl.Int64(),
+    "offset": pl.Int64(),
 }
 
 
@@ -27,8 +28,8 @@ ALWAYS: Final = Window(datetime.min, datetime.max)
 
 @dataclass(frozen=True)
 class StoredPage:
-    """One response that counts: the number of its reading, its bytes, what was asked for, and its
-    place among all responses of its day, in the order they came.
+    """One response that counts: the number of its reading, its bytes, the window and the offset
+    that were asked for, and its place among all responses of its day, in the order they came.
 
     A record counts if it began in that window; the vendor also lists some of the second before
     and after, which the neighbouring window's own reading knows better.
@@ -38,6 +39,7 @@ class StoredPage:
     body: bytes
     window: Window = ALWAYS
     place: int = 0
+    offset: int = 0
 
 
 def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
@@ -60,6 +62,11 @@ def began_in(began: _Column, window: Window) -> _Column:
     return began.is_between(window.start, window.end, closed="left")
 
 
+def number_by_place(reading: str, key: str, offset: str) -> pl.Expr:
+    """The number of a record among equals of its reading; overlapping pages bring one twice."""
+    return pl.col(offset).rank("dense").over(reading, key).cast(pl.Int64)
+
+
 def without_neighbours_copies(records: pl.DataFrame, call: list[str]) -> pl.DataFrame:
     """Drop the copies of a call that a neighbouring window listed, where its own listed it, too.
 
@@ -77,7 +84,7 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     """The records of a window as they came last: `key` and `digest` of the bytes.
 
     Both hold within one process only. A record without an id goes by its bytes and its number
-    among equals in its reading.
+    among equals in its reading, by their offsets.
     """
     frames = [pl.DataFrame(schema=_SEEN)]
     for stored in pages:
@@ -93,17 +100,16 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
                     "_listed": began_in(began, stored.window).fill_null(True),
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
+                    "offset": range(stored.offset, stored.offset + len(seen)),
                 },
                 schema=_SEEN,
             )
         )
-    number = pl.int_range(pl.len()).over("pass", "key")
     inside = began_in(pl.col("began"), window) & pl.col("_listed")
-    records = (
-        pl.concat(frames)
-        .with_row_index("at")
-        .with_columns(number=pl.when("nameless").then(number).otherwise(0))
-    )
+    came = pl.concat(frames).with_row_index("at")
+    named = came.filter(~pl.col("nameless")).with_columns(number=pl.lit(0, pl.Int64))
+    number = number_by_place("pass", "key", "offset")
+    records = pl.concat([named, came.filter("nameless").with_columns(number=number)])
     return (
         without_neighbours_copies(records, ["key", "number", "began"])
         .sort("at")

@@ -110,6 +110,11 @@ class Batch:
         """The page that brought a record."""
         return self._place_of(at)[1]
 
+    def offset(self, at: int) -> int:
+        """Where a record stood among those of its window."""
+        first, stored = self._place_of(at)
+        return stored.offset + at - first
+
     def text(self, at: int) -> bytes:
         """The record's own text, found again for those that need it."""
         first, stored = self._place_of(at)

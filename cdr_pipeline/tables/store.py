@@ -358,7 +358,7 @@ class PageWriter:
 
 def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
     window = Window(row["window_start"], row["window_end"])
-    return StoredPage(row["pass"], row["body"], window, place)
+    return StoredPage(row["pass"], row["body"], window, place, row["offset"])
 
 
 @dataclass(frozen=True)
@@ -376,12 +376,13 @@ class Pages:
             groups = range(file.num_row_groups) if self.groups is None else self.groups
             places = _places(file)
             for group in groups:
-                rows = file.read_row_group(group, columns=[*_ASKED, "body"])
-                asked = (rows[name].to_pylist() for name in _ASKED)
-                cells = zip(*asked, rows["body"], strict=True)
-                for place, (number, start, end, body) in zip(places[group], cells, strict=True):
+                rows = file.read_row_group(group, columns=[*_ASKED, "offset", "body"])
+                asked = (rows[name].to_pylist() for name in (*_ASKED, "offset"))
+                cells = zip(places[group], *asked, rows["body"], strict=True)
+                for place, number, start, end, offset, body in cells:
                     if number in counting:
-                        yield StoredPage(number, body.as_py(), Window(start, end), place)
+                        window = Window(start, end)
+                        yield StoredPage(number, body.as_py(), window, place, offset)
 
     def readings(self) -> list[set[int]]:
         """Which of the readings that count each row group holds responses of."""

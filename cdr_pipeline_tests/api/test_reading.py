@@ -295,9 +295,11 @@ def seen(*records: Mapping[str, object] | None) -> Seen:
 
 def test_records_without_an_id_are_calls_of_their_own() -> None:
     reading = Reading(WINDOW, total=4)
-    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}, {"id": ""}))
-    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}))
+    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}, {"id": ""}), 0)
+    reading.add(seen({"id": "a", "time_started": ""}, {"id": ""}), 3)
     assert len(reading.records) == 1 + 3
+    reading.add(seen({"id": ""}, {"id": "a", "time_started": ""}), 4)
+    assert len(reading.records) == 1 + 3, "the one at offset 4 came before"
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 8_000])
@@ -318,7 +320,7 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     reading = Reading(WINDOW, total=5)
     times = ["2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59"]
     times += ["2023-03-08 00:00:00", "yesterday"]
-    reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))))
+    reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))), 0)
     assert len(reading.records) == 5
     assert len(reading.inside) == 3
 
@@ -354,5 +356,5 @@ def test_requests_end_at_the_bound() -> None:
 
 def test_a_beginning_may_be_unknown() -> None:
     reading = Reading(WINDOW, total=1)
-    reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}))
+    reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}), 0)
     assert reading.records.times().to_list() == [datetime(2023, 3, 7, 10)]

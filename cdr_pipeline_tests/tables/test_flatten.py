@@ -472,6 +472,15 @@ def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading()
     assert flatten(again, Window.of(DAY), SAIGON).whole_rejects == 2
 
 
+def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> None:
+    pages = [
+        StoredPage(1, page_of(b"null", b"null"), offset=0),
+        StoredPage(1, page_of(b"null", b"null"), offset=1),
+    ]
+    assert flatten(pages, Window.of(DAY), SAIGON).whole_rejects == 3
+    assert len(versions(pages, Window.of(DAY))) == 3
+
+
 # ---- the day
 
 
@@ -713,7 +722,7 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
     records: list[bytes], rows: int, run_rows: int
 ) -> None:
     kept = flat(*records)
-    pages = [StoredPage(1, page_of(record)) for record in records]
+    pages = [StoredPage(1, page_of(record), offset=at) for at, record in enumerate(records)]
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
@@ -743,7 +752,9 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
     """Whoever takes which pages, and in whatever order."""
     bodies = [(1, page_of(record)) for record in records]
     bodies += [(2, page_of(record)) for record in records[::again]]
-    pages = [StoredPage(pass_, body, place=at) for at, (pass_, body) in enumerate(bodies)]
+    pages = [
+        StoredPage(pass_, body, place=at, offset=at) for at, (pass_, body) in enumerate(bodies)
+    ]
     parts: list[list[StoredPage]] = [[], [], []]
     for stored, share in zip(pages, [*shares, *repeat(0, len(pages))], strict=False):
         parts[share].append(stored)
