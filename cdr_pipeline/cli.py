@@ -231,7 +231,9 @@ def _failure(result: Any) -> str:
                 return (
                     "it was interrupted. Days that are complete stay so; run it again for the rest."
                 )
-            return str(error.message)
+            # Before its text stands its class, by its whole name.
+            said = str(error.message)
+            return (said.partition(f"{error.cls_name}: ")[2] or said).strip()
     return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
 
 

@@ -59,7 +59,10 @@ def postgres_url() -> str | None:
 
 def _made(home: Path, storage: str = "History") -> Path:
     home = home.expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"DAGSTER_HOME: {home} cannot be made: {error.strerror}") from None
     config = home / "dagster.yaml"
     if not config.exists():
         text = files("cdr_pipeline").joinpath("dagster.yaml").read_text()

@@ -69,6 +69,8 @@ def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) 
         ({"CDR_API_BASE_URL": "http://127.0.0.1:1"}, "could not be reached"),
         ({"CDR_API_BASE_URL": ""}, "CDR_API_BASE_URL is missing"),
         ({"CDR_PAGE_SIZE": "0"}, "CDR_PAGE_SIZE"),
+        ({"DAGSTER_HOME": "/dev/null/home"}, "DAGSTER_HOME: /dev/null/home cannot be made"),
+        ({"CDR_DATA_DIR": "/dev/null/data"}, "Failed: CDR_DATA_DIR: /dev/null/data cannot"),
     ],
 )
 def test_what_a_person_can_mend_is_one_message_without_a_traceback(
@@ -104,6 +106,14 @@ def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
     assert done.exit_code == 1
     assert "not proved complete" in done.output
     assert not Path("data/cdrs").exists()
+
+
+def test_a_day_that_failed_is_named_once(type_: Type) -> None:
+    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    assert type_(*load, vendor=small()).exit_code == 0
+    fewer = Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN)
+    done = type_(*load, vendor=fewer)
+    assert "Failed: 2023-03-07: the vendor now proves" in done.output
 
 
 def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(

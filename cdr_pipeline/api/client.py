@@ -198,7 +198,7 @@ class Client:
         except _Transient as error:
             gone = isinstance(error, _NoConnection)
             kind = Unreachable if gone else Unavailable
-            advice = ", or check CDR_API_BASE_URL" if gone else ""
+            advice = "" if self.answered else ", or check CDR_API_BASE_URL"
             raise kind(f"{self.host} {error} ({number} tries). Try again later{advice}.") from error
         raise AssertionError("retry_context ends by returning or raising")
 

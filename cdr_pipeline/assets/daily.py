@@ -239,7 +239,8 @@ def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: St
 
 def summary(failed: dict[date, Exception]) -> list[str]:
     """What a person reads: each cause once, with the days it stopped."""
-    return [f"{', '.join(days)}: {cause}" for cause, days in causes(failed).items()]
+    told = ((", ".join(days), cause) for cause, days in causes(failed).items())
+    return [cause if cause.startswith(f"{days}: ") else f"{days}: {cause}" for days, cause in told]
 
 
 def causes(failed: dict[date, Exception]) -> dict[str, list[str]]:
