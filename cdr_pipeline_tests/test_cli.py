@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
@@ -26,8 +27,13 @@ Type = Callable[..., Result]
 
 
 @pytest.fixture
-def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Type]:
-    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own."""
+def type_(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Type]:
+    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own, and with a budget
+    of its own: some other vendor may have asked to be left alone at the same port.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("budget")))
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("CDR_"):
