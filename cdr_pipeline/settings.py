@@ -154,7 +154,11 @@ class Settings(BaseSettings):
         10, ge=0, allow_inf_nan=False, description="Budget of requests a second; 0 for none."
     )
     timeout_seconds: float = Field(
-        30, gt=0, allow_inf_nan=False, description="Time limit of one request."
+        30,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time limit of one request: for its connection, for each silence, and for all"
+        " of its body.",
     )
     max_additional_columns: int = Field(
         256, ge=1, description="additional_* columns of a day; rarer keys stay in `additional`."
