@@ -47,10 +47,10 @@ _SHOWN = (
     "campaign_uuid",
 )
 _SHOWN_WIDTH = 150
+_SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
 #: Who reads a pipe wants a line a day, whatever its width.
 _PIPED_WIDTH = 140
-_SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _PORT = click.IntRange(0, 65_535)
@@ -465,7 +465,8 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     for column in table.columns[:2]:
         column.no_wrap = True
     if table.row_count:
-        out.print(table, width=None if out.is_terminal else max(out.width, _PIPED_WIDTH))
+        to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
+        to.print(table)
     if stale:
         out.print(
             f"{in_words(stale)} were made under another contract (CDR_CONTRACT) than is in force."
