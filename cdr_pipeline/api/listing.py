@@ -331,7 +331,7 @@ class _Proof:
             return reading
         self._reader.expect(reading.total)
         window = reading.window
-        if reading.lies_beyond(window):
+        if beyond(reading.records.times(), window):
             return self._doubt_by_days(reading)
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
@@ -372,12 +372,13 @@ class _Proof:
         window = reading.window
         first, last = (window.start - SECOND).date(), window.end.date()
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        most = {day: reading.on(day) for day in days}
         for day in days:
             noon = datetime.combine(day, time(12))
             alone = Window(noon, noon + SECOND)
-            if self._reader.probe(alone).total > reading.on(day):
-                self._suspect(reading, alone, reading.on(day))
-        if reading.total % ROUNDEST == 0 and sum(reading.on(day) > 0 for day in days) == 1:
+            if self._reader.probe(alone).total > most[day]:
+                self._suspect(reading, alone, most[day])
+        if reading.total % ROUNDEST == 0 and sum(count > 0 for count in most.values()) == 1:
             raise TooMuch(
                 f"its total is {reading.total:,}, the vendor filters by the date alone, and so"
                 " nothing tells whether totals stop there"

@@ -184,12 +184,6 @@ class Reading:
             cuts = [seconds[0], seconds[-1] + SECOND]
         return [at for at in cuts if self.window.start < at < self.window.end]
 
-    def lies_beyond(self, window: Window) -> bool:
-        """Whether any call began so far outside a window that the vendor cannot have filtered by
-        the second.
-        """
-        return beyond(self.records.times(), window)
-
     def on(self, day: date) -> int:
         """The most calls that the vendor may count on one date."""
         times = self.records.times()
@@ -217,7 +211,9 @@ class Reading:
 
 
 def beyond(began: pl.Series, window: Window) -> bool:
-    """Whether any of some beginnings lies further outside a window than its bounds tell."""
+    """Whether any of some calls began so far outside a window that whoever listed them for it
+    cannot have filtered by the second.
+    """
     near = began.is_between(window.start - SECOND, window.end)
     return not near.fill_null(True).all()
 
