@@ -11,7 +11,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +19,7 @@ import polars as pl
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.values import INT64, Int64, is_object, tokens_of
+from cdr_pipeline.tables.values import INT64, Int64, is_object, members_of, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 8_000
@@ -52,7 +51,6 @@ def _decoders(count: Any, text: Any) -> tuple[Any, msgspec.json.Decoder[Any]]:
 _, _strict_page = _decoders(Int64, str)
 _Record, _page = _decoders(str | Int64, str | Int64)
 _record: Final = msgspec.json.Decoder(_Record)
-_astuple: Final = msgspec.structs.astuple
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _CAMPAIGN: Final = list(_BY_NAME).index("campaign_uuid")
 
@@ -134,7 +132,7 @@ class Batch:
         """
         if not records:
             return
-        *fields, objects = zip(*map(_astuple, records), strict=True)
+        *fields, objects = members_of(records)
         counts: dict[Field, Sequence[Any]] = {}
         texts: dict[Field, Sequence[Any]] = {}
         for one, cells in zip(FIELDS, fields, strict=True):
@@ -189,8 +187,11 @@ class Batch:
 
         One series, cut: to begin one of its own for each takes as long as 500 values.
         """
+        values: list[Any] = []
+        for cells in fields.values():
+            values += cells
         try:
-            together = pl.Series([*chain.from_iterable(fields.values())], dtype=dtype)
+            together = pl.Series(values, dtype=dtype)
         except TypeError:  # text among numbers, or numbers among text
             return [
                 pl.Series(one.label, self._all_fitted(one, cells, at), dtype=dtype)

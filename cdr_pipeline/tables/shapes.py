@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdr_pipeline.tables.values import Int64, json_type, read_fast, read_value
+from cdr_pipeline.tables.values import Int64, json_type, members_of, read_fast, read_value
 
 #: Keys are worth a decoder once they have come so often; more decoders than this are not kept,
 #: and no more are tried on the records of one hint.
@@ -158,9 +158,8 @@ class _Learned:
         self, rows: Sequence[int], structs: Sequence[Any], found: dict[Shape, Group]
     ) -> None:
         """Put records of these keys to the others of their shape."""
-        members = zip(*map(msgspec.structs.astuple, structs), strict=True)
         columns, types = [], []
-        for at, cells in enumerate(members):
+        for at, cells in enumerate(members_of(structs)):
             values, kinds = _read_nested(cells) if at in self.nested else (cells, _kinds(cells))
             columns.append(values)
             types.append(kinds)
