@@ -26,6 +26,7 @@ from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS, Dataset
+from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline.tables.store import Store
 
 #: Tag of a run that was asked for here: by what, and why.
@@ -82,7 +83,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         wanted = upkeep.wanted(newest, kept, settings)
         return [
             *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),
-            *_requests(wanted.make, upkeep.MADE, settings, f"nightly: not made, {tonight}"),
+            *_requests(wanted.make, MADE, settings, f"nightly: not made, {tonight}"),
         ] or dg.SkipReason(f"Everything up to {newest} was proved on {tonight}.")
 
     return nightly

@@ -25,8 +25,8 @@ from cdr_pipeline.record import (
 from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS, misfits
 from cdr_pipeline.tables.declared import NO_MARK, Contract
-from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.pages import began_in
+from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE
 

@@ -229,7 +229,9 @@ def _failure(result: Any) -> str:
         if event.is_failure and (error := event.step_failure_data.error):
             if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                 return (
-                    "it was interrupted. Days that are complete stay so; run it again for the rest."
+                    "it was interrupted. Days that are loaded stay so; run it again for the rest."
+                    " Then `cdr-pipeline rebuild` makes what is left of the others, if `status`"
+                    " names any."
                 )
             # Before its text stands its class, by its whole name.
             said = str(error.message)
@@ -269,7 +271,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import stale_days, unmade_days
+    from cdr_pipeline.tables.provenance import stale_days, unmade_days
 
     settings, store = _stored()
     contract = load(settings.contract, settings.zone)
@@ -368,7 +370,7 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     """
     from cdr_pipeline.tables import survey
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import in_words, stale_days
+    from cdr_pipeline.tables.provenance import in_words, stale_days
 
     settings, store = _stored()
     contract = load(file or settings.contract, settings.zone)
@@ -433,7 +435,13 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     from cdr_pipeline.record import Window
     from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days, unmade_days
+    from cdr_pipeline.tables.provenance import (
+        WAY_OUT,
+        in_words,
+        stale_days,
+        torn_days,
+        unmade_days,
+    )
     from cdr_pipeline.tables.store import Store
 
     store = Store(settings.data_dir, settings.zone)
@@ -477,6 +485,13 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     if unmade:
         out.print(
             f"Fetched, and not all made of it since: {in_words(unmade)}. {WAY_OUT}.",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if torn := torn_days(store, first, last):
+        out.print(
+            f"Fetched anew by a run that was killed before it wrote the receipt: {in_words(torn)}."
+            " Their calls are those of the fetch before. Load them again with `cdr-pipeline run`.",
             soft_wrap=True,
             highlight=False,
         )

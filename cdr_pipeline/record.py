@@ -150,9 +150,6 @@ class Disposition(Enum):
         self.effective = effective
 
 
-#: Changes whenever the two tables below do, so that a figure can name the table it was made by.
-DISPOSITION_TABLE_VERSION: Final = 1
-
 _CAUSES: Final = {
     Disposition.USER_BUSY: "USER_BUSY BUSY_EVERYWHERE",
     Disposition.RING_NO_ANSWER: (

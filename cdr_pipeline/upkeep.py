@@ -4,13 +4,14 @@ Nothing is remembered here that the data does not say. A machine that slept, a v
 and a history that was lost all end in the same days being asked for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, RECEIPTS, Dataset
+from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.provenance import MADE, of_the_fetch
 from cdr_pipeline.tables.store import Store
 
 DAY: Final = timedelta(days=1)
@@ -20,10 +21,6 @@ GRACE: Final = timedelta(hours=4)
 
 #: How often some of the older days are probed.
 PROBE_EVERY: Final = timedelta(hours=1)
-
-#: What only the vendor can give, in the order of writing; the others are made from it.
-FETCHED: Final = (RAW_PAGES, RECEIPTS)
-MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in FETCHED)
 
 
 def window(newest: date, settings: Settings) -> tuple[date, date]:
@@ -54,9 +51,9 @@ class Wanted:
 def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
     """Of the days from `first` to `last`, both included, those that are stored."""
     return {
-        day: Kept(proved_at(store, day).date(), _not_older(store, day, RECEIPTS, MADE))
+        day: Kept(proved_at(store, day).date(), of_the_fetch(store, day, MADE))
         for day in store.days(RECEIPTS, first, last)
-        if store.holds(RAW_PAGES, day) and _not_older(store, day, RAW_PAGES, [RECEIPTS])
+        if of_the_fetch(store, day, [RAW_PAGES])
     }
 
 
@@ -86,12 +83,6 @@ def proved_at(store: Store, day: date) -> datetime:
     """When a stored day was proved, in the local zone."""
     moment: datetime = store.read(RECEIPTS, day)["finished_at"].item()
     return moment.astimezone(store.zone)
-
-
-def _not_older(store: Store, day: date, source: Dataset, made: Iterable[Dataset]) -> bool:
-    """Whether these partitions are there and were written after what they are made from."""
-    written = store.written_at(source, day)
-    return all(store.written_at(dataset, day) >= written for dataset in made)
 
 
 # ---- by day

@@ -13,6 +13,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import PREFIX, Settings
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.provenance import MADE
 
 from .hook import Hook
 from .living import DAY, HOUR, TOKEN, Clock, NewWorld, Switchboard, World, at
@@ -167,11 +168,11 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
 ) -> None:
     it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
     nights(it, FIRST + DAY, FIRST + DAY * 2)
-    before = it.store.path(CDRS, FIRST).read_bytes()
-    for dataset in (RAW_PAGES, RECEIPTS):  # written anew, and then nothing
-        path = it.store.path(dataset, FIRST)
-        path.write_bytes(path.read_bytes())
-    it.store.path(CDRS, FIRST).write_bytes(before)
+    before = {one: it.store.path(one, FIRST).read_bytes() for one in MADE}
+    Clock.at = at(FIRST + DAY * 2, 2)
+    it.load(FIRST)
+    for dataset, file in before.items():  # which that run did not live to replace
+        it.store.path(dataset, FIRST).write_bytes(file)
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
     Clock.at += DAY

@@ -26,6 +26,7 @@ from cdr_pipeline.tables.contract import (
     LEAD_ATTEMPTS,
     Dataset,
 )
+from cdr_pipeline.tables.provenance import about_source, outdated_days
 from cdr_pipeline.tables.store import Store
 
 _Measure = Callable[[aggregates.Day], pl.LazyFrame]
@@ -161,14 +162,14 @@ def of_days_together(
     """
     with store.locked("days-together"):
         for name in across(wanted):
-            changed = {*days, *store.outdated(DATASETS[name], CDRS)}
+            changed = {*days, *outdated_days(store, DATASETS[name])}
             for day, frame in _ACROSS[name](store, changed):
                 yield day, _written(Work(day, settings, store), name, frame)
 
 
 def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
     dataset = DATASETS[name]
-    work.store.write(dataset, work.day, frame, about=work.made_of)
+    work.store.write(dataset, work.day, frame, about=about_source(work.store, CDRS, work.day))
     figures = aggregates.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
     return made(work, dataset, _lineage(name), frame, calls=calls, **figures)

@@ -14,6 +14,7 @@ from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.crew import Crew
 from cdr_pipeline.tables.footer import keys_behind
+from cdr_pipeline.tables.provenance import about_source
 
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
@@ -56,10 +57,11 @@ def build(work: Work, crew: Crew) -> list[Made]:
     before = _known_keys(work)
     flat = crew.flat()
     lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
-    about = {_LEFT_OUT: json.dumps(flat.left_out), **work.made_of}
+    fetch = about_source(store, RECEIPTS, day)
+    about = {_LEFT_OUT: json.dumps(flat.left_out), **fetch}
     with (
         store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
-        store.writing(REJECTS, day, REJECTS.schema(store.zone), about=work.made_of) as rejects,
+        store.writing(REJECTS, day, REJECTS.schema(store.zone), about=fetch) as rejects,
     ):
         for chunk in ahead(flat.calls(), _CHUNKS_AHEAD):
             calls.add(chunk)
@@ -73,7 +75,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
         work.findings.extend(findings)
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
-    store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=work.made_of)
+    store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=fetch)
     answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
     return [
         made(

@@ -20,7 +20,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import CDRS, DATASETS
 from cdr_pipeline.tables.declared import NO_MARK, load
-from cdr_pipeline.tables.made_under import in_words, stale_days
+from cdr_pipeline.tables.provenance import in_words, stale_days
 from cdr_pipeline.tables.store import Store
 
 _SECONDS_BETWEEN: Final = 60

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,11 +13,9 @@ from cdr_pipeline.api.client import Patience
 from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import RECEIPTS, Dataset, shown
+from cdr_pipeline.tables.contract import Dataset, shown
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
-from cdr_pipeline.tables.footer import FETCHED
 from cdr_pipeline.tables.lineage import columns_asked_for
-from cdr_pipeline.tables.made_under import fetched
 from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
@@ -47,13 +44,6 @@ class Work:
     accept_shrink: bool = False
     contract: Contract = NO_CONTRACT
     findings: list[Finding] = field(default_factory=list)
-
-    @cached_property
-    def made_of(self) -> dict[str, str]:
-        """What files made of the day say of its fetch; asked for when that is done."""
-        if not self.store.holds(RECEIPTS, self.day):
-            return {}
-        return {FETCHED: fetched(self.store, self.day)}
 
     def require(self, dataset: Dataset) -> None:
         """Raises NotThere if an upstream partition is missing."""

@@ -15,6 +15,7 @@ from cdr_pipeline.errors import NotProved, Shrunk
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
+from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import OnGroup, PageWriter, Store
 
@@ -42,12 +43,13 @@ def fetch(
         except NotProved as error:
             work.findings.append(Finding(VERIFIED, False, str(error)))
             raise
-        pages.close()
+        about = about_fetch(receipt.finished_at)
+        pages.close(about)
         difference = _since_last_time(work, pages)
         changed = _last_change(work, receipt, difference)
         yield []
     frame = _receipt_frame(store, receipt, difference, changed)
-    store.write(RECEIPTS, day, frame)
+    store.write(RECEIPTS, day, frame, about=about)
     work.findings.append(checks.verified(frame))
     figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()

@@ -17,6 +17,7 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS
+from cdr_pipeline.tables.provenance import outdated_days
 from cdr_pipeline.tables.readers import contracted
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.tally import gathered, roots
@@ -28,8 +29,8 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     """The partitions of `lead_attempts` to be written when `cdrs` of some days has changed: of
     these days, and of those after them whose stored one comes out different.
 
-    The last comes first: whoever stops in between leaves the changed days older than their `cdrs`,
-    and so to be done again.
+    The last comes first: whoever stops in between leaves the changed days as they were, of an older
+    fetch than their `cdrs` (`provenance`), and so to be done again.
     """
     days = sorted(changed)
     if not days:
@@ -141,7 +142,7 @@ def _called_on(store: Store, campaigns: pl.Expr) -> list[date]:
     """The days on which some campaigns called leads, by `campaign_daily`; and those of which it
     does not tell what is in `cdrs` now.
     """
-    told = set(store.days(CAMPAIGN_DAILY)) - set(store.outdated(CAMPAIGN_DAILY, CDRS))
+    told = set(store.days(CAMPAIGN_DAILY)) - set(outdated_days(store, CAMPAIGN_DAILY))
     daily = contracted(store, CAMPAIGN_DAILY, sorted(told))
     leads = daily.filter(campaigns, pl.col("unique_leads") > 0)
     called = set(leads.select(DATE).unique().collect()[DATE])

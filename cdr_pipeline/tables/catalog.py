@@ -40,7 +40,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.footer import keys_behind
-from cdr_pipeline.tables.made_under import WAY_OUT, in_words, stale_days
+from cdr_pipeline.tables.provenance import WAY_OUT, in_words, stale_days
 from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
 from cdr_pipeline.tables.store import FILE, Store, sync
 

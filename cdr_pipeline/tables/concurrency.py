@@ -43,9 +43,11 @@ _PEAKS: Final = {"peak_calls": "time_started", "peak_talks": "time_answered"}
 def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
     """The partitions of `campaign_hourly` to be written when `cdrs` of some days has changed: of
     these days, and of those after them whose stored one comes out different.
+
+    The last comes first, as in `attempts.remade`.
     """
     days = set(changed)
-    for day in sorted(days | {day + timedelta(days=1) for day in days}):
+    for day in sorted(days | {day + timedelta(days=1) for day in days}, reverse=True):
         if day in days:
             yield day, _of(store, day)
         elif store.holds(CAMPAIGN_HOURLY, day):

@@ -30,7 +30,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.footer import footer
-from cdr_pipeline.tables.made_under import WAY_OUT, in_words, mark
+from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 
 #: Types of numbers -> the type that holds them all exactly; any other mixture is text.

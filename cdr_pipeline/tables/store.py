@@ -95,11 +95,8 @@ class Store:
         return [day for day in days if self.holds(dataset, day)]
 
     def written_at(self, dataset: Dataset, day: date) -> int:
-        """When the partition was written, in nanoseconds; 0 if it was not."""
-        try:
-            return self.path(dataset, day).stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        """When a stored partition was written, in nanoseconds."""
+        return self.path(dataset, day).stat().st_mtime_ns
 
     def prepare(self) -> None:
         """Raises SettingsError if nothing can be written here; better now than after fetching."""
@@ -113,16 +110,6 @@ class Store:
                 f"CDR_DATA_DIR: {self.root.resolve()} cannot be written: {error.strerror}. Nothing"
                 " was changed, and the vendor was not asked."
             ) from None
-
-    def outdated(self, dataset: Dataset, upstream: Dataset) -> list[date]:
-        """The days of a dataset that were written before what they are made from, in order."""
-        return [
-            day
-            for day in self.days(dataset)
-            if self.holds(upstream, day)
-            and self.path(dataset, day).stat().st_mtime_ns
-            < self.path(upstream, day).stat().st_mtime_ns
-        ]
 
     @contextmanager
     def locked(
@@ -330,10 +317,11 @@ class PageWriter:
         if self._bytes >= _BODY_BYTES:
             self._flush()
 
-    def close(self) -> None:
-        """Nothing more comes."""
+    def close(self, about: Mapping[str, str] | None = None) -> None:
+        """Nothing more comes. `about`: anything that is kept in the file, as `Store.writing`."""
         if self._file.is_open:
             self._flush()
+            self._file.add_key_value_metadata({**(about or {})})
             self._file.close()
             give_back()
 

@@ -27,8 +27,8 @@ from cdr_pipeline.tables.additional import (
 )
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
-from cdr_pipeline.tables.made_under import in_words
 from cdr_pipeline.tables.names import column_names, plain_name
+from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.shapes import ShapeReader
 from cdr_pipeline.tables.store import Store

@@ -20,7 +20,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.declared import load
-from cdr_pipeline.tables.made_under import stale_days
+from cdr_pipeline.tables.provenance import stale_days
 from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
 from cdr_pipeline_tests.assets.test_daily import call
 
@@ -93,7 +93,7 @@ def evaluations(at: Desk) -> dict[str, str]:
 
 def written(at: Desk) -> dict[str, int]:
     """When the first day of each dataset was written."""
-    return {dataset.name: at.store.written_at(dataset, DAY) for dataset in DATASETS.values()}
+    return {one.name: at.store.path(one, DAY).stat().st_mtime_ns for one in DATASETS.values()}
 
 
 def test_a_changed_contract_fails_the_check_of_each_day_made_before(

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -402,9 +401,7 @@ def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: Set) -> None:
     upstream = [name for name in DATASETS if name not in stored_names()]
     assert at.run("2023-03-06", assets=upstream).success
     due = stored(at)
-    for dataset in (CAMPAIGN_HOURLY, LEAD_ATTEMPTS):
-        path = at.store.path(dataset, date(2023, 3, 7))
-        os.utime(path, ns=(0, 0))  # as it stands if cdrs was replaced and the run ended there
+    assert at.run("2023-03-07", assets=upstream).success  # all that a run killed here would do
     assert at.run("2023-03-08").success
     assert stored(at)["lead_attempts 2023-03-07"]["attempt"].to_list() == [2]
     assert stored(at).keys() == due.keys()

@@ -162,7 +162,7 @@ def test_the_order_in_which_days_are_loaded_does_not_matter(store: Store, tmp_pa
     assert [load(store, DAY, OVER), load(store, tomorrow, NEXT)] == [[DAY], [tomorrow]]
     other = Store(tmp_path / "other", SAIGON)
     assert load(other, tomorrow, NEXT) == [tomorrow]
-    assert load(other, DAY, OVER) == [DAY, tomorrow]
+    assert load(other, DAY, OVER) == [tomorrow, DAY]
     for day in (DAY, tomorrow):
         assert store.read(CAMPAIGN_HOURLY, day).equals(other.read(CAMPAIGN_HOURLY, day))
     assert store.read(CAMPAIGN_HOURLY, tomorrow)["peak_calls_all"].to_list() == [2]
@@ -172,5 +172,5 @@ def test_the_day_after_is_written_only_if_it_comes_out_different(store: Store) -
     tomorrow = DAY + timedelta(days=1)
     load(store, tomorrow, NEXT)
     assert load(store, DAY, a_call("c", datetime(2023, 3, 7, 12), 60)) == [DAY]
-    assert load(store, DAY, OVER) == [DAY, tomorrow]
-    assert load(store, DAY) == [DAY, tomorrow]
+    assert load(store, DAY, OVER) == [tomorrow, DAY]
+    assert load(store, DAY) == [tomorrow, DAY]

@@ -16,8 +16,17 @@ from cdr_pipeline.record import spans
 from cdr_pipeline.tables import catalog
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
-from cdr_pipeline.tables.footer import FETCHED
-from cdr_pipeline.tables.made_under import fetched, in_words, mark, stale_days, unmade_days
+from cdr_pipeline.tables.provenance import (
+    ASKED_FOR,
+    MADE,
+    about_fetch,
+    in_words,
+    mark,
+    outdated_days,
+    stale_days,
+    torn_days,
+    unmade_days,
+)
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON
@@ -103,44 +112,62 @@ def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
     assert stale_days(mixed, CONTRACT.mark) == []
 
 
-def receipt(store: Store, day: date, finished: datetime) -> dict[str, str]:
-    """Store a receipt of a fetch, and what files made of that say of it."""
-    schema = RECEIPTS.schema(SAIGON)
-    row = dict.fromkeys(schema) | {"finished_at": finished.replace(tzinfo=UTC)}
-    store.write(RECEIPTS, day, pl.DataFrame([row], schema=schema))
-    store.write(RAW_PAGES, day, pl.DataFrame(schema=RAW_PAGES.schema(SAIGON)))
-    return {FETCHED: fetched(store, day)}
+def of(hour: int) -> dict[str, str]:
+    """What files of the fetch of that hour say of it."""
+    return about_fetch(datetime(2023, 3, 8, hour, tzinfo=UTC))
 
 
-def test_a_day_is_unmade_while_anything_of_it_is_of_another_fetch(store: Store) -> None:
-    def made(dataset: Dataset, of: dict[str, str]) -> None:
-        store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)), about=of)
+def write(store: Store, about: dict[str, str], *datasets: Dataset) -> None:
+    """Partitions of the day without rows, all of one fetch."""
+    for dataset in datasets:
+        store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)), about=about)
 
-    before = receipt(store, DAY, datetime(2023, 3, 8))
-    assert unmade_days(store) == [DAY]
-    made(CDRS, before)
-    made(CAMPAIGN_DAILY, before)
+
+def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
+    store: Store,
+) -> None:
+    *calls, last = MADE
+    for fetch in (of(1), of(2)):
+        write(store, fetch, *ASKED_FOR)
+        assert unmade_days(store) == [DAY]
+        write(store, fetch, *calls)
+        assert unmade_days(store) == [DAY]
+        assert unmade_days(store, NEXT) == []
+        write(store, fetch, last)
+        assert unmade_days(store) == []
+
+
+def test_a_day_killed_before_its_receipt_is_torn_and_nothing_can_be_made_of_it(
+    store: Store,
+) -> None:
+    write(store, of(1), RAW_PAGES, RECEIPTS, CDRS)
+    assert torn_days(store) == []
+    write(store, of(2), RAW_PAGES)
+    assert torn_days(store) == [DAY]
+    assert torn_days(store, NEXT) == []
     assert unmade_days(store) == []
-    now = receipt(store, DAY, datetime(2023, 3, 9))
-    assert unmade_days(store) == [DAY]
-    made(CDRS, now)
-    assert unmade_days(store) == [DAY]
-    assert unmade_days(store, NEXT) == []
-    made(CAMPAIGN_DAILY, now)
-    assert unmade_days(store) == []
+
+
+def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
+    store: Store,
+) -> None:
+    write(store, of(1), CDRS, CAMPAIGN_DAILY)
+    assert outdated_days(store, CAMPAIGN_DAILY) == []
+    os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
+    assert outdated_days(store, CAMPAIGN_DAILY) == []
+    write(store, of(2), CDRS)
+    assert outdated_days(store, CAMPAIGN_DAILY) == [DAY]
 
 
 def test_a_copy_of_the_folder_whose_times_are_others_is_no_other_fetch(store: Store) -> None:
-    of = receipt(store, DAY, datetime(2023, 3, 8))
-    store.write(CDRS, DAY, pl.DataFrame(schema=CDRS.schema(SAIGON)), about=of)
+    write(store, of(1), *ASKED_FOR, *MADE)
     os.utime(store.path(CDRS, DAY), (0, 0))
     assert unmade_days(store) == []
 
 
-def test_a_file_that_does_not_say_of_what_it_was_made_is_believed(store: Store) -> None:
-    receipt(store, DAY, datetime(2023, 3, 8))
-    write_day(store, DAY, OBJECTS)
-    assert unmade_days(store) == []
+def test_a_day_no_file_of_which_says_of_what_it_was_made_is_believed(store: Store) -> None:
+    write(store, {}, *ASKED_FOR, *MADE)
+    assert unmade_days(store) == torn_days(store) == []
 
 
 def test_days_are_told_as_ranges() -> None:

@@ -1,0 +1,107 @@
+"""What a partition was made of, by its own file: which fetch, and which contract. So which days are
+to be made again.
+
+The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
+itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
+folder changes.) The contract is told by its mark (`declared.Contract.mark`), in `cdrs`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Final
+
+from cdr_pipeline.record import spans
+from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
+from cdr_pipeline.tables.footer import FETCHED, footer
+from cdr_pipeline.tables.store import Store
+
+#: What only the vendor can give, in the order of writing; the others are made from it.
+ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
+MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in ASKED_FOR)
+
+#: What to do about days that were not made of what is due.
+WAY_OUT: Final = (
+    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
+    " `rebuild` in Dagster, for the days it is given"
+)
+
+#: How many ranges of days are told one by one.
+_TOLD: Final = 6
+
+
+def mark(store: Store, day: date) -> str:
+    """The mark of the contract that a stored day of `cdrs` was made under."""
+    return footer(store.path(CDRS, day)).mark
+
+
+def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
+    """Stored days of `cdrs`, both ends included, that were made under another mark than `due`."""
+    return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
+
+
+def about_fetch(finished_at: datetime) -> dict[str, str]:
+    """What the files of a fetch, and those made of it, say of it."""
+    return {FETCHED: f"{finished_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
+
+
+def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
+    """What a file made of a stored partition says; nothing where that does not say it either."""
+    fetched = _fetch(store, source, day)
+    return {FETCHED: fetched} if fetched else {}
+
+
+def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
+    """Whether these partitions of a day are there, and of the fetch that its receipt tells of."""
+    due = _fetch(store, RECEIPTS, day)
+    return all(
+        store.holds(dataset, day) and _fetch(store, dataset, day) == due for dataset in datasets
+    )
+
+
+def torn_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days, both ends included, whose raw_pages are of another fetch than their receipt: their run
+    was killed between the two. To be fetched again.
+    """
+    return [
+        day
+        for day in store.days(RECEIPTS, first, last)
+        if store.holds(RAW_PAGES, day) and not of_the_fetch(store, day, [RAW_PAGES])
+    ]
+
+
+def unmade_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days, both ends included, that were fetched and of which not all was made since: their run
+    was killed in between, or some datasets alone were asked for. To be made from `raw_pages`.
+    """
+    return [
+        day
+        for day in store.days(RECEIPTS, first, last)
+        if of_the_fetch(store, day, [RAW_PAGES]) and not of_the_fetch(store, day, MADE)
+    ]
+
+
+def outdated_days(store: Store, dataset: Dataset) -> list[date]:
+    """The days of a dataset that are of another fetch than the day's `cdrs`, and older.
+
+    Of years of days the files' times are asked for first: a footer takes thirty times as long.
+    """
+    return [
+        day
+        for day in store.days(dataset)
+        if store.holds(CDRS, day)
+        and store.written_at(dataset, day) < store.written_at(CDRS, day)
+        and _fetch(store, dataset, day) != _fetch(store, CDRS, day)
+    ]
+
+
+def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:
+    """The fetch that a stored partition is of, if it says so."""
+    return footer(store.path(dataset, day)).fetched
+
+
+def in_words(days: Sequence[date]) -> str:
+    """How many days, and which, as ranges."""
+    found = spans(days)
+    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in found[:_TOLD]]
+    more = f" and {len(found) - _TOLD:,} more ranges" if len(found) > _TOLD else ""
+    return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({', '.join(told)}{more})"
