@@ -55,7 +55,7 @@ LOAD_DAYS: Final = dg.define_asset_job(
 
 def nightly(shown: Settings) -> dg.ScheduleDefinition:
     """The schedule, at the time of the settings it is `shown` by; a tick reads its own."""
-    at = shown.schedule_at
+    at = shown.schedule_time
 
     @dg.schedule(
         cron_schedule=f"{at.minute} {at.hour} * * *",
@@ -270,14 +270,18 @@ class _Probes:
     def ask(self, client: Client, store: Store, days: Iterable[date]) -> None:
         """Compare the totals of `days`, as many as there is time for."""
         until = time.monotonic() + _PROBE_SECONDS
-        for day in days:
+        for number, day in enumerate(days):
             if time.monotonic() > until:
                 break
             try:
-                moved = _compare(client, store, day)
+                moved = _compare(client, store, day, until)
             except (Unreachable, Unauthorized) as error:  # the next day would fare no better
                 self.doubts.append(f"{error} Totals are compared again at the next tick.")
                 break
+            except _TooMany as error:
+                if number and not error.for_any_tick:
+                    break  # at the next tick it comes first
+                self.doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
             except CdrError as error:
                 self.doubts.append(f"{day}: {error} Its total is compared again tomorrow.")
             else:
@@ -291,12 +295,27 @@ def _brief(settings: Settings) -> Settings:
     return settings.model_copy(update={"timeout_seconds": seconds})
 
 
-def _compare(client: Client, store: Store, day: date) -> upkeep.Moved | None:
-    """Ask for the totals of a day's parts as they were asked for when it was proved."""
+class _TooMany(CdrError):
+    """A day was proved in more parts than one tick can ask for, or than any tick can."""
+
+    def __init__(self, parts: int, *, for_any_tick: bool) -> None:
+        super().__init__(f"it was proved in {parts} parts, too many to compare.")
+        self.for_any_tick = for_any_tick
+
+
+def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Moved | None:
+    """Ask for the totals of a day's parts as they were asked for when it was proved.
+
+    Raises _TooMany where there are too many to ask, by their number or by the time that is left.
+    """
     proved = store.totals(day)
     if len(proved) > _MOST_PARTS:
-        raise CdrError(f"it was proved in {len(proved)} parts, too many to compare.")
-    now = {part: total(client, part) for part in proved}
+        raise _TooMany(len(proved), for_any_tick=True)
+    now = {}
+    for part in proved:
+        if time.monotonic() > until:
+            raise _TooMany(len(proved), for_any_tick=False)
+        now[part] = total(client, part)
     if now == proved:
         return None
     proved_at = upkeep.proved_at(store, day)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 import click
 from pydantic import SecretStr
@@ -22,6 +22,7 @@ from rich.table import Table
 from cdr_pipeline import __version__
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.process import as_program
+from cdr_pipeline.record import DIRECTIONS
 from cdr_pipeline.settings import Language, Settings
 
 out = Console()
@@ -51,6 +52,9 @@ _SHOWN_NARROW = ("time_started", "from_number", "to_number", "disposition", "bil
 
 #: Who reads a pipe wants a line a day, whatever its width.
 _PIPED_WIDTH = 140
+
+#: Of Dagster's own words none: ours say what failed.
+_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _PORT = click.IntRange(0, 65_535)
@@ -144,64 +148,16 @@ def _through_dagster(
     with err.status("Starting Dagster"):
         import dagster as dg  # two seconds, which --help need not wait for
 
-        from cdr_pipeline.assets import catalog, raw_pages
-        from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
-        from cdr_pipeline.assets.layer import Loading
+        from cdr_pipeline.assets.daily import causes, summary
         from cdr_pipeline.home import lasting_home
-        from cdr_pipeline.launcher import process_tags
         from cdr_pipeline.tables.catalog import NAME
 
         lasting_home()
-        newest = partitions(settings).get_last_partition_key()
-    first, last = ranges[0][0], ranges[-1][1]
-    if first < settings.start_date or newest is None or f"{last}" > newest:
-        raise click.UsageError(
-            f"Days can be loaded from {settings.start_date} (CDR_START_DATE) to {newest}, the last"
-            " complete day."
-        )
-    assets = daily_calls(settings)
-    fetched = {spec.key for spec in raw_pages.SPECS}
+    _see_that_they_are_partitions(settings, ranges, fetch)
     failed: dict[date, Exception] = {}
-    days = sum((end - begin).days + 1 for begin, end in ranges)
-    verb = "Loaded" if fetch else "Made"
-    results = []
-    quiet = {"console": {"config": {"log_level": "CRITICAL"}}}
-    with _progress() as progress, dg.DagsterInstance.get() as instance:
-        task = progress.add_task("Starting", total=days)
-
-        def on_day(day: date, error: Exception | None) -> None:
-            progress.update(task, advance=1, description=f"{verb} {day}")
-            if error:
-                failed[day] = error
-
-        for begin, end in ranges:
-            result = dg.materialize(
-                [assets],
-                selection=None if fetch else list(assets.keys - fetched),
-                instance=instance,
-                tags={
-                    "dagster/asset_partition_range_start": f"{begin}",
-                    "dagster/asset_partition_range_end": f"{end}",
-                    **process_tags(),
-                },
-                resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
-                run_config={
-                    "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
-                    "loggers": quiet,
-                },
-                raise_on_error=False,
-            )
-            results.append(result)
-        rebuilt = None
-        if catalog.ASSETS:
-            rebuilt = dg.materialize(
-                catalog.ASSETS,
-                instance=instance,
-                tags=process_tags(),
-                resources={"loading": Loading(settings=lambda _: settings)},
-                run_config={"loggers": quiet},
-                raise_on_error=False,
-            )
+    with dg.DagsterInstance.get() as instance:
+        results = _materialize(settings, ranges, instance, failed, accept_shrink, fetch)
+        rebuilt = _rebuild_catalog(settings, instance)
     unfinished = [result for result in results if not result.success]
     if unfinished:
         _alert(settings, unfinished[0], causes(failed))
@@ -209,6 +165,95 @@ def _through_dagster(
     if rebuilt and not rebuilt.success:
         return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
     return []
+
+
+def _see_that_they_are_partitions(
+    settings: Settings, ranges: Sequence[tuple[date, date]], fetch: bool
+) -> None:
+    """Raises CdrError, or UsageError, where Dagster has no partitions of these days."""
+    from cdr_pipeline.assets.daily import partitions
+
+    first, last = ranges[0][0], ranges[-1][1]
+    start, newest = settings.start_date, partitions(settings).get_last_partition_key()
+    if first < start and not fetch:
+        raise CdrError(
+            f"Days from {first} on are stored, which is before CDR_START_DATE. Set it to {first},"
+            f" or leave them out: --from {start}."
+        )
+    if first < start or newest is None or f"{last}" > newest:
+        raise click.UsageError(
+            f"Days can be loaded from {start} (CDR_START_DATE) to {newest}, the last complete day."
+        )
+
+
+def _materialize(
+    settings: Settings,
+    ranges: Sequence[tuple[date, date]],
+    instance: Any,
+    failed: dict[date, Exception],
+    accept_shrink: bool,
+    fetch: bool,
+) -> list[Any]:
+    """A run of Dagster's for each range; adds to `failed`."""
+    import dagster as dg
+
+    from cdr_pipeline.assets import raw_pages
+    from cdr_pipeline.assets.daily import daily_calls
+    from cdr_pipeline.assets.layer import Loading
+    from cdr_pipeline.launcher import process_tags
+
+    assets = daily_calls(settings)
+    fetched = {spec.key for spec in raw_pages.SPECS}
+    verb = "Loaded" if fetch else "Made"
+    results = []
+    with _progress() as progress:
+        days = sum((last - first).days + 1 for first, last in ranges)
+        task = progress.add_task("Starting", total=days)
+
+        def on_day(day: date, error: Exception | None) -> None:
+            progress.update(task, advance=1, description=f"{verb} {day}")
+            if error:
+                failed[day] = error
+
+        for first, last in ranges:
+            result = dg.materialize(
+                [assets],
+                selection=None if fetch else list(assets.keys - fetched),
+                instance=instance,
+                tags={
+                    "dagster/asset_partition_range_start": f"{first}",
+                    "dagster/asset_partition_range_end": f"{last}",
+                    **process_tags(),
+                },
+                resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
+                run_config={
+                    "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
+                    "loggers": _QUIET,
+                },
+                raise_on_error=False,
+            )
+            results.append(result)
+    return results
+
+
+def _rebuild_catalog(settings: Settings, instance: Any) -> Any:
+    """A run of Dagster's for the catalog; None where there can be none."""
+    import dagster as dg
+
+    from cdr_pipeline.assets import catalog
+    from cdr_pipeline.assets.layer import Loading
+    from cdr_pipeline.launcher import process_tags
+
+    if not catalog.ASSETS:
+        return None
+    return dg.materialize(
+        catalog.ASSETS,
+        instance=instance,
+        tags=process_tags(),
+        resources={"loading": Loading(settings=lambda _: settings)},
+        run_config={"loggers": _QUIET},
+        raise_on_error=False,
+    )
 
 
 def _alert(settings: Settings, result: Any, causes: dict[str, list[str]]) -> None:
@@ -452,9 +497,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         column.justify = "right"
     if stale:
         table.add_column("contract")
-    for day in store.days(RECEIPTS):
-        if not first <= day <= last:
-            continue
+    for day in store.days(RECEIPTS, first, last):
         receipt = store.read(RECEIPTS, day).row(0, named=True)
         changed = receipt.get("last_change_at")
         calls = f"{store.rows(CDRS, day):,}" if store.holds(CDRS, day) else ""
@@ -506,7 +549,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
 @click.option("--to", "last", type=_DAY, help="Last local day, included; the first if not given.")
 @click.option(
     "--lang",
-    type=click.Choice(["en", "vi"]),
+    type=click.Choice(get_args(Language)),
     help="Language of the page; CDR_REPORT_LANGUAGE if not given.",
 )
 @click.option(
@@ -566,7 +609,7 @@ def dictionary() -> None:
 @click.option("--status", help="Calls of this status, such as ANSWERED.")
 @click.option("--hotline", help="Calls made by this number.")
 @click.option("--phone", help="Calls from or to this number.")
-@click.option("--direction", type=click.Choice(["inbound", "outbound", "local"]))
+@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)))
 @click.option("--campaign-uuid", help="Calls of this campaign.")
 @click.option(
     "--limit",
@@ -664,7 +707,7 @@ def _show(
 
     from cdr_pipeline.page import compact
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.flatten import flatten
+    from cdr_pipeline.tables.flatten import Rules, flatten
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
     if form == "jsonl":
@@ -673,7 +716,7 @@ def _show(
         return
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
     contract = load(settings.contract, settings.zone)
-    flat = flatten([StoredPage(1, body)], ALWAYS, settings.zone, contract=contract)
+    flat = flatten([StoredPage(1, body)], Rules(ALWAYS, settings.zone, contract=contract))
     cdrs = flat.cdrs.sort("time_started", "id")
     if form == "csv":
         _emit(cdrs.write_csv(), output)
@@ -840,7 +883,7 @@ def _dagster_dev(port: int, folder: Path | None = None) -> int:
 
 @main.command()
 @click.option("--ui", "open_ui", is_flag=True, help="Open Dagster on the result instead of ending.")
-@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@click.option("--port", type=_PORT, default=3000, show_default=True, help="Dagster's.")
 @_readable_errors
 def demo(open_ui: bool, port: int) -> None:
     """A week of a made-up call centre, from HTTP to aggregates. Needs no settings.
@@ -850,6 +893,8 @@ def demo(open_ui: bool, port: int) -> None:
     """
     from cdr_pipeline.simulator import Tenant, Vendor, serve
 
+    if open_ui:
+        _see_that_it_is_free(port)
     with serve(Vendor(tenant=Tenant(calls_per_day=DEMO_CALLS_PER_DAY), token="demo-token")) as it:
         settings = _demo_settings(it.base_url)
         first, last = DEMO_DAYS
@@ -896,17 +941,19 @@ def _print_demo(settings: Settings) -> None:
     """What the demo made, in a manager's words, and how to ask more."""
     import polars as pl
 
+    from cdr_pipeline.tables import kpi
+    from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
+    from cdr_pipeline.tables.readers import contracted
+    from cdr_pipeline.tables.store import Store
+
     root = settings.data_dir
+    store = Store(root, settings.zone)
     _print_days(settings)
-    daily = pl.scan_parquet(root / "campaign_daily/**/*.parquet")
     week = (
-        daily.group_by("campaign_uuid")
-        .agg(
-            pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum(),
-        )
-        .with_columns(
-            asr=pl.col("answered") / pl.col("seizures"), acd=pl.col("billsec") / pl.col("answered")
-        )
+        contracted(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
+        .group_by("campaign_uuid")
+        .agg(pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum())
+        .with_columns(asr=kpi.asr(), acd=kpi.acd_seconds())
         .sort("calls", descending=True)
         .collect()
     )

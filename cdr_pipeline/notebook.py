@@ -43,8 +43,9 @@ def _():
 def _(days):
     daily = scan("campaign_daily", *days.value)
     endings = scan("disposition_daily", *days.value)
+    numbers = scan("hotline_daily", *days.value)
     calls = scan("cdrs", *days.value).filter("is_root")
-    return calls, daily, endings
+    return calls, daily, endings, numbers
 
 
 @app.cell(hide_code=True)
@@ -136,7 +137,7 @@ def _():
 @app.cell
 def _(endings):
     unanswered = (
-        endings.filter(pl.col("disposition") != "answered")
+        endings.filter(~kpi.is_of(Disposition.ANSWERED))
         .group_by("campaign_uuid", "disposition")
         .agg(pl.col("calls").sum())
         .with_columns(pl.col("campaign_uuid").fill_null("outside campaigns"))
@@ -173,7 +174,7 @@ def _(calls):
     attempts = (
         calls.filter(pl.col("lead_uuid").is_not_null())
         .sort("time_started", "id")
-        .with_columns(answered=pl.col("disposition") == "answered")
+        .with_columns(answered=kpi.is_of(Disposition.ANSWERED))
         .select(
             "answered",
             attempt=pl.int_range(1, pl.len() + 1).over("lead_uuid"),
@@ -212,20 +213,12 @@ def _():
 
 
 @app.cell
-def _(calls):
+def _(numbers):
     hotlines = (
-        calls.filter(pl.col("direction") == "outbound")
-        .group_by(hotline="from_number")
-        .agg(
-            calls=pl.len(),
-            answered=kpi.count(kpi.is_of(Disposition.ANSWERED)),
-            short_calls=(
-                (pl.col("disposition") == "answered") & (pl.col("billsec") < SHORT_CALL_SECONDS)
-            ).sum(),
-        )
+        numbers.group_by(hotline="from_number")
+        .agg(pl.col("calls", "answered", "short_calls").sum())
         .with_columns(
-            rate=pl.col("answered") / pl.col("calls"),
-            short=pl.when(pl.col("answered") > 0).then(pl.col("short_calls") / pl.col("answered")),
+            rate=kpi.ratio("answered", "calls"), short=kpi.ratio("short_calls", "answered")
         )
         .sort("calls", "hotline", descending=[True, False])
         .collect()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
@@ -127,6 +127,22 @@ SIP_HANGUP_DISPOSITIONS: Final = frozenset(
 
 #: `press_key` of a caller who pressed none; never a conversion.
 NO_KEY_PRESSED: Final = 127
+
+
+class Reason(StrEnum):
+    """Why a record cannot be a call, or why a value does not fit its field."""
+
+    NO_ID = "no id"
+    NO_BEGINNING = "no time_started"
+    UNREADABLE_BEGINNING = "time_started is unreadable"
+    INVALID_UTF_8 = "invalid UTF-8"
+    SURROGATE = "a lone surrogate"
+    NO_JSON = "not valid JSON"
+    TOO_DEEP = "nested too deeply"
+    NO_OBJECT = "not an object"
+    NO_WHOLE_NUMBER = "not a whole number"
+    TOO_LARGE = "more than 64 bits"
+    NO_TIME = "not a time"
 
 
 class Disposition(Enum):

@@ -74,16 +74,6 @@ def _zone(value: str) -> str:
     return value
 
 
-def _clock(value: str) -> str:
-    try:
-        time.fromisoformat(value)
-    except ValueError:
-        value = ""
-    if len(value) != len("01:30"):
-        raise ValueError("must be a time of day, such as 01:30")
-    return value
-
-
 def _hook(secret: SecretStr) -> SecretStr:
     secret = _for_a_header(secret)
     parts = urlsplit(secret.get_secret_value())
@@ -97,6 +87,12 @@ def _wall_clock(value: str | time) -> str | time:
     # pydantic would take 17 for seventeen seconds past midnight.
     if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
         raise ValueError("must be a local time, such as 08:00 or 16:59:59")
+    return value
+
+
+def _full_minute(value: time) -> time:
+    if value.second:
+        raise ValueError("must be a full minute, such as 01:30")
     return value
 
 
@@ -182,8 +178,8 @@ class Settings(BaseSettings):
         1, ge=1, description="How often a number may be called on one day."
     )
     report_language: Language = Field("en", description="Language of the report.")
-    schedule_time: Annotated[str, AfterValidator(_clock)] = Field(
-        "01:30", description="When the day that ended is loaded, in CDR_TIMEZONE."
+    schedule_time: Annotated[_LocalTime, AfterValidator(_full_minute)] = Field(
+        time(1, 30), description="When the day that ended is loaded, in CDR_TIMEZONE."
     )
     lookback_days: int = Field(
         3, ge=0, le=366, description="Days before it that are loaded again with it."
@@ -254,15 +250,11 @@ class Settings(BaseSettings):
         """The zone of CDR_TIMEZONE."""
         return ZoneInfo(self.timezone)
 
-    @property
-    def schedule_at(self) -> time:
-        """The time of day of CDR_SCHEDULE_TIME."""
-        return time.fromisoformat(self.schedule_time)
-
     def without_secrets(self, text: str) -> str:
         """`text` with every secret of these settings blotted out."""
-        for secret in (self.api_token, self.api_key, self.alert_url):
-            text = text.replace(secret.get_secret_value(), "***") if secret else text
+        for _, value in self:
+            if isinstance(value, SecretStr):
+                text = text.replace(value.get_secret_value(), "***")
         return text
 
     def connection(self) -> Connection:

@@ -89,9 +89,12 @@ def proved_at(store: Store, day: date) -> datetime:
 
 
 def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
-    """Stored days that are no longer loaded again each night, back to CDR_PROBE_DAYS."""
+    """Stored days that are no longer loaded again each night, back to CDR_PROBE_DAYS.
+
+    What was proved of a day stands in `raw_pages`: where that is gone, nothing can be compared.
+    """
     first, last = window(newest, settings)
-    return store.days(RECEIPTS, first, last - DAY * (settings.lookback_days + 1))
+    return store.days(RAW_PAGES, first, last - DAY * (settings.lookback_days + 1))
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,6 @@ def newest_due(store: Store, now: datetime, settings: Settings) -> date | None:
     """
     on_time = now.astimezone(UTC) - GRACE
     tonight = on_time.astimezone(settings.zone)
-    begun = tonight.replace(tzinfo=None) >= datetime.combine(tonight, settings.schedule_at)
+    begun = tonight.replace(tzinfo=None) >= datetime.combine(tonight, settings.schedule_time)
     newest = tonight.date() - DAY * (1 if begun else 2)
     return newest if store.days(RECEIPTS, *window(newest, settings)) else None

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 
 SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -70,7 +70,7 @@ def flat_pages(pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo 
     for records in map(list, pages):
         stored.append(StoredPage(1, page_of(*records), offset=offset))
         offset += len(records)
-    return flatten(stored, Window.of(day), zone)
+    return flatten(stored, Rules(Window.of(day), zone))
 
 
 def the_call(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> dict[str, Any]:

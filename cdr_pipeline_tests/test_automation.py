@@ -1,5 +1,6 @@
 """Schedule, sensors and alerts, tick by tick: what they ask for, and what if they cannot."""
 
+import itertools
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,33 @@ def test_a_day_in_too_many_parts_is_left_alone_and_said_so(
     assert it.sensor("late_calls") == []
     assert "proved in 1 parts, too many to compare" in it.skipped
     assert not vendor.requests
+
+
+def test_days_too_many_for_one_tick_are_compared_at_the_next(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, vendor = world(some_days(Switchboard(), 5), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    ticking = itertools.count()
+    monkeypatch.setattr("cdr_pipeline.automation.time.monotonic", lambda: next(ticking) * 3.0)
+    monkeypatch.setattr(automation, "_PROBE_SECONDS", 10.0)
+    vendor.requests.clear()
+    Clock.at = at(FIRST + DAY * 5, 23)
+    asked_for = []
+    for _ in range(4):
+        it.sensor("late_calls")
+        asked_for += [one.params["start_date"][:10] for one in vendor.requests]
+        vendor.requests.clear()
+    assert asked_for == [f"{FIRST + DAY * ahead}" for ahead in (-1, 0, 1, 2)]
+
+
+def test_a_day_whose_pages_are_gone_keeps_no_other_from_being_compared(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 4)
+    it, _ = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    it.store.path(RAW_PAGES, FIRST).unlink()
+    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
 
 def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: NewWorld) -> None:

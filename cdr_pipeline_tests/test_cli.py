@@ -134,7 +134,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
     monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
     assert done.exit_code == 1
-    assert "interrupted. Days that are complete stay so; run it again" in done.output
+    assert "interrupted. Days that are loaded stay so; run it again" in done.output
     assert "dagster" not in done.output
 
 

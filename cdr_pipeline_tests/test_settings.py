@@ -55,7 +55,7 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
         "contract": None,
         "days_per_run": 31,
         "max_additional_columns": 256,
-        "schedule_time": "01:30",
+        "schedule_time": time(1, 30),
         "lookback_days": 3,
         "probe_days": 35,
         "alert_url": None,
@@ -117,7 +117,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "contract": Path("contract.toml"),
         "days_per_run": 0,
         "max_additional_columns": 8,
-        "schedule_time": "04:05",
+        "schedule_time": time(4, 5),
         "lookback_days": 0,
         "probe_days": 70,
         "allowed_from": time(7, 30),
@@ -263,10 +263,10 @@ def test_an_alert_url_is_refused_without_repeating_it(
 # ---- times of day
 
 
-@pytest.mark.parametrize("written", ["24:00", "1:30", "01:30:00", "0130", "01:30Z", "noon"])
-def test_a_time_of_day_has_hours_and_minutes(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+@pytest.mark.parametrize("written", ["24:00", "1:30", "01:30:20", "0130", "01:30Z", "noon"])
+def test_a_schedule_begins_at_a_full_minute(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     given(monkeypatch, schedule_time=written)
-    assert "  - CDR_SCHEDULE_TIME: must be a time of day" in fault()
+    assert "  - CDR_SCHEDULE_TIME: " in fault()
 
 
 @pytest.mark.parametrize("written", ["17", "8:00", "25:00", "08:00Z", "08:00+07:00", "8h", "1e3"])

@@ -146,21 +146,12 @@ class Lister:
                 raise NotProved("the run has ended")
             keep(page)
 
+        limits = replace(self._limits)
         reader = Reader(
-            self._client,
-            self._limits,
-            keep_on,
-            concurrency=self._concurrency,
-            threads=self._threads,
+            self._client, limits, keep_on, concurrency=self._concurrency, threads=self._threads
         )
-        before = replace(self._limits)
-        try:
-            parts = _Proof(reader, window, self._limits).run()
-        except Exception:
-            # What a bad hour seemed to teach is no lesson for the next day.
-            self._limits.span, self._limits.page = before.span, before.page
-            raise
-        self._limits.reach, self._limits.ceiling = reader.reach, reader.ceiling
+        parts = _Proof(reader, window, limits).run()
+        self._limits = limits  # what a bad hour seemed to teach is no lesson for the next day
         tally = reader.tally
         unique = sum(len(part.records) for part in parts)
         return Receipt(
@@ -311,11 +302,11 @@ class _Proof:
         """Whether the parts add up to the whole; where that cannot be asked, whether none moved."""
         records = len(Records.of(part.records for part in parts))
         unmoved = inside(before).equals(inside(parts))
-        if self._window.length > self._limits.span or records >= self._reader.ceiling:
+        if self._window.length > self._limits.span or records >= self._limits.ceiling:
             return unmoved
         total = self._reader.probe(self._window).total
         if total < records and unmoved:
-            self._reader.learn_ceiling(total)
+            self._limits.learn_ceiling(total)
         return total == records or (total < records and unmoved)
 
     def _doubt_total(self, reading: Reading) -> Reading:
@@ -392,7 +383,7 @@ class _Proof:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
         if self._reader.probe(part).total <= most:
             raise Moved(f"{part} held more calls for a moment")
-        self._reader.learn_ceiling(reading.total)
+        self._limits.learn_ceiling(reading.total)
         raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
 
     def _walk(self, window: Window, calls: float) -> list[Reading]:
@@ -446,7 +437,7 @@ class _Proof:
     @property
     def _aim(self) -> float:
         """Calls that a part should hold."""
-        return max(1.0, FILL * min(self._reach, self._reader.reach, self._reader.ceiling))
+        return max(1.0, FILL * min(self._reach, self._limits.reach, self._limits.ceiling))
 
     def _known(self) -> Records:
         """Every record seen so far, whatever became of its reading."""

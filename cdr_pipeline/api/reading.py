@@ -237,6 +237,14 @@ class Limits:
     honest: int = 0  # the largest total that was seen to be no ceiling
     by_the_second: bool = False  # whether it was seen to filter by more than the date
 
+    def learn_ceiling(self, total: int) -> None:
+        """Totals stop at this number: from it on they say nothing, below it all is well."""
+        self.ceiling = min(self.ceiling, total)
+
+    def learn_reach(self, calls: int) -> None:
+        """Paging gets at so many calls of a window and no further."""
+        self.reach = min(self.reach, calls)
+
 
 class Tally:
     """What a proof has cost so far, and its bound. Shared by the threads of the proof."""
@@ -305,8 +313,6 @@ class Reader:
         self._keep = keep
         self.tally = Tally()
         self.readings: list[Reading] = []
-        self.reach = limits.reach
-        self.ceiling = limits.ceiling
 
     def read(self, window: Window, most: float = math.inf) -> Reading:
         """Every call of `window`, as many as a `total` that stood still.
@@ -322,7 +328,7 @@ class Reader:
         self._take(first, reading)
         self._foresee(first.seen)
         if not self._in_one_response(first.seen):
-            self._refuse_more_than(min(self.reach, most), first.seen.total)
+            self._refuse_more_than(min(self._limits.reach, most), first.seen.total)
             self.expect(reading.total)
             chunks = self._in_order(self._chunks(reading, number, len(first.seen)))
             with closing(chunks):
@@ -383,15 +389,11 @@ class Reader:
             raise Unsettled(f"no record came where its total says {seen.total:,}")
         return len(seen) >= seen.total
 
-    def learn_ceiling(self, total: int) -> None:
-        """Totals stop at this number: from it on they say nothing, below it all is well."""
-        self.ceiling = min(self.ceiling, total)
-
     def _foresee(self, seen: Seen) -> None:
         """A total at a ceiling tells nothing, not even where one response holds as many."""
         if seen.total == USUAL_CEILING:
-            self.learn_ceiling(seen.total)
-        if seen.total >= self.ceiling:
+            self._limits.learn_ceiling(seen.total)
+        if seen.total >= self._limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
 
     def _refuse_more_than(self, most: float, total: int) -> None:
@@ -434,7 +436,7 @@ class Reader:
         for response in chunk.responses:
             self._take(response, reading)
         if isinstance(chunk.error, _TooDeep):
-            self.reach = min(self.reach, chunk.error.offset)
+            self._limits.learn_reach(chunk.error.offset)
         if chunk.error:
             raise chunk.error
         for response in chunk.responses:
@@ -442,12 +444,12 @@ class Reader:
             if seen.total != reading.total:
                 raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
             if not len(seen):
-                self.reach = min(self.reach, offset)
+                self._limits.learn_reach(offset)
                 raise TooMuch(
                     f"offset {offset:,} came back empty, though its total is {seen.total:,}"
                 )
             if _the_same(seen.keys, first.keys):
-                self.reach = min(self.reach, len(first))
+                self._limits.learn_reach(len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
     def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Generator[_Chunk, None, None]:

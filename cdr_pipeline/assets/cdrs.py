@@ -8,7 +8,8 @@ import polars as pl
 from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
-from cdr_pipeline.tables import survey
+from cdr_pipeline.record import Disposition
+from cdr_pipeline.tables import kpi, survey
 from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.ahead import ahead
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
@@ -76,7 +77,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
     store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=fetch)
-    answered = store.lazy(CDRS, day).select((pl.col("disposition") == "answered").sum())
+    answered = store.lazy(CDRS, day).select(kpi.is_of(Disposition.ANSWERED).sum())
     return [
         made(
             work,

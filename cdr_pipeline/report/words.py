@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from cdr_pipeline.record import Reason
 from cdr_pipeline.settings import Language
 
 _EN: Final = {
@@ -195,6 +196,20 @@ _DAYS: Final[Mapping[Language, tuple[str, str]]] = {
     "vi": ("%d/%m/%Y", "%d/%m"),
 }
 
+_REASONS_VI: Final[Mapping[Reason, str]] = {
+    Reason.NO_ID: "không có id",
+    Reason.NO_BEGINNING: "không có time_started",
+    Reason.UNREADABLE_BEGINNING: "có time_started không đọc được",
+    Reason.INVALID_UTF_8: "có UTF-8 không hợp lệ",
+    Reason.SURROGATE: "có ký tự surrogate lẻ",
+    Reason.NO_JSON: "không phải JSON hợp lệ",
+    Reason.TOO_DEEP: "lồng nhau quá sâu",
+    Reason.NO_OBJECT: "không phải đối tượng JSON",
+    Reason.NO_WHOLE_NUMBER: "không phải số nguyên",
+    Reason.TOO_LARGE: "vượt quá 64 bit",
+    Reason.NO_TIME: "không phải thời điểm",
+}
+
 #: What a check found, as `checks` says it, in Vietnamese; names and values stay as they came.
 _FOUND_VI: Final = (
     (
@@ -204,11 +219,8 @@ _FOUND_VI: Final = (
     (r"(\S+) calls; (\S+) on the same weekday before", r"\1 cuộc gọi; cùng thứ các tuần trước \2"),
     (r"(\S+) of (\S+) calls", r"\1 trên \2 cuộc gọi"),
     (r"^(\S+) calls with ", r"\1 cuộc gọi có "),
-    (r"record no id \(", "bản ghi không có id ("),
-    (r"record no time_started \(", "bản ghi không có time_started ("),
-    (r"record time_started is unreadable \(", "bản ghi có time_started không đọc được ("),
-    (r"not a whole number \(", "không phải số nguyên ("),
-    (r"more than 64 bits \(", "vượt quá 64 bit ("),
+    *((rf"\brecord {reason} \(", f"bản ghi {vi} (") for reason, vi in _REASONS_VI.items()),
+    *((rf" {reason} \(", f" {vi} (") for reason, vi in _REASONS_VI.items()),
 )
 
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}

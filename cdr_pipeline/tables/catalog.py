@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from filelock import FileLock
 
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import spans
@@ -199,10 +198,8 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
         )
     import duckdb  # noqa: PLC0415  optional
 
-    staging = store.root / ".staging"
-    staging.mkdir(parents=True, exist_ok=True)
-    staged = staging / NAME
-    with FileLock(staging / f"{NAME}.lock"):
+    staged = store.staging / NAME
+    with store.locked(NAME):
         staged.unlink(missing_ok=True)
         with duckdb.connect() as connection:
             connection.execute(
@@ -328,7 +325,7 @@ def _template(
     folder = store.root / _TEMPLATES / f"{dataset.name}-{digest}"
     file = folder / _NO_DAY / FILE
     if not file.exists():
-        staged = store.root / ".staging" / f"{folder.name}.parquet"
+        staged = store.staging / f"{folder.name}.parquet"
         connection.execute(f"COPY (SELECT {columns} WHERE false) TO {_text(str(staged))}")
         file.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(file)

@@ -20,6 +20,7 @@ from cdr_pipeline.record import (
     SHORT_CALL_SECONDS,
     Disposition,
     Kind,
+    Reason,
 )
 
 INSTANT: Final = pl.Datetime("us", "UTC")
@@ -158,7 +159,7 @@ REJECTS: Final = Dataset(
         Column("id", _TEXT, "The record's id, where it has one."),
         Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),
         Column("value", _TEXT, "The value that does not fit, as text.", secret=True),
-        Column("reason", _TEXT, "Why."),
+        Column("reason", _TEXT, f"Why: {', '.join(Reason)}."),
         Column("payload", pl.Binary(), "The record as received.", secret=True),
     ),
 )

@@ -11,13 +11,12 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
 
 from cdr_pipeline import page
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.apart import Apart, apart
 from cdr_pipeline.tables.declared import Contract
-from cdr_pipeline.tables.flatten import Flat, Part, part_of, united
+from cdr_pipeline.tables.flatten import Flat, Part, Rules, part_of, united
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Pages, Store, give_back, groups_of
 
@@ -36,7 +35,7 @@ class Crew:
     ) -> None:
         """`folder`: where rows are laid aside, as long as the result is needed."""
         self._pages = store.pages(day)
-        self._rules = (Window.of(day), store.zone, most_columns, contract)
+        self._rules = Rules(Window.of(day), store.zone, most_columns, contract)
         self._folder = folder
         self._stack = ExitStack()
         self._other: Apart[Some, Part] | None = None
@@ -79,7 +78,7 @@ class Crew:
         if len(parts) > 1 and any(part.cut for part in parts):
             # Which columns a batch keeps hangs on what else is in it, and so on who took what.
             parts = [self._part(self._pages)]
-        return united(parts, *self._rules)
+        return united(parts, self._rules)
 
     def _by_two(self, groups: Sequence[int]) -> list[Part]:
         assert self._other
@@ -92,10 +91,10 @@ class Crew:
 
     def _begin(self) -> None:
         with suppress(OSError):  # where no process can be begun, this one does it all
-            self._other = self._stack.enter_context(apart(_part_of, *self._rules, self._folder, 1))
+            self._other = self._stack.enter_context(apart(_part_of, self._rules, self._folder, 1))
 
     def _part(self, pages: Pages) -> Part:
-        return _part_of(iter([pages]), *self._rules, self._folder, 0)
+        return _part_of(iter([pages]), self._rules, self._folder, 0)
 
 
 @contextmanager
@@ -109,17 +108,8 @@ def crew_of(store: Store, day: date, most_columns: int, contract: Contract) -> I
             made.close()
 
 
-def _part_of(
-    pieces: Iterator[Some],
-    window: Window,
-    zone: ZoneInfo,
-    most_columns: int,
-    contract: Contract,
-    folder: Path,
-    number: int,
-) -> Part:
-    pages = chain.from_iterable(pieces)
-    part = part_of(pages, window, zone, most_columns, contract, folder, number)
+def _part_of(pieces: Iterator[Some], rules: Rules, folder: Path, number: int) -> Part:
+    part = part_of(chain.from_iterable(pieces), rules, folder, number)
     give_back()
     return part
 

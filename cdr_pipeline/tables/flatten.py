@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from cdr_pipeline import page, record
-from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Window
+from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Reason, Window
 from cdr_pipeline.tables import additional
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
@@ -68,6 +68,18 @@ _WHOLE: Final = {
     "_pass": pl.Int64(),
     "_offset": pl.Int64(),
 }
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what a day's pages become calls: the window that is the day, the zone of its times, how
+    many additional_* columns may stand (the most used stay), and the keys that are declared.
+    """
+
+    window: Window
+    zone: ZoneInfo
+    most_columns: int = MOST_COLUMNS
+    contract: Contract = NO_CONTRACT
 
 
 @dataclass(frozen=True)
@@ -141,39 +153,24 @@ class Part:
     cut: bool
 
 
-def flatten(
-    pages: Iterable[StoredPage],
-    window: Window,
-    zone: ZoneInfo,
-    most_columns: int = MOST_COLUMNS,
-    folder: Path | None = None,
-    contract: Contract = NO_CONTRACT,
-) -> Flat:
+def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = None) -> Flat:
     """Calls and rejects of a window from the pages in force, in the order they came.
 
-    Of two versions of a call the later stands. Of the additional_* columns the `most_columns` most
-    used stay; keys in `contract` go by it. Rows are laid aside in `folder`, which is needed as long
-    as the result is; without one they are kept in memory.
+    Of two versions of a call the later stands. Rows are laid aside in `folder`, which is needed as
+    long as the result is; without one they are kept in memory.
     """
-    rules = (window, zone, most_columns, contract)
     placed = (replace(stored, place=place) for place, stored in enumerate(pages))
-    return united([part_of(placed, *rules, folder)], *rules)
+    return united([part_of(placed, rules, folder)], rules)
 
 
 def part_of(
-    pages: Iterable[StoredPage],
-    window: Window,
-    zone: ZoneInfo,
-    most_columns: int,
-    contract: Contract,
-    folder: Path | None,
-    number: int = 0,
+    pages: Iterable[StoredPage], rules: Rules, folder: Path | None, number: int = 0
 ) -> Part:
     """A part of a day, its `number`th: the half of `flatten` that needs no other part.
 
     `pages`: any of the day's, with their places, which tell in what order they came.
     """
-    spreader = additional.Spreader(contract)
+    spreader = additional.Spreader(rules.contract)
     calls = Runs(folder, f"calls-{number}", _ORDER)
     rejects = Runs(folder, f"rejects-{number}", _ARRIVAL)
     ledger: list[pl.DataFrame] = []
@@ -184,7 +181,7 @@ def part_of(
     cut = False
     with _uncollected():
         for batch in batches(pages):
-            frame, columns = _typed(batch, zone, spreader, most_columns)
+            frame, columns = _typed(batch, rules.zone, spreader, rules.most_columns)
             run = calls.add(frame.drop("_shape", "_listed", "_began"))
             ledger.append(_ledger_rows(frame, run))
             objects.append(_one_a_shape(frame))
@@ -192,7 +189,7 @@ def part_of(
             cut = cut or len(kept) < len(columns.keys)
             filled.update({name: frame[name].count() for name in kept})
             if batch.faults:
-                faults = _reject_frame(batch, window)
+                faults = _reject_frame(batch, rules.window)
                 rejects.add(faults)
                 whole.append(faults.filter(pl.col("field").is_null()).select(*_WHOLE))
             for name, some in columns.keys.items():
@@ -210,10 +207,9 @@ def part_of(
     )
 
 
-def united(
-    parts: Sequence[Part], window: Window, zone: ZoneInfo, most_columns: int, contract: Contract
-) -> Flat:
+def united(parts: Sequence[Part], rules: Rules) -> Flat:
     """A day from all its parts."""
+    contract, zone = rules.contract, rules.zone
     calls, rejects = Runs(order=_ORDER), Runs(order=_ARRIVAL)
     met = dict.fromkeys(shape for part in parts for shape in part.shapes)
     shapes = {shape: number for number, shape in enumerate(met)}
@@ -227,9 +223,9 @@ def united(
         filled.update(part.filled)
         for name, some in part.keys.items():
             keys[name] |= some
-    counted = _count(ledger, whole, window, len(calls))
+    counted = _count(ledger, whole, rules.window, len(calls))
     used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
-    most_used = additional.most_used(used, keys, most_columns, contract)
+    most_used = additional.most_used(used, keys, rules.most_columns, contract)
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
     typed = [(name, additional.column_type(name, zone)) for name in dynamic]
@@ -391,7 +387,7 @@ def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) 
         unread = text.gather(rows)
         odd = [one for one in unread.unique() if not record.SENTINEL_TIME.fullmatch(one)]
         for row in rows.filter(unread.is_in(odd)) if odd else ():
-            batch.fault(frame["_at"][row], time.label, text[row], "not a time")
+            batch.fault(frame["_at"][row], time.label, text[row], Reason.NO_TIME)
 
 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
@@ -405,11 +401,11 @@ def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
     batch.faults = [fault for fault in batch.faults if fault.at not in places]
     for at, id_ in bad:
         if id_ is None:
-            reason = "no id"
+            reason = Reason.NO_ID
         elif at in unreadable:
-            reason = "time_started is unreadable"
+            reason = Reason.UNREADABLE_BEGINNING
         else:
-            reason = "no time_started"
+            reason = Reason.NO_BEGINNING
         batch.fault(at, None, unreadable.get(at), reason)
     return frame.filter(~cannot)
 

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 
 from cdr_pipeline import page
-from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind
+from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind, Reason
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, Int64, is_object, members_of, tokens_of
 
@@ -69,8 +69,11 @@ _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
-class _Reject(Exception):
-    """A record that cannot be a call."""
+class _Unfit(Exception):
+    """A record that cannot be a call, or a value that does not fit its field."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
 
 
 @dataclass
@@ -81,7 +84,7 @@ class Fault:
     id: str | None
     field: str | None
     value: str | None
-    reason: str
+    reason: Reason
     payload: bytes
 
 
@@ -120,7 +123,7 @@ class Batch:
             self._texts[first] = page.split(stored.body)
         return self._texts[first][at - first]
 
-    def fault(self, at: int, label: str | None, value: str | None, reason: str) -> None:
+    def fault(self, at: int, label: str | None, value: str | None, reason: Reason) -> None:
         """A field that does not fit; without a `label`, the record."""
         text = self.text(at)
         self.faults.append(Fault(at, page.identity(text)[0], label, value, reason, text))
@@ -174,7 +177,7 @@ class Batch:
             texts[row] = text.encode() if text is not None else None
             self.objects[row - len(sent)] = texts[row] if is_one else None
             if text is not None and not is_one:
-                self.fault(at[row], ADDITIONAL, text, "not an object")
+                self.fault(at[row], ADDITIONAL, text, Reason.NO_OBJECT)
         return texts
 
     def _place_of(self, at: int) -> tuple[int, StoredPage]:
@@ -220,8 +223,8 @@ class Batch:
             return str(cell) if cell else page.text_of(bytes(_object(self.text(at))[one.name]))
         try:
             return _count(cell)
-        except ValueError as reason:
-            self.fault(at, one.label, cell, str(reason))
+        except _Unfit as unfit:
+            self.fault(at, one.label, cell, unfit.reason)
             return None
 
 
@@ -264,9 +267,9 @@ def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
     for at, text in enumerate(texts, first):
         try:
             read, more, misfits = _read(text)
-        except _Reject as why:
+        except _Unfit as unfit:
             id_, _ = page.identity(text)
-            batch.faults.append(Fault(at, id_, None, None, str(why), text))
+            batch.faults.append(Fault(at, id_, None, None, unfit.reason, text))
             continue
         places.append(at)
         records.append(read)
@@ -277,7 +280,7 @@ def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
     batch.add(places, records, extra)
 
 
-def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:
+def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, Reason]]]:
     """One record; see `_read_slowly`."""
     try:
         page.check_encoding(text)
@@ -286,8 +289,11 @@ def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:
         return _read_slowly(text)
 
 
-def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str]]]:
-    """A record, its undocumented fields as JSON text, and (field, value, reason) of misfits."""
+def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, Reason]]]:
+    """A record, its undocumented fields as JSON text, and (field, value, reason) of misfits.
+
+    Raises _Unfit.
+    """
     members = _object(text)
     misfits = []
     values: dict[str, Any] = {}
@@ -297,8 +303,8 @@ def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, str
             continue
         try:
             values[name] = _value(bytes(token), documented.kind)
-        except ValueError as reason:
-            misfits.append((documented.label, page.text_of(bytes(token)) or "", str(reason)))
+        except _Unfit as unfit:
+            misfits.append((documented.label, page.text_of(bytes(token)) or "", unfit.reason))
     if ADDITIONAL in members:
         values[ADDITIONAL] = members[ADDITIONAL]
     unknown = {name: token for name, token in members.items() if name not in _DOCUMENTED}
@@ -309,46 +315,49 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
     try:
         page.check_encoding(text)
     except ValueError as error:
-        raise _Reject("invalid UTF-8") from error
+        raise _Unfit(Reason.INVALID_UTF_8) from error
     try:
         return tokens_of(text)
     except msgspec.ValidationError as error:
-        raise _Reject("not an object") from error
+        raise _Unfit(Reason.NO_OBJECT) from error
     except RecursionError as error:
-        raise _Reject("nested too deeply") from error
+        raise _Unfit(Reason.TOO_DEEP) from error
     except msgspec.DecodeError as error:
-        why = "a lone surrogate" if _SURROGATE.search(text) else "not valid JSON"
-        raise _Reject(why) from error
+        surrogate = _SURROGATE.search(text)
+        raise _Unfit(Reason.SURROGATE if surrogate else Reason.NO_JSON) from error
 
 
 def _value(token: bytes, kind: Kind) -> str | int | None:
-    """The value of a documented field. Raises ValueError with the reason if it does not fit."""
+    """The value of a documented field. Raises _Unfit."""
     if kind is not Kind.COUNT:
         return page.text_of(token)
     if token == b"null":
         return None
-    value = msgspec.json.decode(token) if token[:1] not in b"{[" else None
+    try:
+        value = msgspec.json.decode(token) if token[:1] not in b"{[" else None
+    except page.UNREADABLE:  # as 1e400
+        raise _Unfit(Reason.TOO_LARGE) from None
     if isinstance(value, str):
         return _count(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int:
-        raise ValueError("not a whole number")
+        raise _Unfit(Reason.NO_WHOLE_NUMBER)
     return _within_64_bits(value)
 
 
 def _count(text: str) -> int | None:
-    """A whole number written as text: "33" is 33. Raises ValueError with the reason."""
+    """A whole number written as text: "33" is 33. Raises _Unfit."""
     if not text:
         return None
     if not _WHOLE_NUMBER.fullmatch(text):
-        raise ValueError("not a whole number")
+        raise _Unfit(Reason.NO_WHOLE_NUMBER)
     return _within_64_bits(int(text.partition(".")[0]))
 
 
 def _within_64_bits(value: int) -> int:
     if value not in INT64:
-        raise ValueError("more than 64 bits")
+        raise _Unfit(Reason.TOO_LARGE)
     return value
 
 

@@ -76,6 +76,13 @@ class Store:
         self.root = root
         self.zone = zone
 
+    @property
+    def staging(self) -> Path:
+        """Where files are written before they take their places, and locks are held."""
+        folder = self.root / ".staging"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def path(self, dataset: Dataset, day: date) -> Path:
         """Where a partition stands, whether it exists or not."""
         return self.root / dataset.name / f"date={day:%Y-%m-%d}" / FILE
@@ -101,9 +108,7 @@ class Store:
     def prepare(self) -> None:
         """Raises SettingsError if nothing can be written here; better now than after fetching."""
         try:
-            folder = self.root / ".staging"
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=folder):
+            with TemporaryFile(dir=self.staging):
                 pass
         except OSError as error:
             raise SettingsError(
@@ -119,10 +124,8 @@ class Store:
 
         Raises TimeoutError where that is `given_up` meanwhile.
         """
-        folder = self.root / ".staging"
-        folder.mkdir(parents=True, exist_ok=True)
         # Not of one thread: a day is begun in one and finished in another.
-        lock = FileLock(folder / f"{work}.lock", thread_local=False)
+        lock = FileLock(self.staging / f"{work}.lock", thread_local=False)
         with lock.acquire(cancel_check=given_up):
             yield
 
@@ -205,11 +208,11 @@ class Store:
         """The parts that a day was proved in, and the vendor's total of each when it was."""
         with pq.ParquetFile(self.path(RAW_PAGES, day)) as file:
             counting = _counting(file)
-        first = pl.scan_parquet(self.path(RAW_PAGES, day), hive_partitioning=False, glob=False)
-        pages = first.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
+        asked = self.lazy(RAW_PAGES, day)
+        first = asked.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
         return {
             Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]
-            for row in pages.iter_rows(named=True)
+            for row in first.iter_rows(named=True)
         }
 
     def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
@@ -218,9 +221,9 @@ class Store:
     @contextmanager
     def workspace(self, day: date) -> Iterator[Path]:
         """An empty folder for what a day's making lays aside; gone afterwards."""
-        folder = self.root / ".staging" / f"{day:%Y-%m-%d}"
+        folder = self.staging / f"{day:%Y-%m-%d}"
         rmtree(folder, ignore_errors=True)  # a killed run's
-        folder.mkdir(parents=True)
+        folder.mkdir()
         try:
             yield folder
         finally:
@@ -230,8 +233,7 @@ class Store:
     def _replacing(self, dataset: Dataset, day: date) -> Iterator[Path]:
         """A path to write to, which becomes the partition when all went well."""
         target = self.path(dataset, day)
-        staged = self.root / ".staging" / f"{dataset.name}-{day:%Y-%m-%d}.parquet"
-        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged = self.staging / f"{dataset.name}-{day:%Y-%m-%d}.parquet"
         try:
             yield staged
             sync(staged)

@@ -263,7 +263,7 @@ def test_errors_that_no_shorter_range_will_cure_are_passed_on(
     with pytest.raises(type(error)) as caught:
         one.reader.read(WINDOW)
     assert caught.value is error
-    assert one.reader.reach == math.inf
+    assert one.limits.reach == math.inf
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline import checks
-from cdr_pipeline.record import Disposition
+from cdr_pipeline.record import Disposition, Reason
 from cdr_pipeline.report.words import TEXTS, Words
 
 
@@ -50,4 +50,9 @@ def test_whatever_a_check_finds_is_told_in_vietnamese() -> None:
     assert found("duration not a whole number (2), record no id (1)") == (
         "duration không phải số nguyên (2), bản ghi không có id (1)"
     )
+    for reason in Reason:
+        for what, theirs in (("record", "bản ghi"), ("additional", "additional")):
+            told = found(f"{what} {reason} (1)")
+            assert told.startswith(f"{theirs} ")
+            assert reason not in told
     assert Words("en").found("1,234 of 2,000 calls") == "1,234 of 2,000 calls"

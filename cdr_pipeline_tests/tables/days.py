@@ -6,7 +6,7 @@ from typing import Any, Final
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
-from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.flatten import Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, call, page_of
@@ -63,7 +63,7 @@ def write_day(
         for id_, text in objects.items()
     ]
     pages = [StoredPage(1, page_of(*calls))]
-    made = flatten(pages, Window.of(day), store.zone, contract=contract)
+    made = flatten(pages, Rules(Window.of(day), store.zone, contract=contract))
     store.write(CDRS, day, made.cdrs, made.keys, contract)
 
 

@@ -10,7 +10,7 @@ from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES
 from cdr_pipeline.tables.crew import Crew, crew_of
 from cdr_pipeline.tables.declared import NO_CONTRACT
-from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of, pages_row
 
@@ -40,7 +40,7 @@ def keep(store: Store, crew: Crew, responses: Sequence[tuple[int, bytes]]) -> No
 
 def same(made: Flat, store: Store) -> bool:
     """Whether it is what one process makes of what is stored."""
-    one = flatten(store.pages(DAY), Window.of(DAY), SAIGON, MOST_COLUMNS)
+    one = flatten(store.pages(DAY), Rules(Window.of(DAY), SAIGON, MOST_COLUMNS))
     return (
         made.cdrs.equals(one.cdrs)
         and made.cdrs.schema == one.cdrs.schema

@@ -30,7 +30,7 @@ from cdr_pipeline.tables.declared import (
     load,
     read,
 )
-from cdr_pipeline.tables.flatten import Flat, flatten
+from cdr_pipeline.tables.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import JSON_TYPES, read_value
 from cdr_pipeline_tests.records import (
@@ -81,7 +81,7 @@ def faults(text: str) -> list[tuple[int, str]]:
 
 def flat_under(given: Contract, *records: Any, most_columns: int = 256) -> Flat:
     stored = [StoredPage(1, page_of(*records))]
-    return flatten(stored, Window.of(DAY), given.zone, most_columns, contract=given)
+    return flatten(stored, Rules(Window.of(DAY), given.zone, most_columns, given))
 
 
 # ---- reading
@@ -467,7 +467,7 @@ def text_of(text: str, key: str) -> str | None:
 @given(st.lists(OBJECT, max_size=3))
 def test_without_a_contract_all_is_as_ever(texts: list[str]) -> None:
     records = [verbatim("additional", text, id_=f"{at}") for at, text in enumerate(texts)]
-    bare = flatten([StoredPage(1, page_of(*records))], Window.of(DAY), SAIGON)
+    bare = flatten([StoredPage(1, page_of(*records))], Rules(Window.of(DAY), SAIGON))
     under = flat_under(Contract(zone=SAIGON), *records)
     assert under.cdrs.equals(bare.cdrs)
     assert under.cdrs.schema == bare.cdrs.schema
@@ -538,10 +538,10 @@ def test_a_day_laid_aside_in_many_parts_is_the_same(
         StoredPage(1, page_of(call(f"{at}", additional={"Số tiền": value, "ngay_sinh": "x"})))
         for at, value in enumerate([1.5, "2", "a", "b", None, "", [1]])
     ]
-    whole = flatten(pages, Window.of(DAY), SAIGON, contract=given)
+    whole = flatten(pages, Rules(Window.of(DAY), SAIGON, contract=given))
     monkeypatch.setattr(records, "BATCH_ROWS", 2)
     monkeypatch.setattr(runs, "_RUN_ROWS", 1)
-    parts = flatten(pages, Window.of(DAY), SAIGON, folder=tmp_path, contract=given)
+    parts = flatten(pages, Rules(Window.of(DAY), SAIGON, contract=given), tmp_path)
     assert parts.cdrs.equals(whole.cdrs)
     assert [(one.declared.key, one.count) for one in parts.misfits] == [
         ("ngay_sinh", 7),

@@ -28,8 +28,7 @@ from cdr_pipeline.tables import flatten as flattening
 from cdr_pipeline.tables import records as reading
 from cdr_pipeline.tables import runs
 from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
-from cdr_pipeline.tables.declared import NO_CONTRACT
-from cdr_pipeline.tables.flatten import Flat, first_key, flatten, part_of, united
+from cdr_pipeline.tables.flatten import Flat, Rules, first_key, flatten, part_of, united
 from cdr_pipeline.tables.pages import StoredPage, versions
 from cdr_pipeline.tables.records import _read_slowly, _record
 from cdr_pipeline_tests.records import (
@@ -134,7 +133,7 @@ SECOND = FIRST | {
 
 @pytest.fixture(scope="module")
 def documented() -> Flat:
-    return flatten([StoredPage(1, DOCUMENTED)], Window.of(DAY), SAIGON)
+    return flatten([StoredPage(1, DOCUMENTED)], Rules(Window.of(DAY), SAIGON))
 
 
 def test_the_documented_response_goes_through_field_by_field(documented: Flat) -> None:
@@ -178,7 +177,7 @@ def test_the_keys_behind_the_documented_columns_are_known(documented: Flat) -> N
 
 
 def test_an_empty_day_has_every_column_and_no_row() -> None:
-    for nothing in (flat(), flatten([], Window.of(DAY), SAIGON)):
+    for nothing in (flat(), flatten([], Rules(Window.of(DAY), SAIGON))):
         assert nothing.cdrs.schema == CDRS.schema(SAIGON)
         assert nothing.rejects.schema == REJECTS.schema(SAIGON)
         assert len(nothing.cdrs) == len(nothing.rejects) == nothing.whole_rejects == 0
@@ -469,7 +468,7 @@ def test_a_call_that_moved_to_another_day_is_gone_from_this_one() -> None:
 def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading() -> None:
     assert flat(b"null", b"null", call("")).whole_rejects == 3
     again = [StoredPage(number, page_of(b"null", b"null")) for number in (1, 2)]
-    assert flatten(again, Window.of(DAY), SAIGON).whole_rejects == 2
+    assert flatten(again, Rules(Window.of(DAY), SAIGON)).whole_rejects == 2
 
 
 def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> None:
@@ -477,7 +476,7 @@ def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> N
         StoredPage(1, page_of(b"null", b"null"), offset=0),
         StoredPage(1, page_of(b"null", b"null"), offset=1),
     ]
-    assert flatten(pages, Window.of(DAY), SAIGON).whole_rejects == 3
+    assert flatten(pages, Rules(Window.of(DAY), SAIGON)).whole_rejects == 3
     assert len(versions(pages, Window.of(DAY))) == 3
 
 
@@ -730,7 +729,7 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         patch.object(runs, "_ROWS_READ", 1),
         patch.object(flattening, "CHUNK_ROWS", rows),
     ):
-        aside = flatten(pages, Window.of(DAY), SAIGON, folder=Path(folder))
+        aside = flatten(pages, Rules(Window.of(DAY), SAIGON), Path(folder))
         assert aside.cdrs.equals(kept.cdrs)
         assert aside.rejects.equals(kept.rejects)
         assert aside.additional_keys.equals(kept.additional_keys)
@@ -758,8 +757,8 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
     parts: list[list[StoredPage]] = [[], [], []]
     for stored, share in zip(pages, [*shares, *repeat(0, len(pages))], strict=False):
         parts[share].append(stored)
-    rules = (Window.of(DAY), SAIGON, 3, NO_CONTRACT)
-    whole = flatten(pages, Window.of(DAY), SAIGON, 3)
+    rules = Rules(Window.of(DAY), SAIGON, most_columns=3)
+    whole = flatten(pages, rules)
     with (
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
@@ -768,10 +767,10 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
     ):
         made = united(
             [
-                pickle.loads(pickle.dumps(part_of(part, *rules, Path(folder), number)))
+                pickle.loads(pickle.dumps(part_of(part, rules, Path(folder), number)))
                 for number, part in enumerate((parts[2], parts[1] + parts[0]))
             ],
-            *rules,
+            rules,
         )
         assert made.cdrs.equals(whole.cdrs)
         assert made.cdrs.schema == whole.cdrs.schema

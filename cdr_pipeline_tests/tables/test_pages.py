@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.flatten import flatten
+from cdr_pipeline.tables.flatten import Rules, flatten
 from cdr_pipeline.tables.pages import Difference, StoredPage, in_force, versions
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
 
@@ -130,7 +130,8 @@ def test_a_call_on_the_border_of_two_parts_counts_in_its_own_whichever_was_read_
     for first, second in (parts, parts[::-1]):
         pages = [StoredPage(1, both, first), StoredPage(2, both, second)]
         assert made(*pages) == 2
-        assert sorted(flatten(pages, Window.of(DAY), SAIGON).cdrs["id"]) == ["after", "before"]
+        calls = flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs
+        assert sorted(calls["id"]) == ["after", "before"]
 
 
 def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -> None:
@@ -142,7 +143,7 @@ def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -
         StoredPage(2, page_of(), Window(noon, night)),
     ]
     assert made(*pages) == 0
-    assert flatten(pages, Window.of(DAY), SAIGON).cdrs.is_empty()
+    assert flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs.is_empty()
 
 
 def test_a_fault_of_a_call_on_the_border_is_told_once() -> None:
@@ -153,4 +154,4 @@ def test_a_fault_of_a_call_on_the_border_is_told_once() -> None:
         StoredPage(1, both, Window(midnight, noon)),
         StoredPage(2, both, Window(noon, night)),
     ]
-    assert flatten(pages, Window.of(DAY), SAIGON).rejects["field"].to_list() == ["duration"]
+    assert flatten(pages, Rules(Window.of(DAY), SAIGON)).rejects["field"].to_list() == ["duration"]
