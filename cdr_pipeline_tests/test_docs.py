@@ -1,6 +1,7 @@
 """The documents say what the code does."""
 
 import re
+from datetime import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
 
 
 def shown(default: object) -> str:
+    if isinstance(default, time):
+        return f"{default:%H:%M}"
     return "" if default is None else str(default)
 
 
