@@ -157,7 +157,7 @@ def freshness(
     said = f"{due} {finding.passed}"
     if said == context.cursor:
         return dg.SensorResult(skip_reason=finding.summary, cursor=said)
-    return dg.SensorResult(asset_events=[finding.event()], cursor=said)
+    return dg.SensorResult(asset_events=[finding.event()], skip_reason=finding.summary, cursor=said)
 
 
 @dg.run_failure_sensor(

@@ -378,7 +378,9 @@ def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date
 
 
 def _in_words(contract: str) -> str:
-    return "without a contract" if contract == NO_MARK else f"under contract {contract}"
+    mark, zoned, zone = contract.partition(" in ")
+    made = "without a contract" if mark == NO_MARK else f"under contract {mark}"
+    return f"{made}{zoned}{zone}"
 
 
 def _fits(rejects: pl.LazyFrame) -> Finding:

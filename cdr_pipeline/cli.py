@@ -61,6 +61,18 @@ _PORT = click.IntRange(0, 65_535)
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
 
 
+class _UpTo(click.DateTime):
+    """A moment up to which; of a day its last second."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        moment: datetime = super().convert(value, param, ctx)
+        is_day = isinstance(value, str) and len(value) == len("2023-03-07")
+        return moment + timedelta(days=1, seconds=-1) if is_day else moment
+
+
+_UP_TO = _UpTo(_MOMENT.formats)
+
+
 def _readable_errors(
     command: Callable[_Parameters, _Result],
 ) -> Callable[_Parameters, _Result]:
@@ -102,7 +114,7 @@ def main() -> None:
 @click.option(
     "--accept-shrink",
     is_flag=True,
-    help="Replace a day although the vendor now proves fewer calls than are stored.",
+    help="Replace a day although the vendor now proves fewer calls than are stored, or others.",
 )
 @_readable_errors
 def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
@@ -181,8 +193,9 @@ def _see_that_they_are_partitions(
             f" or leave them out: --from {start}."
         )
     if first < start or newest is None or f"{last}" > newest:
+        newest = newest or "none yet"
         raise click.UsageError(
-            f"Days can be loaded from {start} (CDR_START_DATE) to {newest}, the last complete day."
+            f"Days can be loaded from {start} (CDR_START_DATE) to the last complete day: {newest}."
         )
 
 
@@ -308,10 +321,11 @@ def _progress() -> Progress:
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
-    Takes the days that were made under another contract (CDR_CONTRACT) than is in force now, and
-    those that were fetched and have not been made since, as `cdr-pipeline status` shows them; with
-    --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects, additional_keys, the
-    aggregates and the catalog. A day that fails leaves what is stored of it unchanged.
+    Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
+    is in force now, and those that were fetched and have not all been made since, as `cdr-pipeline
+    status` shows them; with --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects,
+    additional_keys, the aggregates and the catalog. A day that fails leaves what is stored of it
+    unchanged.
     """
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
@@ -481,6 +495,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     from cdr_pipeline.tables.contract import CDRS, RECEIPTS, REJECTS
     from cdr_pipeline.tables.declared import load
     from cdr_pipeline.tables.provenance import (
+        ANOTHER,
         WAY_OUT,
         in_words,
         stale_days,
@@ -508,7 +523,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
             "[yellow]not made yet[/]" if not calls else partly if day in unmade else calls,
             f"{receipt['reported_total'] - receipt['outside_window']:,}",
             "[green]yes[/]" if receipt["verified"] else "[red]no[/]",
-            f"{receipt['finished_at']:%Y-%m-%d %H:%M}",
+            f"{receipt['finished_at'].astimezone(settings.zone):%Y-%m-%d %H:%M}",
             f"{Window.of(day).hours_after(changed, settings.zone):.0f} h after" if changed else "",
             "" if rejects is None else f"{rejects:,}",
             *(["[yellow]another[/]" if day in stale else ""] if stale else ()),
@@ -520,8 +535,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
         to.print(table)
     if stale:
         out.print(
-            f"{in_words(stale)} were made under another contract (CDR_CONTRACT) than is in force."
-            f" {WAY_OUT}.",
+            f"{in_words(stale)} were made under {ANOTHER} than is in force. {WAY_OUT}.",
             soft_wrap=True,
             highlight=False,
         )
@@ -602,9 +616,9 @@ def dictionary() -> None:
 @main.command("list")
 @click.option("--date", "day", type=_DAY, help="Calls begun on this local day.")
 @click.option("--from", "first", type=_MOMENT, help="Calls begun from this moment on.")
-@click.option("--to", "last", type=_MOMENT, help="Calls begun up to this moment.")
+@click.option("--to", "last", type=_UP_TO, help="Calls begun up to this moment or day, included.")
 @click.option("--ended-from", type=_MOMENT, help="Calls ended from this moment on.")
-@click.option("--ended-to", type=_MOMENT, help="Calls ended up to this moment.")
+@click.option("--ended-to", type=_UP_TO, help="Calls ended up to this moment or day, included.")
 @click.option("--extension", help="Calls from this extension.")
 @click.option("--status", help="Calls of this status, such as ANSWERED.")
 @click.option("--hotline", help="Calls made by this number.")
@@ -977,7 +991,7 @@ def _print_demo(settings: Settings) -> None:
         "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
         f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
         "                         hive_partitioning = true) GROUP BY ALL;\n"
-        f"  [bold]Polars[/]  pl.scan_parquet('{root}/campaign_daily/*/*.parquet')"
+        f"  [bold]Polars[/]  pl.scan_parquet('{root}/campaign_daily')"
         ".collect()\n\n"
         "See it in Dagster: cdr-pipeline demo --ui\n"
         "Your own calls: copy .env.example to .env, fill it in, then\n"

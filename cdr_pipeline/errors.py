@@ -54,7 +54,7 @@ class NotProved(CdrError):
 
 
 class Shrunk(CdrError):
-    """A re-fetch proves fewer calls than the stored partition holds."""
+    """A re-fetch proves fewer calls than the stored partition holds, or mostly others."""
 
 
 class CheckFailed(CdrError):

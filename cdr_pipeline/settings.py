@@ -66,6 +66,12 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; leave it unset to work without one")
+    return path
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -159,7 +165,7 @@ class Settings(BaseSettings):
     max_additional_columns: int = Field(
         256, ge=1, description="additional_* columns of a day; rarer keys stay in `additional`."
     )
-    contract: Path | None = Field(
+    contract: Annotated[Path, AfterValidator(_file)] | None = Field(
         None, description="TOML file that declares types and names of lead lists' keys; optional."
     )
     days_per_run: int = Field(

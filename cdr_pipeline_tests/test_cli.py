@@ -172,9 +172,9 @@ def test_list_asks_the_vendor_with_every_documented_parameter(type_: Type) -> No
     assert type_(*words.split(), vendor=vendor).exit_code == 0
     assert vendor.requests[-1].params == {
         "start_date": "2023-03-06 00:00:00",
-        "end_date": "2023-03-08 00:00:00",
+        "end_date": "2023-03-08 23:59:59",
         "start_date_ended": "2023-03-06 00:00:00",
-        "end_date_ended": "2023-03-09 00:00:00",
+        "end_date_ended": "2023-03-09 23:59:59",
         "extension": "101",
         "status": "ANSWERED",
         "hotline": "02873003586",

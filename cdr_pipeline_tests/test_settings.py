@@ -68,7 +68,10 @@ def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
 
-def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_setting_is_a_variable_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "contract.toml").touch()
     given(
         monkeypatch,
         api_base_url="api.example.vn",
@@ -81,7 +84,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         concurrency="2",
         requests_per_second="0.5",
         timeout_seconds="2.5",
-        contract="contract.toml",
+        contract=str(tmp_path / "contract.toml"),
         days_per_run="0",
         max_additional_columns="8",
         schedule_time="04:05",
@@ -114,7 +117,7 @@ def test_each_setting_is_a_variable_of_its_name(monkeypatch: pytest.MonkeyPatch)
         "concurrency": 2,
         "requests_per_second": 0.5,
         "timeout_seconds": 2.5,
-        "contract": Path("contract.toml"),
+        "contract": tmp_path / "contract.toml",
         "days_per_run": 0,
         "max_additional_columns": 8,
         "schedule_time": time(4, 5),
@@ -136,6 +139,7 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
         "concurrency": "many",
         "requests_per_second": "-1",
         "timeout_seconds": "nan",
+        "contract": "nowhere.toml",
         "days_per_run": "1.5",
         "allowed_until": "17",
         "calls_per_number": "0",

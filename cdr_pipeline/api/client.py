@@ -234,7 +234,9 @@ class Client:
                 " more: nothing was asked for. Try again then."
             ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _NoConnection(f"could not be reached: {error or 'timed out'}") from error
+            plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
+            why = "it does not speak https: write http:// before it" if plain else error
+            raise _NoConnection(f"could not be reached: {why or 'timed out'}") from error
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:

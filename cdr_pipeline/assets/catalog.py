@@ -12,8 +12,8 @@ from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.store import Store
 
 #: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
-#: Not `any_deps_updated`, which passes over a run that was asked for the catalog as well: there it
-#: is skipped, since days are recorded one by one and not as outputs of their step.
+#: Not `any_deps_updated`, which passes over a run that was asked for the catalog as well: where
+#: some days of that fail, the others are recorded, and the catalog is not made.
 _AFTER_ITS_DATASETS = (
     dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.newly_updated()

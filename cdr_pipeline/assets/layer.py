@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
+import polars.selectors as cs
 
 from cdr_pipeline.api.client import Patience
 from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import Dataset, shown
+from cdr_pipeline.tables.contract import Dataset, shown, type_in_words
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
@@ -120,7 +121,7 @@ def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None)
         [
             dg.TableColumn(
                 column.name,
-                str(column.dtype),
+                type_in_words(column.dtype),
                 description=column.description + _from(origins.get(column.name, [])),
             )
             for column in dataset.columns
@@ -132,12 +133,12 @@ def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
     """The columns of one partition, in which Dagster shows the contract's words by itself: to
     record them with each day would be most of what it records.
     """
-    known = {column.name: column.dtype for column in dataset.columns}
+    known = {column.name for column in dataset.columns}
     return dg.TableSchema(
         [
             dg.TableColumn(
                 name,
-                str(known.get(name, dtype)),
+                str(dtype),
                 description=None if name in known else "From the lead list.",
             )
             for name, dtype in schema.items()
@@ -169,7 +170,10 @@ def _preview(rows: pl.LazyFrame) -> str:
 
     Not by `pl.Config`, which holds for the whole process: the next day is fetched meanwhile.
     """
-    head = rows.head(PREVIEW_ROWS).collect()
+    # Python has no words for the last hours of the year 9999 in zones west of UTC.
+    naive, zoned = cs.datetime(time_zone=None), cs.datetime(time_zone="*")
+    times = naive.dt.to_string("%F %T"), zoned.dt.to_string("%F %T%:z")
+    head = rows.head(PREVIEW_ROWS).with_columns(times).collect()
     lines = [head.columns, ["---"] * head.width, *head.iter_rows()]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 

@@ -86,12 +86,15 @@ def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
     old = versions(work.store.pages(work.day), window)
     new = versions(pages.written(), window)
     difference = Difference.between(old, new)
-    if len(new) < len(old) and not work.accept_shrink:
+    fewer, others = len(new) < len(old), difference.gone_calls > len(old) / 2
+    if (fewer or others) and not work.accept_shrink:
+        doubt = "" if fewer else " Is it the same vendor (CDR_API_BASE_URL)?"
         raise Shrunk(
             f"{work.day}: the vendor now proves {len(new):,} calls where {len(old):,} are stored"
             f" ({difference.gone_calls:,} gone, {difference.new_calls:,} new). What is stored is"
-            " kept. If the vendor really deleted them, load the day again with `cdr-pipeline run"
-            " --accept-shrink`, or in Dagster with the run config `accept_shrink: true`."
+            f" kept.{doubt} If the vendor really deleted them, load the day again with"
+            " `cdr-pipeline run --accept-shrink`, or in Dagster with the run config"
+            " `{ops: {daily_calls: {config: {accept_shrink: true}}}}`."
         )
     return difference
 

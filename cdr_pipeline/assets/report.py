@@ -26,7 +26,7 @@ _GROUP: Final = "pages"
 #: of years should not draw a thousand.
 _DRAWN_BY_ITSELF: Final = timedelta(days=7)
 
-#: As the catalog's: any_deps_updated would pass over a run that was asked for the report as well.
+#: As the catalog's.
 _AFTER_ITS_DATASETS: Final = (
     dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.newly_updated()

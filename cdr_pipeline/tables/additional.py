@@ -14,7 +14,7 @@ A key that a user declared (see `declared`) goes by its declaration instead, and
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final
@@ -66,11 +66,12 @@ class Columns:
         """Each column in full, null where a record has no value."""
         return self.frame().drop("_shape", "_misfits").to_dict(as_series=False)
 
-    def frame(self, most: int | None = None) -> pl.DataFrame:
-        """The columns to keep (see `most_used`) in order of their names, a row a record, typed by
-        their endings; `_shape`; and `_misfits`: the declared keys whose values do not fit.
+    def frame(self, some: Collection[str] | None = None) -> pl.DataFrame:
+        """The columns, or those of them that are among `some`, in order of their names, a row a
+        record, typed by their endings; `_shape`; and `_misfits`: the declared keys whose values do
+        not fit.
         """
-        kept = most_used(self.used, self.keys, most, self.contract)
+        kept = sorted(self.used if some is None else self.used.keys() & some)
         types = {name: column_type(name, self.contract.zone) for name in kept}
         objects = pl.DataFrame(
             [

@@ -39,7 +39,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.footer import keys_behind
-from cdr_pipeline.tables.provenance import WAY_OUT, in_words, stale_days
+from cdr_pipeline.tables.provenance import ANOTHER, WAY_OUT, in_words, stale_days
 from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
 from cdr_pipeline.tables.store import FILE, Store, sync
 
@@ -259,7 +259,7 @@ def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
     stale = stale_days(store, contract.mark) if dataset is CDRS else []
     if not stale:
         return ""
-    return f" {in_words(stale)} were made under another contract (CDR_CONTRACT): {WAY_OUT}."
+    return f" {in_words(stale)} were made under {ANOTHER}: {WAY_OUT}."
 
 
 def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:

@@ -79,7 +79,9 @@ class Hours:
         quarters = pl.datetime_range(first, last, step, closed="left", eager=True)
         local = quarters.dt.convert_time_zone(zone.key).dt.hour().cast(pl.Int8)
         times = pl.col(*_PEAKS.values(), "time_ended").dt.convert_time_zone("UTC") - first
-        seconds = times.dt.total_seconds().cast(pl.Int32)
+        # What lies beyond the day, by however much, lies beyond it.
+        beyond = len(local) * _QUARTER + 1
+        seconds = times.dt.total_seconds().clip(-1, beyond).cast(pl.Int32)
         calls = roots(cdrs).select("campaign_uuid", seconds).filter(pl.col("time_ended") > 0)
         return cls(singly(cdrs.filter(pl.col(DATE) == day)), calls, local)
 

@@ -65,6 +65,13 @@ def typed(dtype: pl.DataType, zone: ZoneInfo) -> pl.DataType:
     return pl.Datetime("us", zone.key) if dtype == INSTANT else dtype
 
 
+def type_in_words(dtype: pl.DataType) -> str:
+    """A type as people read it; the zone of instants is a setting."""
+    if dtype == INSTANT:
+        return "Datetime(us, zone of CDR_TIMEZONE)"
+    return "Datetime(us)" if dtype == WALL_CLOCK else str(dtype)
+
+
 _TEXT, _COUNT, _FLAG, _RATIO = pl.String(), pl.Int64(), pl.Boolean(), pl.Float64()
 
 RAW_PAGES: Final = Dataset(
@@ -144,7 +151,12 @@ CDRS: Final = Dataset(
         Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
         Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
         Column("key_pressed", pl.Int8(), "First key of 0 to 9 pressed; null for none and 127."),
-        Column(ADDITIONAL, _TEXT, "The lead list's object, JSON text as received.", secret=True),
+        Column(
+            ADDITIONAL,
+            _TEXT,
+            "The lead list's object, JSON text as received; what is no object, as its text.",
+            secret=True,
+        ),
         Column(
             "extra", _TEXT, "JSON text of top-level fields that are not documented.", secret=True
         ),

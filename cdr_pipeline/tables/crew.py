@@ -5,7 +5,7 @@ group of `raw_pages` goes to it at once. What is left in the end is halved. Whic
 shows nowhere: where it would, one does it all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from itertools import chain
@@ -16,7 +16,7 @@ from cdr_pipeline import page
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.apart import Apart, apart
 from cdr_pipeline.tables.declared import Contract
-from cdr_pipeline.tables.flatten import Flat, Part, Rules, part_of, united
+from cdr_pipeline.tables.flatten import Flat, Part, Rules, columns_to_keep, part_of, united
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Pages, Store, give_back, groups_of
 
@@ -75,9 +75,9 @@ class Crew:
         if not self._other and len(groups) >= _WORTH_A_PROCESS:
             self._begin()
         parts = self._by_two(groups) if self._other else [self._part(self._pages)]
-        if len(parts) > 1 and any(part.cut for part in parts):
-            # Which columns a batch keeps hangs on what else is in it, and so on who took what.
-            parts = [self._part(self._pages)]
+        kept = columns_to_keep(parts, self._rules)
+        if kept is not None:
+            parts = [self._part(self._pages, kept)]
         return united(parts, self._rules)
 
     def _by_two(self, groups: Sequence[int]) -> list[Part]:
@@ -93,8 +93,8 @@ class Crew:
         with suppress(OSError):  # where no process can be begun, this one does it all
             self._other = self._stack.enter_context(apart(_part_of, self._rules, self._folder, 1))
 
-    def _part(self, pages: Pages) -> Part:
-        return _part_of(iter([pages]), self._rules, self._folder, 0)
+    def _part(self, pages: Pages, kept: Collection[str] | None = None) -> Part:
+        return _part_of(iter([pages]), self._rules, self._folder, 0, kept)
 
 
 @contextmanager
@@ -108,8 +108,14 @@ def crew_of(store: Store, day: date, most_columns: int, contract: Contract) -> I
             made.close()
 
 
-def _part_of(pieces: Iterator[Some], rules: Rules, folder: Path, number: int) -> Part:
-    part = part_of(chain.from_iterable(pieces), rules, folder, number)
+def _part_of(
+    pieces: Iterator[Some],
+    rules: Rules,
+    folder: Path,
+    number: int,
+    kept: Collection[str] | None = None,
+) -> Part:
+    part = part_of(chain.from_iterable(pieces), rules, folder, number, kept)
     give_back()
     return part
 

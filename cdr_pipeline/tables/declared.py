@@ -171,18 +171,21 @@ NO_CONTRACT: Final = Contract()
 
 
 def load(path: Path | None, zone: ZoneInfo) -> Contract:
-    """The contract that CDR_CONTRACT names, if any. Raises SettingsError naming every fault."""
+    """The contract in a file, such as CDR_CONTRACT names; without one, that of no keys.
+
+    Raises SettingsError naming every fault.
+    """
     if path is None:
         return Contract(zone=zone)
     try:
         text = path.read_bytes().decode()
     except OSError as error:
         raise SettingsError(
-            f"CDR_CONTRACT: {path} cannot be read ({error.strerror}). Name the contract's TOML"
-            " file, or unset CDR_CONTRACT to work without one."
+            f"The contract {path} cannot be read ({error.strerror}). Name its TOML file, or leave"
+            " it out (unset CDR_CONTRACT) to work without one."
         ) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"CDR_CONTRACT: {path} is not UTF-8 text: save it as UTF-8.") from None
+        raise SettingsError(f"The contract {path} is not UTF-8 text: save it as UTF-8.") from None
     return read(text, zone, str(path))
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from cdr_pipeline.tables.contract import DATASETS, ENDINGS, INSTANT, WALL_CLOCK, Dataset
+from cdr_pipeline.tables.contract import DATASETS, ENDINGS, Dataset, type_in_words
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.names import column_names
 
@@ -30,8 +30,6 @@ type declared there, in every file made under it.
 _MARKED: Final = """\
 A value that does not fit its type is null there and stands in `additional`.
 """
-
-_TIMES: Final[dict[pl.DataType, str]] = {INSTANT: "Datetime(us, zone)", WALL_CLOCK: "Datetime(us)"}
 
 _MEANING: Final = {
     "": "text",
@@ -61,7 +59,7 @@ def _declared(contract: Contract) -> Iterator[str]:
         column = declared.in_column(column_names((declared.key,))[0])
         name = f"`{column}`{' *' if declared.pii else ''}" if column else "(none)"
         dtype = ENDINGS[declared.ending] if column else "dropped"
-        type_ = _TIMES.get(dtype, str(dtype)) if isinstance(dtype, pl.DataType) else dtype
+        type_ = type_in_words(dtype) if isinstance(dtype, pl.DataType) else dtype
         about = _cell(" ".join(declared.description.split()))
         yield f"| {name} | {_cell(_code(declared.key))} | {type_} | {about} |"
     yield ""
@@ -85,7 +83,7 @@ def _columns(dataset: Dataset) -> Iterator[str]:
     yield "| column | type | meaning |"
     yield "|---|---|---|"
     for column in dataset.columns:
-        dtype = _TIMES.get(column.dtype, str(column.dtype))
+        dtype = type_in_words(column.dtype)
         mark = " *" if column.secret else ""
         yield f"| `{column.name}`{mark} | {dtype} | {_cell(column.description)} |"
 
@@ -94,7 +92,7 @@ def _endings() -> Iterator[str]:
     yield "| ending | type | values |"
     yield "|---|---|---|"
     for ending, dtype in ENDINGS.items():
-        type_ = _TIMES.get(dtype, str(dtype))
+        type_ = type_in_words(dtype)
         yield f"| {f'`{ending}`' if ending else '(none)'} | {type_} | {_MEANING[ending]} |"
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -58,12 +58,14 @@ _REJECTS: Final = pl.Schema({column.name: column.dtype for column in REJECTS.col
 _REJECT_SCHEMA: Final = {
     **_REJECTS,
     "_at": pl.Int64(),
+    "_inside": pl.Boolean(),
     "_key": pl.String(),
     "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
     "_offset": pl.Int64(),
 }
 _WHOLE: Final = {
     "_at": pl.Int64(),
+    "_inside": pl.Boolean(),
     "_key": pl.UInt64(),
     "_pass": pl.Int64(),
     "_offset": pl.Int64(),
@@ -139,7 +141,8 @@ class Part:
     whole: the records that cannot be calls, as `_reject_frame`'s.
     objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether some batch had so many columns that it did not keep them all.
+    cut: whether some batch had so many columns that it did not keep them all; of these `filled`
+        says how many records have a value, whether they are calls of the day or not.
     """
 
     calls: Runs
@@ -159,16 +162,38 @@ def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = Non
     Of two versions of a call the later stands. Rows are laid aside in `folder`, which is needed as
     long as the result is; without one they are kept in memory.
     """
-    placed = (replace(stored, place=place) for place, stored in enumerate(pages))
-    return united([part_of(placed, rules, folder)], rules)
+    placed = [replace(stored, place=place) for place, stored in enumerate(pages)]
+    part = part_of(placed, rules, folder)
+    kept = columns_to_keep([part], rules)
+    return united([part if kept is None else part_of(placed, rules, folder, kept=kept)], rules)
+
+
+def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
+    """The additional_* columns that a day is to be made anew with, from all its pages at once; None
+    where no batch had too many, and so each has all of the day's.
+    """
+    if not any(part.cut for part in parts):
+        return None
+    keys: dict[str, set[str]] = defaultdict(set)
+    filled: Counter[str] = Counter()
+    for part in parts:
+        filled.update(part.filled)
+        for name, some in part.keys.items():
+            keys[name] |= some
+    return additional.most_used(filled, keys, rules.most_columns, rules.contract)
 
 
 def part_of(
-    pages: Iterable[StoredPage], rules: Rules, folder: Path | None, number: int = 0
+    pages: Iterable[StoredPage],
+    rules: Rules,
+    folder: Path | None,
+    number: int = 0,
+    kept: Collection[str] | None = None,
 ) -> Part:
     """A part of a day, its `number`th: the half of `flatten` that needs no other part.
 
-    `pages`: any of the day's, with their places, which tell in what order they came.
+    `pages`: any of the day's, with their places, which tell in what order they came. `kept`: the
+    additional_* columns to make; those most used where that is not yet known.
     """
     spreader = additional.Spreader(rules.contract)
     calls = Runs(folder, f"calls-{number}", _ORDER)
@@ -181,16 +206,18 @@ def part_of(
     cut = False
     with _uncollected():
         for batch in batches(pages):
-            frame, columns = _typed(batch, rules.zone, spreader, rules.most_columns)
+            columns = spreader.spread(batch.objects, batch.campaigns)
+            frame = _typed(batch, rules, columns, kept)
             run = calls.add(frame.drop("_shape", "_listed", "_began"))
             ledger.append(_ledger_rows(frame, run))
             objects.append(_one_a_shape(frame))
-            kept = columns.keys.keys() & frame.columns
-            cut = cut or len(kept) < len(columns.keys)
-            filled.update({name: frame[name].count() for name in kept})
+            there = columns.keys.keys() & frame.columns
+            cut = cut or (kept is None and len(there) < len(columns.keys))
+            counts = {name: frame[name].count() for name in there}
+            filled.update(counts if kept is not None else columns.used | counts)
             if batch.faults:
                 faults = _reject_frame(batch, rules.window)
-                rejects.add(faults)
+                rejects.add(faults.filter("_inside"))
                 whole.append(faults.filter(pl.col("field").is_null()).select(*_WHOLE))
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
@@ -268,7 +295,9 @@ def _told_apart(whole: pl.DataFrame) -> pl.DataFrame:
     number = number_by_place("_pass", "_key", "_offset")
     numbered = pl.struct("_key", number).hash()
     return whole.select(
-        "_at", pl.when(pl.col("_pass").is_null()).then("_key").otherwise(numbered).alias("_key")
+        "_at",
+        "_inside",
+        pl.when(pl.col("_pass").is_null()).then("_key").otherwise(numbered).alias("_key"),
     )
 
 
@@ -316,23 +345,25 @@ def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> d
 
 
 def _typed(
-    batch: Batch, zone: ZoneInfo, spreader: additional.Spreader, most_columns: int
-) -> tuple[pl.DataFrame, additional.Columns]:
+    batch: Batch, rules: Rules, columns: additional.Columns, kept: Collection[str] | None
+) -> pl.DataFrame:
     """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`.
 
     Adds to the batch's faults.
     """
-    columns = spreader.spread(batch.objects, batch.campaigns)
-    # A batch keeps some columns more than the day will, since another batch may use them more.
-    spread = columns.frame(_BATCH_COLUMNS * most_columns)
+    if kept is None:
+        # Some columns more than the day will keep, since another batch may use them more.
+        most = _BATCH_COLUMNS * rules.most_columns
+        kept = additional.most_used(columns.used, columns.keys, most, rules.contract)
+    spread = columns.frame(kept)
     frame = batch.frame()
     clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
-    instants = _instants(clocks, zone)
+    instants = _instants(clocks, rules.zone)
     _tell_unreadable(batch, frame, instants)
     status = _of_each_text(frame, "status", record.status_of, pl.String())
     frame = frame.with_columns(status, *instants, *spread, _began=clocks["time_started"])
     frame = _without_whole_rejects(batch, frame.with_columns(_listed(batch, frame)))
-    return frame.with_columns(_derived(frame)), columns
+    return frame.with_columns(_derived(frame))
 
 
 def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
@@ -454,21 +485,20 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def _reject_frame(batch: Batch, window: Window) -> pl.DataFrame:
-    """Rows of `cdr_rejects`, with `_at`, `_key`, `_pass` and `_offset`; not those of another day's
-    records.
+    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_key`, `_pass` and `_offset`.
 
-    `_key` stands for the record's id; or, with its reading and offset in the others, for its bytes.
+    `_inside`: whether the record is of the day and of its page's window, as far as it says when it
+    began. One that is not is no reject, and yet may be the last version of one sent before.
+    `_key` stands for the record's id; or, with reading and offset in the others, for its bytes.
     """
     rows = []
     for fault in batch.faults:
         stored, name = batch.page_of(fault.at), fault.id
-        if fault.field is None:
-            began = page.began(page.identity(fault.payload)[1])
-            if began and (began not in window or began not in stored.window):
-                continue
+        began = page.began(page.identity(fault.payload)[1]) if fault.field is None else None
+        inside = not began or (began in window and began in stored.window)
         key = name or f"\0{hashlib.sha256(fault.payload).hexdigest()}"
         place = {} if name else {"_pass": stored.pass_, "_offset": batch.offset(fault.at)}
-        rows.append({**asdict(fault), "_at": fault.at, "_key": key, **place})
+        rows.append({**asdict(fault), "_at": fault.at, "_inside": inside, "_key": key, **place})
     frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
     return frame.with_columns(pl.col("_key").hash()).sort(_ARRIVAL)
 
@@ -514,15 +544,17 @@ class _Counted:
 def _count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -> _Counted:
     """Of records that came more than once the one that came last; and none of another window.
 
-    `calls` as `_ledger_rows`; `whole`: `_at` and `_key` of the records that cannot be calls.
+    `calls` as `_ledger_rows`; `whole`: `_at`, `_inside` and `_key` of the records that cannot be
+    calls.
     """
     counting = without_neighbours_copies(calls, ["_key", "_began"])
     rejected = whole
-    arrived = pl.concat([counting.select("_at", "_key"), whole])
+    arrived = pl.concat([counting.select("_at", "_key"), whole.select("_at", "_key")])
     if arrived["_key"].n_unique() < len(arrived):
         last = arrived.group_by("_key").agg(pl.col("_at").max())
         counting = counting.join(last, on="_at", how="semi")
         rejected = whole.join(last, on="_at", how="semi")
+    rejected = rejected.filter("_inside")
     inside = began_in(pl.col("_began"), window) & pl.col("_listed")
     counting = counting.lazy().filter(inside).select("_at", *_SHAPE).collect()
     kept = pl.concat([counting["_at"], rejected["_at"]])

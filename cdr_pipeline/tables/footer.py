@@ -19,6 +19,9 @@ from cdr_pipeline.tables.declared import MARK, NO_MARK
 #: Under this name a file says which fetch of its day it was made of: when that was finished.
 FETCHED: Final = "cdr_fetched"
 
+#: All of a call's times are in one zone.
+_BEGAN: Final = "time_started"
+
 #: Under this name PyArrow and Polars keep a file's schema as they know it, and it is read in a
 #: fifth of the time that Parquet's own takes.
 _SCHEMA: Final = "ARROW:schema"
@@ -26,11 +29,12 @@ _SCHEMA: Final = "ARROW:schema"
 
 @dataclass(frozen=True)
 class Footer:
-    """columns: those whose names tell a type -> the keys behind them; mark: its contract's;
-    fetched: which fetch it was made of, as far as it says so.
+    """columns: those whose names tell a type -> the keys behind them; zone: of its calls' times;
+    mark: its contract's; fetched: which fetch it was made of, as far as it says so.
     """
 
     columns: dict[str, tuple[str, ...]]
+    zone: str | None
     mark: str
     fetched: str | None
 
@@ -54,19 +58,22 @@ def keys_behind(paths: Iterable[Path]) -> dict[str, set[str]]:
 def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
     about = pl.read_parquet_metadata(path)
     schema = about.get(_SCHEMA)
-    columns = _columns(pq.read_schema(path)) if schema is None else _embedded(schema)
-    return Footer(columns, about.get(MARK, NO_MARK), about.get(FETCHED))
+    columns, zone = _told(pq.read_schema(path)) if schema is None else _embedded(schema)
+    return Footer(columns, zone, about.get(MARK, NO_MARK), about.get(FETCHED))
 
 
 @lru_cache(maxsize=1_000)
-def _embedded(schema: str) -> dict[str, tuple[str, ...]]:
+def _embedded(schema: str) -> tuple[dict[str, tuple[str, ...]], str | None]:
     """Most days have the columns of another day."""
-    return _columns(pa.ipc.read_schema(pa.BufferReader(base64.b64decode(schema))))
+    return _told(pa.ipc.read_schema(pa.BufferReader(base64.b64decode(schema))))
 
 
-def _columns(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    return {
+def _told(schema: pa.Schema) -> tuple[dict[str, tuple[str, ...]], str | None]:
+    """Columns and zone, as in `Footer`."""
+    columns = {
         field.name: tuple(json.loads((field.metadata or {}).get(b"keys", b"[]")))
         for field in schema
         if free_type(field.name)
     }
+    began = schema.field(_BEGAN).type if _BEGAN in schema.names else None
+    return columns, getattr(began, "tz", None)

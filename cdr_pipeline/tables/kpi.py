@@ -6,6 +6,8 @@ denominators are stored beside them, so that days add up to weeks and months. Me
 and counts of distinct values do not add up.
 """
 
+from typing import Final
+
 import polars as pl
 
 from cdr_pipeline.record import (
@@ -16,6 +18,8 @@ from cdr_pipeline.record import (
     STATUS_DISPOSITIONS,
     Disposition,
 )
+
+_MOST_SECONDS: Final = 2**31
 
 # ---- one call
 
@@ -40,14 +44,21 @@ def is_of(which: Disposition) -> pl.Expr:
     return pl.col("disposition") == which.label
 
 
+def seconds_of(column: str) -> pl.Expr:
+    """What a call says it took; null where that is more than 68 years either way, which no call
+    takes: a sum of such would pass 64 bits, and come out as anything.
+    """
+    return pl.when(pl.col(column).is_between(-_MOST_SECONDS, _MOST_SECONDS)).then(column)
+
+
 def talk_seconds() -> pl.Expr:
     """Talk time, billsec, of an answered call; null of any other."""
-    return pl.when(is_of(Disposition.ANSWERED)).then("billsec")
+    return pl.when(is_of(Disposition.ANSWERED)).then(seconds_of("billsec"))
 
 
 def key_delay() -> pl.Expr:
     """Seconds from answer to key of a call in which a key of 0 to 9 was pressed; else null."""
-    return pl.when(pl.col("key_pressed").is_not_null()).then("presskey_delay")
+    return pl.when(pl.col("key_pressed").is_not_null()).then(seconds_of("presskey_delay"))
 
 
 def more_often(column: str, times: int) -> pl.Expr:
@@ -77,7 +88,7 @@ def attempted() -> pl.Expr:
 
 def outbound() -> pl.Expr:
     """Whether it was we who called."""
-    return pl.col("direction") == "outbound"
+    return pl.col("direction").str.to_lowercase() == "outbound"
 
 
 def in_64_bits(column: str, *within: str) -> pl.Expr:

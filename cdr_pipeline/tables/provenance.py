@@ -3,7 +3,8 @@ to be made again.
 
 The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
 itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
-folder changes.) The contract is told by its mark (`declared.Contract.mark`), in `cdrs`.
+folder changes.) The contract is told by its mark (`declared.Contract.mark`), in `cdrs`, and so is
+the zone of CDR_TIMEZONE by the type of its times.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,9 @@ from cdr_pipeline.tables.store import Store
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
 MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in ASKED_FOR)
 
+#: What days are called that were not made by what is in force.
+ANOTHER: Final = "another contract or zone (CDR_CONTRACT, CDR_TIMEZONE)"
+
 #: What to do about days that were not made of what is due.
 WAY_OUT: Final = (
     "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
@@ -30,8 +34,11 @@ _TOLD: Final = 6
 
 
 def mark(store: Store, day: date) -> str:
-    """The mark of the contract that a stored day of `cdrs` was made under."""
-    return footer(store.path(CDRS, day)).mark
+    """The mark of the contract that a stored day of `cdrs` was made under; and, where that is
+    another than the store's, the zone.
+    """
+    told = footer(store.path(CDRS, day))
+    return told.mark if told.zone == store.zone.key else f"{told.mark} in {told.zone}"
 
 
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:

@@ -30,7 +30,7 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.footer import footer
-from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
+from cdr_pipeline.tables.provenance import ANOTHER, WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 
 #: Types of numbers -> the type that holds them all exactly; any other mixture is text.
@@ -94,8 +94,8 @@ def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) 
     stale = [day for day in days if marks[day] != due]
     if stale:
         warnings.warn(
-            f"{in_words(stale)} of cdrs were made under another contract (CDR_CONTRACT) than is in"
-            f" force: their columns of the lead list may differ. {WAY_OUT}.",
+            f"{in_words(stale)} of cdrs were made under {ANOTHER} than is in"
+            f" force: their columns may differ. {WAY_OUT}.",
             AnotherContract,
             stacklevel=3,
         )

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -65,7 +66,7 @@ _RAW: Final = pl.Schema(
 )
 _TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
 _DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
-_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?0*[0-9]{1,19}(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -333,17 +334,18 @@ def _value(token: bytes, kind: Kind) -> str | int | None:
         return page.text_of(token)
     if token == b"null":
         return None
-    try:
-        value = msgspec.json.decode(token) if token[:1] not in b"{[" else None
-    except page.UNREADABLE:  # as 1e400
-        raise _Unfit(Reason.TOO_LARGE) from None
-    if isinstance(value, str):
-        return _count(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not int:
+    if token[:1] == b'"':
+        return _count(page.text_of(token) or "")
+    if token[:1] not in b"-0123456789":
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
-    return _within_64_bits(value)
+    number = Decimal(token.decode())  # by its digits: a float would round them
+    if not number:
+        return 0
+    if number.adjusted() > len(str(INT64[-1])):
+        raise _Unfit(Reason.TOO_LARGE)
+    if number != number.to_integral_value():
+        raise _Unfit(Reason.NO_WHOLE_NUMBER)
+    return _within_64_bits(int(number))
 
 
 def _count(text: str) -> int | None:

@@ -222,6 +222,19 @@ def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     assert len(at.store.read(CDRS, DAY)) == 8
 
 
+def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: Set) -> None:
+    """As from a wrong host: every call was replaced, and only a figure told of it."""
+    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
+    at = desk(Vendor(records=calls[:10], token=TOKEN))
+    at.run("2023-03-07")
+    others = desk(Vendor(records=calls[6:], token=TOKEN))
+    assert not others.run("2023-03-07").success
+    assert "24 calls where 10 are stored (6 gone, 20 new)" in str(others.ended[0][1])
+    assert "CDR_API_BASE_URL" in str(others.ended[0][1])
+    assert len(at.store.read(CDRS, DAY)) == 10
+    assert others.run("2023-03-07", accept_shrink=True).success
+
+
 def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: Set) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07")

@@ -168,6 +168,13 @@ def test_the_order_in_which_days_are_loaded_does_not_matter(store: Store, tmp_pa
     assert store.read(CAMPAIGN_HOURLY, tomorrow)["peak_calls_all"].to_list() == [2]
 
 
+def test_a_call_without_an_end_in_this_century_goes_on_until_the_end_of_the_day() -> None:
+    """Its seconds did not fit in 32 bits, and every later run failed with the day."""
+    endless = call("a", "2023-03-07 22:30:00", time_ended="9999-12-31 23:59:59", campaign_uuid="c")
+    found = peaks(calls_of({DAY: [endless]}), DAY)
+    assert found == {(hour, one, 1, 0) for hour in (22, 23) for one in ("c", "all")}
+
+
 def test_the_day_after_is_written_only_if_it_comes_out_different(store: Store) -> None:
     tomorrow = DAY + timedelta(days=1)
     load(store, tomorrow, NEXT)

@@ -119,6 +119,9 @@ def test_columns_too_many_for_a_batch_are_the_same_whoever_took_what(
     made = crew.flat()
     assert same(made, store)
     assert "additional_x" in made.keys
+    assert (
+        made.cdrs["additional_x"].count() == made.additional_keys.filter(key="x")["records"].sum()
+    )
 
 
 def test_nothing_is_left_behind(store: Store) -> None:

@@ -37,5 +37,5 @@ def test_every_column_is_explained_in_its_order(dataset: Dataset) -> None:
 def test_every_type_of_the_lead_lists_columns_is_explained() -> None:
     told = dictionary()
     for ending, dtype in ENDINGS.items():
-        name = "Datetime(us, zone)" if dtype == INSTANT else dtype
+        name = "Datetime(us, zone of CDR_TIMEZONE)" if dtype == INSTANT else dtype
         assert not ending or f"| `{ending}` | {name} |" in told

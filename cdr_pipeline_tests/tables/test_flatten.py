@@ -191,6 +191,7 @@ def test_an_empty_day_has_every_column_and_no_row() -> None:
     [
         *(("33", 33), ('"33"', 33), ("33.0", 33), ("0", 0), ("null", None), ('""', None)),
         *(("-1", -1), ('"007"', 7), ("3.3e1", 33), ("9223372036854775807", 2**63 - 1)),
+        *(("9007199254740993.0", 2**53 + 1), (f'"{33:030}"', 33), ("0e999999999", 0)),
     ],
 )
 def test_a_whole_number_is_one_in_any_writing(token: str, value: int | None) -> None:
@@ -204,6 +205,7 @@ def test_a_whole_number_is_one_in_any_writing(token: str, value: int | None) -> 
     [
         *(('"abc"', "abc"), ('"12s"', "12s"), ('"1.5"', "1.5"), ("1.5", "1.5"), ("true", "true")),
         *(("[]", "[]"), ('{"s": 3}', '{"s":3}'), (str(2**70), str(2**70)), ("1e400", "1e400")),
+        *(("33.0000000000000001",) * 2, ("4503599627370497.5",) * 2, ('"٣"', "٣")),
         *(
             ("9223372036854775808",) * 2,
             ('" "', " "),
@@ -463,6 +465,14 @@ def test_a_call_that_moved_to_another_day_is_gone_from_this_one() -> None:
     made = flat(call(duration="abc"), call("a", "2023-03-08 00:00:00", duration="abc"))
     assert made.cdrs.is_empty()
     assert made.rejects.is_empty()
+
+
+def test_a_broken_record_of_another_day_is_the_last_version_of_its_call() -> None:
+    """It was thrown away before that was looked at: the listing counted none, and `balance` one."""
+    broken = as_text(call("a", "2023-03-08 00:00:00"))[:-1] + rb',"note":"\ud83d"}'
+    for records, calls in (((call("a"), broken), 0), ((broken, call("a")), 1)):
+        made = flat(*records)
+        assert (len(made.cdrs), made.whole_rejects, len(made.rejects)) == (calls, 0, 0)
 
 
 def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading() -> None:

@@ -12,7 +12,7 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables import aggregates, kpi, tally
 from cdr_pipeline.tables.aggregates import Day
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline_tests.records import DAY, SAIGON, flat_pages
+from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, flat_pages
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,21 @@ def test_a_tally_is_short_and_tells_every_call(cdrs: pl.DataFrame) -> None:
     told = tally.alike(tally.singly(many)).collect(engine="in-memory")
     assert told["calls"].sum() == 50 * cdrs["is_root"].sum()
     assert len(told) == len(tally.alike(tally.singly(cdrs.lazy())).collect(engine="in-memory"))
+
+
+def test_seconds_that_no_call_takes_are_in_no_sum() -> None:
+    """A vendor's 2^63 - 1, twice, made a sum of -2."""
+    most = 2**63 - 1
+    calls = [
+        call(id_, duration=most, billsec=most, presskey_delay=most, press_key='{"1":1}')
+        for id_ in "ab"
+    ]
+    cdrs = flat(*calls, call("c", duration=9, billsec=5)).cdrs
+    assert cdrs["billsec"].sort().to_list() == [5, most, most]
+    made = aggregates.campaign_daily(Day.of(cdrs.lazy())).collect(engine="in-memory")
+    told = made.row(0, named=True)
+    assert (told["calls"], told["answered"], told["key_presses"]) == (3, 3, 2)
+    assert (told["duration_seconds"], told["billsec"], told["key_delay_seconds"]) == (9, 5, 0)
 
 
 _SECONDS = st.lists(st.integers(-5, 40) | st.none(), max_size=30)
