@@ -5,10 +5,11 @@
     ├── ApiError              the vendor did not give what was asked for
     │   ├── Refused           a 4xx: asking again the same way is useless
     │   │   └── Unauthorized  the token or key is wrong
-    │   ├── Unavailable       nothing usable came, however often we asked
-    │   │   └── Unreachable   not even a connection
+    │   └── Unavailable       nothing usable came, however often we asked
+    │       └── Unreachable   not even a connection
     ├── NotProved             a day's listing never agreed with the vendor's own total
-    ├── Shrunk                a proved day holds fewer calls than what is stored
+    ├── Shrunk                a proved day holds fewer calls than what is stored, or others
+    ├── NotThere              a partition that another is to be made from has not been made
     ├── CheckFailed           data that must not flow on
     └── ProcessLost           a process of ours ended without a result
 
@@ -55,6 +56,10 @@ class NotProved(CdrError):
 
 class Shrunk(CdrError):
     """A re-fetch proves fewer calls than the stored partition holds, or mostly others."""
+
+
+class NotThere(CdrError):
+    """A partition that this one is made from has not been made."""
 
 
 class CheckFailed(CdrError):

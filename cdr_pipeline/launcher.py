@@ -13,9 +13,11 @@ its backfill would never end.
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from socket import gethostname
 
 from dagster import DagsterInstance, DagsterRun, DefaultRunLauncher
@@ -56,7 +58,8 @@ def process_tags(process: int | None = None) -> dict[str, str]:
 
     `process` is its number; this process if not given.
     """
-    return {_PROCESS: f"{process or os.getpid()}@{gethostname()}"}
+    number = process or os.getpid()
+    return {_PROCESS: f"{number}:{_begun(number)}@{gethostname()}"}
 
 
 class Launcher(DefaultRunLauncher):
@@ -83,7 +86,7 @@ class Launcher(DefaultRunLauncher):
         process = _process_here(run.tags) if run else None
         if run is None or process is None:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
-        if run.is_finished:
+        if run.is_finished or not _lives(run.tags):
             return False
         self._instance.report_run_canceling(run)
         try:
@@ -143,17 +146,30 @@ def _health(lives: bool) -> CheckRunHealthResult:
 def _process_here(tags: Mapping[str, str]) -> int | None:
     """The process of a run, if it was started on this host without a server."""
     process, _, host = tags.get(_PROCESS, "").partition("@")
-    return int(process) if process and host == gethostname() else None
+    return int(process.partition(":")[0]) if process and host == gethostname() else None
 
 
 def _lives(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run without a server is there; yes, where nobody can know."""
+    """Whether the process of a run without a server is there; yes, where nobody can know.
+
+    A restarted container gives the same numbers again: so does when it began have to be the same.
+    """
     process = _process_here(tags)
-    try:
-        if process is not None:
-            os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+    if process is None:
         return True
-    return True
+    with suppress(PermissionError):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    begun = tags[_PROCESS].partition("@")[0].partition(":")[2]
+    return begun in ("", _begun(process))
+
+
+def _begun(process: int) -> str:
+    """When a process began, by the kernel's clock; nothing where there is none to ask."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return told.rpartition(")")[2].split()[19]

@@ -19,6 +19,8 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from cdr_pipeline import home
 from cdr_pipeline.launcher import GONE, Launcher, process_tags
 
+(TAG,) = process_tags()
+
 
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
@@ -56,12 +58,22 @@ def test_a_run_whose_server_is_gone_is_dead_and_the_message_says_what_to_do(
 
 def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.DagsterInstance) -> None:
     assert health(instance, process_tags()) == (WorkerStatus.RUNNING, "")
-    gone = {name: f"{ended()}@{gethostname()}" for name in process_tags()}
+    gone = {TAG: f"{ended()}:@{gethostname()}"}
     assert health(instance, gone) == (WorkerStatus.FAILED, GONE)
 
 
+def test_a_process_that_has_the_number_of_a_runs_is_not_the_run(
+    instance: dg.DagsterInstance,
+) -> None:
+    """As after a restart of a container: it was told alive for ever, and ended in its place."""
+    other = {TAG: f"{os.getpid()}:1@{gethostname()}"}
+    assert health(instance, other) == (WorkerStatus.FAILED, GONE)
+    run = instance.create_run_for_job(dg.job(name="other")(lambda: None), tags=other)
+    assert not instance.run_launcher.terminate(run.run_id)
+
+
 def test_where_nobody_can_know_a_run_is_left_alone(instance: dg.DagsterInstance) -> None:
-    elsewhere = {name: f"{ended()}@another-host" for name in process_tags()}
+    elsewhere = {TAG: f"{ended()}:1@another-host"}
     assert health(instance, elsewhere) == (WorkerStatus.RUNNING, "")
     assert health(instance, {}) == (WorkerStatus.RUNNING, "")
 
@@ -131,7 +143,7 @@ def test_a_launched_run_goes_through_in_a_process_of_its_own(
     assert run
     process = (tmp_path / "quick").read_text()
     assert process != f"{os.getpid()}"
-    assert process_tags(int(process)).items() <= run.tags.items()
+    assert run.tags[TAG].startswith(f"{process}:")
     assert not instance.run_launcher.terminate(run_id)
 
 

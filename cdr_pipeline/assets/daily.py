@@ -273,6 +273,8 @@ def _in_words(error: Exception) -> str:
         return f"{error} What was stored is unchanged."
     if isinstance(error, CdrError):
         return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing. What was stored is unchanged."
     if isinstance(error, OSError):
         return f"could not be written: {error.strerror or error}. What was stored is unchanged."
     return f"{type(error).__name__}, a fault of this pipeline: please report it."

@@ -12,7 +12,7 @@ import polars.selectors as cs
 
 from cdr_pipeline.api.client import Patience
 from cdr_pipeline.checks import Finding
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import NotThere
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Dataset, shown, type_in_words
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
@@ -21,10 +21,6 @@ from cdr_pipeline.tables.store import Store
 
 PREVIEW_ROWS = 5
 _PREVIEW_CHARACTERS = 40
-
-
-class NotThere(CdrError):
-    """A partition that this one is made from has not been made."""
 
 
 @dataclass(frozen=True)

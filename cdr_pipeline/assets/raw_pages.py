@@ -58,7 +58,7 @@ def fetch(
 
 
 def honest_total(store: Store, host: str) -> int:
-    """The largest total of the days stored last that were proved as a whole: no ceiling so far.
+    """The largest total of the newest stored days that were proved as a whole: no ceiling so far.
     What another host did says nothing of this one.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]

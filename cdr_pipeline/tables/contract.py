@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: a folder of daily partitions. `key` orders its rows."""
+    """One dataset: a folder of daily partitions. `row`: what one of its rows is."""
 
     name: str
     row: str

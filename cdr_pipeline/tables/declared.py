@@ -58,7 +58,7 @@ _DATE_FORMAT: Final = "%Y-%m-%d"
 _WITH_FORMAT: Final = ("date", "datetime")
 _NUMBERS: Final = ("string", "integer", "decimal", "number")
 
-#: Declared type -> JSON types (`shapes.JSON_TYPES`) of which a value may fit.
+#: Declared type -> JSON types (`values.JSON_TYPES`) of which a value may fit.
 _MAY_FIT: Final = {
     **dict.fromkeys(("int", "float", "decimal", *_WITH_FORMAT), _NUMBERS),
     "bool": ("string", "integer", "boolean"),
