@@ -210,7 +210,7 @@ def part_of(
             frame = _typed(batch, rules, columns, kept)
             run = calls.add(frame.drop("_shape", "_listed", "_began"))
             ledger.append(_ledger_rows(frame, run))
-            objects.append(_one_a_shape(frame))
+            objects.append(_one_a_shape(frame.lazy()))
             there = columns.keys.keys() & frame.columns
             cut = cut or (kept is None and len(there) < len(columns.keys))
             counts = {name: frame[name].count() for name in there}
@@ -256,8 +256,10 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
     typed = [(name, additional.column_type(name, zone)) for name in dynamic]
+    if len(counted.dropped) and len(calls):
+        objects = _objects_that_count(calls, ledger, counted.dropped)
     groups = counted.shapes.join(objects, on=_SHAPE, nulls_equal=True)
-    groups = groups.group_by(_SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).min())
+    groups = groups.group_by(_SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).max())
     return Flat(
         schema=pl.Schema([*columns_before, *typed, extra]),
         additional_keys=additional.key_table(
@@ -520,10 +522,20 @@ def _ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
     )
 
 
-def _one_a_shape(calls: pl.DataFrame) -> pl.DataFrame:
-    """One object of each shape that a campaign sent."""
-    sent = calls.lazy().filter("_listed", pl.col("_shape").is_not_null())
-    return sent.group_by(_SHAPE).agg(pl.col(ADDITIONAL).min()).collect()
+def _one_a_shape(calls: pl.LazyFrame) -> pl.DataFrame:
+    """One object of each shape that a campaign sent: the last by its text, for the first is likely
+    to be one of empty values.
+    """
+    sent = calls.filter(pl.col("_shape").is_not_null())
+    return sent.group_by(_SHAPE).agg(pl.col(ADDITIONAL).max()).collect()
+
+
+def _objects_that_count(calls: Runs, ledger: pl.DataFrame, dropped: pl.DataFrame) -> pl.DataFrame:
+    """As `_one_a_shape`, of the calls that count alone."""
+    shapes = ledger.lazy().select("_at", "_shape")
+    return pl.concat(
+        _one_a_shape(_counting(run, dropped).join(shapes, on="_at", how="inner")) for run in calls
+    )
 
 
 @dataclass(frozen=True)

@@ -475,6 +475,16 @@ def test_a_broken_record_of_another_day_is_the_last_version_of_its_call() -> Non
         assert (len(made.cdrs), made.whole_rejects, len(made.rejects)) == (calls, 0, 0)
 
 
+def test_an_example_of_a_key_is_a_value_of_a_call_that_counts() -> None:
+    made = flat(
+        call("a", additional={"name": "ZZZ, which the vendor removed"}),
+        call("a", additional={"name": "Lan"}),
+        call("b", additional={"name": ""}),
+        call("c", "2023-03-08 00:00:00", additional={"name": "YYY, of another day"}),
+    )
+    assert made.additional_keys.select("key", "records", "example").rows() == [("name", 2, "Lan")]
+
+
 def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading() -> None:
     assert flat(b"null", b"null", call("")).whole_rejects == 3
     again = [StoredPage(number, page_of(b"null", b"null")) for number in (1, 2)]
