@@ -78,7 +78,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         newest = tonight - upkeep.DAY
         if newest < settings.start_date:
             return dg.SkipReason(f"CDR_START_DATE is {settings.start_date}: no day ended since.")
-        store = Store(settings.data_dir, settings.zone)
+        store = Store.of(settings)
         kept = upkeep.kept(store, *upkeep.window(newest, settings))
         wanted = upkeep.wanted(newest, kept, settings)
         return [
@@ -108,7 +108,7 @@ def late_calls(
         settings = _settings(loading, vendor=True)
     except SettingsError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     now = datetime.now(UTC).astimezone(settings.zone)
     today = now.date()
     turn = upkeep.Round.read(context.cursor, today)
@@ -149,7 +149,7 @@ def freshness(
         settings = _settings(loading, vendor=False)
     except SettingsError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     due = upkeep.newest_due(store, datetime.now(UTC), settings)
     if due is None:
         return dg.SensorResult(skip_reason="No recent day was ever loaded.", cursor=context.cursor)

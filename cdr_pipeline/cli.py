@@ -356,7 +356,7 @@ def _stored() -> tuple[Settings, Any]:
     from cdr_pipeline.tables.store import Store
 
     settings = Settings.load()
-    return settings, Store(settings.data_dir, settings.zone)
+    return settings, Store.of(settings)
 
 
 def _span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
@@ -504,7 +504,7 @@ def _print_days(settings: Settings, first: date = date.min, last: date = date.ma
     )
     from cdr_pipeline.tables.store import Store
 
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
     unmade = unmade_days(store, first, last)
     table = Table("day", "calls", "vendor's total", "verified", "fetched", "changed", "rejects")
@@ -586,7 +586,7 @@ def report(
     if first > last:
         raise click.UsageError(f"--from {first.date()} is after --to {last.date()}.")
     settings = Settings.load()
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     language = lang or settings.report_language
     with err.status("Drawing"):
         path, _ = page.write(store, first.date(), last.date(), language, output)

@@ -167,7 +167,7 @@ class Client:
         parameters = query.parameters(limit=limit, offset=offset)
 
         def once() -> tuple[bytes, _Read]:
-            response = self._authorized("GET", CDR_PATH, params=parameters)
+            response = self._authorized(parameters)
             body = response.content
             try:
                 return body, read(body)
@@ -208,12 +208,12 @@ class Client:
             return False
         return error.pause or True
 
-    def _authorized(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
         token = self._token.get()
-        response = self._send(method, path, token, **request)
+        response = self._send("GET", CDR_PATH, token, params=parameters)
         if response.status_code == 401 and self._token.expired(token):
             token = self._token.get()
-            response = self._send(method, path, token, **request)
+            response = self._send("GET", CDR_PATH, token, params=parameters)
         self._raise_for(response)
         self._token.accepted(token)
         return response

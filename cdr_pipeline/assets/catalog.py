@@ -41,7 +41,7 @@ def catalog(
     try:
         settings = loading.settings(False)
         contract = load(settings.contract, settings.zone)
-        built = tables.build(Store(settings.data_dir, settings.zone), contract)
+        built = tables.build(Store.of(settings), contract)
     except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     context.log.info(f"{built.path}: {len(built.views)} views")

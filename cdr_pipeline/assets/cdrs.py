@@ -61,7 +61,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
     fetch = about_source(store, RECEIPTS, day)
     about = {_LEFT_OUT: json.dumps(flat.left_out), **fetch}
     with (
-        store.writing(CDRS, day, flat.schema, flat.keys, about, work.contract) as calls,
+        store.writing(CDRS, day, flat.schema, flat.keys, work.contract, about) as calls,
         store.writing(REJECTS, day, REJECTS.schema(store.zone), about=fetch) as rejects,
     ):
         for chunk in ahead(flat.calls(), _CHUNKS_AHEAD):

@@ -73,7 +73,7 @@ def evaluate_made_under_contract(
         contract = load(settings.contract, settings.zone)
     except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     stale = stale_days(store, contract.mark)
     for key in config.days:
         day = date.fromisoformat(key)
@@ -131,7 +131,7 @@ def watch(
         contract = load(settings.contract, settings.zone)
     except CdrError as error:
         return dg.SkipReason(str(error))
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
     found = look(before, contract.mark, stale_days(store, contract.mark))
     cursor = msgspec.json.encode(found.known).decode()

@@ -132,7 +132,7 @@ def _load_days(
     try:
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         settings = loading.settings(_fetches(wanted))
-        store = Store(settings.data_dir, settings.zone)
+        store = Store.of(settings)
         store.prepare()
         contract = declared.load(settings.contract, settings.zone)
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)
@@ -169,7 +169,7 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
     """Checks asked for by themselves, in the UI: on the newest day that is stored."""
     try:
         settings = loading.settings(False)
-        store = Store(settings.data_dir, settings.zone)
+        store = Store.of(settings)
         contract = declared.load(settings.contract, settings.zone)
         for day in store.days(CDRS)[-1:]:
             work = Work(day, settings, store, contract=contract)

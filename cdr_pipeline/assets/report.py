@@ -79,7 +79,7 @@ def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date
         settings = loading.settings(False)
     except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     failed: dict[date, Exception] = {}
     for key in sorted(context.partition_keys):
         day = date.fromisoformat(key)

@@ -157,7 +157,7 @@ def loop(*bounds: str) -> None:
     from cdr_pipeline.tables.store import Store
 
     settings = Settings.load(vendor=True)
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     with ExitStack() as stack:
         lister = lister_for(stack, settings, Loading(), store)
         for day in _days(bounds):

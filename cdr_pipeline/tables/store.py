@@ -28,6 +28,7 @@ from filelock import FileLock
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.page import split_and_total
 from cdr_pipeline.record import ADDITIONAL, Window
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.pages import StoredPage, in_force
@@ -75,6 +76,11 @@ class Store:
     def __init__(self, root: Path, zone: ZoneInfo) -> None:
         self.root = root
         self.zone = zone
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The datasets in CDR_DATA_DIR, with times in CDR_TIMEZONE."""
+        return cls(settings.data_dir, settings.zone)
 
     @property
     def staging(self) -> Path:
@@ -139,7 +145,7 @@ class Store:
         about: Mapping[str, str] | None = None,
     ) -> None:
         """Replace a partition by `frame`, whole or not at all; see `writing`."""
-        with self.writing(dataset, day, frame.schema, keys, about, contract) as rows:
+        with self.writing(dataset, day, frame.schema, keys, contract, about) as rows:
             rows.add(frame.to_arrow())
 
     @contextmanager
@@ -149,8 +155,8 @@ class Store:
         day: date,
         schema: pl.Schema,
         keys: Mapping[str, Sequence[str]] | None = None,
-        about: Mapping[str, str] | None = None,
         contract: Contract = NO_CONTRACT,
+        about: Mapping[str, str] | None = None,
     ) -> Iterator["RowWriter"]:
         """Write a partition some rows at a time; it is replaced at the end.
 

@@ -23,7 +23,7 @@ Spent = dict[str, float]
 def load(job: Job) -> None:
     """Prove, keep and flatten the days, then count them, all checks included."""
     settings = settings_for(job)
-    store = Store(settings.data_dir, settings.zone)
+    store = Store.of(settings)
     spent: Spent = {"loading": 0, "aggregates": 0, "loading_peak": 0}
     with ExitStack() as stack:
         lister = lister_for(stack, settings, Loading(), store)
