@@ -264,6 +264,13 @@ def test_an_alert_url_is_refused_without_repeating_it(
     assert SECRET not in message
 
 
+def test_every_secret_is_blotted_out_of_what_is_told() -> None:
+    settings = Settings(api_token=SECRET, dagster_postgres_url="postgresql://me:hush@host/dagster")
+    assert settings.dagster_postgres_url
+    url = settings.dagster_postgres_url.get_secret_value()
+    assert settings.without_secrets(f"{SECRET} at {url}") == "*** at ***"
+
+
 # ---- times of day
 
 

@@ -209,6 +209,27 @@ def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: Set) -> None:
     assert "| null |" in row
 
 
+def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(desk: Set) -> None:
+    """West of UTC Python has no such time, and the preview of it failed the day."""
+    endless = call(1, "2023-03-07 10:00:00", time_ended="9999-12-31 23:59:59")
+    at = desk(Vendor(records=[endless], token=TOKEN), timezone="America/New_York")
+    assert at.run("2023-03-07").success
+    assert len(at.store.read(CAMPAIGN_HOURLY, DAY)) == 14
+
+
+def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: Set) -> None:
+    """It showed the record that was begun last: that of the last odd day alone."""
+    odd = [call(day, f"2023-03-0{day} 10:00:00", status="bận") for day in (6, 7)]
+    at = desk(Vendor(records=odd, token=TOKEN))
+    assert at.run("2023-03-06", "2023-03-08").success
+    key = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "known_status")
+    (latest,) = at.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert latest.event
+    assert latest.event.dagster_event
+    told = latest.event.dagster_event.asset_check_evaluation_data
+    assert told.description == "2 of 3 days: 2023-03-06, 2023-03-07"
+
+
 def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     at = desk(Vendor(records=calls, token=TOKEN))
