@@ -259,7 +259,7 @@ class Settings(BaseSettings):
     def without_secrets(self, text: str) -> str:
         """`text` with every secret of these settings blotted out."""
         for _, value in self:
-            if isinstance(value, SecretStr):
+            if isinstance(value, SecretStr) and value:
                 text = text.replace(value.get_secret_value(), "***")
         return text
 

@@ -1,4 +1,4 @@
-"""How Hypothesis searches: in CI the same way each time. A `world`, and a `hook`."""
+"""How Hypothesis searches: in CI the same way each time. A `world`, a `store`, and a `hook`."""
 
 import os
 from collections.abc import Iterator
@@ -54,6 +54,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             return World(board, instance, Settings(**own | given)), vendor
 
         yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    """A store without a day, its times in Vietnam's zone."""
+    from cdr_pipeline.tables.store import Store
+    from cdr_pipeline_tests.records import SAIGON
+
+    return Store(tmp_path / "data", SAIGON)
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def _load_day(
         context.log.error(summary({work.day: error})[0])
         return error
     except Exception as error:
-        context.log.exception(f"{key}: {_in_words(error)}")
+        context.log.exception(summary({work.day: error})[0])
         return error
     finally:
         begun.close()

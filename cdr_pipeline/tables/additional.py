@@ -139,7 +139,7 @@ def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Col
 def most_used(
     used: Mapping[str, int],
     keys: Mapping[str, Iterable[str]],
-    most: int | None,
+    most: int,
     contract: Contract,
 ) -> list[str]:
     """The `most` used of some columns, and those of declared keys, which are never too many.

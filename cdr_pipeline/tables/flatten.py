@@ -174,13 +174,18 @@ def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
     """
     if not any(part.cut for part in parts):
         return None
-    keys: dict[str, set[str]] = defaultdict(set)
+    return additional.most_used(*_columns_of(parts), rules.most_columns, rules.contract)
+
+
+def _columns_of(parts: Sequence[Part]) -> tuple[Counter[str], dict[str, set[str]]]:
+    """`filled` and `keys` of all parts."""
     filled: Counter[str] = Counter()
+    keys: dict[str, set[str]] = defaultdict(set)
     for part in parts:
         filled.update(part.filled)
         for name, some in part.keys.items():
             keys[name] |= some
-    return additional.most_used(filled, keys, rules.most_columns, rules.contract)
+    return filled, keys
 
 
 def part_of(
@@ -242,14 +247,10 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     shapes = {shape: number for number, shape in enumerate(met)}
     ledger, objects = _as_one(parts, shapes)
     whole = _told_apart(pl.concat(part.whole for part in parts).sort("_at"))
-    keys: dict[str, set[str]] = defaultdict(set)
-    filled: Counter[str] = Counter()
+    filled, keys = _columns_of(parts)
     for part in parts:
         calls.append(part.calls)
         rejects.append(part.rejects)
-        filled.update(part.filled)
-        for name, some in part.keys.items():
-            keys[name] |= some
     counted = _count(ledger, whole, rules.window, len(calls))
     used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
     most_used = additional.most_used(used, keys, rules.most_columns, contract)

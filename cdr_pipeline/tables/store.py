@@ -329,7 +329,7 @@ class PageWriter:
         """Nothing more comes. `about`: anything that is kept in the file, as `Store.writing`."""
         if self._file.is_open:
             self._flush()
-            self._file.add_key_value_metadata({**(about or {})})
+            self._file.add_key_value_metadata(dict(about or {}))
             self._file.close()
             give_back()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -43,11 +42,6 @@ def _receipt(day: date, calls: int) -> pl.DataFrame:
     }
     schema = RECEIPTS.schema(SAIGON)
     return pl.DataFrame([pl.Series(name, [row.get(name)], type_) for name, type_ in schema.items()])
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
 
 
 @pytest.fixture

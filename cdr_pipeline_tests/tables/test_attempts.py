@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,11 +50,6 @@ def attempts(store: Store, day: date) -> list[tuple[Any, ...]]:
     """Campaign, attempt, calls, mean hours since the previous one."""
     frame = store.read(LEAD_ATTEMPTS, day)
     return frame.select("campaign_uuid", "attempt", "calls", "hours_since_previous").rows()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
 
 
 def test_attempts_are_numbered_within_a_campaign_and_over_days(store: Store) -> None:

@@ -25,11 +25,6 @@ from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
 from cdr_pipeline_tests.tables.days import DAYS, X, write_day, write_days
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
-
-
 def ask(path: Path, *queries: str, folder: Path | None = None) -> Any:
     """The last query's rows, from a process of its own in another working folder."""
     code = (

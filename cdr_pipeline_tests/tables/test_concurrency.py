@@ -138,11 +138,6 @@ def test_a_call_over_midnight_is_in_the_peaks_of_both_days_and_counts_on_the_fir
 # ---- whatever the order of the days
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
-
-
 def load(store: Store, day: date, *records: Sent) -> list[date]:
     """Store `cdrs` of a day and what comes of it; the days that were written."""
     store.write(CDRS, day, flat(*records, day=day).cdrs)

@@ -4,7 +4,6 @@ import os
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -60,11 +59,6 @@ OBJECTS = {
     "b": '{"x": "không", "n": 12345678901234567890, "d": "x", "t": "2023-03-07 10:00:00.25"}',
     "c": '{"t": "2023-03-07 10:00:00", "y": 1}',
 }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ Scan = Callable[..., pl.LazyFrame]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
-
-
-@pytest.fixture
 def scan(store: Store, monkeypatch: pytest.MonkeyPatch) -> Scan:
     """As a user calls it, in whose environment the store is."""
     monkeypatch.setenv("CDR_DATA_DIR", str(store.root))

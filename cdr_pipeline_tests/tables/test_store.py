@@ -41,11 +41,6 @@ CALLS = flat(
 NO_CALLS = flat()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
-
-
 def files(store: Store) -> list[str]:
     """Every file of the datasets and of the staging area, but for locks."""
     found = (path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock")

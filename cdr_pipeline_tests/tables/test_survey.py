@@ -2,7 +2,6 @@
 
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,11 +16,6 @@ from cdr_pipeline_tests.records import DAY, OBJECT, SAIGON
 from cdr_pipeline_tests.tables.days import write_day
 
 NEXT = DAY + timedelta(days=1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "data", SAIGON)
 
 
 def proposed(store: Store, *days: dict[str, str]) -> str:
