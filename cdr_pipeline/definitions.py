@@ -9,7 +9,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
 from cdr_pipeline import automation  # noqa: E402  after the filter above
-from cdr_pipeline.assets import aggregates, catalog, contract_sensor, report  # noqa: E402
+from cdr_pipeline.assets import aggregates, catalog, report  # noqa: E402
 from cdr_pipeline.assets.daily import GROUP, daily_calls, partitions  # noqa: E402
 from cdr_pipeline.assets.layer import Loading  # noqa: E402
 from cdr_pipeline.settings import Settings  # noqa: E402
@@ -23,13 +23,12 @@ defs = dg.Definitions(
         *catalog.ASSETS,
         *report.assets(shown),
     ],
-    jobs=[automation.LOAD_DAYS, contract_sensor.REBUILD],
-    schedules=[automation.nightly(shown)],
+    jobs=automation.JOBS,
+    schedules=[automation.nightly.nightly(shown)],
     sensors=[
         *automation.SENSORS,
         *catalog.SENSORS,
         *report.SENSORS,
-        *contract_sensor.SENSORS,
     ],
     resources={"loading": Loading()},
     # A process of its own for every step costs several seconds, the work of a day much less.

@@ -12,6 +12,7 @@ from typing import Final, Self
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import MADE, of_the_fetch
+from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 
 DAY: Final = timedelta(days=1)
@@ -51,7 +52,7 @@ class Wanted:
 def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
     """Of the days from `first` to `last`, both included, those that are stored."""
     return {
-        day: Kept(proved_at(store, day).date(), of_the_fetch(store, day, MADE))
+        day: Kept(last_fetch(store, day).proved_at.date(), of_the_fetch(store, day, MADE))
         for day in store.days(RECEIPTS, first, last)
         if of_the_fetch(store, day, [RAW_PAGES])
     }
@@ -77,12 +78,6 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
 def _last_look(day: date, newest: date, settings: Settings) -> date:
     """The last date so far on which `day` should have been looked at."""
     return min(newest, day + DAY * settings.lookback_days) + DAY
-
-
-def proved_at(store: Store, day: date) -> datetime:
-    """When a stored day was proved, in the local zone."""
-    moment: datetime = store.read(RECEIPTS, day)["finished_at"].item()
-    return moment.astimezone(store.zone)
 
 
 # ---- by day

@@ -1,4 +1,6 @@
-"""How Hypothesis searches: in CI the same way each time. A `world`, a `store`, and a `hook`."""
+"""How Hypothesis searches: in CI the same way each time. What many tests stand on: a `world`, a
+`desk`, a `store`, a `hook`.
+"""
 
 import os
 from collections.abc import Iterator
@@ -29,14 +31,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import dagster as dg
     from pydantic import SecretStr
 
-    from cdr_pipeline import automation
     from cdr_pipeline.api import listing
     from cdr_pipeline.assets import daily
+    from cdr_pipeline.automation import freshness, late_calls
     from cdr_pipeline.settings import Settings
     from cdr_pipeline.simulator import Vendor, serve
     from cdr_pipeline_tests.living import TOKEN, Clock, Switchboard, World
 
-    for module in (automation, daily, listing):
+    for module in (freshness, late_calls, daily, listing):
         monkeypatch.setattr(module, "datetime", Clock)
     with ExitStack() as stack:
 
@@ -52,6 +54,34 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             }
             instance = stack.enter_context(dg.DagsterInstance.ephemeral())
             return World(board, instance, Settings(**own | given)), vendor
+
+        yield made
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Any]:
+    """`desk(Vendor(...))`: everything a run needs."""
+    import dagster as dg
+    from pydantic import SecretStr
+
+    from cdr_pipeline.settings import Settings
+    from cdr_pipeline.simulator import Tenant, Vendor, serve
+    from cdr_pipeline_tests.desk import TOKEN, Desk
+
+    with ExitStack() as stack:
+
+        def made(vendor: Vendor | None = None, **settings: Any) -> Desk:
+            vendor = vendor or Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN)
+            running = stack.enter_context(serve(vendor))
+            given: dict[str, Any] = {
+                "api_base_url": running.base_url,
+                "api_token": SecretStr(TOKEN),
+                "data_dir": tmp_path / "data",
+                "requests_per_second": 0,
+                "page_size": 50,
+            }
+            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
+            return Desk(Settings(**given | settings), vendor, instance)
 
         yield made
 

@@ -111,8 +111,8 @@ class World:
         self.loading = Loading(settings=lambda _: self.settings, patience=HASTY)
         definitions = dg.Definitions(
             assets=[daily_calls(settings)],
-            jobs=[automation.LOAD_DAYS],
-            schedules=[automation.nightly(settings)],
+            jobs=automation.JOBS,
+            schedules=[automation.nightly.nightly(settings)],
             sensors=automation.SENSORS,
             resources={"loading": self.loading},
             executor=dg.in_process_executor,

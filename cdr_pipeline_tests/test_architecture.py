@@ -16,8 +16,11 @@ MAY_IMPORT = {
     "checks": GROUND | {"tables", "upkeep"},
     "report": GROUND | {"tables", "checks", "report"},
     "assets": GROUND | {"api", "tables", "checks", "report", "upkeep", "assets"},
-    "automation": GROUND | {"api", "tables", "checks", "upkeep", "assets", "home"},
+    "automation": GROUND | {"api", "tables", "checks", "upkeep", "assets", "home", "automation"},
     "definitions": GROUND | {"assets", "automation"},
+    "cli": GROUND
+    | {"api", "tables", "report", "assets", "automation", "simulator"}
+    | {"home", "launcher", "process", "cli"},
     "simulator": set(),
 }
 

@@ -24,7 +24,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("notebook"))
-        patch.setattr(cli, "DEMO_CALLS_PER_DAY", CALLS_PER_DAY)
+        patch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", CALLS_PER_DAY)
         patch.setenv("DAGSTER_HOME", "")
         assert CliRunner().invoke(cli.main, ["demo"]).exit_code == 0
         patch.setenv("CDR_DATA_DIR", str(Path(".demo/data").resolve()))
@@ -35,7 +35,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, Any]]:
     """The week's root legs as the vendor has them, in plain Python, in the order of time."""
-    first, last = cli.DEMO_DAYS
+    first, last = cli.demo.DAYS
     tenant = Tenant(calls_per_day=CALLS_PER_DAY)
     days = pl.date_range(first, last, eager=True).to_list()
     roots = [one for day in days for one in tenant.day(day) if one["parent_id"] in ("", one["id"])]

@@ -20,7 +20,7 @@ import polars as pl
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
-from cdr_pipeline.page import Seen, see, wall_clock
+from cdr_pipeline.page import Seen, see, split_and_total, wall_clock
 from cdr_pipeline.record import Window
 
 SECOND = timedelta(seconds=1)
@@ -504,6 +504,25 @@ class Reader:
 def total(client: Client, window: Window) -> int:
     """What the vendor counts now, asked as a reading of `window` asks: one request, for one row."""
     return client.get(_query(window), limit=1, offset=0, read=see).value.total
+
+
+def listed(
+    client: Client, query: Query, page_size: int, limit: int, offset: int
+) -> tuple[list[bytes], int]:
+    """Records of a query as the vendor lists them, and its total; nothing of it is proved.
+
+    `limit` records at the most, all for 0, from `offset` on.
+    """
+    records: list[bytes] = []
+    total = None
+    while total is None or (offset + len(records) < total and (not limit or len(records) < limit)):
+        wanted = min(page_size, limit - len(records)) if limit else page_size
+        answer = client.get(query, limit=wanted, offset=offset + len(records), read=split_and_total)
+        texts, total = answer.value
+        if not texts:
+            break
+        records += texts
+    return records[: limit or None], total or 0
 
 
 def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:

@@ -16,6 +16,7 @@ from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEI
 from cdr_pipeline.tables.crew import Crew
 from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.provenance import about_source
+from cdr_pipeline.tables.receipts import last_fetch
 
 #: How many new keys the metadata name.
 _NAMED_KEYS: Final = 10
@@ -38,12 +39,13 @@ def examine(work: Work) -> None:
     """Check what is stored of the day."""
     store, day = work.store, work.day
     calls, rejects = store.lazy(CDRS, day), store.lazy(REJECTS, day)
+    records = last_fetch(store, day).records
     lists = checks.LeadLists(
         keys_behind([store.path(CDRS, day)]),
         json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]")),
         _misfits(work),
     )
-    work.findings.extend(checks.of_cdrs(calls, rejects, lists, _records(work), day, store))
+    work.findings.extend(checks.of_cdrs(calls, rejects, lists, records, day, store))
     work.findings.append(checks.made_under(store, day, work.contract))
 
 
@@ -70,9 +72,8 @@ def build(work: Work, crew: Crew) -> list[Made]:
             rejects.add(chunk)
         calls.close()
         rejects.close()
-        findings = checks.of_cdrs(
-            calls.written(), rejects.written(), lists, _records(work), day, store
-        )
+        records = last_fetch(store, day).records
+        findings = checks.of_cdrs(calls.written(), rejects.written(), lists, records, day, store)
         work.findings.extend(findings)
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
@@ -104,12 +105,6 @@ def _misfits(work: Work) -> list[Misfits]:
         return []
     most_columns = work.settings.max_additional_columns
     return survey.compare(work.store, work.contract, [work.day], most_columns).misfits
-
-
-def _records(work: Work) -> int:
-    """How many records were received for the day."""
-    receipt = work.store.read(RECEIPTS, work.day).row(0, named=True)
-    return int(receipt["unique_records"] - receipt["outside_window"])
 
 
 def _stop_if_blocked(work: Work) -> None:

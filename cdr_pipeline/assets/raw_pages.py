@@ -17,6 +17,7 @@ from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.readers import lazy
+from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import OnGroup, PageWriter, Store
 
 #: How far back a total is remembered that need not be doubted again.
@@ -105,8 +106,7 @@ def _last_change(work: Work, receipt: Receipt, difference: Difference | None) ->
         return None
     if any(asdict(difference).values()):
         return receipt.finished_at
-    before = work.store.read(RECEIPTS, work.day).row(0, named=True)
-    return before.get("last_change_at")
+    return last_fetch(work.store, work.day).changed_at
 
 
 def _lateness(work: Work, receipt: Receipt, changed: datetime | None) -> dict[str, float]:

@@ -111,13 +111,12 @@ class Watch(threading.Thread):
 
 def _family(pid: int) -> list[int]:
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:  # it has just ended
-            continue
-        for child in children:
-            found += _family(int(child))
+    try:
+        children = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # it, or a thread of it, has just ended: the next look is near
+        return found
+    for child in " ".join(children).split():
+        found += _family(int(child))
     return found
 
 

@@ -18,7 +18,7 @@ from cdr_pipeline.errors import NotProved
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.crew import Crew
 from cdr_pipeline.tables.store import OnGroup
-from cdr_pipeline_tests.assets.conftest import Desk
+from cdr_pipeline_tests.desk import Desk
 
 Set = Callable[..., Desk]
 DAYS = [date(2023, 3, 6), date(2023, 3, 7), date(2023, 3, 8)]

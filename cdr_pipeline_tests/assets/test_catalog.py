@@ -12,7 +12,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CDRS, DATASETS
-from cdr_pipeline_tests.assets.conftest import Desk
+from cdr_pipeline_tests.desk import Desk
 
 NewDesk = Callable[..., Desk]
 

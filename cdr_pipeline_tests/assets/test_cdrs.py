@@ -15,7 +15,7 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, REJECTS
 from cdr_pipeline.tables.crew import Crew, _part_of
 from cdr_pipeline.tables.flatten import Part
-from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
+from cdr_pipeline_tests.desk import TOKEN, Desk
 
 Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)

@@ -31,26 +31,10 @@ from cdr_pipeline.tables.contract import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
+from cdr_pipeline_tests.desk import TOKEN, Desk, call
 
 Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
-
-
-def call(number: int, at: str, **fields: object) -> dict[str, object]:
-    return {
-        "id": f"call-{number}",
-        "parent_id": f"call-{number}",
-        "time_started": at,
-        "time_ended": at,
-        "status": "busy",
-        "cause": "USER_BUSY",
-        "direction": "outbound",
-        "duration": 0,
-        "billsec": 0,
-        "to_number": "0775702541",
-        **fields,
-    }
 
 
 def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) -> None:

@@ -3,7 +3,7 @@ that says what happened, what is safe and what to do.
 
 Elsewhere: killed at any instant (`test_killed`), the machine stopped in a backfill (`test_launcher`
 for the run, below for its days), a vendor that lies, drifts or cuts (`api.test_listing_laws`),
-nights without the vendor and late calls over weeks (`test_automation`).
+nights without the vendor and late calls over weeks (`automation`).
 """
 
 import errno
@@ -26,8 +26,7 @@ from cdr_pipeline.assets.daily import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
-from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
-from cdr_pipeline_tests.assets.test_daily import call
+from cdr_pipeline_tests.desk import TOKEN, Desk, call
 
 Set = Callable[..., Desk]
 

@@ -13,7 +13,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS
-from cdr_pipeline_tests.assets.conftest import Desk
+from cdr_pipeline_tests.desk import Desk
 
 NewDesk = Callable[..., Desk]
 

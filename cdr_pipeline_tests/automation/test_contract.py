@@ -8,21 +8,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cdr_pipeline.assets.contract_sensor import (
-    REBUILD,
-    Known,
-    look,
-    made_under_contract,
-    watch,
-)
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.contract import Known, contract_sensor, look, made_under_contract
+from cdr_pipeline.automation.jobs import REBUILD
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.provenance import stale_days
-from cdr_pipeline_tests.assets.conftest import TOKEN, Desk
-from cdr_pipeline_tests.assets.test_daily import call
+from cdr_pipeline_tests.desk import TOKEN, Desk, call
 
 Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
@@ -63,7 +57,7 @@ class Daemon:
         """Evaluate the sensor and launch the check's run; why none was asked for, if so."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         loading = Loading(settings=lambda _: at.settings)
-        result = watch(context, loading=loading)
+        result = contract_sensor(context, loading=loading)
         if isinstance(result, dg.SkipReason):
             return result.skip_message
         assert isinstance(result, dg.SensorResult)

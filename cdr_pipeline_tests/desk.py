@@ -1,21 +1,16 @@
 """A vendor on loopback, settings that point at it, and a run of the daily assets."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
-from pydantic import SecretStr
 
 from cdr_pipeline.api.client import Patience
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.simulator import Tenant, Vendor, serve
+from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.store import Store
 
 TOKEN = "a-token-that-must-not-be-seen"
@@ -65,22 +60,17 @@ class Desk:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    """`desk(Vendor(...))`: everything a run needs."""
-    with ExitStack() as stack:
-
-        def made(vendor: Vendor | None = None, **settings: Any) -> Desk:
-            vendor = vendor or Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN)
-            running = stack.enter_context(serve(vendor))
-            given: dict[str, Any] = {
-                "api_base_url": running.base_url,
-                "api_token": SecretStr(TOKEN),
-                "data_dir": tmp_path / "data",
-                "requests_per_second": 0,
-                "page_size": 50,
-            }
-            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-            return Desk(Settings(**given | settings), vendor, instance)
-
-        yield made
+def call(number: int, at: str, **fields: object) -> dict[str, object]:
+    return {
+        "id": f"call-{number}",
+        "parent_id": f"call-{number}",
+        "time_started": at,
+        "time_ended": at,
+        "status": "busy",
+        "cause": "USER_BUSY",
+        "direction": "outbound",
+        "duration": 0,
+        "billsec": 0,
+        "to_number": "0775702541",
+        **fields,
+    }

@@ -15,10 +15,11 @@ import dagster as dg
 import msgspec
 
 from cdr_pipeline import checks
-from cdr_pipeline.assets import catalog, raw_pages
+from cdr_pipeline.assets import catalog
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import CDRS, DATASETS
+from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_MARK, load
 from cdr_pipeline.tables.provenance import in_words, stale_days
 from cdr_pipeline.tables.store import Store
@@ -93,17 +94,6 @@ def made_under_contract() -> None:
     evaluate_made_under_contract()
 
 
-#: For people: in Dagster's UI its days are chosen as those of any asset.
-REBUILD: Final = dg.define_asset_job(
-    "rebuild",
-    selection=dg.AssetSelection.assets(*DATASETS)
-    - dg.AssetSelection.assets(*(spec.key for spec in raw_pages.SPECS)),
-    description=(
-        "Make days again from raw_pages, without the API: `Materialize all...`, the days that the"
-        " check `made_under_contract` of cdrs names, as `[2023-03-01...2023-03-31]`, `Launch`."
-    ),
-)
-
 #: Has the catalog tell its readers; nothing where DuckDB is not installed.
 _CATALOG_JOBS: Final = [
     dg.define_asset_job(f"{asset.key.to_user_string()}_of_contract", selection=[asset])
@@ -112,7 +102,6 @@ _CATALOG_JOBS: Final = [
 
 
 @dg.sensor(
-    name="contract_sensor",
     jobs=[made_under_contract, *_CATALOG_JOBS],
     minimum_interval_seconds=_SECONDS_BETWEEN,
     # On from the start, since it only looks.
@@ -122,12 +111,12 @@ _CATALOG_JOBS: Final = [
         " force now, as a check of each day, and has the catalog tell its readers."
     ),
 )
-def watch(
+def contract_sensor(
     context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the contract and at the stored days."""
     try:
-        settings = loading.settings(False)
+        settings = settings_of(loading, vendor=False)
         contract = load(settings.contract, settings.zone)
     except CdrError as error:
         return dg.SkipReason(str(error))
@@ -155,6 +144,3 @@ def _at_rest(known: Known) -> str:
     if known.told:
         return f"{in_words(known.told)} were made under another contract, and still are."
     return "Every stored day was made under the contract in force."
-
-
-SENSORS = [watch]

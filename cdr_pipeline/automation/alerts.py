@@ -1,0 +1,86 @@
+"""Tells a webhook of every run that failed (the commands tell it of theirs)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import dagster as dg
+
+from cdr_pipeline.api.client import post
+from cdr_pipeline.assets.daily import FAILURES
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.settings import Settings
+
+_SAFE: Final = (
+    "Every partition holds its old content or its new, whole. Days that are not named here are not"
+    " affected."
+)
+_TO_DO: Final = (
+    "Do what the cause says, if anything. The schedule `nightly` asks for recent days again until"
+    " they are loaded; to load them now, choose Failed and missing in Dagster, or `cdr-pipeline"
+    " run`."
+)
+
+
+@dg.run_failure_sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells CDR_ALERT_URL of every run that failed: days, cause, what is safe, what to"
+    " do. One message a run, whether it could be delivered or not.",
+)
+def alerts(
+    context: dg.RunFailureSensorContext, loading: dg.ResourceParam[Loading]
+) -> dg.SkipReason | None:
+    """Tell the webhook; what goes wrong with that is logged, never raised."""
+    try:
+        if not tell(context.dagster_run, _causes(context), settings_of(loading, vendor=False)):
+            return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
+    except CdrError as error:
+        context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
+    return None
+
+
+def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings) -> bool:
+    """Post the alert of a failed run; False where CDR_ALERT_URL is not set. Raises CdrError."""
+    if settings.alert_url is None:
+        return False
+    post(settings.alert_url.get_secret_value(), alert(run, causes, settings))
+    return True
+
+
+def alert(
+    run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings
+) -> dict[str, object]:
+    """What a webhook is told of a failed run; `causes`: each in words, and the days it stopped.
+
+    `text` says all of it, which is what chat services show. Holds no secret of `settings`.
+    """
+    lines = [
+        f"{', '.join(days) or 'A run'}: {settings.without_secrets(cause)}"
+        for cause, days in causes.items()
+    ]
+    return {
+        "text": "\n".join(["cdr-pipeline: a run failed", *lines, _SAFE, _TO_DO]),
+        "days": sorted({day for days in causes.values() for day in days}),
+        "cause": "\n".join(lines),
+        "safe": _SAFE,
+        "to_do": _TO_DO,
+        "run_id": run.run_id,
+        "run_path": f"/runs/{run.run_id}",
+    }
+
+
+def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
+    """Why a run failed, in words, and the days that each cause stopped."""
+    tags = context.dagster_run.tags
+    all_days = [tags[name] for name in (FIRST, LAST, "dagster/partition") if name in tags]
+    named = [" to ".join(dict.fromkeys(all_days))] if all_days else []
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data.user_failure_data
+        if failure and FAILURES in failure.metadata:
+            found: dict[str, list[str]] = failure.metadata[FAILURES].value  # type: ignore[assignment]
+            return found
+        if failure and failure.description:
+            return {failure.description: named}
+    return {context.failure_event.message or "It ended without a word.": named}

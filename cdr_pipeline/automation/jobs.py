@@ -1,0 +1,51 @@
+"""The jobs that schedules, sensors and people start, and what their runs are told."""
+
+from datetime import date
+from typing import Final
+
+import dagster as dg
+
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.provenance import MADE
+
+#: Tag of a run that was asked for by a schedule or a sensor: by what, and why.
+ASKED_BY: Final = "cdr_pipeline/asked_by"
+
+#: Tags of a run: its first day and its last.
+FIRST: Final = "dagster/asset_partition_range_start"
+LAST: Final = "dagster/asset_partition_range_end"
+
+LOAD_DAYS: Final = dg.define_asset_job(
+    "load_days",
+    selection=dg.AssetSelection.assets(*DATASETS),
+    description=(
+        "Load days: fetch, prove, flatten, count. The schedule `nightly` and the sensor"
+        f" `late_calls` start it; a run's tag `{ASKED_BY}` says which and why, and its partition"
+        " range the days. Config: `accept_shrink` replaces a day although the vendor now proves"
+        " fewer calls than are stored."
+    ),
+)
+
+#: For people: in Dagster's UI its days are chosen as those of any asset.
+REBUILD: Final = dg.define_asset_job(
+    "rebuild",
+    selection=dg.AssetSelection.assets(*(dataset.name for dataset in MADE)),
+    description=(
+        "Make days again from raw_pages, without the API: `Materialize all...`, the days that the"
+        " check `made_under_contract` of cdrs names, as `[2023-03-01...2023-03-31]`, `Launch`."
+    ),
+)
+
+
+def tags_of(first: date, last: date, why: str) -> dict[str, str]:
+    """Of a run for these days, both included."""
+    return {FIRST: f"{first}", LAST: f"{last}", ASKED_BY: why}
+
+
+def settings_of(loading: Loading, *, vendor: bool) -> Settings:
+    """Settings of one tick: a token that was replaced is used without a restart."""
+    read_dotenv_again()
+    return loading.settings(vendor)

@@ -1,0 +1,133 @@
+"""By day: do the vendor's totals of older days still agree with what was proved?"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
+
+import dagster as dg
+
+from cdr_pipeline import upkeep
+from cdr_pipeline.api.client import Client, Patience
+from cdr_pipeline.api.reading import total
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import LOAD_DAYS, settings_of, tags_of
+from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.receipts import last_fetch
+from cdr_pipeline.tables.store import Store
+
+#: A day proved in more parts than this is not probed: that would cost as much as loading it.
+_MOST_PARTS: Final = 24
+
+#: Dagster gives a sensor a minute. What is not asked within this time is asked at the next tick.
+_PROBE_SECONDS: Final = 20.0
+_BRIEFLY: Final = Patience(attempts=2, first_attempts=2, seconds=10.0)
+
+
+@dg.sensor(
+    job=LOAD_DAYS,
+    minimum_interval_seconds=int(upkeep.PROBE_EVERY.total_seconds()),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Once a day, spread over its hours, the vendor is asked for the total of each loaded day"
+        " that the nightly schedule no longer loads again, back to CDR_PROBE_DAYS: one request for"
+        " one row. Days whose total moved are loaded. A call that only changed moves no total and"
+        " is not seen: CDR_LOOKBACK_DAYS must be as long as calls are edited."
+    ),
+)
+def late_calls(
+    context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
+) -> dg.SensorResult:
+    """Load days whose totals moved since they were proved."""
+    try:
+        settings = settings_of(loading, vendor=True)
+    except SettingsError as error:
+        return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+    store = Store.of(settings)
+    now = datetime.now(UTC).astimezone(settings.zone)
+    today = now.date()
+    turn = upkeep.Round.read(context.cursor, today)
+    days = turn.due(upkeep.to_probe(store, today - upkeep.DAY, settings), now)
+    if not days:
+        return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
+    probes = _Probes(turn)
+    with Client.from_settings(_brief(settings), loading.patience or _BRIEFLY) as client:
+        probes.ask(client, store, days)
+    for doubt in probes.doubts:
+        context.log.warning(doubt)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=moved.run_key(today),
+                tags=tags_of(moved.day, moved.day, f"late_calls: {moved}"),
+            )
+            for moved in probes.moved
+        ],
+        skip_reason=None if probes.moved else "\n".join(probes.doubts) or "No total moved.",
+        cursor=f"{probes.turn}",
+    )
+
+
+@dataclass
+class _Probes:
+    """One tick's probes: how far they came, days whose totals moved, and what went wrong."""
+
+    turn: upkeep.Round
+    moved: list[upkeep.Moved] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    def ask(self, client: Client, store: Store, days: Iterable[date]) -> None:
+        """Compare the totals of `days`, as many as there is time for."""
+        until = time.monotonic() + _PROBE_SECONDS
+        for number, day in enumerate(days):
+            if time.monotonic() > until:
+                break
+            try:
+                moved = _compare(client, store, day, until)
+            except (Unreachable, Unauthorized) as error:  # the next day would fare no better
+                self.doubts.append(f"{error} Totals are compared again at the next tick.")
+                break
+            except _TooMany as error:
+                if number and not error.for_any_tick:
+                    break  # at the next tick it comes first
+                self.doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
+            except CdrError as error:
+                self.doubts.append(f"{day}: {error} Its total is compared again tomorrow.")
+            else:
+                self.moved += [moved] if moved else []
+            self.turn = upkeep.Round(self.turn.on, day)
+
+
+def _brief(settings: Settings) -> Settings:
+    """Settings by which no answer is waited for longer than a tick may take."""
+    seconds = min(settings.timeout_seconds, _PROBE_SECONDS)
+    return settings.model_copy(update={"timeout_seconds": seconds})
+
+
+class _TooMany(CdrError):
+    """A day was proved in more parts than one tick can ask for, or than any tick can."""
+
+    def __init__(self, parts: int, *, for_any_tick: bool) -> None:
+        super().__init__(f"it was proved in {parts} parts, too many to compare.")
+        self.for_any_tick = for_any_tick
+
+
+def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Moved | None:
+    """Ask for the totals of a day's parts as they were asked for when it was proved.
+
+    Raises _TooMany where there are too many to ask, by their number or by the time that is left.
+    """
+    proved = store.totals(day)
+    if len(proved) > _MOST_PARTS:
+        raise _TooMany(len(proved), for_any_tick=True)
+    now = {}
+    for part in proved:
+        if time.monotonic() > until:
+            raise _TooMany(len(proved), for_any_tick=False)
+        now[part] = total(client, part)
+    if now == proved:
+        return None
+    proved_at = last_fetch(store, day).proved_at
+    return upkeep.Moved(day, sum(proved.values()), sum(now.values()), proved_at)

@@ -1,0 +1,64 @@
+"""Each night the day that ended, those before it that may still change, and gaps."""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import dagster as dg
+
+from cdr_pipeline import upkeep
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import LOAD_DAYS, settings_of, tags_of
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.record import spans
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS, Dataset
+from cdr_pipeline.tables.provenance import MADE
+from cdr_pipeline.tables.store import Store
+
+
+def nightly(shown: Settings) -> dg.ScheduleDefinition:
+    """The schedule, at the time of the settings it is `shown` by; a tick reads its own."""
+    at = shown.schedule_time
+
+    @dg.schedule(
+        cron_schedule=f"{at.minute} {at.hour} * * *",
+        execution_timezone=shown.timezone,
+        job=LOAD_DAYS,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=(
+            "At CDR_SCHEDULE_TIME: the day that ended, the CDR_LOOKBACK_DAYS days before it, and"
+            " days of the last CDR_PROBE_DAYS that were missed, from the first loaded one on."
+        ),
+    )
+    def nightly(
+        context: dg.ScheduleEvaluationContext, loading: dg.ResourceParam[Loading]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        try:
+            settings = settings_of(loading, vendor=True)
+        except SettingsError as error:
+            return dg.SkipReason(str(error))
+        tonight = context.scheduled_execution_time.astimezone(settings.zone).date()
+        newest = tonight - upkeep.DAY
+        if newest < settings.start_date:
+            return dg.SkipReason(f"CDR_START_DATE is {settings.start_date}: no day ended since.")
+        store = Store.of(settings)
+        kept = upkeep.kept(store, *upkeep.window(newest, settings))
+        wanted = upkeep.wanted(newest, kept, settings)
+        return [
+            *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),
+            *_requests(wanted.make, MADE, settings, f"nightly: not made, {tonight}"),
+        ] or dg.SkipReason(f"Everything up to {newest} was proved on {tonight}.")
+
+    return nightly
+
+
+def _requests(
+    days: Iterable[date], datasets: Iterable[Dataset], settings: Settings, why: str
+) -> Iterator[dg.RunRequest]:
+    """A run for each stretch of days."""
+    for first, last in spans(days, settings.days_per_run):
+        yield dg.RunRequest(
+            run_key=f"{why}: {first} to {last}",
+            asset_selection=[dg.AssetKey(dataset.name) for dataset in datasets],
+            tags=tags_of(first, last, why),
+        )

@@ -1,0 +1,44 @@
+"""`cdr-pipeline`: what people type, a module a concern. Words, tables and exit codes; the work is
+done elsewhere.
+"""
+
+import click
+
+from cdr_pipeline import __version__
+from cdr_pipeline.cli import ask, contract, days, demo, documents, simulate, status, ui
+from cdr_pipeline.process import as_program
+
+
+@click.group(
+    commands=[
+        days.run,
+        days.rebuild,
+        status.status,
+        documents.report,
+        documents.dictionary,
+        ask.list_calls,
+        contract.contract,
+        ui.ui,
+        demo.demo,
+        simulate.simulate,
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__)
+def main() -> None:
+    """Calls of a cloud PBX as proved-complete, typed, daily Parquet.
+
+    \b
+    Try it without a vendor:   cdr-pipeline demo
+    Load a week:               cdr-pipeline run --from 2023-03-01 --to 2023-03-07
+    See what is there:         cdr-pipeline status
+    Open Dagster:              cdr-pipeline ui
+
+    Settings come from the environment or from a file `.env` in the working folder; `.env.example`
+    lists all of them.
+    """
+
+
+def program() -> None:
+    """The command `cdr-pipeline`, as a process of its own."""
+    as_program(main)

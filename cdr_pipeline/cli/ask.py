@@ -1,0 +1,154 @@
+"""`list`: calls straight from the vendor."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from cdr_pipeline.cli.shared import DAY, MOMENT, UP_TO, err, out, readable_errors
+from cdr_pipeline.record import DIRECTIONS
+from cdr_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cdr_pipeline.tables.flatten import Flat
+
+#: The columns that `list` shows as a table, and those of them that 80 characters have room for.
+_SHOWN: Final = (
+    "time_started",
+    "direction",
+    "from_number",
+    "to_number",
+    "status",
+    "disposition",
+    "duration",
+    "billsec",
+    "campaign_uuid",
+)
+_SHOWN_WIDTH: Final = 150
+_SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition", "billsec")
+
+
+@click.command("list")
+@click.option("--date", "day", type=DAY, help="Calls begun on this local day.")
+@click.option("--from", "first", type=MOMENT, help="Calls begun from this moment on.")
+@click.option("--to", "last", type=UP_TO, help="Calls begun up to this moment or day, included.")
+@click.option("--ended-from", type=MOMENT, help="Calls ended from this moment on.")
+@click.option("--ended-to", type=UP_TO, help="Calls ended up to this moment or day, included.")
+@click.option("--extension", help="Calls from this extension.")
+@click.option("--status", help="Calls of this status, such as ANSWERED.")
+@click.option("--hotline", help="Calls made by this number.")
+@click.option("--phone", help="Calls from or to this number.")
+@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)))
+@click.option("--campaign-uuid", help="Calls of this campaign.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Calls at the most; 0 for all.",
+)
+@click.option(
+    "--offset",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Where to begin.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv", "parquet"]),
+    default="table",
+    show_default=True,
+    help="jsonl: the records as the vendor sent them; the others are typed.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
+@readable_errors
+def list_calls(
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    ended_from: datetime | None,
+    ended_to: datetime | None,
+    limit: int,
+    offset: int,
+    form: str,
+    output: Path | None,
+    **filters: str | None,
+) -> None:
+    """Ask the vendor directly, with any of its documented parameters. Stores nothing.
+
+    Prints whole records, phone numbers included.
+    """
+    from cdr_pipeline.api.client import Client, Query
+    from cdr_pipeline.api.reading import listed
+    from cdr_pipeline.page import compact
+
+    if day and (first or last):
+        raise click.UsageError("Give --date, or --from and --to, not both.")
+    if form == "parquet" and output is None:
+        raise click.UsageError("Parquet needs --output.")
+    if form == "table" and output:
+        raise click.UsageError("A table is for the screen: give --format with --output.")
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
+    if day:
+        first, last = day, day + timedelta(days=1, seconds=-1)
+    settings = Settings.load(vendor=True)
+    query = Query(
+        start_date=first,
+        end_date=last,
+        start_date_ended=ended_from,
+        end_date_ended=ended_to,
+        **filters,
+    )
+    with Client.from_settings(settings) as client, err.status("Asking the vendor"):
+        records, total = listed(client, query, settings.page_size, limit, offset)
+    if form == "jsonl":
+        _emit("".join(f"{compact(text)}\n" for text in records), output)
+        return
+    flat = _typed(records, settings)
+    cdrs = flat.cdrs.sort("time_started", "id")
+    if form == "csv":
+        _emit(cdrs.write_csv(), output)
+    elif output:
+        cdrs.write_parquet(output, compression="zstd")
+    else:
+        out.print(_table(cdrs))
+    err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
+    if flat.whole_rejects:
+        err.print(f"{flat.whole_rejects:,} records that cannot be calls are left out; see jsonl.")
+
+
+def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.flatten import Rules, flatten
+    from cdr_pipeline.tables.pages import ALWAYS, StoredPage
+
+    body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
+    contract = load(settings.contract, settings.zone)
+    return flatten([StoredPage(1, body)], Rules(ALWAYS, settings.zone, contract=contract))
+
+
+def _table(cdrs: "pl.DataFrame") -> Table:
+    import polars as pl
+
+    shown = _SHOWN if out.width >= _SHOWN_WIDTH else _SHOWN_NARROW
+    table = Table(*shown)
+    began = pl.col("time_started").dt.strftime("%Y-%m-%d %H:%M:%S")
+    for row in cdrs.with_columns(began).select(shown).rows():
+        table.add_row(*("" if value is None else escape(f"{value}") for value in row))
+    return table
+
+
+def _emit(text: str, output: Path | None) -> None:
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)

@@ -1,0 +1,117 @@
+"""`contract propose` and `contract diff`."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from cdr_pipeline.cli.shared import DAY, out, progress, readable_errors, span, stored
+from cdr_pipeline.errors import CdrError
+
+if TYPE_CHECKING:
+    from cdr_pipeline.tables.store import Store
+
+
+@click.group()
+def contract() -> None:
+    """Declare types and names of lead lists' keys: propose a contract, see what it would do.
+
+    A contract is a TOML file, one table a key; CDR_CONTRACT names the one in force.
+
+    \b
+      [keys."Số tiền"]
+      type = "decimal"     # int, float, decimal, bool, date, datetime or string
+      column = "amount"    # in place of additional_so_tien
+    \b
+      [keys.ngay_hen]
+      type = "datetime"
+      format = "%d/%m/%Y %H:%M"
+      pii = true           # its values never stand in logs or metadata
+    \b
+      [keys.ghi_chu_noi_bo]
+      drop = true          # no column
+
+    A value that does not fit its type is null in the column, stays in `additional`, and is counted
+    in the check `declared_types`. Days made before are made again by `cdr-pipeline rebuild`.
+    """
+
+
+@contract.command()
+@click.option("--from", "first", type=DAY, help="First local day to look at, included.")
+@click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
+@readable_errors
+def propose(first: datetime | None, last: datetime | None) -> None:
+    """Print a contract that fits every value of the stored days.
+
+    Text with leading zeros stays text. What looks personal (by its name or its values) is marked
+    `pii = true`, with the reason. Check it before you use it:
+
+    \b
+      cdr-pipeline contract propose > contract.toml
+      cdr-pipeline contract diff contract.toml
+    """
+    from cdr_pipeline.tables import survey
+
+    _, store = stored()
+    days = _days_of_calls(store, first, last)
+    seen = survey.observe(store, _watched(days))
+    click.echo(survey.proposal(seen, days), nl=False)
+
+
+@contract.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--from", "first", type=DAY, help="First local day to look at, included.")
+@click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
+@readable_errors
+def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
+    """Show what FILE (else the contract of CDR_CONTRACT) would do to the stored days.
+
+    Columns that come, go or change their type; values that would not fit; days to be made again.
+    Changes nothing.
+    """
+    from cdr_pipeline.tables import survey
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.provenance import in_words, stale_days
+
+    settings, store = stored()
+    contract = load(file or settings.contract, settings.zone)
+    days = _days_of_calls(store, first, last)
+    changes = survey.compare(store, contract, _watched(days), settings.max_additional_columns)
+    columns = Table("column", "now", "then", title="Columns of the lead lists in cdrs")
+    for name, (now, then) in changes.columns.items():
+        columns.add_row(name, *("" if dtype is None else f"{dtype}" for dtype in (now, then)))
+    misfits = Table("key", "type", "values", "such as", title="Values that do not fit")
+    for one in changes.misfits:
+        examples = "(not shown)" if one.declared.pii else ", ".join(one.examples)
+        misfits.add_row(
+            escape(one.declared.key), one.declared.type, f"{one.count:,}", escape(examples)
+        )
+    for table, nothing in ((columns, "No column changes."), (misfits, "Every value fits.")):
+        out.print(table if table.row_count else nothing)
+    stale = stale_days(store, contract.mark, days[0], days[-1])
+    if stale:
+        out.print(
+            f"{in_words(stale)} were made under another contract. With this one in force"
+            " (CDR_CONTRACT), `cdr-pipeline rebuild` makes them again.",
+            soft_wrap=True,
+        )
+
+
+def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None) -> list[date]:
+    """The stored days of `cdrs` in a span. Raises CdrError where there are none."""
+    from cdr_pipeline.tables.contract import CDRS
+
+    days = store.days(CDRS, *span(first, last))
+    if not days:
+        raise CdrError(f"No calls are stored in {store.root} for that. Load some: cdr-pipeline run")
+    return days
+
+
+def _watched(days: Sequence[date]) -> Iterator[date]:
+    """The days, with a bar that shows how far they have been read."""
+    with progress() as bar:
+        yield from bar.track(days, description="Reading")

@@ -1,0 +1,80 @@
+"""`run` and `rebuild`: days through Dagster, in this process."""
+
+from datetime import datetime
+
+import click
+
+from cdr_pipeline.cli.shared import (
+    DAY,
+    exit_if,
+    out,
+    readable_errors,
+    span,
+    starting_dagster,
+    stored,
+)
+from cdr_pipeline.cli.status import print_days
+from cdr_pipeline.settings import Settings
+
+
+@click.command()
+@click.option("--from", "first", type=DAY, required=True, help="First local day, included.")
+@click.option("--to", "last", type=DAY, required=True, help="Last local day, included.")
+@click.option(
+    "--accept-shrink",
+    is_flag=True,
+    help="Replace a day although the vendor now proves fewer calls than are stored, or others.",
+)
+@readable_errors
+def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
+    """Load days through Dagster, in this process.
+
+    Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
+    what is stored of it unchanged, and takes no other day along.
+    """
+    settings = Settings.load(vendor=True)
+    with starting_dagster():
+        from cdr_pipeline.cli.materialize import load_days
+    failed = load_days(settings, first.date(), last.date(), accept_shrink=accept_shrink)
+    print_days(settings, first.date(), last.date())
+    exit_if(failed)
+
+
+@click.command()
+@click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
+@click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
+@click.option("--all", "every", is_flag=True, help="Every stored day, not only those that need it.")
+@readable_errors
+def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
+    """Make days again from raw_pages, without the API. Needs no vendor settings.
+
+    Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
+    is in force now, and those that were fetched and have not all been made since, as `cdr-pipeline
+    status` shows them; with --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects,
+    additional_keys, the aggregates and the catalog. A day that fails leaves what is stored of it
+    unchanged.
+    """
+    from cdr_pipeline.record import spans
+    from cdr_pipeline.tables.contract import RAW_PAGES
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.provenance import stale_days, unmade_days
+
+    settings, store = stored()
+    contract = load(settings.contract, settings.zone)
+    begin, end = span(first, last)
+    if every:
+        days = store.days(RAW_PAGES, begin, end)
+    else:
+        stale = stale_days(store, contract.mark, begin, end)
+        days = sorted({*stale, *unmade_days(store, begin, end)})
+    if not days:
+        within = f"There are no such days in {settings.data_dir}: "
+        made = "all were made under the contract, of what was fetched last."
+        nothing = "no raw_pages are stored." if every else made
+        out.print(f"{within}{nothing}", soft_wrap=True)
+        return
+    with starting_dagster():
+        from cdr_pipeline.cli.materialize import make_days
+    failed = make_days(settings, spans(days))
+    print_days(settings, days[0], days[-1])
+    exit_if(failed)

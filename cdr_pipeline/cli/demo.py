@@ -1,0 +1,131 @@
+"""`demo`: a week of a made-up call centre in a folder of its own."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import click
+from pydantic import SecretStr
+from rich.table import Table
+
+from cdr_pipeline.cli.shared import PORT, exit_if, out, readable_errors, starting_dagster
+from cdr_pipeline.cli.status import print_days
+from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.settings import Settings
+
+FOLDER: Final = Path(".demo")
+DAYS: Final = (date(2023, 3, 6), date(2023, 3, 12))
+CALLS_PER_DAY = 4_000
+
+
+@click.command()
+@click.option("--ui", "open_ui", is_flag=True, help="Open Dagster on the result instead of ending.")
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Dagster's.")
+@readable_errors
+def demo(open_ui: bool, port: int) -> None:
+    """A week of a made-up call centre, from HTTP to aggregates. Needs no settings.
+
+    Starts the vendor simulator on loopback and loads a week through Dagster into `./.demo`, never
+    into your own data.
+    """
+    from cdr_pipeline.simulator import Tenant, Vendor, serve
+
+    if open_ui:
+        see_that_it_is_free(port)
+    with starting_dagster():
+        from cdr_pipeline.cli.materialize import load_days
+    with serve(Vendor(tenant=Tenant(calls_per_day=CALLS_PER_DAY), token="demo-token")) as it:
+        settings = _demo_settings(it.base_url)
+        first, last = DAYS
+        exit_if(load_days(settings, first, last))
+        _print_demo(settings)
+        if open_ui:
+            own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+            os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(own)}
+            # Dagster lets a `.env` in its working folder win, which would be the user's here.
+            sys.exit(dagster_dev(port, FOLDER))
+
+
+def _demo_settings(base_url: str) -> Settings:
+    """Settings of the demo alone, whatever the environment says; its folder is made anew."""
+    from cdr_pipeline.home import home_apart
+
+    mark = FOLDER / "made-by-cdr-pipeline-demo"
+    if FOLDER.exists() and not mark.exists():
+        raise CdrError(f"{FOLDER.resolve()} is there, but not from the demo: move it away.")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    mark.touch()
+    home_apart(FOLDER / "dagster")
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    return Settings.model_construct(
+        **defaults
+        | {
+            "api_base_url": base_url,
+            "api_token": SecretStr("demo-token"),
+            "data_dir": FOLDER / "data",
+            "requests_per_second": 0.0,
+        }
+    )
+
+
+def _as_text(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, value in settings:
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            yield name, text
+
+
+def _print_demo(settings: Settings) -> None:
+    """What the demo made, in a manager's words, and how to ask more."""
+    import polars as pl
+
+    from cdr_pipeline.tables import kpi
+    from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
+    from cdr_pipeline.tables.readers import contracted
+    from cdr_pipeline.tables.store import Store
+
+    root = settings.data_dir
+    store = Store(root, settings.zone)
+    print_days(settings)
+    week = (
+        contracted(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
+        .group_by("campaign_uuid")
+        .agg(pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum())
+        .with_columns(asr=kpi.asr(), acd=kpi.acd_seconds())
+        .sort("calls", descending=True)
+        .collect()
+    )
+    table = Table(
+        "campaign", "calls", "answered", "ASR", "mean talk", "key presses", title="The week"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in week.iter_rows(named=True):
+        table.add_row(
+            row["campaign_uuid"] or "(outside campaigns)",
+            f"{row['calls']:,}",
+            f"{row['answered']:,}",
+            f"{row['asr'] or 0:.1%}",
+            f"{row['acd'] or 0:.0f} s",
+            f"{row['key_presses']:,}",
+        )
+    out.print(table)
+    out.print(
+        f"Parquet is in {root}. Ask it anything:\n\n"
+        "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
+        f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
+        "                         hive_partitioning = true) GROUP BY ALL;\n"
+        f"  [bold]Polars[/]  pl.scan_parquet('{root}/campaign_daily')"
+        ".collect()\n\n"
+        "See it in Dagster: cdr-pipeline demo --ui\n"
+        "Your own calls: copy .env.example to .env, fill it in, then\n"
+        "  cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
+        highlight=False,
+        soft_wrap=True,
+    )

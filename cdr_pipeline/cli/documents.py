@@ -1,0 +1,57 @@
+"""`report` and `dictionary`: pages for people."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from cdr_pipeline.cli.shared import DAY, err, out, readable_errors, stored
+from cdr_pipeline.settings import Language, Settings
+
+
+@click.command()
+@click.option("--from", "first", type=DAY, required=True, help="First local day, included.")
+@click.option("--to", "last", type=DAY, help="Last local day, included; the first if not given.")
+@click.option(
+    "--lang",
+    type=click.Choice(get_args(Language)),
+    help="Language of the page; CDR_REPORT_LANGUAGE if not given.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write here, instead of to `reports` in the data folder.",
+)
+@readable_errors
+def report(
+    first: datetime, last: datetime | None, lang: Language | None, output: Path | None
+) -> None:
+    """One page a manager opens: the stored days as figures and pictures.
+
+    A single HTML file that needs no network, fits a phone, and prints. Asks the vendor nothing.
+    """
+    from cdr_pipeline.report import page
+
+    last = last or first
+    if first > last:
+        raise click.UsageError(f"--from {first.date()} is after --to {last.date()}.")
+    settings, store = stored()
+    language = lang or settings.report_language
+    with err.status("Drawing"):
+        path, _ = page.write(store, first.date(), last.date(), language, output)
+    out.print(f"{path}", soft_wrap=True, highlight=False)
+
+
+@click.command()
+@readable_errors
+def dictionary() -> None:
+    """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`).
+
+    With CDR_CONTRACT, the columns that it declares, too.
+    """
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.dictionary import dictionary as text
+
+    settings = Settings.load()
+    click.echo(text(load(settings.contract, settings.zone)), nl=False)

@@ -1,0 +1,162 @@
+"""Days, and then the catalog, through Dagster in this process, under a bar; what failed, in words.
+
+Takes two seconds to import, which `--help` need not wait for: a command does so when it runs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from typing import Final
+
+import click
+import dagster as dg
+from rich.markup import escape
+
+from cdr_pipeline.assets import catalog
+from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
+from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.alerts import tell
+from cdr_pipeline.cli.shared import err, progress
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.home import lasting_home
+from cdr_pipeline.launcher import process_tags
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.catalog import NAME
+from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, Dataset
+from cdr_pipeline.tables.provenance import MADE
+
+#: Of Dagster's own words none: ours say what failed.
+_QUIET: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+
+def load_days(
+    settings: Settings, first: date, last: date, *, accept_shrink: bool = False
+) -> list[str]:
+    """Fetch the days, both included, and make all of them; what to say of those that failed."""
+    if first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")
+    return _days_and_catalog(settings, [(first, last)], DATASETS.values(), accept_shrink)
+
+
+def make_days(settings: Settings, ranges: Sequence[tuple[date, date]]) -> list[str]:
+    """Make ranges of stored days anew from raw_pages; what to say of those that failed."""
+    return _days_and_catalog(settings, ranges, MADE)
+
+
+def _days_and_catalog(
+    settings: Settings,
+    ranges: Sequence[tuple[date, date]],
+    datasets: Collection[Dataset],
+    accept_shrink: bool = False,
+) -> list[str]:
+    lasting_home()
+    _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
+    with dg.DagsterInstance.get() as instance:
+        results, failed = _days(settings, ranges, datasets, accept_shrink, instance)
+        rebuilt = _catalog(settings, instance)
+    unfinished = [result for result in results if not result.success]
+    if unfinished:
+        _alert(settings, unfinished[0], causes(failed))
+        return summary(failed) or [_failure(unfinished[0])]
+    if rebuilt and not rebuilt.success:
+        return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
+    return []
+
+
+def _see_that_they_are_partitions(
+    settings: Settings, ranges: Sequence[tuple[date, date]], *, fetch: bool
+) -> None:
+    """Raises CdrError, or UsageError, where Dagster has no partitions of these days."""
+    first, last = ranges[0][0], ranges[-1][1]
+    start, newest = settings.start_date, partitions(settings).get_last_partition_key()
+    if first < start and not fetch:
+        raise CdrError(
+            f"Days from {first} on are stored, which is before CDR_START_DATE. Set it to {first},"
+            f" or leave them out: --from {start}."
+        )
+    if first < start or newest is None or f"{last}" > newest:
+        newest = newest or "none yet"
+        raise click.UsageError(
+            f"Days can be loaded from {start} (CDR_START_DATE) to the last complete day: {newest}."
+        )
+
+
+def _days(
+    settings: Settings,
+    ranges: Sequence[tuple[date, date]],
+    datasets: Collection[Dataset],
+    accept_shrink: bool,
+    instance: dg.DagsterInstance,
+) -> tuple[list[dg.ExecuteInProcessResult], dict[date, Exception]]:
+    """A run of Dagster's for each range; the days that failed, and why."""
+    results: list[dg.ExecuteInProcessResult] = []
+    failed: dict[date, Exception] = {}
+    verb = "Loaded" if RAW_PAGES in datasets else "Made"
+    with progress() as bar:
+        task = bar.add_task(
+            "Starting", total=sum((last - first).days + 1 for first, last in ranges)
+        )
+
+        def on_day(day: date, error: Exception | None) -> None:
+            bar.update(task, advance=1, description=f"{verb} {day}")
+            if error:
+                failed[day] = error
+
+        for first, last in ranges:
+            result = dg.materialize(
+                [daily_calls(settings)],
+                selection=[dg.AssetKey(dataset.name) for dataset in datasets],
+                instance=instance,
+                tags={
+                    "dagster/asset_partition_range_start": f"{first}",
+                    "dagster/asset_partition_range_end": f"{last}",
+                    **process_tags(),
+                },
+                resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
+                run_config={
+                    "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
+                    "loggers": _QUIET,
+                },
+                raise_on_error=False,
+            )
+            results.append(result)
+    return results, failed
+
+
+def _catalog(settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult | None:
+    """A run of Dagster's for the catalog; None where there can be none."""
+    if not catalog.ASSETS:
+        return None
+    return dg.materialize(
+        catalog.ASSETS,
+        instance=instance,
+        tags=process_tags(),
+        resources={"loading": Loading(settings=lambda _: settings)},
+        run_config={"loggers": _QUIET},
+        raise_on_error=False,
+    )
+
+
+def _alert(
+    settings: Settings, result: dg.ExecuteInProcessResult, causes: Mapping[str, Sequence[str]]
+) -> None:
+    """Tell CDR_ALERT_URL, as Dagster's sensor does of the runs that Dagster launched."""
+    try:
+        tell(result.dagster_run, causes or {_failure(result): []}, settings)
+    except CdrError as error:
+        err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run ended where no day says it."""
+    for event in result.all_events:
+        if event.is_failure and (error := event.step_failure_data.error):
+            if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                return (
+                    "it was interrupted. Days that are loaded stay so; run it again for the rest."
+                    " Then `cdr-pipeline rebuild` makes what is left of the others, if `status`"
+                    " names any."
+                )
+            # Before its text stands its class, by its whole name.
+            said = str(error.message)
+            return (said.partition(f"{error.cls_name}: ")[2] or said).strip()
+    return "Dagster could not finish the run; see it in `cdr-pipeline ui`."

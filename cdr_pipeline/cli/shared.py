@@ -1,0 +1,96 @@
+"""What the commands share: two consoles, errors as one line, days as options."""
+
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
+
+from cdr_pipeline.errors import CdrError
+from cdr_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cdr_pipeline.tables.store import Store
+
+out: Final = Console()
+err: Final = Console(stderr=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _UpTo(click.DateTime):
+    """A moment up to which; of a day its last second."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        moment: datetime = super().convert(value, param, ctx)
+        is_day = isinstance(value, str) and len(value) == len("2023-03-07")
+        return moment + timedelta(days=1, seconds=-1) if is_day else moment
+
+
+DAY: Final = click.DateTime(["%Y-%m-%d"])
+MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
+UP_TO: Final = _UpTo(MOMENT.formats)
+PORT: Final = click.IntRange(0, 65_535)
+
+
+def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Our own errors, and the disk's, as one message and exit code 1, without a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (CdrError, OSError) as error:
+            err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def exit_if(failed: list[str]) -> None:
+    """Say what failed, and end with 1; go on where nothing did."""
+    for text in failed:
+        err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+def progress() -> Progress:
+    """A bar of days, gone when they are done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def starting_dagster() -> Status:
+    """What is shown while Dagster is imported."""
+    return err.status("Starting Dagster")
+
+
+def stored() -> tuple[Settings, "Store"]:
+    """The settings, and the store they name."""
+    from cdr_pipeline.tables.store import Store
+
+    settings = Settings.load()
+    return settings, Store.of(settings)
+
+
+def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """--from and --to, either of which may be left out."""
+    begin = first.date() if first else date.min
+    end = last.date() if last else date.max
+    if begin > end:
+        raise click.UsageError(f"--from {begin} is after --to {end}.")
+    return begin, end

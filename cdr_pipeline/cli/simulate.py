@@ -1,0 +1,89 @@
+"""`simulate`: a vendor of our own, to point anything at."""
+
+from typing import Any
+
+import click
+
+from cdr_pipeline.cli.shared import PORT, err, readable_errors
+from cdr_pipeline.errors import CdrError
+
+
+class _WithFaults(click.Command):
+    """Adds the known faults to --help."""
+
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        from cdr_pipeline.simulator import Chaos
+
+        with formatter.section("Faults for --chaos (name[=setting], joined by commas)"):
+            formatter.write_dl(list(Chaos.names().items()))
+
+
+@click.command(cls=_WithFaults)
+@click.option("--port", type=PORT, default=8787, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--seed", default=7, show_default=True, help="Another seed, another tenant.")
+@click.option("--calls-per-day", type=click.IntRange(0), default=2_000, show_default=True)
+@click.option("--token", default="demo-token", show_default=True, help="The bearer token it takes.")
+@click.option("--api-key", default="demo-key", show_default=True, help="The API key it takes.")
+@click.option(
+    "--page-cap", type=click.IntRange(1), help="Give no more records a page, whatever limit says."
+)
+@click.option(
+    "--bounds",
+    type=click.Choice(["inclusive", "exclusive", "half-open"]),
+    default="inclusive",
+    show_default=True,
+    help="What start_date and end_date include.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest", "shuffled", "unstable"]),
+    default="newest",
+    show_default=True,
+)
+@click.option("--chaos", default="", help="Faults, such as drift,flaky=0.25; see below.")
+@readable_errors
+def simulate(
+    port: int,
+    host: str,
+    seed: int,
+    calls_per_day: int,
+    token: str,
+    api_key: str,
+    page_cap: int | None,
+    bounds: Any,
+    order: Any,
+    chaos: str,
+) -> None:
+    """A vendor of our own on loopback, honest or hostile: point anything at it.
+
+    The same seed, date and volume give the same calls every time, on any date.
+    """
+    from cdr_pipeline.simulator import Chaos, Tenant, Vendor, run_forever
+
+    try:
+        faults = Chaos.parse(chaos, seed=seed)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--chaos") from None
+    vendor = Vendor(
+        tenant=Tenant(seed=seed, calls_per_day=calls_per_day),
+        token=token,
+        api_key=api_key,
+        page_cap=page_cap,
+        bounds=bounds,
+        order=order,
+        chaos=faults,
+    )
+
+    def say(url: str) -> None:
+        err.print(
+            f"Serving {calls_per_day:,} calls a day. In another terminal:\n"
+            f"  export CDR_API_BASE_URL={url} CDR_API_TOKEN={token}\n"
+            "Ctrl-C ends it.",
+            highlight=False,
+        )
+
+    try:
+        run_forever(vendor, host, port, say)
+    except OSError as error:
+        raise CdrError(f"Cannot listen on {host}:{port}: {error.strerror}") from None

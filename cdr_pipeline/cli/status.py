@@ -1,0 +1,112 @@
+"""`status`: a line a day of what is stored, and what is to be done about it."""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cdr_pipeline.cli.shared import out, readable_errors
+from cdr_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cdr_pipeline.tables.store import Store
+
+#: Who reads a pipe wants a line a day, whatever its width.
+_PIPED_WIDTH: Final = 140
+
+
+@click.command()
+@readable_errors
+def status() -> None:
+    """What is stored: a line a day, with the vendor's total beside the calls.
+
+    "changed" tells how many hours after the day's end a fetch last found calls new, changed or
+    gone; CDR_LOOKBACK_DAYS should cover it.
+    """
+    settings = Settings.load()
+    if not print_days(settings):
+        out.print(
+            f"Nothing is stored in {settings.data_dir} yet."
+            " Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
+        )
+
+
+def print_days(settings: Settings, first: date = date.min, last: date = date.max) -> bool:
+    """The stored days of a span, and which of them are to be made or loaded again; False if there
+    are none.
+    """
+    from cdr_pipeline.tables.contract import RECEIPTS
+    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.provenance import (
+        ANOTHER,
+        WAY_OUT,
+        in_words,
+        stale_days,
+        torn_days,
+        unmade_days,
+    )
+    from cdr_pipeline.tables.store import Store
+
+    store = Store.of(settings)
+    days = store.days(RECEIPTS, first, last)
+    stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
+    unmade = unmade_days(store, first, last)
+    torn = torn_days(store, first, last)
+    if days:
+        to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
+        to.print(_table(store, days, stale, unmade))
+    for some, told in (
+        (stale, f"{in_words(stale)} were made under {ANOTHER} than is in force. {WAY_OUT}."),
+        (unmade, f"Fetched, and not all made of it since: {in_words(unmade)}. {WAY_OUT}."),
+        (
+            torn,
+            "Fetched anew by a run that was killed before it wrote the receipt:"
+            f" {in_words(torn)}. Their calls are those of the fetch before. Load them again with"
+            " `cdr-pipeline run`.",
+        ),
+    ):
+        if some:
+            out.print(told, soft_wrap=True, highlight=False)
+    return bool(days)
+
+
+def _table(
+    store: "Store", days: Sequence[date], stale: Collection[date], unmade: Collection[date]
+) -> Table:
+    table = Table("day", "calls", "vendor's total", "verified", "fetched", "changed", "rejects")
+    for column in table.columns[1:3] + table.columns[5:]:
+        column.justify = "right"
+    for column in table.columns[:2]:
+        column.no_wrap = True
+    if stale:
+        table.add_column("contract")
+    for day in days:
+        another = ["[yellow]another[/]" if day in stale else ""] if stale else []
+        table.add_row(*_row(store, day, whole=day not in unmade), *another)
+    return table
+
+
+def _row(store: "Store", day: date, *, whole: bool) -> list[str]:
+    """A stored day's cells; `whole`: whether all was made of what was fetched last."""
+    from cdr_pipeline.record import Window
+    from cdr_pipeline.tables.contract import CDRS, REJECTS
+    from cdr_pipeline.tables.receipts import last_fetch
+
+    fetch = last_fetch(store, day)
+    calls = "[yellow]not made yet[/]"
+    if store.holds(CDRS, day):
+        calls = f"{store.rows(CDRS, day):,}"
+        calls = calls if whole else f"[yellow]{calls} in part[/]"
+    late = Window.of(day).hours_after(fetch.changed_at, store.zone) if fetch.changed_at else None
+    return [
+        f"{day}",
+        calls,
+        f"{fetch.total:,}",
+        "[green]yes[/]" if fetch.verified else "[red]no[/]",
+        f"{fetch.proved_at:%Y-%m-%d %H:%M}",
+        "" if late is None else f"{late:.0f} h after",
+        f"{store.rows(REJECTS, day):,}" if store.holds(REJECTS, day) else "",
+    ]

@@ -1,0 +1,64 @@
+"""`ui`: Dagster's UI and daemon."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from cdr_pipeline.cli.shared import PORT, err, readable_errors
+from cdr_pipeline.errors import CdrError
+
+
+@click.command()
+@click.option("--port", type=PORT, default=3000, show_default=True)
+@readable_errors
+def ui(port: int) -> None:
+    """Dagster's UI and daemon, with a history that lasts (DAGSTER_HOME, or ./.dagster)."""
+    from cdr_pipeline.home import lasting_home
+
+    see_that_it_is_free(port)
+
+    home = lasting_home()
+    err.print(f"Dagster keeps its history in {home}. Ctrl-C ends it.")
+    sys.exit(dagster_dev(port))
+
+
+def see_that_it_is_free(port: int) -> None:
+    """Raises CdrError: Dagster would go on without its UI."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except OSError as error:
+        raise CdrError(
+            f"Cannot listen on port {port}: {error.strerror}. Is the UI running already? Else take"
+            " another one with --port."
+        ) from None
+
+
+def dagster_dev(port: int, folder: Path | None = None) -> int:
+    """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore:Function `dev_command` is superseded",  # by a tool that wants another layout
+        "-m",
+        "dagster",
+        "dev",
+        "--module-name",
+        "cdr_pipeline.definitions",
+        "--port",
+        str(port),
+    ]
+    # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
+    # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, start_new_session=True, cwd=folder)
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)

@@ -1,0 +1,37 @@
+"""What `cdr_receipts` says of a stored day, to whoever asks for more than a table of it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from cdr_pipeline.tables.contract import RECEIPTS
+from cdr_pipeline.tables.store import Store
+
+
+@dataclass(frozen=True)
+class LastFetch:
+    """The fetch that a stored day is of.
+
+    total: the vendor's, of the calls that began on the day. records: received for it. Both are
+        without those that were listed for the day and began on another.
+    proved_at, changed_at: when it ended; when a fetch last found anything else than the one before,
+        None if none did. Both in the store's zone.
+    """
+
+    total: int
+    records: int
+    verified: bool
+    proved_at: datetime
+    changed_at: datetime | None
+
+
+def last_fetch(store: Store, day: date) -> LastFetch:
+    """By the receipt of a stored day; those of earlier versions have no `last_change_at`."""
+    row = store.read(RECEIPTS, day).row(0, named=True)
+    changed_at = row.get("last_change_at")
+    return LastFetch(
+        total=row["reported_total"] - row["outside_window"],
+        records=row["unique_records"] - row["outside_window"],
+        verified=row["verified"],
+        proved_at=row["finished_at"].astimezone(store.zone),
+        changed_at=changed_at and changed_at.astimezone(store.zone),
+    )

@@ -1,0 +1,29 @@
+"""Nights one after the other, and what is asked for on them."""
+
+from datetime import date
+
+import dagster as dg
+
+from cdr_pipeline_tests.living import DAY, Clock, Switchboard, World, at
+
+FIRST = date(2023, 3, 1)
+
+
+def some_days(board: Switchboard, count: int, calls: int = 5) -> Switchboard:
+    """So many days from the first on, with so many calls each."""
+    for ahead in range(count):
+        for number in range(calls):
+            board.add(at(FIRST + DAY * ahead, 9 + number))
+    return board
+
+
+def nights(it: World, first: date, last: date) -> None:
+    """The schedule's ticks on these dates, both included."""
+    while first <= last:
+        Clock.at = at(first, 1.5)
+        it.nightly()
+        first += DAY
+
+
+def asked(requests: list[dg.RunRequest]) -> list[tuple[str, ...]]:
+    return [tuple(value for key, value in one.tags.items() if "range" in key) for one in requests]

@@ -1,0 +1,87 @@
+"""What a webhook is told of a failed run."""
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from cdr_pipeline.automation.alerts import alert, alerts
+from cdr_pipeline.settings import Settings
+from cdr_pipeline_tests.automation.nights import FIRST, some_days
+from cdr_pipeline_tests.hook import Hook
+from cdr_pipeline_tests.living import DAY, TOKEN, Clock, NewWorld, Switchboard, World, at
+
+
+def fail_and_tell(it: World) -> None:
+    """The nightly run of the first three days, and the sensor on its failure."""
+    Clock.at = at(FIRST + DAY, 1.5)
+    it.nightly()
+    run = it.last_run()
+    assert not run.is_success
+    ended = it.instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE
+    ).records
+    assert ended[0].event_log_entry.dagster_event
+    with dg.build_run_status_sensor_context(
+        "alerts",
+        ended[0].event_log_entry.dagster_event,
+        it.instance,
+        run,
+        resources={"loading": it.loading},
+    ) as context:
+        alerts(context.for_run_failure())
+
+
+def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
+    world: NewWorld, hook: tuple[str, type[Hook]]
+) -> None:
+    url, heard = hook
+    board = some_days(Switchboard(), 1)
+    it, _ = world(board, alert_url=SecretStr(url))
+    board.down = at(FIRST), at(FIRST + DAY * 9)
+    fail_and_tell(it)
+    (told,) = heard.told
+    assert told["days"] == ["2023-03-01"]
+    assert "answered 503" in told["cause"]
+    assert "old content or its new" in told["safe"]
+    assert "nightly" in told["to_do"]
+    assert told["run_id"] == it.last_run().run_id
+    assert told["run_path"] == f"/runs/{told['run_id']}"
+    assert all(told[part] in told["text"] for part in ("cause", "safe", "to_do"))
+    assert TOKEN not in str(told)
+    assert "s3cret-path" not in str(told)
+
+
+def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
+    world: NewWorld, hook: tuple[str, type[Hook]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    url, heard = hook
+    heard.status = 500
+    board = some_days(Switchboard(), 1)
+    it, _ = world(board, alert_url=SecretStr(url))
+    board.down = at(FIRST), at(FIRST + DAY * 9)
+    fail_and_tell(it)
+    assert len(heard.told) == 1
+    logged = capfd.readouterr()
+    assert "the webhook answered 500" in logged.out + logged.err
+    assert "s3cret-path" not in logged.out + logged.err
+
+
+def test_a_webhook_that_is_not_there_stops_nothing(
+    world: NewWorld, capfd: pytest.CaptureFixture[str]
+) -> None:
+    board = some_days(Switchboard(), 1)
+    it, _ = world(board, alert_url=SecretStr("http://127.0.0.1:9/s3cret-path"))
+    board.down = at(FIRST), at(FIRST + DAY * 9)
+    fail_and_tell(it)
+    logged = capfd.readouterr()
+    assert "could not be told: ConnectError" in logged.out + logged.err
+
+
+def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause() -> None:
+    settings = Settings(api_token=SecretStr("t0ken"), alert_url=SecretStr("http://h/s3cret"))
+    run = dg.DagsterRun(job_name="load_days")
+    cause = "t0ken was refused, http://h/s3cret too"
+    told = alert(run, {cause: ["2023-03-01"], "other": []}, settings)
+    assert "t0ken" not in str(told)
+    assert "s3cret" not in str(told)
+    assert told["cause"] == "2023-03-01: *** was refused, *** too\nA run: other"

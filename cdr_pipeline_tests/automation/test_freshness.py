@@ -1,0 +1,54 @@
+"""Whether the day that ended is there, as the sensor and as every run says."""
+
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
+from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
+
+
+def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_it_is_there(
+    world: NewWorld,
+) -> None:
+    it, _ = world(some_days(Switchboard(), 4))
+    Clock.at = at(FIRST + DAY, 12)
+    it.sensor("freshness")
+    assert it.skipped == "No recent day was ever loaded."
+    nights(it, FIRST + DAY, FIRST + DAY)
+    for hour in (1, 2, 5, 6, 7, 23):
+        Clock.at = at(FIRST + DAY * 2, hour)
+        it.sensor("freshness")
+    assert it.red == ["2023-03-02"]
+    assert "cdr-pipeline run --from 2023-03-02 --to 2023-03-02" in it.skipped
+    nights(it, FIRST + DAY * 2, FIRST + DAY * 2)
+    Clock.at = at(FIRST + DAY * 2, 23.5)
+    it.sensor("freshness")
+    assert it.red == ["2023-03-02"]
+    assert it.sensor("freshness") == []
+    assert it.skipped == "2023-03-02 is there"
+
+
+def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
+    """Dagster shows what the last run says of a check, if it says nothing: skipped."""
+    board = some_days(Switchboard(), 3)
+    it, _ = world(board)
+    nights(it, FIRST + DAY, FIRST + DAY)
+    assert it.fresh() == {"2023-03-01": True}
+    board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 3)
+    nights(it, FIRST + DAY * 2, FIRST + DAY * 2)
+    assert it.fresh() == {"None": False}, "of the run's two days"
+    Clock.at = at(FIRST + DAY * 3, 1)
+    it.load(FIRST)
+    assert it.fresh() == {"2023-03-01": False}
+    nights(it, FIRST + DAY * 3, FIRST + DAY * 3)
+    assert it.fresh() == {"None": True}
+
+
+def test_an_old_day_that_fails_says_nothing_of_the_newest(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 3)
+    it, _ = world(board)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it.store.path(CDRS, FIRST).unlink()
+    board.down = at(FIRST + DAY * 3), at(FIRST + DAY * 4)
+    Clock.at = at(FIRST + DAY * 3, 12)
+    it.load(FIRST)
+    assert not it.store.holds(CDRS, FIRST)
+    assert it.fresh() == {"2023-03-01": True}

@@ -1,0 +1,183 @@
+"""Older days whose totals move, and what if they cannot be asked for."""
+
+import itertools
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from cdr_pipeline.automation.jobs import ASKED_BY
+from cdr_pipeline.automation.late_calls import _BRIEFLY, _PROBE_SECONDS, _brief
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.simulator import Chaos
+from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
+from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
+
+
+def a_day(it: World, day: date) -> list[dg.RunRequest]:
+    """A date's ticks of the sensor."""
+    requests = []
+    for hour in range(24):
+        Clock.at = at(day, hour)
+        requests += it.sensor("late_calls")
+    return requests
+
+
+def test_each_older_day_is_asked_for_its_total_once_a_day(world: NewWorld) -> None:
+    it, vendor = world(some_days(Switchboard(), 8), lookback_days=1, probe_days=5)
+    nights(it, FIRST + DAY, FIRST + DAY * 8)
+    vendor.requests.clear()
+    assert a_day(it, FIRST + DAY * 8) == []
+    # The 8th and the 7th are loaded again each night; the 3rd is as far as probes go.
+    assert [one.params["start_date"] for one in vendor.requests] == [
+        f"2023-03-{day:02} 23:59:59" for day in (2, 3, 4, 5)
+    ]
+    assert {one.params["limit"] for one in vendor.requests} == {"1"}
+
+
+def test_a_day_whose_total_grew_is_loaded_and_no_other(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 8)
+    it, _ = world(board, lookback_days=1)
+    nights(it, FIRST + DAY, FIRST + DAY * 8)
+    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 9, 3))
+    (request,) = a_day(it, FIRST + DAY * 9)
+    assert asked([request]) == [("2023-03-02", "2023-03-02")]
+    assert "5 calls were proved, the vendor counts 6 now" in request.tags[ASKED_BY]
+    assert it.loaded(FIRST + DAY) == board.truth(FIRST + DAY)
+    assert len(it.loaded(FIRST + DAY)) == 6
+    assert a_day(it, FIRST + DAY * 10) == []
+
+
+def test_a_day_whose_total_fell_fails_once_and_is_kept_as_it_was(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 5)
+    board.of(FIRST)[0].gone = at(FIRST + DAY * 5)
+    it, _ = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    for ahead in (6, 7, 8):
+        a_day(it, FIRST + DAY * ahead)
+    assert it.failed == [FIRST + DAY * 6]
+    assert len(it.loaded(FIRST)) == 5
+
+
+def test_a_call_that_only_changed_moves_no_total_and_is_not_seen(world: NewWorld) -> None:
+    """What probes cannot do, and the README says: the lookback is for edits."""
+    board = some_days(Switchboard(), 5)
+    board.of(FIRST)[0].edited = at(FIRST + DAY * 5)
+    it, _ = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    assert a_day(it, FIRST + DAY * 6) == []
+    assert it.loaded(FIRST) != board.truth(FIRST)
+
+
+def test_a_day_at_a_ceiling_is_compared_in_the_parts_it_was_proved_in(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 4, calls=14)
+    for number in range(30):
+        board.add(at(FIRST, 1 + number / 60))
+    it, vendor = world(board, lookback_days=0, chaos=Chaos.parse("ceiling=20"))
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    assert len(it.loaded(FIRST)) == 44
+    assert 1 < len(it.store.totals(FIRST)) < 10
+    vendor.requests.clear()
+    assert a_day(it, FIRST + DAY * 4) == []
+    assert len(vendor.requests) == len(it.store.totals(FIRST)) + 2
+    board.add(at(FIRST, 23), listed=at(FIRST + DAY * 5))
+    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
+    assert len(it.loaded(FIRST)) == 45
+
+
+def test_a_day_in_too_many_parts_is_left_alone_and_said_so(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.automation.late_calls._MOST_PARTS", 0)
+    it, vendor = world(some_days(Switchboard(), 3), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    vendor.requests.clear()
+    Clock.at = at(FIRST + DAY * 3, 23)
+    assert it.sensor("late_calls") == []
+    assert "proved in 1 parts, too many to compare" in it.skipped
+    assert not vendor.requests
+
+
+def test_days_too_many_for_one_tick_are_compared_at_the_next(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, vendor = world(some_days(Switchboard(), 5), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    ticking = itertools.count()
+    late = "cdr_pipeline.automation.late_calls"
+    monkeypatch.setattr(f"{late}.time.monotonic", lambda: next(ticking) * 3.0)
+    monkeypatch.setattr(f"{late}._PROBE_SECONDS", 10.0)
+    vendor.requests.clear()
+    Clock.at = at(FIRST + DAY * 5, 23)
+    asked_for = []
+    for _ in range(4):
+        it.sensor("late_calls")
+        asked_for += [one.params["start_date"][:10] for one in vendor.requests]
+        vendor.requests.clear()
+    assert asked_for == [f"{FIRST + DAY * ahead}" for ahead in (-1, 0, 1, 2)]
+
+
+def test_a_day_whose_pages_are_gone_keeps_no_other_from_being_compared(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 4)
+    it, _ = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    it.store.path(RAW_PAGES, FIRST).unlink()
+    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
+
+
+def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 8)
+    it, vendor = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 8)
+    board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 6)
+    Clock.at = at(FIRST + DAY * 9, 1)
+    assert it.sensor("late_calls") == []
+    assert "answered 503" in it.skipped
+    assert "tomorrow" in it.skipped
+    board.down = None
+    vendor.requests.clear()
+    Clock.at = at(FIRST + DAY * 9, 23)
+    it.sensor("late_calls")
+    assert {exchange.status for exchange in vendor.requests} == {200}
+    assert len(vendor.requests) == 7
+
+
+def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(world: NewWorld) -> None:
+    it, _ = world(some_days(Switchboard(), 3), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    there = it.settings
+    it.settings = there.model_copy(update={"api_base_url": "http://127.0.0.1:9"})
+    Clock.at = at(FIRST + DAY * 3, 23)
+    assert it.sensor("late_calls") == []
+    assert "could not be reached" in it.skipped
+    assert "Traceback" not in it.skipped
+    it.settings = there
+    it.board.add(at(FIRST, 23), listed=Clock.at)
+    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
+
+
+def test_how_late_a_fetch_found_something_plots_and_stays_in_the_receipt(world: NewWorld) -> None:
+    board = some_days(Switchboard(), 1)
+    board.add(at(FIRST, 23), listed=at(FIRST + DAY, 20))
+    it, _ = world(board)
+    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    told = [
+        record.asset_materialization.metadata.get("late_hours")
+        for record in it.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(RAW_PAGES.name), asset_partitions=[f"{FIRST}"]),
+            limit=9,
+        ).records
+        if record.asset_materialization
+    ]
+    assert [late and late.value for late in told] == [None, None, 25.5, None]
+    changed = it.store.read(RECEIPTS, FIRST)["last_change_at"].item()
+    assert changed == at(FIRST + DAY * 2, 1.5)
+
+
+def test_a_tick_takes_no_longer_than_dagster_waits() -> None:
+    """Its time, and one answer that came as late as it may; Dagster gives a sensor a minute."""
+    seconds = _PROBE_SECONDS
+    assert _brief(Settings(timeout_seconds=600)).timeout_seconds == seconds
+    assert timedelta(seconds=2 * seconds) + HOUR / 3600 * _BRIEFLY.seconds < HOUR / 60

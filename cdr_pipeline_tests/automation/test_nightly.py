@@ -1,0 +1,65 @@
+"""The schedule, night by night: what it asks for."""
+
+from cdr_pipeline.automation.jobs import ASKED_BY
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.provenance import MADE
+from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
+from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
+
+
+def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback_too(
+    world: NewWorld,
+) -> None:
+    it, _ = world(some_days(Switchboard(), 6), lookback_days=2)
+    Clock.at = at(FIRST + DAY * 4, 1.5)
+    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
+    Clock.at += DAY
+    (request,) = it.nightly()
+    assert asked([request]) == [("2023-03-04", "2023-03-05")]
+    assert request.tags[ASKED_BY] == "nightly: 2023-03-06"
+    assert it.loaded(FIRST + DAY * 4) == it.board.truth(FIRST + DAY * 4)
+    assert it.nightly(at(FIRST + DAY * 5, 1.5)) == []
+    assert "was proved on 2023-03-06" in it.skipped
+
+
+def test_before_the_first_partition_there_is_nothing_to_load(world: NewWorld) -> None:
+    it, vendor = world(Switchboard(), start_date=FIRST)
+    Clock.at = at(FIRST, 1.5)
+    assert it.nightly() == []
+    assert "CDR_START_DATE" in it.skipped
+    assert not vendor.requests
+
+
+def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) -> None:
+    it, vendor = world(some_days(Switchboard(), 8), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 6)
+    it.store.path(RAW_PAGES, FIRST + DAY).unlink()
+    it.store.path(CAMPAIGN_DAILY, FIRST + DAY * 2).unlink()
+    vendor.requests.clear()
+    Clock.at = at(FIRST + DAY * 7, 1.5)
+    *fetched, made = it.nightly()
+    assert asked(fetched) == [("2023-03-02", "2023-03-02"), ("2023-03-07", "2023-03-07")]
+    assert asked([made]) == [("2023-03-03", "2023-03-03")]
+    assert it.failed == []
+    assert all(it.store.holds(one, FIRST + DAY) for one in DATASETS.values())
+    assert it.store.holds(CAMPAIGN_DAILY, FIRST + DAY * 2)
+    assert {exchange.params["start_date"][:10] for exchange in vendor.requests} == {
+        "2023-03-01",
+        "2023-03-06",
+    }
+
+
+def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_night(
+    world: NewWorld,
+) -> None:
+    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 2)
+    before = {one: it.store.path(one, FIRST).read_bytes() for one in MADE}
+    Clock.at = at(FIRST + DAY * 2, 2)
+    it.load(FIRST)
+    for dataset, file in before.items():  # which that run did not live to replace
+        it.store.path(dataset, FIRST).write_bytes(file)
+    Clock.at = at(FIRST + DAY * 3, 1.5)
+    assert asked(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
+    Clock.at += DAY
+    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]

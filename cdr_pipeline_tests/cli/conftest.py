@@ -1,0 +1,50 @@
+"""The commands, as a person types them, each in a folder of its own."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cdr_pipeline import cli
+from cdr_pipeline.simulator import Vendor, serve
+from cdr_pipeline_tests.cli.typed import OWN, TOKEN, Type, small
+
+
+@pytest.fixture
+def type_(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Type]:
+    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own, and with a budget
+    of its own: some other vendor may have asked to be left alone at the same port.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("budget")))
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("CDR_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("CDR_REQUESTS_PER_SECOND", "0")
+    monkeypatch.setenv("COLUMNS", "200")
+    with ExitStack() as stack:
+
+        def typed(*words: str, vendor: Vendor | None = None, **environment: str) -> Result:
+            if vendor:
+                running = stack.enter_context(serve(vendor))
+                environment = {"CDR_API_BASE_URL": running.base_url} | environment
+                environment = {"CDR_API_TOKEN": TOKEN} | environment
+            return CliRunner().invoke(cli.main, words, env=environment, catch_exceptions=False)
+
+        yield typed
+
+
+@pytest.fixture
+def loaded(type_: Type) -> Type:
+    """Three days in `data`, made without a contract; a contract waits in `contract.toml`."""
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
+    assert done.exit_code == 0, done.output
+    Path("contract.toml").write_text(OWN, encoding="utf-8")
+    return type_

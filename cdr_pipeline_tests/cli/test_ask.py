@@ -1,0 +1,81 @@
+"""`list`: what is asked for, and how it is shown."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from cdr_pipeline_tests.cli.typed import Type, small
+
+
+def test_list_asks_the_vendor_with_every_documented_parameter(type_: Type) -> None:
+    vendor = small()
+    words = (
+        "list --from 2023-03-06 --to 2023-03-08 --ended-from 2023-03-06 --ended-to 2023-03-09"
+        " --status ANSWERED --phone 0775702541 --hotline 02873003586 --extension 101"
+        " --direction outbound --campaign-uuid abc --limit 5"
+    )
+    assert type_(*words.split(), vendor=vendor).exit_code == 0
+    assert vendor.requests[-1].params == {
+        "start_date": "2023-03-06 00:00:00",
+        "end_date": "2023-03-08 23:59:59",
+        "start_date_ended": "2023-03-06 00:00:00",
+        "end_date_ended": "2023-03-09 23:59:59",
+        "extension": "101",
+        "status": "ANSWERED",
+        "hotline": "02873003586",
+        "phone": "0775702541",
+        "direction": "outbound",
+        "campaign_uuid": "abc",
+        "limit": "5",
+        "offset": "0",
+    }
+
+
+def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> None:
+    vendor = small()
+    asked = ("list", "--date", "2023-03-07", "--limit", "0")
+    truth = sorted(text.decode() for text in vendor.truth(date(2023, 3, 7)))
+    lines = type_(*asked, "--format", "jsonl", "--output", "c.jsonl", vendor=vendor)
+    assert lines.exit_code == 0
+    assert sorted(Path("c.jsonl").read_text(encoding="utf-8").split("\n")[:-1]) == truth
+    assert type_(*asked, "--format", "csv", "--output", "c.csv", vendor=vendor).exit_code == 0
+    assert (
+        type_(*asked, "--format", "parquet", "--output", "c.parquet", vendor=vendor).exit_code == 0
+    )
+    assert pl.read_csv("c.csv", infer_schema=False).height == len(truth)
+    assert pl.read_parquet("c.parquet").height == len(truth)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_list_fits_the_terminal(type_: Type, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("cdr_pipeline.cli.ask.out", Console(width=width))
+    done = type_("list", "--date", "2023-03-07", "--limit", "3", vendor=small())
+    rows = [line for line in done.output.splitlines() if line.startswith("│ 2023-03-07 ")]
+    assert len(rows) == 3, done.output
+    assert ("campaign_uuid" in done.output) == (width == 200)
+
+
+def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
+    asked = ("list", "--date", "2023-03-07", "--format", "csv", "--output", "nowhere/c.csv")
+    done = type_(*asked, vendor=small())
+    assert done.exit_code == 1
+    assert "nowhere/c.csv" in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--date", "2023-03-07", "--output", "a.txt"), "give --format"),
+        (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused_before_anybody_is_asked(
+    type_: Type, words: tuple[str, ...], says: str
+) -> None:
+    done = type_("list", *words, vendor=small())
+    assert done.exit_code == 2
+    assert says in done.output

@@ -1,0 +1,31 @@
+"""`contract propose` and `contract diff`."""
+
+from pathlib import Path
+
+import pytest
+
+from cdr_pipeline_tests.cli.typed import Type, declared
+
+
+def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
+    text = loaded("contract", "propose").stdout
+    Path("proposed.toml").write_text(text, encoding="utf-8")
+    told = loaded("contract", "diff", "proposed.toml")
+    assert told.exit_code == 0, told.output
+    assert "Every value fits." in told.output
+    assert "3 days (2023-03-06 to 2023-03-08)" in told.output
+
+
+def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type) -> None:
+    told = loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
+    assert "amount" in told
+    assert "Decimal" in told
+    assert "cdr-pipeline rebuild" in told
+    assert not declared("2023-03-07")
+
+
+@pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff")])
+def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str, ...]) -> None:
+    done = type_(*words)
+    assert done.exit_code == 1
+    assert "No calls are stored" in done.output

@@ -1,0 +1,174 @@
+"""`run` and `rebuild`: which days, what is said of them, and exit codes."""
+
+import os
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
+from cdr_pipeline_tests.hook import Hook
+
+
+def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
+    assert done.exit_code == 0, done.output
+    days = sorted(path.name for path in Path("data/cdrs").iterdir())
+    assert days == ["date=2023-03-06", "date=2023-03-07"]
+    told = type_("status")
+    calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
+    assert f"2023-03-07 │{calls:>6,} │" in told.output
+    assert "yes" in told.output
+    piped = type_("status", COLUMNS="80").output
+    assert sum("yes" in line for line in piped.splitlines()) == 2
+    assert sum("│" in line for line in piped.splitlines()) == 2, "a line a day"
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"CDR_API_TOKEN": "wrong"}, "does not accept CDR_API_TOKEN"),
+        ({"CDR_API_BASE_URL": "http://127.0.0.1:1"}, "could not be reached"),
+        ({"CDR_API_BASE_URL": ""}, "CDR_API_BASE_URL is missing"),
+        ({"CDR_PAGE_SIZE": "0"}, "CDR_PAGE_SIZE"),
+        ({"DAGSTER_HOME": "/dev/null/home"}, "DAGSTER_HOME: /dev/null/home cannot be made"),
+        ({"CDR_DATA_DIR": "/dev/null/data"}, "Failed: CDR_DATA_DIR: /dev/null/data cannot"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_message_without_a_traceback(
+    type_: Type, environment: dict[str, str], says: str
+) -> None:
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small(), **environment)
+    assert done.exit_code == 1
+    assert done.output.count(says) == 1
+    assert "Traceback" not in done.output
+    assert TOKEN not in done.output
+    assert not Path("data/cdrs").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        ("2023-03-08", "2023-03-07", "is after"),
+        ("2022-12-31", "2023-01-01", "from 2023-01-01"),
+        ("2023-03-07", "2999-01-01", "last complete day"),
+    ],
+)
+def test_days_that_cannot_be_loaded_are_refused_at_once(
+    type_: Type, first: str, last: str, says: str
+) -> None:
+    done = type_("run", "--from", first, "--to", last, vendor=small())
+    assert done.exit_code == 2
+    assert says in done.output.replace("\n", " ")
+
+
+def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    done = type_("run", "--from", "2023-03-07", "--to", "2023-03-07", vendor=liar)
+    assert done.exit_code == 1
+    assert "not proved complete" in done.output
+    assert not Path("data/cdrs").exists()
+
+
+def test_a_day_that_failed_is_named_once(type_: Type) -> None:
+    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    assert type_(*load, vendor=small()).exit_code == 0
+    fewer = Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN)
+    done = type_(*load, vendor=fewer)
+    assert "Failed: 2023-03-07: the vendor now proves" in done.output
+
+
+def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
+    assert done.exit_code == 1
+    assert "interrupted. Days that are loaded stay so; run it again" in done.output
+    assert "dagster" not in done.output
+
+
+def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
+    type_: Type, hook: tuple[str, type[Hook]]
+) -> None:
+    url, heard = hook
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    assert type_(*words, vendor=liar, CDR_ALERT_URL=url).exit_code == 1
+    (told,) = heard.told
+    assert told["days"] == ["2023-03-07"]
+    assert "not proved complete" in told["cause"]
+    assert type_(*words, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
+    assert len(heard.told) == 1
+
+
+def test_a_webhook_that_cannot_be_told_is_said_beside_what_failed(type_: Type) -> None:
+    liar = small(chaos=Chaos.parse("lying-total=7:1"))
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    done = type_(*words, vendor=liar, CDR_ALERT_URL="http://127.0.0.1:9/s3cret-path")
+    assert done.exit_code == 1
+    assert "Nobody was told" in done.output
+    assert "not proved complete" in done.output
+    assert "s3cret-path" not in done.output
+
+
+def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None:
+    told = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "3 days (2023-03-06 to 2023-03-08) were made under another contract" in told
+    assert told.count("another  │") == 3
+    done = loaded("rebuild", "--to", "2023-03-06", CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 0, done.output
+    assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, False]
+    told = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "2 days (2023-03-07 to 2023-03-08)" in told
+    assert loaded("rebuild", CDR_CONTRACT="contract.toml").exit_code == 0
+    assert all(declared(f"2023-03-0{day}") for day in (6, 7, 8))
+    assert "another" not in loaded("status", CDR_CONTRACT="contract.toml").output
+    again = loaded("rebuild", CDR_CONTRACT="contract.toml")
+    assert again.exit_code == 0
+    assert "all were made under the contract" in again.output
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
+def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor(
+    type_: Type, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    if before:
+        assert type_(*load, vendor=small()).exit_code == 0
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("cdr_pipeline.assets.cdrs.build", killed)
+        assert type_(*load, vendor=small()).exit_code == 1
+    told = type_("status").output
+    assert ("in part │" if before else "not made yet │") in told
+    assert "not all made of it since: 1 day (2023-03-07)" in told
+    made = type_("rebuild")
+    assert made.exit_code == 0, made.output
+    assert "not all made of it" not in type_("status").output
+    calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
+    assert f"2023-03-07 │{calls:>6,} │" in type_("status").output
+    assert "of what was fetched last" in type_("rebuild").output
+
+
+def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
+    path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    assert loaded("rebuild", "--all", "--from", "2023-03-07").exit_code == 0
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns > written
+
+
+def test_a_day_that_cannot_be_made_again_takes_no_other_along(loaded: Type) -> None:
+    Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
+    done = loaded("rebuild", CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    assert "2023-03-07: raw_pages of 2023-03-07 is not there" in done.output
+    assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]

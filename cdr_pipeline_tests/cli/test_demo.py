@@ -1,0 +1,60 @@
+"""`demo`: needs nothing, and touches nothing of the user's."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cdr_pipeline.settings import Settings
+from cdr_pipeline_tests.cli.typed import Type
+
+
+def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 80)
+    done = type_("demo", CDR_DATA_DIR="elsewhere", CDR_PAGE_SIZE="nonsense")
+    assert done.exit_code == 0, done.output
+    assert "ASR" in done.output
+    assert pl.read_parquet(".demo/data/campaign_daily/*/*.parquet")["calls"].sum() > 0
+    assert not Path("elsewhere").exists()
+    assert type_("demo").exit_code == 0, "a second time is as good as the first"
+
+
+#: Writes down the settings that a process of Dagster's would load days by.
+DAGSTERS_SETTINGS = """
+import sys
+from pathlib import Path
+from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+from cdr_pipeline.settings import Settings
+with get_possibly_temporary_instance_for_cli():
+    settings = Settings.load(vendor=True)
+    Path(sys.argv[1]).write_text(f"{settings.api_base_url} {settings.data_dir}")
+"""
+
+
+def test_the_demos_ui_loads_nothing_by_the_users_env_file(
+    type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster lets `.env` win: "Materialize all" in the demo's UI asked the user's own vendor and
+    wrote into the user's own data.
+    """
+    popen, said = subprocess.Popen, tmp_path / "said"
+
+    def shown(_: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", DAGSTERS_SETTINGS, str(said)], **options)
+
+    Path(".env").write_text("CDR_API_BASE_URL=https://live.example.vn\nCDR_DATA_DIR=live\n")
+    monkeypatch.setattr("cdr_pipeline.cli.materialize.load_days", lambda *_: [])
+    monkeypatch.setattr("cdr_pipeline.cli.demo._print_demo", lambda _: None)
+    monkeypatch.setattr(subprocess, "Popen", shown)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    environment = {f"CDR_{name.upper()}": "" for name in Settings.model_fields}
+    assert type_("demo", "--ui", **environment).exit_code == 0
+    host, data = said.read_text().split()
+    assert host.startswith("http://127.0.0.1:")
+    assert Path(data) == tmp_path / ".demo" / "data"

@@ -1,0 +1,62 @@
+"""What holds for every command: help, wrong settings, ports."""
+
+from pathlib import Path
+from socket import create_server
+
+import pytest
+
+from cdr_pipeline.simulator import Chaos
+from cdr_pipeline_tests.cli.typed import Type, small
+
+
+def test_help_names_every_command_and_every_fault(type_: Type) -> None:
+    told = type_("--help").output
+    for command in ("demo", "run", "list", "simulate", "status", "ui"):
+        assert f"  {command} " in told
+    faults = type_("simulate", "--help").output
+    for fault in Chaos.names():
+        assert fault in faults
+
+
+def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
+    told = type_("--help").output
+    assert "\\b" not in told
+    assert "\n  Load a week:               cdr-pipeline run" in told
+
+
+def test_an_env_file_that_is_not_utf_8_is_one_message(type_: Type) -> None:
+    Path(".env").write_bytes(b"\xff\xfeC\x00")
+    done = type_("status")
+    assert done.exit_code == 1
+    assert "UTF-8" in done.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--from", "2023-03-06", "--to", "2023-03-06"),
+        ("status",),
+        ("rebuild",),
+        ("contract", "diff"),
+        ("dictionary",),
+    ],
+)
+def test_a_wrong_contract_is_one_message_with_file_and_line(
+    type_: Type, words: tuple[str, ...]
+) -> None:
+    Path("contract.toml").write_text('[keys.a]\ntype = "money"\n', encoding="utf-8")
+    done = type_(*words, vendor=small(), CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    assert "contract.toml, line 2" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for command in ("ui", "simulate"):
+            done = type_(command, "--port", str(port))
+            assert done.exit_code == 1
+            assert "Cannot listen on" in done.output
+    for command in ("ui", "simulate"):
+        assert type_(command, "--port", "99999").exit_code == 2

@@ -1,0 +1,23 @@
+"""What the commands' tests share: a small vendor, and a contract."""
+
+from collections.abc import Callable
+
+import polars as pl
+from click.testing import Result
+
+from cdr_pipeline.simulator import Tenant, Vendor
+
+TOKEN = "a-token-that-must-not-be-seen"
+Type = Callable[..., Result]
+
+#: A declared contract.
+OWN = '[keys."Số tiền"]\ntype = "decimal"\ncolumn = "amount"\n'
+
+
+def small(**options: object) -> Vendor:
+    return Vendor(tenant=Tenant(calls_per_day=60), token=TOKEN, **options)  # type: ignore[arg-type]
+
+
+def declared(day: str) -> bool:
+    """Whether the stored day has the declared column."""
+    return "amount__decimal" in pl.read_parquet_schema(f"data/cdrs/date={day}/part-0.parquet")
