@@ -5,10 +5,12 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 `Settings.connection()` asks for what only a run against the vendor needs.
 """
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -20,6 +22,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cdr_pipeline.errors import SettingsError
 
 PREFIX = "CDR_"
+
+_ENV_FILE = ".env"
+
+#: From this likeness on, of 1, a name that is no setting's is taken for a slip of the pen.
+_NEAR = 0.85
 
 Language = Literal["en", "vi"]
 
@@ -124,7 +131,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=".env",
+        env_file=_ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -212,6 +219,7 @@ class Settings(BaseSettings):
         """
         settings, faults = cls._read()
         wrong = [_fault(name, reason) for name, reason in faults.items()]
+        wrong += cls._mistyped()
         if vendor:
             wrong += [text for text in settings.missing() if not _names(text, faults)]
         if wrong:
@@ -251,6 +259,15 @@ class Settings(BaseSettings):
             }
             return cls(**{name: cls.model_fields[name].default for name in faults}), faults
 
+    @classmethod
+    def _mistyped(cls) -> Iterator[str]:
+        """Names that are set and are no setting's, but near one's that is not set."""
+        known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+        given = {name.upper() for name in (*os.environ, *_names_in(_ENV_FILE))}
+        for name in sorted(one for one in given - known if one.startswith(PREFIX)):
+            for meant in get_close_matches(name, sorted(known - given), 1, _NEAR):
+                yield f"{name} is no setting: did you mean {meant}?"
+
     @property
     def zone(self) -> ZoneInfo:
         """The zone of CDR_TIMEZONE."""
@@ -278,6 +295,15 @@ class Settings(BaseSettings):
         if self.api_token is None and self.api_key is None:
             missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
         return missing
+
+
+def _names_in(path: str) -> list[str]:
+    """The variables that a file like `.env` sets; of one that cannot be read, pydantic tells."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return re.findall(r"^\s*(?:export\s+)?(\w+)\s*=", text, re.MULTILINE)
 
 
 def _names(missing: str, faults: Iterable[str]) -> bool:

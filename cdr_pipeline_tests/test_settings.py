@@ -312,6 +312,25 @@ def test_faults_in_the_file_are_named_like_those_of_the_environment(tmp_path: Pa
     assert "  - CDR_TIMEZONE: " in message
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_slip_in_a_name_is_a_fault_and_not_a_default_in_silence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_file: bool
+) -> None:
+    """CDR_LOOKBACK_DAY=30 left the lookback at three days, and nobody was told."""
+    if in_file:
+        (tmp_path / ".env").write_text("export CDR_LOOKBACK_DAY=30\n")
+    else:
+        given(monkeypatch, lookback_day="30")
+    assert "CDR_LOOKBACK_DAY is no setting: did you mean CDR_LOOKBACK_DAYS?" in fault()
+    given(monkeypatch, lookback_days="30")
+    assert Settings.load().lookback_days == 30, "what is meant is set as well: a name of its own"
+
+
+def test_what_is_no_setting_and_near_none_is_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, exporter_port="9100", host="pbx")
+    assert Settings.load().lookback_days == 3
+
+
 def test_empty_values_are_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     defaults = Settings.load()
     names = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]

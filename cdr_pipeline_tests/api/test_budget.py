@@ -128,8 +128,8 @@ def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: 
         "    signal.alarm(20)  # the end of whoever waits for ever",
         "    if not forked: signal.pause()",
         "with budget.request():",
+        "    os.kill(forked, signal.SIGKILL)",
         "    print('1', flush=True)",
-        "os.kill(forked, signal.SIGKILL)",
     )
     assert child.says() == 1
     child.kill()
