@@ -9,9 +9,8 @@ from random import Random
 
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
-
-from .living import DAY, HOUR, Clock, NewWorld, Switchboard, at
-from .records import SAIGON
+from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, at
+from cdr_pipeline_tests.records import SAIGON
 
 FIRST, LAST = date(2023, 3, 1), date(2023, 3, 31)
 DOWN = date(2023, 3, 10)
