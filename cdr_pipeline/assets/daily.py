@@ -226,14 +226,15 @@ def _load_together(
     wanted: set[str],
 ) -> dict[date, Exception]:
     """What needs several days, once they are loaded; the days that failed, and why."""
-    try:
-        for day, made in aggregates.of_days_together(settings, store, days, wanted):
-            _record(context, day, made)
-        return {}
-    except Exception as error:
-        names = " and ".join(aggregates.across(wanted))
-        context.log.exception(f"{names}: {_in_words(error)}")
-        return dict.fromkeys(days, error)
+    failed: dict[date, Exception] = {}
+    for name in aggregates.across(wanted):
+        try:
+            for day, made in aggregates.of_days_together(settings, store, days, [name]):
+                _record(context, day, made)
+        except Exception as error:
+            context.log.exception(f"{name}: {_in_words(error)}")
+            failed |= dict.fromkeys(days, error)
+    return failed
 
 
 def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:

@@ -286,6 +286,19 @@ def test_a_cause_names_its_days_in_their_order() -> None:
     )
 
 
+def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
+    desk: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(aggregates._ACROSS, CAMPAIGN_HOURLY.name, fails)
+    at = desk()
+    assert not at.run("2023-03-07").success
+    assert at.materialized(LEAD_ATTEMPTS.name) == {"2023-03-07"}
+    assert not at.store.holds(CAMPAIGN_HOURLY, DAY)
+
+
 def test_a_layer_without_the_one_below_says_so(desk: Set) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[CDRS.name]).success
