@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 from rich.console import Console
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Who reads a pipe wants a line a day, whatever its width.
 _PIPED_WIDTH: Final = 140
+
+_NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
 
 
 @click.command()
@@ -76,21 +78,24 @@ def print_days(settings: Settings, first: date = date.min, last: date = date.max
 def _table(
     store: "Store", days: Sequence[date], stale: Collection[date], unmade: Collection[date]
 ) -> Table:
-    table = Table("day", "calls", "vendor's total", "verified", "fetched", "changed", "rejects")
-    for column in table.columns[1:3] + table.columns[5:]:
-        column.justify = "right"
-    for column in table.columns[:2]:
-        column.no_wrap = True
-    if stale:
-        table.add_column("contract")
-    for day in days:
-        another = ["[yellow]another[/]" if day in stale else ""] if stale else []
-        table.add_row(*_row(store, day, whole=day not in unmade), *another)
+    """A row a day; a column that says nothing of any day is left out."""
+    rows = [
+        _row(store, day, whole=day not in unmade)
+        | {"contract": "[yellow]another[/]" if day in stale else ""}
+        for day in days
+    ]
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    table = Table()
+    for name in names:
+        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+        table.add_column(name, justify=justify, no_wrap=name in ("day", "calls"))
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
     return table
 
 
-def _row(store: "Store", day: date, *, whole: bool) -> list[str]:
-    """A stored day's cells; `whole`: whether all was made of what was fetched last."""
+def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
+    """A stored day's cells by column; `whole`: whether all was made of what was fetched last."""
     from cdr_pipeline.record import Window
     from cdr_pipeline.tables.contract import CDRS, REJECTS
     from cdr_pipeline.tables.receipts import last_fetch
@@ -101,12 +106,12 @@ def _row(store: "Store", day: date, *, whole: bool) -> list[str]:
         calls = f"{store.rows(CDRS, day):,}"
         calls = calls if whole else f"[yellow]{calls} in part[/]"
     late = Window.of(day).hours_after(fetch.changed_at, store.zone) if fetch.changed_at else None
-    return [
-        f"{day}",
-        calls,
-        f"{fetch.total:,}",
-        "[green]yes[/]" if fetch.verified else "[red]no[/]",
-        f"{fetch.proved_at:%Y-%m-%d %H:%M}",
-        "" if late is None else f"{late:.0f} h after",
-        f"{store.rows(REJECTS, day):,}" if store.holds(REJECTS, day) else "",
-    ]
+    return {
+        "day": f"{day}",
+        "calls": calls,
+        "vendor's total": f"{fetch.total:,}",
+        "verified": "[green]yes[/]" if fetch.verified else "[red]no[/]",
+        "fetched": f"{fetch.proved_at:%Y-%m-%d %H:%M}",
+        "changed": "" if late is None else f"{late:.0f} h after",
+        "rejects": f"{store.rows(REJECTS, day):,}" if store.holds(REJECTS, day) else "",
+    }

@@ -21,6 +21,7 @@ def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) 
     calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
     assert f"2023-03-07 │{calls:>6,} │" in told.output
     assert "yes" in told.output
+    assert "changed" not in told.output, "of no day is there anything to say"
     piped = type_("status", COLUMNS="80").output
     assert sum("yes" in line for line in piped.splitlines()) == 2
     assert sum("│" in line for line in piped.splitlines()) == 2, "a line a day"
