@@ -17,6 +17,25 @@ Each message is written for the person who reads it in a terminal or in Dagster'
 a token, a recording's link or a whole phone number.
 """
 
+import errno
+from typing import Final
+
+_MAKE_ROOM: Final = "Make room on its disk, then try again."
+_MAY_WRITE: Final = "See that this user may write there."
+_WAYS_OUT: Final = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EACCES: _MAY_WRITE,
+    errno.EPERM: _MAY_WRITE,
+    errno.EROFS: _MAY_WRITE,
+    errno.ENOENT: "See that its folder is there.",
+}
+
+
+def way_out(error: OSError) -> str:
+    """What to do about an error of the disk; nothing where only its own words can tell."""
+    return _WAYS_OUT.get(error.errno or 0, "")
+
 
 class CdrError(Exception):
     """Anything this pipeline raises on purpose."""

@@ -27,7 +27,7 @@ from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead, names
 from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.checks import VERIFIED, Finding
-from cdr_pipeline.errors import CdrError, SettingsError, Unavailable
+from cdr_pipeline.errors import CdrError, SettingsError, Unavailable, way_out
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
@@ -277,5 +277,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is missing. What was stored is unchanged."
     if isinstance(error, OSError):
-        return f"could not be written: {error.strerror or error}. What was stored is unchanged."
+        told = f"could not be written: {error.strerror or error}. What was stored is unchanged."
+        return f"{told} {way_out(error)}".rstrip()
     return f"{type(error).__name__}, a fault of this pipeline: please report it."

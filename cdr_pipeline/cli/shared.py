@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.status import Status
 
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import CdrError, way_out
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (CdrError, OSError) as error:
-            err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-            sys.exit(1)
+        except CdrError as error:
+            told = str(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            told = f"{where}{error.strerror or error}. {way_out(error)}".rstrip()
+        err.print(f"[bold red]Error:[/] {escape(told)}", soft_wrap=True)
+        sys.exit(1)
 
     return wrapped
 

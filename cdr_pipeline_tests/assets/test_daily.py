@@ -282,7 +282,7 @@ def test_a_cause_names_its_days_in_their_order() -> None:
     (text,) = summary({DAY + timedelta(1): full, DAY: full})
     assert text == (
         "2023-03-07, 2023-03-08: could not be written: No space left on device. What was stored is"
-        " unchanged."
+        " unchanged. Make room on its disk, then try again."
     )
 
 
