@@ -22,9 +22,9 @@ from cdr_pipeline.record import (
     Disposition,
     Window,
 )
-from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS, misfits
 from cdr_pipeline.tables.declared import NO_MARK, Contract
+from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.flatten import Flat, Rules, flatten
+from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 
 SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")

@@ -43,7 +43,7 @@ def imported(path: Path) -> set[str]:
 
 def modules(wing: str) -> list[Path]:
     folder = ROOT / wing
-    return sorted(folder.glob("*.py")) if folder.is_dir() else [ROOT / f"{wing}.py"]
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{wing}.py"]
 
 
 @pytest.mark.parametrize("wing", MAY_IMPORT)
@@ -71,7 +71,7 @@ def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
         ]
 
     assert users("httpx") == ["client.py"]
-    assert sorted(users("pyarrow")) == ["footer.py", "page.py", "runs.py", "store.py"]
+    assert sorted(users("pyarrow")) == ["arrow.py", "footer.py", "page.py", "runs.py", "store.py"]
 
 
 def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -> None:

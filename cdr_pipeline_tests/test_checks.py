@@ -13,10 +13,10 @@ from cdr_pipeline.checks import Check, Finding, LeadLists
 from cdr_pipeline.record import CAUSE_DISPOSITIONS
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.additional import Misfits
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import Declared
-from cdr_pipeline.tables.flatten import Flat
+from cdr_pipeline.tables.flattening.additional import Misfits
+from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.store import Store
 
 from .records import DAY, NEW_YORK, SAIGON, Sent, call, flat

@@ -12,7 +12,7 @@ import polars as pl
 
 from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables import aggregates, attempts, concurrency
+from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.contract import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
@@ -29,7 +29,7 @@ from cdr_pipeline.tables.contract import (
 from cdr_pipeline.tables.provenance import about_source, outdated_days
 from cdr_pipeline.tables.store import Store
 
-_Measure = Callable[[aggregates.Day], pl.LazyFrame]
+_Measure = Callable[[daily.Day], pl.LazyFrame]
 
 #: Dataset -> what makes of changed days the partitions to be written.
 _ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
@@ -40,15 +40,13 @@ _ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = 
 
 def _of_one_day(settings: Settings) -> dict[str, _Measure]:
     """Dataset -> what makes it of its day alone."""
-    rules = aggregates.Rules(
-        settings.allowed_from, settings.allowed_until, settings.calls_per_number
-    )
+    rules = daily.Rules(settings.allowed_from, settings.allowed_until, settings.calls_per_number)
     return {
-        CAMPAIGN_DAILY.name: aggregates.campaign_daily,
-        DISPOSITION_DAILY.name: aggregates.disposition_daily,
-        HOTLINE_DAILY.name: aggregates.hotline_daily,
-        AGENT_DAILY.name: aggregates.agent_daily,
-        COMPLIANCE_DAILY.name: partial(aggregates.compliance_daily, rules=rules),
+        CAMPAIGN_DAILY.name: daily.campaign_daily,
+        DISPOSITION_DAILY.name: daily.disposition_daily,
+        HOTLINE_DAILY.name: daily.hotline_daily,
+        AGENT_DAILY.name: daily.agent_daily,
+        COMPLIANCE_DAILY.name: partial(daily.compliance_daily, rules=rules),
     }
 
 
@@ -63,7 +61,7 @@ def _lineage(name: str) -> dg.TableColumnLineage:
             return concurrency.campaign_hourly(concurrency.Hours.of(dated, day, zone))
         if name == LEAD_ATTEMPTS.name:
             return attempts.lead_attempts(attempts.calls_to_leads(dated), day).drop(DATE)
-        return _of_one_day(Settings.model_construct())[name](aggregates.Day.of(cdrs))
+        return _of_one_day(Settings.model_construct())[name](daily.Day.of(cdrs))
 
     return column_lineage(measure, CDRS)
 
@@ -139,7 +137,7 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
         work.require(CDRS)
     if not measures:
         return []
-    day = aggregates.Day.read(work.store.lazy(CDRS, work.day))
+    day = daily.Day.read(work.store.lazy(CDRS, work.day))
     return [
         _written(work, name, measure(day).collect(engine="in-memory"))
         for name, measure in measures.items()
@@ -170,6 +168,6 @@ def of_days_together(
 def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
     dataset = DATASETS[name]
     work.store.write(dataset, work.day, frame, about=about_source(work.store, CDRS, work.day))
-    figures = aggregates.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
+    figures = daily.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
     return made(work, dataset, _lineage(name), frame, calls=calls, **figures)

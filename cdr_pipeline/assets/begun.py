@@ -18,7 +18,7 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import Refused, Unreachable
-from cdr_pipeline.tables.crew import Crew, crew_of
+from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
 #: How long a run that breaks off waits for what it has begun. A vendor may take minutes, to the end
 #: of its patience; what has not ended by then ends with the process, and changes nothing before.

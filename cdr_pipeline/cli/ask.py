@@ -16,7 +16,7 @@ from cdr_pipeline.settings import Settings
 if TYPE_CHECKING:
     import polars as pl
 
-    from cdr_pipeline.tables.flatten import Flat
+    from cdr_pipeline.tables.flattening.flatten import Flat
 
 #: The columns that `list` shows as a table, and those of them that 80 characters have room for.
 _SHOWN: Final = (
@@ -128,7 +128,7 @@ def list_calls(
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.flatten import Rules, flatten
+    from cdr_pipeline.tables.flattening.flatten import Rules, flatten
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"

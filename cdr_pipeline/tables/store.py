@@ -29,10 +29,10 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.page import split_and_total
 from cdr_pipeline.record import ADDITIONAL, Window
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.arrow import arrow_schema
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.pages import StoredPage, in_force
-from cdr_pipeline.tables.runs import arrow_schema
 
 FILE: Final = "part-0.parquet"
 

@@ -17,7 +17,9 @@ import polars as pl
 
 from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.additional import (
+from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.flattening.additional import (
     Misfits,
     Spreader,
     fit_declared,
@@ -25,12 +27,10 @@ from cdr_pipeline.tables.additional import (
     most_used,
     united,
 )
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.flattening.shapes import ShapeReader
 from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
-from cdr_pipeline.tables.shapes import ShapeReader
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.values import is_object
 

@@ -13,8 +13,8 @@ import pytest
 from cdr_pipeline.errors import NotProved, ProcessLost
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, REJECTS
-from cdr_pipeline.tables.crew import Crew, _part_of
-from cdr_pipeline.tables.flatten import Part
+from cdr_pipeline.tables.flattening.crew import Crew, _part_of
+from cdr_pipeline.tables.flattening.flatten import Part
 from cdr_pipeline_tests.desk import TOKEN, Desk
 
 Set = Callable[..., Desk]
@@ -27,7 +27,7 @@ ASSETS = [one.name for one in FLATTENED]
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page is a row group, and two of them are worth a second process."""
     monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
-    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 2)
+    monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 2)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
     assert begun == ["what is stored"]
     assert files(at) == while_fetched
     begun.clear()
-    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 1000)
+    monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 1000)
     assert at.run("2023-03-07", assets=ASSETS).success
     assert not begun
     assert files(at) == while_fetched
@@ -87,7 +87,7 @@ def test_a_second_process_that_is_killed_leaves_the_day_as_it_was(
     assert at.run("2023-03-07").success
     before = files(at)
     monkeypatch.setenv("TESTING_PROCESS", f"{os.getpid()}")
-    monkeypatch.setattr("cdr_pipeline.tables.crew._part_of", part_that_dies)
+    monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._part_of", part_that_dies)
     assert not at.run("2023-03-07", assets=assets).success
     ((_, error),) = at.ended
     assert isinstance(error, ProcessLost)
@@ -115,7 +115,7 @@ def test_where_no_process_can_be_begun_one_does_it_all(
     def no_memory(*_: Any, **__: Any) -> Never:
         raise OSError(ENOMEM, os.strerror(ENOMEM))
 
-    monkeypatch.setattr("cdr_pipeline.tables.crew.apart", no_memory)
+    monkeypatch.setattr("cdr_pipeline.tables.flattening.crew.apart", no_memory)
     at = desk()
     assert at.run("2023-03-07").success
     assert begun == ["what comes", "what is stored"]

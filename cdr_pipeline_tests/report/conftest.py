@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables import aggregates, attempts, concurrency
+from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.contract import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
@@ -23,7 +23,7 @@ from cdr_pipeline.tables.contract import (
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON, Sent, flat
 
-RULES = aggregates.Rules(time(8), time(17), 1)
+RULES = daily.Rules(time(8), time(17), 1)
 LoadDay = Callable[[date, Sequence[Sent]], None]
 
 
@@ -53,15 +53,15 @@ def load(store: Store) -> LoadDay:
         store.write(RECEIPTS, day, _receipt(day, len(records)))
         store.write(CDRS, day, made.cdrs, made.keys)
         store.write(REJECTS, day, made.rejects)
-        calls = aggregates.Day.read(store.lazy(CDRS, day))
+        calls = daily.Day.read(store.lazy(CDRS, day))
         for dataset, measure in (
-            (CAMPAIGN_DAILY, aggregates.campaign_daily),
-            (DISPOSITION_DAILY, aggregates.disposition_daily),
-            (HOTLINE_DAILY, aggregates.hotline_daily),
-            (AGENT_DAILY, aggregates.agent_daily),
+            (CAMPAIGN_DAILY, daily.campaign_daily),
+            (DISPOSITION_DAILY, daily.disposition_daily),
+            (HOTLINE_DAILY, daily.hotline_daily),
+            (AGENT_DAILY, daily.agent_daily),
         ):
             store.write(dataset, day, measure(calls).collect())
-        store.write(COMPLIANCE_DAILY, day, aggregates.compliance_daily(calls, RULES).collect())
+        store.write(COMPLIANCE_DAILY, day, daily.compliance_daily(calls, RULES).collect())
         for dataset, remade in (
             (CAMPAIGN_HOURLY, concurrency.remade),
             (LEAD_ATTEMPTS, attempts.remade),

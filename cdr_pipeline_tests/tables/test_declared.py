@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables import records, runs
-from cdr_pipeline.tables.additional import column_type, fit_declared, spread
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import (
     NO_CONTRACT,
@@ -30,7 +28,9 @@ from cdr_pipeline.tables.declared import (
     load,
     read,
 )
-from cdr_pipeline.tables.flatten import Flat, Rules, flatten
+from cdr_pipeline.tables.flattening import records, runs
+from cdr_pipeline.tables.flattening.additional import column_type, fit_declared, spread
+from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import JSON_TYPES, read_value
 from cdr_pipeline_tests.records import (

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.aggregates import Day, campaign_daily, disposition_daily
+from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-from cdr_pipeline.tables import aggregates, kpi, tally
-from cdr_pipeline.tables.aggregates import Day
+from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.aggregates import daily, tally
+from cdr_pipeline.tables.aggregates.daily import Day
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, flat_pages
 
@@ -31,10 +32,10 @@ def test_a_day_comes_out_the_same_whatever_parts_it_is_read_in(
     monkeypatch.setattr(tally, "PART", rows)
     read, asked = Day.read(few.lazy()), Day.of(few.lazy())
     for measure in (
-        aggregates.campaign_daily,
-        aggregates.disposition_daily,
-        aggregates.hotline_daily,
-        aggregates.agent_daily,
+        daily.campaign_daily,
+        daily.disposition_daily,
+        daily.hotline_daily,
+        daily.agent_daily,
     ):
         assert_frame_equal(
             measure(read).collect(engine="in-memory"), measure(asked).collect(engine="in-memory")
@@ -57,7 +58,7 @@ def test_seconds_that_no_call_takes_are_in_no_sum() -> None:
     ]
     cdrs = flat(*calls, call("c", duration=9, billsec=5)).cdrs
     assert cdrs["billsec"].sort().to_list() == [5, most, most]
-    made = aggregates.campaign_daily(Day.of(cdrs.lazy())).collect(engine="in-memory")
+    made = daily.campaign_daily(Day.of(cdrs.lazy())).collect(engine="in-memory")
     told = made.row(0, named=True)
     assert (told["calls"], told["answered"], told["key_presses"]) == (3, 3, 2)
     assert (told["duration_seconds"], told["billsec"], told["key_delay_seconds"]) == (9, 5, 0)

@@ -24,13 +24,13 @@ from cdr_pipeline.record import FIELDS, Kind, Window, read_time
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables import flatten as flattening
-from cdr_pipeline.tables import records as reading
-from cdr_pipeline.tables import runs
 from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
-from cdr_pipeline.tables.flatten import Flat, Rules, first_key, flatten, part_of, united
+from cdr_pipeline.tables.flattening import flatten as flattening
+from cdr_pipeline.tables.flattening import records as reading
+from cdr_pipeline.tables.flattening import runs
+from cdr_pipeline.tables.flattening.flatten import Flat, Rules, first_key, flatten, part_of, united
+from cdr_pipeline.tables.flattening.records import _read_slowly, _record
 from cdr_pipeline.tables.pages import StoredPage, versions
-from cdr_pipeline.tables.records import _read_slowly, _record
 from cdr_pipeline_tests.records import (
     DAY,
     ENTRY,
@@ -60,7 +60,7 @@ def at(hour: int, minute: int = 0, second: int = 0) -> datetime:
 
 # ---- the documented response, field by field
 
-DOCUMENTED = (Path(__file__).parent / "list_cdrs_response.json").read_bytes()
+DOCUMENTED = (Path(__file__).parents[1] / "list_cdrs_response.json").read_bytes()
 
 FIRST: dict[str, Any] = {
     "id": "366d2a16-7d73-47ad-bc94-9bab059f0f85",

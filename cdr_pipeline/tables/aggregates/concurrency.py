@@ -19,11 +19,11 @@ import polars as pl
 
 from cdr_pipeline.record import Disposition, Window
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.aggregates import as_contracted
+from cdr_pipeline.tables.aggregates.daily import as_contracted
+from cdr_pipeline.tables.aggregates.tally import gathered, roots, singly
 from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS, DATE
 from cdr_pipeline.tables.readers import contracted
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.tables.tally import gathered, roots, singly
 
 #: Seconds. Where a zone's clock stands at a full hour, UTC's stands at a quarter.
 _QUARTER: Final = 900

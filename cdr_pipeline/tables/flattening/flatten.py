@@ -23,9 +23,13 @@ import polars as pl
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Reason, Window
-from cdr_pipeline.tables import additional
+from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.flattening import additional
+from cdr_pipeline.tables.flattening.records import Batch, batches
+from cdr_pipeline.tables.flattening.runs import Runs
+from cdr_pipeline.tables.flattening.shapes import Shape
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import (
     ALWAYS,
@@ -34,9 +38,6 @@ from cdr_pipeline.tables.pages import (
     number_by_place,
     without_neighbours_copies,
 )
-from cdr_pipeline.tables.records import Batch, batches
-from cdr_pipeline.tables.runs import Rows, Runs, arrow_schema, in_columns
-from cdr_pipeline.tables.shapes import Shape
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from typing import Final, Self
 import polars as pl
 
 from cdr_pipeline.record import DIRECTIONS, KEYS, Disposition
-from cdr_pipeline.tables import kpi, tally
+from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.aggregates import tally
 from cdr_pipeline.tables.contract import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,

@@ -26,8 +26,8 @@ from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, free_type, typed
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.flattening.shapes import Group, Shape, ShapeReader
 from cdr_pipeline.tables.names import column_names
-from cdr_pipeline.tables.shapes import Group, Shape, ShapeReader
 from cdr_pipeline.tables.values import ENDING_OF, JSON_TYPES, read_object
 
 _EXAMPLE_CHARACTERS: Final = 100

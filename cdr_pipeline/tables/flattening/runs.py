@@ -6,15 +6,16 @@ written once and read once, from its beginning to its end; in Arrow, which gathe
 places in half the time that Polars takes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Final, Self
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from cdr_pipeline.tables.arrow import Rows
 
 #: Rows of a run, more or less. A table of fewer is not written.
 _RUN_ROWS: Final = 16_000
@@ -25,9 +26,6 @@ _ROWS_READ: Final = 1_000
 #: A run's columns are thousands of small pieces, which go to its file so many bytes at once: each
 #: by itself takes twice as long.
 _WRITE_BYTES: Final = 2**18
-
-#: Rows in Arrow, as they come out again and go to a file.
-Rows: TypeAlias = pa.Table
 
 
 class Runs:
@@ -116,27 +114,6 @@ class Runs:
             (name, "ascending", "at_start") for name in self._order if name in rows.column_names
         ]
         return rows.take(pc.sort_indices(rows, sort_keys=order))
-
-
-def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
-    """The types of rows in Arrow, by those that they have in Polars."""
-    return pa.schema([(name, _arrow_type(dtype)) for name, dtype in schema.items()])
-
-
-@cache
-def _arrow_type(dtype: pl.DataType) -> pa.DataType:
-    """Looked up once: a small day asks for that of some hundred columns."""
-    return pl.Series(dtype=dtype).to_arrow().type
-
-
-def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
-    """The columns of `fields`, which have its types; those that are not there are null."""
-    there = set(rows.column_names)
-    columns = [
-        rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
-        for field in fields
-    ]
-    return pa.Table.from_arrays(columns, schema=fields)
 
 
 class _Unread:

@@ -8,9 +8,9 @@ import pytest
 
 from cdr_pipeline.record import Window
 from cdr_pipeline.tables.contract import RAW_PAGES
-from cdr_pipeline.tables.crew import Crew, crew_of
 from cdr_pipeline.tables.declared import NO_CONTRACT
-from cdr_pipeline.tables.flatten import Flat, Rules, flatten
+from cdr_pipeline.tables.flattening.crew import Crew, crew_of
+from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of, pages_row
 
@@ -21,7 +21,7 @@ MOST_COLUMNS = 2
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Every response is a row group, and four of them are worth a second process."""
     monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
-    monkeypatch.setattr("cdr_pipeline.tables.crew._WORTH_A_PROCESS", 4)
+    monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 4)
     return Store(tmp_path / "data", SAIGON)
 
 

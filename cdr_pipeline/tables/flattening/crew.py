@@ -14,9 +14,16 @@ from typing import Final, TypeAlias
 
 from cdr_pipeline import page
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.apart import Apart, apart
 from cdr_pipeline.tables.declared import Contract
-from cdr_pipeline.tables.flatten import Flat, Part, Rules, columns_to_keep, part_of, united
+from cdr_pipeline.tables.flattening.apart import Apart, apart
+from cdr_pipeline.tables.flattening.flatten import (
+    Flat,
+    Part,
+    Rules,
+    columns_to_keep,
+    part_of,
+    united,
+)
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.store import Pages, Store, give_back, groups_of
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from cdr_pipeline.record import Window
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.aggregates import (
+from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, lead_attempts
+from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly
+from cdr_pipeline.tables.aggregates.daily import (
     Day,
     Rules,
     agent_daily,
@@ -22,8 +24,6 @@ from cdr_pipeline.tables.aggregates import (
     disposition_daily,
     hotline_daily,
 )
-from cdr_pipeline.tables.attempts import calls_to_leads, lead_attempts
-from cdr_pipeline.tables.concurrency import Hours, campaign_hourly
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
     CDRS,

@@ -16,11 +16,11 @@ import polars as pl
 
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.aggregates.tally import gathered, roots
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS
 from cdr_pipeline.tables.provenance import outdated_days
 from cdr_pipeline.tables.readers import contracted
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.tables.tally import gathered, roots
 
 _BY: Final = ["campaign_uuid", "attempt"]
 

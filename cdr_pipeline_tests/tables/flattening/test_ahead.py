@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_pipeline.tables.ahead import ahead
+from cdr_pipeline.tables.flattening.ahead import ahead
 
 
 @given(st.lists(st.none() | st.integers() | st.just(())), st.integers(1, 4))

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.errors import CdrError, CheckFailed, ProcessLost, Refused
-from cdr_pipeline.tables.apart import apart
+from cdr_pipeline.tables.flattening.apart import apart
 
 
 def add(pieces: Iterator[int], one: int, other: int = 0) -> tuple[int, int]:
@@ -133,7 +133,7 @@ def test_a_long_answer_before_all_is_given_holds_nobody_up(how: str) -> None:
 def test_it_works_where_input_and_output_are_closed(closed: str, tmp_path: Path) -> None:
     asks = (
         "import sys; from pathlib import Path\n"
-        "from cdr_pipeline.tables.apart import apart\n"
+        "from cdr_pipeline.tables.flattening.apart import apart\n"
         f"from {__name__} import add\n"
         "with apart(add, 1) as work:\n"
         "    work.give(2)\n"
@@ -149,7 +149,7 @@ def test_an_interrupt_at_any_moment_ends_whoever_asked(when: str) -> None:
     """Ctrl-C, and Ctrl-C again while the first is being dealt with."""
     asks = (
         "import os, signal, sys, threading; from subprocess import Popen\n"
-        "from cdr_pipeline.tables.apart import apart\n"
+        "from cdr_pipeline.tables.flattening.apart import apart\n"
         f"from {__name__} import add\n"
         "def interrupted(real):\n"
         "    def doing(*args):\n"
@@ -238,7 +238,7 @@ def test_who_leaves_early_ends_it(words: Path) -> None:
 def test_it_ends_with_whoever_asked_however_that_ends(words: Path) -> None:
     asks = (
         "import signal, sys; from pathlib import Path\n"
-        "from cdr_pipeline.tables.apart import apart\n"
+        "from cdr_pipeline.tables.flattening.apart import apart\n"
         f"from {__name__} import wait\n"
         "with apart(wait, Path(sys.argv[1])): signal.pause()"
     )

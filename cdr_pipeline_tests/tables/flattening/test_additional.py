@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdr_pipeline.page import compact
-from cdr_pipeline.tables.additional import Spreader, spread
+from cdr_pipeline.tables.flattening.additional import Spreader, spread
 from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline.tables.values import read_fast, read_object, read_value
 from cdr_pipeline_tests.records import KEY, OBJECT, VALUE, flat, verbatim
@@ -153,7 +153,7 @@ def test_a_shape_that_was_learned_changes_nobodys_cells(
     texts: list[str], order: list[tuple[int, int]]
 ) -> None:
     objects = [texts[place % len(texts)] for place, _ in order]
-    with patch("cdr_pipeline.tables.shapes._WORTH_LEARNING", 1):
+    with patch("cdr_pipeline.tables.flattening.shapes._WORTH_LEARNING", 1):
         spreader = Spreader()
         for _ in range(2):
             learned = spreader.spread(

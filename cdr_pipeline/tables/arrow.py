@@ -1,0 +1,32 @@
+"""Polars' types, and rows, in Arrow: what lies between typing and a file."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TypeAlias
+
+import polars as pl
+import pyarrow as pa
+
+#: Rows in Arrow, on their way to a file.
+Rows: TypeAlias = pa.Table
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
+    """The types of rows in Arrow, by those that they have in Polars."""
+    return pa.schema([(name, _arrow_type(dtype)) for name, dtype in schema.items()])
+
+
+@cache
+def _arrow_type(dtype: pl.DataType) -> pa.DataType:
+    """Looked up once: a small day asks for that of some hundred columns."""
+    return pl.Series(dtype=dtype).to_arrow().type
+
+
+def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
+    """The columns of `fields`, which have its types; those that are not there are null."""
+    there = set(rows.column_names)
+    columns = [
+        rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
+        for field in fields
+    ]
+    return pa.Table.from_arrays(columns, schema=fields)

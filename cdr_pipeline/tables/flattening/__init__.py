@@ -1,0 +1,1 @@
+"""From responses as received to typed calls and rejects."""
