@@ -222,26 +222,9 @@ SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:
 #: The documented form of a time, in the vendor's zone. Any other is refused, loudly: whether a
 #: time with a Z would be meant in UTC or be local time in disguise, nobody can know beforehand.
 TIME_FORM: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
-_TIME_FORM = re.compile(TIME_FORM)
 
 #: Hours that are looked through for one at which clocks are moved.
 _MOST_HOURS: Final = 7 * 24
-
-
-def read_time(text: str, zone: ZoneInfo) -> datetime | None:
-    """The instant that a time field names, in `zone`; None for empty text and for sentinels.
-
-    Raises ValueError for anything but the documented form, and for a time that the zone skips.
-    Of two instants that the zone gives the same name, the earlier is taken.
-    """
-    if not text or SENTINEL_TIME.fullmatch(text):
-        return None
-    if not _TIME_FORM.match(text):
-        raise ValueError("not a time")
-    local = datetime.fromisoformat(text).replace(tzinfo=zone)
-    if local.astimezone(UTC).astimezone(zone).replace(fold=0) != local:
-        raise ValueError(f"no such time in {zone.key}")
-    return local
 
 
 def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:

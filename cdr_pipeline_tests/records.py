@@ -5,14 +5,17 @@ white space, escapes, bytes that are no UTF-8.
 """
 
 import json
-from collections.abc import Iterable
-from datetime import date, datetime, timedelta, timezone
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import Window
+from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM, Window
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.flattening.additional import Columns, Spreader
 from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 
@@ -21,6 +24,28 @@ NEW_YORK: Final = ZoneInfo("America/New_York")
 DAY: Final = date(2023, 3, 7)
 
 Sent = bytes | dict[str, Any]
+
+
+def read_time(text: str, zone: ZoneInfo) -> datetime | None:
+    """The instant that a time field names, by itself and in plain Python: what columns of times
+    are held to. None for empty text and for sentinels.
+
+    Raises ValueError for anything but the documented form, and for a time that the zone skips.
+    """
+    if not text or SENTINEL_TIME.fullmatch(text):
+        return None
+    if not re.match(TIME_FORM, text):
+        raise ValueError("not a time")
+    local = datetime.fromisoformat(text).replace(tzinfo=zone)
+    if local.astimezone(UTC).astimezone(zone).replace(fold=0) != local:
+        raise ValueError(f"no such time in {zone.key}")
+    return local
+
+
+def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Columns:
+    """The columns of some objects' texts by themselves."""
+    objects = [text.encode() if text is not None else None for text in texts]
+    return Spreader(contract).spread(objects)
 
 
 def call(id_: object = "a", time_started: object = "2023-03-07 10:00:00", **fields: object) -> Sent:

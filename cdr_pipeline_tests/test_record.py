@@ -19,11 +19,10 @@ from cdr_pipeline.record import (
     Field,
     Kind,
     Window,
-    read_time,
     steady_offset,
 )
 
-from .records import NEW_YORK, SAIGON
+from .records import NEW_YORK, SAIGON, read_time
 
 DOCUMENTED = Path(__file__).parent / "tables" / "list_cdrs_response.json"
 
@@ -76,49 +75,6 @@ def test_a_cause_never_says_that_a_call_was_answered() -> None:
 
 
 # ---- times
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "0001-01-01T00:00:00Z", "0000-00-00 00:00:00", "0000-00-00", "1970-01-01 07:00:00"),
-        *("1899-12-30 00:00:00", "0001-01-01 00:00:00 +0000 UTC"),
-    ],
-)
-def test_empty_text_and_sentinels_name_no_time(text: str) -> None:
-    assert read_time(text, SAIGON) is None
-
-
-def test_a_time_is_the_vendors_wall_clock() -> None:
-    read = read_time("2023-03-07 13:36:42", SAIGON)
-    assert read is not None
-    assert read.astimezone(UTC) == datetime(2023, 3, 7, 6, 36, 42, tzinfo=UTC)
-    assert read.utcoffset() == timedelta(hours=7)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("hôm qua", "07/03/2023 13:36", "2023-02-30 10:00:00", "2023-13-07 00:00:00", "20230307"),
-        *("2023-03-07 24:00:00", "2023-03-07 13:36:60", "12", "1678171002", " ", "2023-03-07"),
-        *("2023-03-07T13:36:42", "2023-03-07T06:36:42Z", "2023-03-07 13:36:42+07:00"),
-        *("2023-03-07 13:36:42\n", "\uff12023-03-07 13:36:42", "2023-03-07T13:36+07"),
-    ],
-)
-def test_what_is_not_of_the_documented_form_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        read_time(text, SAIGON)
-
-
-def test_of_a_wall_clock_time_that_comes_twice_the_earlier_is_meant() -> None:
-    read = read_time("2023-11-05 01:30:00", NEW_YORK)
-    assert read is not None
-    assert read.astimezone(UTC) == datetime(2023, 11, 5, 5, 30, tzinfo=UTC)
-
-
-def test_a_wall_clock_time_that_the_zone_skips_is_refused() -> None:
-    with pytest.raises(ValueError, match="no such time in America/New_York"):
-        read_time("2023-03-12 02:30:00", NEW_YORK)
 
 
 @given(st.sampled_from((SAIGON, NEW_YORK, ZoneInfo("Pacific/Apia"), ZoneInfo("UTC"))), st.data())

@@ -29,7 +29,7 @@ from cdr_pipeline.tables.declared import (
     read,
 )
 from cdr_pipeline.tables.flattening import records, runs
-from cdr_pipeline.tables.flattening.additional import column_type, fit_declared, spread
+from cdr_pipeline.tables.flattening.additional import column_type, fit_declared
 from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import JSON_TYPES, read_value
@@ -43,6 +43,7 @@ from cdr_pipeline_tests.records import (
     call,
     page_of,
     quoted,
+    spread,
     verbatim,
 )
 

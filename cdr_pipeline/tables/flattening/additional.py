@@ -130,12 +130,6 @@ class Spreader:
         return columns
 
 
-def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Columns:
-    """The columns of some objects' texts by themselves."""
-    objects = [text.encode() if text is not None else None for text in texts]
-    return Spreader(contract).spread(objects)
-
-
 def most_used(
     used: Mapping[str, int],
     keys: Mapping[str, Iterable[str]],

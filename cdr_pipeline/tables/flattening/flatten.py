@@ -398,7 +398,8 @@ def _of_each_text(
 
 
 def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
-    """The vendor's wall clock as instants, as `record.read_time`, but null where that raises.
+    """The vendor's wall clock as instants; null for a time that the zone skips. Of two instants
+    that the zone gives the same name, the earlier.
 
     By subtraction where the zone's clocks are not moved meanwhile: a tenth of the time.
     """

@@ -17,10 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdr_pipeline.page import compact
-from cdr_pipeline.tables.flattening.additional import Spreader, spread
+from cdr_pipeline.tables.flattening.additional import Spreader
 from cdr_pipeline.tables.names import column_names, plain_name
 from cdr_pipeline.tables.values import read_fast, read_object, read_value
-from cdr_pipeline_tests.records import KEY, OBJECT, VALUE, flat, verbatim
+from cdr_pipeline_tests.records import KEY, OBJECT, VALUE, flat, spread, verbatim
 
 DIFFERENT_NOTATION = '{"a":-0,"b":-0.0,"c":1E+2,"d":1e400,"e":27.50,"f":[1e400, -0 ],"g":"\\/"}'
 

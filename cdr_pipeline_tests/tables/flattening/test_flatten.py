@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import repeat
 from pathlib import Path
@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdr_pipeline import page
-from cdr_pipeline.record import FIELDS, Kind, Window, read_time
+from cdr_pipeline.record import FIELDS, Kind, Window
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
@@ -45,6 +45,7 @@ from cdr_pipeline_tests.records import (
     flat_pages,
     members_text,
     page_of,
+    read_time,
     rejects_of,
     the_call,
     verbatim,
@@ -808,6 +809,50 @@ TIMES = st.one_of(
     st.sampled_from(("2023-03-07 10:00:00\n", "\uff12023-03-07 10:00:00", "20230307", "1980", "0")),
     st.sampled_from(("0000-00-00 00:00:00", "0001-01-01T00:00:00Z", "2023-03-07T00:00:00Z", "")),
 )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "0001-01-01T00:00:00Z", "0000-00-00 00:00:00", "0000-00-00", "1970-01-01 07:00:00"),
+        *("1899-12-30 00:00:00", "0001-01-01 00:00:00 +0000 UTC"),
+    ],
+)
+def test_empty_text_and_sentinels_name_no_time(text: str) -> None:
+    made = flat(call(time_ended=text))
+    assert made.cdrs["time_ended"].item() is None
+    assert made.rejects.is_empty()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("hôm qua", "07/03/2023 13:36", "2023-02-30 10:00:00", "2023-13-07 00:00:00", "20230307"),
+        *("2023-03-07 24:00:00", "2023-03-07 13:36:60", "12", "1678171002", " ", "2023-03-07"),
+        *("2023-03-07T13:36:42", "2023-03-07T06:36:42Z", "2023-03-07 13:36:42+07:00"),
+        *("2023-03-07 13:36:42\n", "\uff12023-03-07 13:36:42", "2023-03-07T13:36+07"),
+    ],
+)
+def test_what_is_not_of_the_documented_form_is_refused(text: str) -> None:
+    made = flat(call(time_ended=text))
+    assert made.cdrs["time_ended"].item() is None
+    assert rejects_of(made) == [("a", "time_ended", text, "not a time")]
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "utc"),
+    [
+        ("2023-03-07 13:36:42", SAIGON, datetime(2023, 3, 7, 6, 36, 42, tzinfo=UTC)),
+        # The hour comes twice: the earlier is meant.
+        ("2023-11-05 01:30:00", NEW_YORK, datetime(2023, 11, 5, 5, 30, tzinfo=UTC)),
+        # The zone skips it.
+        ("2023-03-12 02:30:00", NEW_YORK, None),
+    ],
+)
+def test_a_time_is_the_vendors_wall_clock(text: str, zone: ZoneInfo, utc: datetime | None) -> None:
+    made = flat(call(time_ended=text), zone=zone)
+    assert made.cdrs["time_ended"].dt.convert_time_zone("UTC").item() == utc
+    assert made.rejects.height == (utc is None)
 
 
 @given(st.lists(TIMES, min_size=1, max_size=8), st.sampled_from((SAIGON, NEW_YORK)))
