@@ -71,7 +71,14 @@ def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
         ]
 
     assert users("httpx") == ["client.py"]
-    assert sorted(users("pyarrow")) == ["arrow.py", "footer.py", "page.py", "runs.py", "store.py"]
+    assert sorted(users("pyarrow")) == [
+        "arrow.py",
+        "footer.py",
+        "page.py",
+        "raw_pages.py",
+        "runs.py",
+        "store.py",
+    ]
 
 
 def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -> None:

@@ -40,9 +40,9 @@ REBUILD: Final = dg.define_asset_job(
 )
 
 
-def tags_of(first: date, last: date, why: str) -> dict[str, str]:
-    """Of a run for these days, both included."""
-    return {FIRST: f"{first}", LAST: f"{last}", ASKED_BY: why}
+def days_tags(first: date, last: date) -> dict[str, str]:
+    """Tags of a run for these days, both included."""
+    return {FIRST: f"{first}", LAST: f"{last}"}
 
 
 def settings_of(loading: Loading, *, vendor: bool) -> Settings:

@@ -12,7 +12,7 @@ from cdr_pipeline import upkeep
 from cdr_pipeline.api.client import Client, Patience
 from cdr_pipeline.api.reading import total
 from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.automation.jobs import LOAD_DAYS, settings_of, tags_of
+from cdr_pipeline.automation.jobs import ASKED_BY, LOAD_DAYS, days_tags, settings_of
 from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.receipts import last_fetch
@@ -61,7 +61,7 @@ def late_calls(
         run_requests=[
             dg.RunRequest(
                 run_key=moved.run_key(today),
-                tags=tags_of(moved.day, moved.day, f"late_calls: {moved}"),
+                tags={**days_tags(moved.day, moved.day), ASKED_BY: f"late_calls: {moved}"},
             )
             for moved in probes.moved
         ],
@@ -119,7 +119,7 @@ def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Mo
 
     Raises _TooMany where there are too many to ask, by their number or by the time that is left.
     """
-    proved = store.totals(day)
+    proved = store.pages(day).totals()
     if len(proved) > _MOST_PARTS:
         raise _TooMany(len(proved), for_any_tick=True)
     now = {}

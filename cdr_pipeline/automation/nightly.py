@@ -7,7 +7,7 @@ import dagster as dg
 
 from cdr_pipeline import upkeep
 from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.automation.jobs import LOAD_DAYS, settings_of, tags_of
+from cdr_pipeline.automation.jobs import ASKED_BY, LOAD_DAYS, days_tags, settings_of
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
@@ -60,5 +60,5 @@ def _requests(
         yield dg.RunRequest(
             run_key=f"{why}: {first} to {last}",
             asset_selection=[dg.AssetKey(dataset.name) for dataset in datasets],
-            tags=tags_of(first, last, why),
+            tags={**days_tags(first, last), ASKED_BY: why},
         )

@@ -15,6 +15,7 @@ from cdr_pipeline.assets import catalog
 from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.alerts import tell
+from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.cli.shared import err, progress
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.home import lasting_home
@@ -106,11 +107,7 @@ def _days(
                 [daily_calls(settings)],
                 selection=[dg.AssetKey(dataset.name) for dataset in datasets],
                 instance=instance,
-                tags={
-                    "dagster/asset_partition_range_start": f"{first}",
-                    "dagster/asset_partition_range_end": f"{last}",
-                    **process_tags(),
-                },
+                tags={**days_tags(first, last), **process_tags()},
                 resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
                 run_config={
                     "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},

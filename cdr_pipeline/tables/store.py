@@ -11,13 +11,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
-from itertools import accumulate, count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -26,21 +24,18 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.page import split_and_total
-from cdr_pipeline.record import ADDITIONAL, Window
+from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.arrow import arrow_schema
+from cdr_pipeline.tables.arrow import COMPRESSION, arrow_schema, give_back
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
-from cdr_pipeline.tables.pages import StoredPage, in_force
+from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
 
 FILE: Final = "part-0.parquet"
 
 #: Whatever else somebody keeps beside these is none of ours.
 _DAY_FOLDER: Final = re.compile(r"date=\d{4}-\d\d-\d\d")
 
-#: zstd level 1: level 3 costs half as much again for no smaller a file.
-_COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
 _ROW_GROUP: Final = 2**16
 
 #: Text that hardly any two rows share: a dictionary of it takes a sixth of the time that writing
@@ -58,16 +53,6 @@ _DICTIONARY_BYTES: Final = 2**18
 #: What one call is looked up by. These have Bloom filters, a hundredth of the file each, by which
 #: DuckDB passes over the days that do not have it: a phone number in 60 days 34 ms, not 91.
 _LOOKED_UP: Final = ("id", "to_number")
-
-#: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
-_BODY_BYTES: Final = 8 * 2**20
-
-#: What tells which responses count.
-_ASKED: Final = ["pass", "window_start", "window_end"]
-
-
-#: What is told of a row group of `raw_pages`: its number in the file, and its responses.
-OnGroup: TypeAlias = Callable[[int, Sequence[StoredPage]], None]
 
 
 class Store:
@@ -175,7 +160,7 @@ class Store:
             yield rows
 
     @contextmanager
-    def writing_pages(self, day: date, on_group: OnGroup | None = None) -> Iterator["PageWriter"]:
+    def writing_pages(self, day: date, on_group: OnGroup | None = None) -> Iterator[PageWriter]:
         """Write `raw_pages` of a day as they arrive; the partition is replaced at the end.
 
         Leaving by an exception leaves the partition as it was. `on_group` is told of each row group
@@ -206,20 +191,9 @@ class Store:
         """One partition, to be read as far as it is needed."""
         return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
 
-    def pages(self, day: date) -> "Pages":
+    def pages(self, day: date) -> Pages:
         """The responses of a day that count, in the order they were kept."""
         return Pages(self.path(RAW_PAGES, day))
-
-    def totals(self, day: date) -> dict[Window, int]:
-        """The parts that a day was proved in, and the vendor's total of each when it was."""
-        with pq.ParquetFile(self.path(RAW_PAGES, day)) as file:
-            counting = _counting(file)
-        asked = self.lazy(RAW_PAGES, day)
-        first = asked.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
-        return {
-            Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]
-            for row in first.iter_rows(named=True)
-        }
 
     def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
         return _described(dataset, arrow_schema(dataset.schema(self.zone)), {})
@@ -290,131 +264,10 @@ class RowWriter:
         """Opens the file with the first rows, which tell how large its filters have to be."""
         if self._file is None:
             layout = _layout(self._schema, min(len(rows), _ROW_GROUP))
-            self._file = pq.ParquetWriter(self._path, self._schema, **_COMPRESSION, **layout)
+            self._file = pq.ParquetWriter(self._path, self._schema, **COMPRESSION, **layout)
         if len(rows):
             self._file.write_table(rows, row_group_size=_ROW_GROUP)
         return self._file
-
-
-class PageWriter:
-    """Rows of `raw_pages` on their way into a file, a row group of bounded size at a time."""
-
-    def __init__(self, path: Path, schema: pa.Schema, on_group: OnGroup | None = None) -> None:
-        self._path = path
-        self._schema = schema
-        self._on_group = on_group
-        # The least and the greatest body tell nobody anything.
-        told = [name for name in schema.names if name != "body"]
-        self._file = pq.ParquetWriter(
-            path, schema, use_dictionary=False, write_statistics=told, **_COMPRESSION
-        )
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
-        self._groups = self._places = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, row: dict[str, Any]) -> None:
-        """One response: the columns of `raw_pages`."""
-        self._rows.append(row)
-        self._bytes += len(row["body"])
-        if self._bytes >= _BODY_BYTES:
-            self._flush()
-
-    def close(self, about: Mapping[str, str] | None = None) -> None:
-        """Nothing more comes. `about`: anything that is kept in the file, as `Store.writing`."""
-        if self._file.is_open:
-            self._flush()
-            self._file.add_key_value_metadata(dict(about or {}))
-            self._file.close()
-            give_back()
-
-    def written(self) -> "Pages":
-        """What has been written, once closed."""
-        return Pages(self._path)
-
-    def _flush(self) -> None:
-        if self._rows:
-            columns = [
-                _column([row[field.name] for row in self._rows], field.type)
-                for field in self._schema
-            ]
-            self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
-            pages = [*map(_as_page, self._rows, count(self._places))]
-            self._groups += 1
-            self._places += len(pages)
-            self._rows, self._bytes = [], 0
-            if self._on_group:
-                self._on_group(self._groups - 1, pages)
-
-
-def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
-    window = Window(row["window_start"], row["window_end"])
-    return StoredPage(row["pass"], row["body"], window, place, row["offset"])
-
-
-@dataclass(frozen=True)
-class Pages:
-    """The responses in a file of `raw_pages` that count, as often as they are asked for; only those
-    of some row groups, if these are given.
-    """
-
-    path: Path
-    groups: Sequence[int] | None = None
-
-    def __iter__(self) -> Iterator[StoredPage]:
-        with pq.ParquetFile(self.path) as file:
-            counting = _counting(file)
-            groups = range(file.num_row_groups) if self.groups is None else self.groups
-            places = _places(file)
-            for group in groups:
-                rows = file.read_row_group(group, columns=[*_ASKED, "offset", "body"])
-                asked = (rows[name].to_pylist() for name in (*_ASKED, "offset"))
-                cells = zip(places[group], *asked, rows["body"], strict=True)
-                for place, number, start, end, offset, body in cells:
-                    if number in counting:
-                        window = Window(start, end)
-                        yield StoredPage(number, body.as_py(), window, place, offset)
-
-    def readings(self) -> list[set[int]]:
-        """Which of the readings that count each row group holds responses of."""
-        with pq.ParquetFile(self.path) as file:
-            counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
-            return [{passes[place] for place in group} & counting for group in _places(file)]
-
-
-def _places(file: pq.ParquetFile) -> list[range]:
-    """Where the rows of each row group stand among all."""
-    lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
-    return [
-        range(end - length, end) for length, end in zip(lengths, accumulate(lengths), strict=True)
-    ]
-
-
-def groups_of(size: float) -> float:
-    """How many row groups of `raw_pages` so many bytes of bodies make."""
-    return size / _BODY_BYTES
-
-
-def _counting(file: pq.ParquetFile) -> set[int]:
-    """The readings in a file of `raw_pages` that count."""
-    asked = file.read(_ASKED)
-    return in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
-
-
-def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:
-    """Cells as `pa.array` makes them; bytes at half its cost, since each is copied but once."""
-    if not pa.types.is_large_binary(dtype):
-        return pa.array(cells, dtype)
-    ends = [pa.array([0, len(cell)], pa.int64()).buffers()[1] for cell in cells]
-    return pa.concat_arrays(
-        pa.Array.from_buffers(dtype, 1, [None, end, pa.py_buffer(cell)])
-        for end, cell in zip(ends, cells, strict=True)
-    )
 
 
 def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
@@ -447,13 +300,6 @@ def _described(
                 metadata["pii"] = "true"
         fields.append(field.with_metadata(metadata))
     return pa.schema(fields)
-
-
-def give_back() -> None:
-    """Give unused memory back, which Arrow keeps for its next table: what comes next needs it for
-    Polars, or in another process.
-    """
-    pa.default_memory_pool().release_unused()
 
 
 def sync(path: Path) -> None:

@@ -17,7 +17,7 @@ from cdr_pipeline.assets.layer import Loading, Made, Work
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.flattening.crew import Crew
-from cdr_pipeline.tables.store import OnGroup
+from cdr_pipeline.tables.raw_pages import OnGroup
 from cdr_pipeline_tests.desk import Desk
 
 Set = Callable[..., Desk]

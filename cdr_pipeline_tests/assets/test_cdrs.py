@@ -26,7 +26,7 @@ ASSETS = [one.name for one in FLATTENED]
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page is a row group, and two of them are worth a second process."""
-    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
+    monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 1)
     monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 2)
 
 

@@ -77,10 +77,10 @@ def test_a_day_at_a_ceiling_is_compared_in_the_parts_it_was_proved_in(world: New
     it, vendor = world(board, lookback_days=0, chaos=Chaos.parse("ceiling=20"))
     nights(it, FIRST + DAY, FIRST + DAY * 3)
     assert len(it.loaded(FIRST)) == 44
-    assert 1 < len(it.store.totals(FIRST)) < 10
+    assert 1 < len(it.store.pages(FIRST).totals()) < 10
     vendor.requests.clear()
     assert a_day(it, FIRST + DAY * 4) == []
-    assert len(vendor.requests) == len(it.store.totals(FIRST)) + 2
+    assert len(vendor.requests) == len(it.store.pages(FIRST).totals()) + 2
     board.add(at(FIRST, 23), listed=at(FIRST + DAY * 5))
     assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
     assert len(it.loaded(FIRST)) == 45

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import duckdb
 import polars as pl
@@ -16,7 +15,6 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.contract import (
     CAMPAIGN_DAILY,
@@ -27,8 +25,7 @@ from cdr_pipeline.tables.contract import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.store import Pages, Store
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of, pages_row
 
 NEXT_DAY = DAY + timedelta(days=1)
@@ -120,69 +117,6 @@ def test_what_is_not_as_promised_is_not_written(store: Store, change: pl.Expr) -
     with pytest.raises(TypeError, match="cdrs: "):
         store.write(CDRS, DAY, CALLS.cdrs.with_columns(change))
     assert store.read(CDRS, DAY).is_empty()
-
-
-# ---- responses
-
-
-def keep(store: Store, rows: list[dict[str, Any]]) -> None:
-    with store.writing_pages(DAY) as pages:
-        for row in rows:
-            pages.add(row)
-
-
-def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
-    bodies = [page_of(call("a")), b'{"data":[{"id":"\xff"}],"total":1}', page_of()]
-    with store.writing_pages(DAY) as pages:
-        for body in bodies:
-            pages.add(pages_row(1, body))
-        pages.close()
-        assert [stored.body for stored in pages.written()] == bodies
-    assert store.read(RAW_PAGES, DAY)["body"].to_list() == bodies
-    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
-    assert list(store.pages(DAY)) == [
-        StoredPage(1, body, Window.of(DAY), place) for place, body in enumerate(bodies)
-    ]
-
-
-def test_only_responses_in_force_are_read_back(store: Store) -> None:
-    hours = [(0, 24), (0, 24), (0, 12), (12, 24)]
-    keep(store, [pages_row(n, page_of(call(str(n))), *of) for n, of in enumerate(hours)])
-    assert [stored.pass_ for stored in store.pages(DAY)] == [2, 3]
-    assert store.read(RAW_PAGES, DAY)["pass"].to_list() == [0, 1, 2, 3]
-
-
-def test_many_responses_are_written_a_row_group_at_a_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 100)
-    bodies = [page_of(call(str(n))) for n in range(7)]
-    keep(store, [pages_row(1, body) for body in bodies])
-    assert pq.read_metadata(store.path(RAW_PAGES, DAY)).num_row_groups == 4
-    assert [stored.body for stored in store.pages(DAY)] == bodies
-
-
-def test_row_groups_are_told_of_as_they_are_written_and_read_back_alone(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 100)
-    told: dict[int, list[StoredPage]] = {}
-    with store.writing_pages(DAY, lambda group, pages: told.update({group: [*pages]})) as writer:
-        for number in (1, 1, 1, 2, 2):  # the second reading of all: what the first found is out
-            writer.add(pages_row(number, page_of(call("a"))))
-    assert list(told) == [0, 1, 2]
-    assert [stored.place for group in told.values() for stored in group] == [0, 1, 2, 3, 4]
-    pages = store.pages(DAY)
-    assert pages.readings() == [set(), {2}, {2}]
-    assert list(Pages(pages.path, [2, 1])) == [*told[2], told[1][1]]
-    assert list(pages) == [told[1][1], *told[2]]
-
-
-def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
-    with store.writing_pages(DAY):
-        pass
-    assert list(store.pages(DAY)) == []
-    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
 
 
 # ---- replaced as a whole, or left

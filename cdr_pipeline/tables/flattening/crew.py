@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from cdr_pipeline import page
 from cdr_pipeline.record import Window
+from cdr_pipeline.tables.arrow import give_back
 from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.flattening.apart import Apart, apart
 from cdr_pipeline.tables.flattening.flatten import (
@@ -25,7 +26,8 @@ from cdr_pipeline.tables.flattening.flatten import (
     united,
 )
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.store import Pages, Store, give_back, groups_of
+from cdr_pipeline.tables.raw_pages import Pages, groups_of
+from cdr_pipeline.tables.store import Store
 
 #: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
 #: which this one flattens three groups. Some 250,000 calls.

@@ -20,7 +20,7 @@ MOST_COLUMNS = 2
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Every response is a row group, and four of them are worth a second process."""
-    monkeypatch.setattr("cdr_pipeline.tables.store._BODY_BYTES", 1)
+    monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 1)
     monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 4)
     return Store(tmp_path / "data", SAIGON)
 

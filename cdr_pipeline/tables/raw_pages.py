@@ -1,0 +1,157 @@
+"""The file of a day's `raw_pages`: responses written as they arrive, and read again."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, count
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cdr_pipeline.page import split_and_total
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.arrow import COMPRESSION, give_back
+from cdr_pipeline.tables.pages import StoredPage, in_force
+
+#: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
+_BODY_BYTES: Final = 8 * 2**20
+
+#: What tells which responses count.
+_ASKED: Final = ["pass", "window_start", "window_end"]
+
+#: What is told of a row group of `raw_pages`: its number in the file, and its responses.
+OnGroup: TypeAlias = Callable[[int, Sequence[StoredPage]], None]
+
+
+class PageWriter:
+    """Rows of `raw_pages` on their way into a file, a row group of bounded size at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema, on_group: OnGroup | None = None) -> None:
+        self._path = path
+        self._schema = schema
+        self._on_group = on_group
+        # The least and the greatest body tell nobody anything.
+        told = [name for name in schema.names if name != "body"]
+        self._file = pq.ParquetWriter(
+            path, schema, use_dictionary=False, write_statistics=told, **COMPRESSION
+        )
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._groups = self._places = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One response: the columns of `raw_pages`."""
+        self._rows.append(row)
+        self._bytes += len(row["body"])
+        if self._bytes >= _BODY_BYTES:
+            self._flush()
+
+    def close(self, about: Mapping[str, str] | None = None) -> None:
+        """Nothing more comes. `about`: anything that is kept in the file, as `Store.writing`."""
+        if self._file.is_open:
+            self._flush()
+            self._file.add_key_value_metadata(dict(about or {}))
+            self._file.close()
+            give_back()
+
+    def written(self) -> "Pages":
+        """What has been written, once closed."""
+        return Pages(self._path)
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [
+                _column([row[field.name] for row in self._rows], field.type)
+                for field in self._schema
+            ]
+            self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+            pages = [*map(_as_page, self._rows, count(self._places))]
+            self._groups += 1
+            self._places += len(pages)
+            self._rows, self._bytes = [], 0
+            if self._on_group:
+                self._on_group(self._groups - 1, pages)
+
+
+def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
+    window = Window(row["window_start"], row["window_end"])
+    return StoredPage(row["pass"], row["body"], window, place, row["offset"])
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The responses in a file of `raw_pages` that count, as often as they are asked for; only those
+    of some row groups, if these are given.
+    """
+
+    path: Path
+    groups: Sequence[int] | None = None
+
+    def __iter__(self) -> Iterator[StoredPage]:
+        with pq.ParquetFile(self.path) as file:
+            counting = _counting(file)
+            groups = range(file.num_row_groups) if self.groups is None else self.groups
+            places = _places(file)
+            for group in groups:
+                rows = file.read_row_group(group, columns=[*_ASKED, "offset", "body"])
+                asked = (rows[name].to_pylist() for name in (*_ASKED, "offset"))
+                cells = zip(places[group], *asked, rows["body"], strict=True)
+                for place, number, start, end, offset, body in cells:
+                    if number in counting:
+                        window = Window(start, end)
+                        yield StoredPage(number, body.as_py(), window, place, offset)
+
+    def totals(self) -> dict[Window, int]:
+        """The parts that the day was proved in, and the vendor's total of each when it was."""
+        with pq.ParquetFile(self.path) as file:
+            counting = _counting(file)
+        pages = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
+        first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
+        return {
+            Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]
+            for row in first.iter_rows(named=True)
+        }
+
+    def readings(self) -> list[set[int]]:
+        """Which of the readings that count each row group holds responses of."""
+        with pq.ParquetFile(self.path) as file:
+            counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
+            return [{passes[place] for place in group} & counting for group in _places(file)]
+
+
+def _places(file: pq.ParquetFile) -> list[range]:
+    """Where the rows of each row group stand among all."""
+    lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    return [
+        range(end - length, end) for length, end in zip(lengths, accumulate(lengths), strict=True)
+    ]
+
+
+def groups_of(size: float) -> float:
+    """How many row groups of `raw_pages` so many bytes of bodies make."""
+    return size / _BODY_BYTES
+
+
+def _counting(file: pq.ParquetFile) -> set[int]:
+    """The readings in a file of `raw_pages` that count."""
+    asked = file.read(_ASKED)
+    return in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+
+
+def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+    """Cells as `pa.array` makes them; bytes at half its cost, since each is copied but once."""
+    if not pa.types.is_large_binary(dtype):
+        return pa.array(cells, dtype)
+    ends = [pa.array([0, len(cell)], pa.int64()).buffers()[1] for cell in cells]
+    return pa.concat_arrays(
+        pa.Array.from_buffers(dtype, 1, [None, end, pa.py_buffer(cell)])
+        for end, cell in zip(ends, cells, strict=True)
+    )

@@ -1,0 +1,73 @@
+"""Responses in their file: byte for byte, in their order, some at a time."""
+
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.contract import RAW_PAGES
+from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import Pages
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, SAIGON, call, page_of, pages_row
+
+
+def keep(store: Store, rows: list[dict[str, Any]]) -> None:
+    with store.writing_pages(DAY) as pages:
+        for row in rows:
+            pages.add(row)
+
+
+def test_responses_are_kept_byte_for_byte_in_their_order(store: Store) -> None:
+    bodies = [page_of(call("a")), b'{"data":[{"id":"\xff"}],"total":1}', page_of()]
+    with store.writing_pages(DAY) as pages:
+        for body in bodies:
+            pages.add(pages_row(1, body))
+        pages.close()
+        assert [stored.body for stored in pages.written()] == bodies
+    assert store.read(RAW_PAGES, DAY)["body"].to_list() == bodies
+    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
+    assert list(store.pages(DAY)) == [
+        StoredPage(1, body, Window.of(DAY), place) for place, body in enumerate(bodies)
+    ]
+
+
+def test_only_responses_in_force_are_read_back(store: Store) -> None:
+    hours = [(0, 24), (0, 24), (0, 12), (12, 24)]
+    keep(store, [pages_row(n, page_of(call(str(n))), *of) for n, of in enumerate(hours)])
+    assert [stored.pass_ for stored in store.pages(DAY)] == [2, 3]
+    assert store.read(RAW_PAGES, DAY)["pass"].to_list() == [0, 1, 2, 3]
+
+
+def test_many_responses_are_written_a_row_group_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 100)
+    bodies = [page_of(call(str(n))) for n in range(7)]
+    keep(store, [pages_row(1, body) for body in bodies])
+    assert pq.read_metadata(store.path(RAW_PAGES, DAY)).num_row_groups == 4
+    assert [stored.body for stored in store.pages(DAY)] == bodies
+
+
+def test_row_groups_are_told_of_as_they_are_written_and_read_back_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 100)
+    told: dict[int, list[StoredPage]] = {}
+    with store.writing_pages(DAY, lambda group, pages: told.update({group: [*pages]})) as writer:
+        for number in (1, 1, 1, 2, 2):  # the second reading of all: what the first found is out
+            writer.add(pages_row(number, page_of(call("a"))))
+    assert list(told) == [0, 1, 2]
+    assert [stored.place for group in told.values() for stored in group] == [0, 1, 2, 3, 4]
+    pages = store.pages(DAY)
+    assert pages.readings() == [set(), {2}, {2}]
+    assert list(Pages(pages.path, [2, 1])) == [*told[2], told[1][1]]
+    assert list(pages) == [told[1][1], *told[2]]
+
+
+def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
+    with store.writing_pages(DAY):
+        pass
+    assert list(store.pages(DAY)) == []
+    assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
