@@ -57,7 +57,11 @@ FIELDS: Final = (
     Field("from_number", TEXT, "Calling number; outbound: our hotline.", secret=True),
     Field("to_number", TEXT, "Called number; outbound: the customer.", secret=True),
     Field("receive_dest", TEXT, "Ring group or queue."),
-    Field("time_started", TIME, "When the call was initiated."),
+    Field(
+        "time_started",
+        TIME,
+        "When the call was initiated. Of an hour that comes twice (clocks put back), the earlier.",
+    ),
     Field("time_answered", TIME, "When it was answered; null if it was not."),
     Field("time_ended", TIME, "When it ended."),
     Field("time_ringging", TIME, "When it began to ring.", column="time_ringing"),

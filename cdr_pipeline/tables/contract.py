@@ -188,7 +188,7 @@ ADDITIONAL_KEYS: Final = Dataset(
             _TEXT,
             "Its column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
         ),
-        Column("records", _COUNT, "Calls whose object has the key."),
+        Column("records", _COUNT, "Calls, of all legs, whose object has the key."),
         Column("string", _COUNT, "Of those, text."),
         Column("integer", _COUNT, "Integers within 64 bits."),
         Column("decimal", _COUNT, "Other finite numbers."),
@@ -234,7 +234,7 @@ _OUTCOME = (
 )
 
 _TALKS = (
-    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s."),
+    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s; without billsec in no bucket."),
     Column("talks_5_to_15s", _COUNT, "Answered, talked from 5 s to under 15 s."),
     Column("talks_15_to_30s", _COUNT, "Answered, talked from 15 s to 30 s, both included."),
     Column("talks_over_30s", _COUNT, "Answered, talked over 30 s."),
@@ -361,7 +361,8 @@ LEAD_ATTEMPTS: Final = Dataset(
         Column(
             "seconds_since_previous",
             _COUNT,
-            "Sum of the seconds from the start of the lead's previous call to the start of this.",
+            "Sum of the seconds from the start of the lead's previous call to the start of this; 0"
+            " for first attempts.",
         ),
         Column(
             "hours_since_previous",
