@@ -308,6 +308,8 @@ def _of_format(form: str, kind: str, zone: ZoneInfo) -> str | None:
         return f'format is missing: how the {kind} is written, such as "{example}"'
     if "%Z" in form or re.search(r"(?<![%#])Z", form):
         return "a zone's letters cannot be read: for an offset or Z write %#z"
+    if "%f" in form:
+        return "%f does not read fractions of a second here: write %.f, without a point before it"
     moment = pl.Series([_SAMPLE]).dt.replace_time_zone(zone.key, ambiguous="earliest")
     try:
         written = moment.dt.strftime(form.replace("%#z", "%z"))
@@ -441,8 +443,14 @@ def _datetime(text: pl.Series, declared: Declared, zone: ZoneInfo) -> pl.Series:
     if "%s" in declared.format and moment.dtype == pl.Datetime("us"):
         moment = moment.dt.replace_time_zone("UTC")
     if moment.dtype == pl.Datetime("us"):
-        return moment.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
-    return moment.dt.convert_time_zone(zone.key)
+        moment = moment.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    # Python has no year 10000, which is what the last hours of 9999 are in zones east of UTC, or
+    # in UTC: "never", as many systems write it.
+    local = moment.dt.convert_time_zone(zone.key)
+    in_both = [
+        one.dt.year().is_between(*_YEARS) for one in (local, local.dt.convert_time_zone("UTC"))
+    ]
+    return local.set(~(in_both[0] & in_both[1]), None)
 
 
 _FITTING: Final[dict[str, Callable[[pl.Series, Declared, ZoneInfo], pl.Series]]] = {

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from shutil import rmtree
@@ -89,7 +89,7 @@ class Store:
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
         dates = (name[5:] for name in names if _DAY_FOLDER.fullmatch(name))
         found = (text for text in dates if f"{first}" <= text <= f"{last}")
-        days = sorted(map(date.fromisoformat, found))
+        days = sorted(day for text in found if (day := _day(text)))
         return [day for day in days if self.holds(dataset, day)]
 
     def written_at(self, dataset: Dataset, day: date) -> int:
@@ -225,6 +225,13 @@ class Store:
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         finally:
             staged.unlink(missing_ok=True)
+
+
+def _day(text: str) -> date | None:
+    """The day that a folder is named after; none for a 30th of February."""
+    with suppress(ValueError):
+        return date.fromisoformat(text)
+    return None
 
 
 class RowWriter:

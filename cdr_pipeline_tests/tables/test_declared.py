@@ -125,6 +125,7 @@ def test_an_empty_contract_is_none(text: str) -> None:
         ('[keys.a]\ntype = "date"\nformat = "%Q"', 3, "cannot be read"),
         ('[keys.a]\ntype = "datetime"\nformat = "%Y-%m-%dT%H:%M:%SZ"', 3, "write %#z"),
         ('[keys.a]\ntype = "datetime"\nformat = "%F %T %Z"', 3, "write %#z"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%F %T.%f"', 3, "write %.f"),
         *(
             (f'[keys.a]\ntype = "int"\ncolumn = "{name}"', 3, says)
             for name, says in {
@@ -463,6 +464,24 @@ def text_of(text: str, key: str) -> str | None:
     """The JSON text of a key's value, the last where it stands twice."""
     members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return bytes(members[key]).decode() if key in members else None
+
+
+@pytest.mark.parametrize(
+    ("zone", "form", "text"),
+    [
+        (SAIGON, "%Y-%m-%dT%H:%M:%S%#z", "9999-12-31T23:59:59Z"),
+        (SAIGON, "%s", "253402300799"),
+        (NEW_YORK, "%Y-%m-%d %H:%M:%S", "9999-12-31 23:59:59"),
+    ],
+)
+def test_never_as_many_systems_write_it_is_no_datetime_and_fails_no_day(
+    zone: ZoneInfo, form: str, text: str
+) -> None:
+    """Its last hours are of a year that Python has not: one such value failed the whole day."""
+    contract = read(f'[keys.a]\ntype = "datetime"\nformat = "{form}"', zone)
+    columns = spread([json.dumps({"a": text})], contract)
+    assert columns.misfits == {0: ["a"]}
+    assert not columns.used
 
 
 @given(st.lists(OBJECT, max_size=3))

@@ -223,7 +223,7 @@ def test_of_two_threads_on_one_day_the_second_waits(store: Store) -> None:
 
 def test_what_else_stands_beside_the_days_is_no_day(store: Store) -> None:
     store.write(CDRS, DAY, NO_CALLS.cdrs)
-    for name in (f"date={DAY}.bak", "date=soon", ".tmp"):
+    for name in (f"date={DAY}.bak", "date=soon", ".tmp", "date=2023-02-30"):
         (store.root / CDRS.name / name).mkdir()
     assert store.days(CDRS) == [DAY]
 

@@ -136,7 +136,8 @@ def hotline_daily(day: Day) -> pl.LazyFrame:
 
 def agent_daily(day: Day) -> pl.LazyFrame:
     """`agent_daily`: one row an extension."""
-    directions = {one: kpi.calls_if(pl.col("direction") == one) for one in DIRECTIONS}
+    direction = pl.col("direction").str.to_lowercase()  # as `kpi.outbound` has it
+    directions = {one: kpi.calls_if(direction == one) for one in DIRECTIONS}
     measures = _OUTCOME | _TIMES | kpi.talks() | directions
     made = _counted(day.only(pl.col("extension").is_not_null()), "extension", measures, _NUMBERS)
     return as_contracted(AGENT_DAILY, made, ["extension"])
