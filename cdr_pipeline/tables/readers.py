@@ -212,5 +212,5 @@ def _day(given: date | str | None, default: date) -> date:
         return given
     try:
         return date.fromisoformat(given)
-    except ValueError:
+    except (TypeError, ValueError):
         raise CdrError(f"{given!r} is no day; write it as 2023-03-07.") from None

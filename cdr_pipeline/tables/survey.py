@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.declared import Contract, Declared, own_token
 from cdr_pipeline.tables.flattening.additional import (
     Misfits,
     Spreader,
@@ -56,8 +57,8 @@ _CANDIDATES: Final = (
 )
 _NUMBERS: Final = ("int", "decimal", "float")
 
-#: Digits that a number would lose.
-_LEADING_ZERO: Final = r"^\s*[+-]?0[0-9]"
+#: What a number would lose: zeros in front, the plus of a phone number, a code such as 1E5.
+_NO_NUMBER: Final = r"^\s*(?:[+-]?0[0-9]|\+|[0-9]+[eE])"
 
 _PERSONAL_NAME: Final = re.compile(
     r"(?:^|_)(?:ten|ho_ten|hoten|name|fullname|sdt|phone|mobile|dien_thoai|dt|email|mail|cmnd|cmt"
@@ -78,6 +79,7 @@ class Seen:
     """
 
     key: str
+    zone: ZoneInfo
     types: Counter[str] = field(default_factory=Counter)
     fits: list[Declared] = field(default_factory=lambda: list(_CANDIDATES))
     values: int = 0
@@ -108,10 +110,10 @@ class Seen:
         self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[bytes]
     ) -> bool:
         asked = Declared(self.key, candidate.type, format=candidate.format)
-        return not fit_declared(asked, kind, values, texts, NO_CONTRACT).has_nulls()
+        return not fit_declared(asked, kind, values, texts, Contract(zone=self.zone)).has_nulls()
 
     def _look_at(self, texts: pl.Series) -> None:
-        if texts.str.contains(_LEADING_ZERO).any():
+        if texts.str.contains(_NO_NUMBER).any():
             self.fits = [one for one in self.fits if one.type not in _NUMBERS]
         for what, pattern in _PERSONAL_VALUES.items():
             if not self.personal and texts.str.contains(pattern).any():
@@ -128,7 +130,7 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
                 texts = [objects[row] or b"" for row in group.rows]
                 shape = group.shape
                 for key, kind, values in zip(shape.keys, shape.types, group.columns, strict=True):
-                    seen.setdefault(key, Seen(key)).add(kind, values, texts)
+                    seen.setdefault(key, Seen(key, store.zone)).add(kind, values, texts)
     return [seen[key] for key in sorted(seen)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -12,7 +13,7 @@ from cdr_pipeline.tables import survey
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.records import DAY, OBJECT, SAIGON
+from cdr_pipeline_tests.records import DAY, NEW_YORK, OBJECT, SAIGON
 from cdr_pipeline_tests.tables.days import write_day
 
 NEXT = DAY + timedelta(days=1)
@@ -63,6 +64,18 @@ def test_a_value_of_any_day_counts(store: Store) -> None:
     text = proposed(store, values("1", "2"), values('"x"'))
     assert read(text, SAIGON).keys["k"].type == "string"
     assert '# Calls with it: 3 (2 integer, 1 string), such as 1\n[keys."k"]' in text
+
+
+@pytest.mark.parametrize("value", ["0123", "+84981218709", "1E5"])
+def test_text_that_a_number_would_damage_stays_text(store: Store, value: str) -> None:
+    text = proposed(store, values(f'"{value}"'))
+    assert read(text, SAIGON).keys["k"].type == "string"
+
+
+def test_a_time_that_the_zone_skips_is_proposed_as_text(tmp_path: Path) -> None:
+    store = Store(tmp_path, NEW_YORK)
+    text = proposed(store, values('"2023-03-12 02:30:00"', '"2023-03-12 04:30:00"'))
+    assert read(text, NEW_YORK).keys["k"].type == "string"
 
 
 def test_a_key_that_never_held_a_value_is_left_out(store: Store) -> None:
