@@ -617,15 +617,10 @@ def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
 
     Those of one turn are never torn.
     """
-    torn = pl.col("_turn").ne_missing(pl.col("_turn").shift())
-    chunk = pl.when(torn).then("_row").forward_fill() // CHUNK_ROWS
-    counts = (
-        rows.sort("_turn")
-        .with_row_index("_row")
-        .select("_run", _chunk=chunk)
-        .group_by("_chunk", "_run")
-        .len()
-    )
+    turns = rows["_turn"]
+    starts = turns.sort().gather_every(CHUNK_ROWS)
+    chunk = starts.search_sorted(turns, side="right").alias("_chunk")
+    counts = rows.select("_run", chunk).group_by("_chunk", "_run").len()
     chunks: dict[int, list[int]] = defaultdict(lambda: [0] * runs)
     for number, run, length in counts.sort("_chunk").iter_rows():
         chunks[number][run] = length
