@@ -15,6 +15,7 @@ class LastFetch:
         without those that were listed for the day and began on another.
     proved_at, changed_at: when it ended; when a fetch last found anything else than the one before,
         None if none did. Both in the store's zone.
+    first: whether the day had not been fetched before.
     """
 
     total: int
@@ -22,10 +23,11 @@ class LastFetch:
     verified: bool
     proved_at: datetime
     changed_at: datetime | None
+    first: bool
 
 
 def last_fetch(store: Store, day: date) -> LastFetch:
-    """By the receipt of a stored day; those of earlier versions have no `last_change_at`."""
+    """By the receipt of a stored day; those of earlier versions lack what later ones compare."""
     row = store.read(RECEIPTS, day).row(0, named=True)
     changed_at = row.get("last_change_at")
     return LastFetch(
@@ -34,4 +36,5 @@ def last_fetch(store: Store, day: date) -> LastFetch:
         verified=row["verified"],
         proved_at=row["finished_at"].astimezone(store.zone),
         changed_at=changed_at and changed_at.astimezone(store.zone),
+        first=row.get("new_calls") is None,
     )

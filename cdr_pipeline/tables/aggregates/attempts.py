@@ -17,9 +17,10 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.tally import gathered, roots
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
 from cdr_pipeline.tables.provenance import outdated_days
 from cdr_pipeline.tables.readers import contracted
+from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 
 _BY: Final = ["campaign_uuid", "attempt"]
@@ -36,9 +37,7 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     if not days:
         return
     asked = gathered(calls_to_leads, contracted(store, CDRS, days))
-    theirs = pl.col("campaign_uuid").is_in(
-        _campaigns(store, days, asked).implode(), nulls_equal=True
-    )
+    theirs = _bear_on(store, days, asked)
     others = [day for day in _called_on(store, theirs) if day not in days]
     made = lead_attempts(_with_others(store, asked, others, theirs, days[0]).lazy(), days[0])
     frames = made.collect(engine="in-memory")
@@ -130,12 +129,24 @@ def _with_others(
     return pl.concat([known, since.sort(DATE, maintain_order=True)])
 
 
-def _campaigns(store: Store, days: list[date], calls: pl.DataFrame) -> pl.Series:
-    """The campaigns that called leads on these days, as they are and as they were numbered last."""
+def _bear_on(store: Store, days: list[date], calls: pl.DataFrame) -> pl.Expr:
+    """Whether a call is one of a campaign that called leads on these days: by their calls as they
+    are, and as they were numbered last.
+
+    Any call may be where a day was fetched before and never numbered (its run was killed): what
+    later days counted of it then is not known.
+    """
     held = [day for day in days if store.holds(LEAD_ATTEMPTS, day)]
+    if any(_fetched_before(store, day) for day in days if day not in held):
+        return pl.lit(True)
     numbered = contracted(store, LEAD_ATTEMPTS, held).filter(pl.col("attempt").is_not_null())
     now = calls.filter(pl.col("lead").is_not_null())["campaign_uuid"]
-    return pl.concat([now, numbered.collect()["campaign_uuid"]]).unique()
+    campaigns = pl.concat([now, numbered.collect()["campaign_uuid"]]).unique()
+    return pl.col("campaign_uuid").is_in(campaigns.implode(), nulls_equal=True)
+
+
+def _fetched_before(store: Store, day: date) -> bool:
+    return store.holds(RECEIPTS, day) and not last_fetch(store, day).first
 
 
 def _called_on(store: Store, campaigns: pl.Expr) -> list[date]:

@@ -1,6 +1,6 @@
 """Attempts: numbered over all days, and the same whatever the order in which they are loaded."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.tables.aggregates.attempts import remade
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS
+from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS, RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON, Sent, call, flat
 
@@ -89,6 +89,18 @@ def test_a_day_whose_campaigns_are_not_known_is_looked_into(store: Store) -> Non
     store.path(CAMPAIGN_DAILY, DAYS[0]).unlink()
     load(store, DAYS[1], [to("a", 1)])
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
+
+
+def test_calls_that_were_never_numbered_and_came_again_are_in_no_later_number(store: Store) -> None:
+    # The first run was killed before its lead_attempts; another numbered its calls meanwhile.
+    store.write(CDRS, DAYS[0], flat(to("a", 0), day=DAYS[0]).cdrs)
+    load(store, DAYS[1], [to("a", 1)])
+    assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
+    row = dict.fromkeys(("reported_total", "unique_records", "outside_window", "new_calls"), 1)
+    receipt = row | {"finished_at": datetime(2023, 3, 8, tzinfo=SAIGON)}
+    store.write(RECEIPTS, DAYS[0], pl.DataFrame([receipt], schema=RECEIPTS.schema(SAIGON)))
+    assert load(store, DAYS[0], [to("a", 0, campaign="c2")]) == [DAYS[1], DAYS[0]]
+    assert attempts(store, DAYS[1]) == [("c1", 1, 1, None)]
 
 
 _CALLS: Final = st.lists(
