@@ -6,6 +6,7 @@ in the page as an image of its own, so that ids within it clash with no other's.
 
 import base64
 import importlib.util
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,9 @@ from cdr_pipeline.report.words import Words
 
 WIDE: Final = 860
 NARROW: Final = 350
+
+#: Characters of a campaign's UUID that mostly tell it from any other.
+_NAME: Final = 8
 
 #: A small picture for Dagster's UI.
 _THUMBNAIL: Final = 280
@@ -96,11 +100,16 @@ def thumbnail(figures: Figures, words: Words) -> bytes:
     return bytes(vl_convert.vegalite_to_jpeg(chart.to_dict(), config=small, quality=75))
 
 
-def campaign(value: str | None, words: Words) -> str:
-    """A campaign's name: the beginning of its UUID."""
-    if value is None:
-        return words("outside")
-    return words("others") if value == OTHERS else value[:8]
+def campaign_names(figures: Figures, words: Words) -> dict[str | None, str]:
+    """What each campaign is called: the beginning of its UUID, as much of it as tells it from all
+    others.
+    """
+    shown = {*figures.campaigns["campaign_uuid"], *(figures.heat["row"] if figures.one_day else ())}
+    uuids = shown - {None, OTHERS}
+    lengths = itertools.count(_NAME)
+    enough = next(end for end in lengths if len({one[:end] for one in uuids}) == len(uuids))
+    short = {one: one[:enough] for one in uuids}
+    return {**short, None: words("outside"), OTHERS: words("others")}
 
 
 def _svg(chart: Any, words: Words) -> str:
@@ -177,8 +186,9 @@ def _heat(figures: Figures, words: Words, width: int) -> Any:
 
 def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]:
     if figures.one_day:
-        named = figures.heat.with_columns(row=_named("row", words))
-        return named, [campaign(one, words) for one in figures.campaigns["campaign_uuid"]]
+        names = campaign_names(figures, words)
+        named = figures.heat.with_columns(pl.col("row").replace_strict(names))
+        return named, [names[one] for one in figures.campaigns["campaign_uuid"]]
     days = pl.col("row").str.to_date("%Y-%m-%d").dt.to_string(words.short_day)
     rows = figures.heat if figures.by_month else figures.heat.with_columns(row=days)
     return rows, rows["row"].unique(maintain_order=True).to_list()
@@ -198,9 +208,10 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
     import altair as alt  # noqa: PLC0415  optional
 
     labels = {one.label: words(f"disposition.{one.label}") for one in Disposition}
-    order = [campaign(one, words) for one in figures.campaigns["campaign_uuid"]]
+    names = campaign_names(figures, words)
+    order = [names[one] for one in figures.campaigns["campaign_uuid"]]
     frame = (
-        figures.campaigns.select(*labels, row=_named("campaign_uuid", words))
+        figures.campaigns.select(*labels, row=pl.col("campaign_uuid").replace_strict(names))
         .unpivot(list(labels), index="row", variable_name="label", value_name="calls")
         .filter(pl.col("calls") > 0)
         .with_columns(
@@ -268,16 +279,6 @@ def _funnel_told(figures: Figures, words: Words) -> str:
         f"{words(step)}: {words.number(count)}" for step, count in figures.funnel.items()
     )
     return words("funnel_alt", steps=steps)
-
-
-def _named(column: str, words: Words) -> pl.Expr:
-    """A column of campaigns as their names."""
-    short = pl.col(column).str.slice(0, 8)
-    return (
-        pl.when(pl.col(column) == OTHERS)
-        .then(pl.lit(words("others")))
-        .otherwise(short.fill_null(words("outside")))
-    )
 
 
 _Chart = Callable[[Figures, Words, int], Any]

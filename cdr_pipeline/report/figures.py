@@ -43,9 +43,12 @@ _MOST_HOTLINES: Final = 20
 #: How many days have a line of their own among the hours; of more, each month has.
 _MOST_DAYS: Final = 31
 
+#: Answered calls of which it is known that they lasted 5 s or more.
+_TALKED: Final = ("talks_5_to_15s", "talks_15_to_30s", "talks_over_30s")
+
 _SUMMED: Final = (
     *("calls", "seizures", "effective", "answered", "billsec", "short_calls", "key_presses"),
-    "talks_under_5s",
+    *_TALKED,
 )
 
 #: A campaign's name where the rest stand together.
@@ -96,7 +99,7 @@ class Figures:
             "attempted": self.now["seizures"],
             "effective": self.now["effective"],
             "answered": self.now["answered"],
-            "talked": self.now["answered"] - self.now["talks_under_5s"],
+            "talked": sum(self.now[bucket] for bucket in _TALKED),
             "key_presses": self.now["key_presses"],
         }
 
@@ -195,9 +198,11 @@ def _curve(
         earlier = earlier.with_columns(pl.col("at").dt.offset_by(f"{weeks.days}d"))
     joined = calls(days, "calls").join(earlier, on="at", how="full", coalesce=True)
     slots = joined.collect()
+    every = pl.DataFrame({"at": days})
     if by_hour:
-        every = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
-        slots = every.explode("at").drop_nulls().join(slots, on="at", how="left")
+        hours = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
+        every = hours.explode("at").drop_nulls()
+    slots = every.join(slots, on="at", how="left")
     fill = ["calls", "before"] if before else ["calls"]
     return slots.with_columns(pl.col(fill).fill_null(0)).sort("at")
 

@@ -71,6 +71,7 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
     """The page."""
     import jinja2  # noqa: PLC0415  optional
 
+    names = charts.campaign_names(figures, words)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cdr_pipeline.report", "."),
         autoescape=True,
@@ -89,7 +90,7 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
         top=_top(figures, words),
         pictures=charts.pictures(figures, words),
         campaigns=[
-            row | {"name": charts.campaign(row["campaign_uuid"], words)}
+            row | {"name": names[row["campaign_uuid"]]}
             for row in figures.campaigns.rows(named=True)
         ],
         hotlines=figures.hotlines.rows(named=True),

@@ -154,6 +154,33 @@ def test_an_hour_in_which_a_call_merely_goes_on_is_not_in_the_curve(
     assert figures(store, DAY, DAY).curve.select("at", "calls").rows() == [(10, 1)]
 
 
+def test_a_day_without_calls_has_its_place_among_the_days(store: Store, load: LoadDay) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    for day in days:
+        load(day, [] if day == days[1] else [call("a", f"{day} 10:00:00")])
+    assert figures(store, days[0], days[2]).curve["calls"].to_list() == [1, 0, 1]
+
+
+def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: LoadDay) -> None:
+    answered = {"time_answered": f"{DAY} 10:00:09"}
+    load(
+        DAY,
+        [
+            call("a", f"{DAY} 10:00:00", **answered, billsec=5),
+            call("b", f"{DAY} 10:00:00", **answered, billsec=4),
+            call("c", f"{DAY} 10:00:00", **answered, billsec=""),
+        ],
+    )
+    funnel = figures(store, DAY, DAY).funnel
+    assert (funnel["answered"], funnel["talked"]) == (3, 1)
+
+
+def test_campaigns_that_begin_alike_are_told_apart(store: Store, load: LoadDay) -> None:
+    ids = ["0190c3f2-7a10-1", "0190c3f2-7a10-2"]
+    load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
+    assert all(f" {one} " in read(store, DAY, DAY).words for one in ids)
+
+
 def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY))
     alone = figures(store, DAY, DAY)
