@@ -114,44 +114,50 @@ _MACROS: Final = {
     ),
 }
 
+#: Days from `first_day` to `last_day`, as the macros of the views take them.
+_THESE_DAYS: Final = (
+    "date BETWEEN coalesce(CAST(first_day AS DATE), DATE '-infinity')"
+    " AND coalesce(CAST(last_day AS DATE), DATE 'infinity')"
+)
+
 #: The same, of tables over the views: what the report shows of some days.
 _REPORTS: Final = {
     "report_campaigns": (
         "first_day, last_day",
-        """SELECT campaign_uuid, sum(calls) AS calls, sum(answered) AS answered,
+        f"""SELECT campaign_uuid, sum(calls) AS calls, sum(answered) AS answered,
             asr(answered, seizures) AS asr, ner(effective, seizures) AS ner,
             acd(billsec, answered) AS acd_seconds, sum(key_presses) AS key_presses,
             sum(short_calls) AS short_calls
-        FROM campaign_daily WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        FROM campaign_daily WHERE {_THESE_DAYS}
         GROUP BY campaign_uuid ORDER BY calls DESC, campaign_uuid""",
-        "The campaigns of the report, over some days, both included.",
+        "The campaigns of the report, over some days, both included (null: no bound).",
     ),
     "report_hotlines": (
         "first_day, last_day",
-        """SELECT from_number, sum(calls) AS calls, asr(answered, seizures) AS asr,
+        f"""SELECT from_number, sum(calls) AS calls, asr(answered, seizures) AS asr,
             congestion_share(congestion, seizures) AS congestion_share,
             sum(network_failure) AS network_failure, sum(short_calls) AS short_calls
-        FROM hotline_daily WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        FROM hotline_daily WHERE {_THESE_DAYS}
         GROUP BY from_number ORDER BY congestion_share DESC NULLS LAST, calls DESC""",
-        "The hotlines of the report, over some days, both included; numbers are whole.",
+        "The hotlines of the report, over some days, both included (null: no bound); numbers are whole.",
     ),
     "report_hours": (
         "first_day, last_day",
-        """SELECT hour, sum(calls) AS calls, sum(answered) AS answered,
+        f"""SELECT hour, sum(calls) AS calls, sum(answered) AS answered,
             asr(answered, seizures) AS asr, max(peak_calls_all) AS peak_calls,
             max(peak_talks_all) AS peak_talks
-        FROM campaign_hourly WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        FROM campaign_hourly WHERE {_THESE_DAYS}
         GROUP BY hour ORDER BY hour""",
-        "The hours of the report, over some days, both included.",
+        "The hours of the report, over some days, both included (null: no bound).",
     ),
     "report_attempts": (
         "first_day, last_day",
-        """SELECT campaign_uuid, attempt, sum(calls) AS calls, sum(answered) AS answered,
+        f"""SELECT campaign_uuid, attempt, sum(calls) AS calls, sum(answered) AS answered,
             sum(answered) / sum(calls) AS answered_share,
             hours_since_previous(seconds_since_previous, attempt, calls) AS hours_since_previous
-        FROM lead_attempts WHERE date BETWEEN CAST(first_day AS DATE) AND CAST(last_day AS DATE)
+        FROM lead_attempts WHERE {_THESE_DAYS}
         GROUP BY campaign_uuid, attempt ORDER BY campaign_uuid, attempt""",
-        "Which attempt reaches people, over some days, both included.",
+        "Which attempt reaches people, over some days, both included (null: no bound).",
     ),
 }
 

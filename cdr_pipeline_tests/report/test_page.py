@@ -120,12 +120,14 @@ def test_the_figures_are_what_duckdb_makes_of_the_calls(store: Store, load: Load
     assert it.curve["at"].to_list() == days
 
 
-def test_the_catalogs_macros_tell_what_the_page_does(store: Store, load: LoadDay) -> None:
+@pytest.mark.parametrize("span", [f"('{DAY}', '{DAY + timedelta(days=1)}')", "(null, null)"])
+def test_the_catalogs_macros_tell_what_the_page_does(
+    store: Store, load: LoadDay, span: str
+) -> None:
     days = [DAY, DAY + timedelta(days=1)]
     for day in days:
         load(day, simulated(day))
     it = figures(store, *days)
-    span = f"('{days[0]}', '{days[1]}')"
     with duckdb.connect(catalog.build(store).path, read_only=True) as db:
 
         def rows(columns: str, macro: str) -> list[tuple[Any, ...]]:
