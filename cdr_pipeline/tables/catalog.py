@@ -139,7 +139,7 @@ _REPORTS: Final = {
             sum(network_failure) AS network_failure, sum(short_calls) AS short_calls
         FROM hotline_daily WHERE {_THESE_DAYS}
         GROUP BY from_number ORDER BY congestion_share DESC NULLS LAST, calls DESC""",
-        "The hotlines of the report, over some days, both included (null: no bound); numbers are whole.",
+        "The hotlines of the report, over some days (null: no bound); numbers are whole.",
     ),
     "report_hours": (
         "first_day, last_day",
