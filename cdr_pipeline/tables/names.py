@@ -16,6 +16,11 @@ from cdr_pipeline.record import ADDITIONAL
 
 _DIGEST_DIGITS: Final = 6
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
+_PERSONAL: Final = re.compile(
+    r"(?:^|_)(?:ten|ho_ten|hoten|name|fullname|sdt|phone|mobile|dien_thoai|dt|email|mail|cmnd|cmt"
+    r"|cccd|passport|ho_chieu|dia_chi|address|ngay_sinh|birthday|birth|dob|otp|stk|so_the"
+    r"|tai_khoan|account|bien_so|khach_hang|customer)(?:\d|_|$)"
+)
 
 
 @lru_cache(maxsize=10_000)
@@ -34,6 +39,11 @@ def plain_name(key: str) -> str:
     letters = unicodedata.normalize("NFD", key.replace("đ", "d").replace("Đ", "D"))
     bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return _NOT_A_NAME.sub("_", bare.lower()).strip("_") or "key"
+
+
+def sounds_personal(key: str) -> bool:
+    """Whether a key's name says that its values tell of a person: so dien thoai, email, ten."""
+    return bool(_PERSONAL.search(plain_name(key)))
 
 
 def _clashes(names: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,6 @@ memory grows with the number of keys, not of calls.
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from cdr_pipeline.tables.flattening.additional import (
     united,
 )
 from cdr_pipeline.tables.flattening.shapes import ShapeReader
-from cdr_pipeline.tables.names import column_names, plain_name
+from cdr_pipeline.tables.names import column_names, plain_name, sounds_personal
 from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import Store
@@ -60,11 +59,6 @@ _NUMBERS: Final = ("int", "decimal", "float")
 #: What a number would lose: zeros in front, the plus of a phone number, a code such as 1E5.
 _NO_NUMBER: Final = r"^\s*(?:[+-]?0[0-9]|\+|[0-9]+[eE])"
 
-_PERSONAL_NAME: Final = re.compile(
-    r"(?:^|_)(?:ten|ho_ten|hoten|name|fullname|sdt|phone|mobile|dien_thoai|dt|email|mail|cmnd|cmt"
-    r"|cccd|passport|ho_chieu|dia_chi|address|ngay_sinh|birthday|birth|dob|otp|stk|so_the"
-    r"|tai_khoan|account|bien_so|khach_hang|customer)(?:\d|_|$)"
-)
 _PERSONAL_VALUES: Final = {
     "phone numbers": r"^\s*(?:\+?84|0)[0-9]{8,10}\s*$",
     "e-mail addresses": r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
@@ -98,7 +92,7 @@ class Seen:
         self.fits = [one for one in self.fits if self._all_fit(one, kind, values, texts)]
         if kind == "string":
             self._look_at(pl.Series(values, dtype=pl.String))
-        if not self.personal and _PERSONAL_NAME.search(plain_name(self.key)):
+        if not self.personal and sounds_personal(self.key):
             self.personal = "its name says so"
 
     def proposed(self) -> Declared:

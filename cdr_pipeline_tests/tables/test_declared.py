@@ -550,6 +550,27 @@ def test_misfits_are_counted_over_the_calls_that_stand_with_examples() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("n", "0912345678", '"091…"'),
+        ("n", "gọi +84 912 345 678", '"gọi +84 …"'),
+        ("n", "0912.34.5678", '"091…"'),
+        ("n", "https://pbx.example.vn/rec/1.mp3?token=abc", '"htt…"'),
+        ("n", "2023-31-12 10:11:12", '"2023-31-12 10:11:12"'),
+        ("n", "31/12/2023", '"31/12/2023"'),
+        ("Số ĐT", "không có", ""),
+        ("n", "1234567", '"1234567"'),
+    ],
+)
+def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
+    key: str, value: str, told: str
+) -> None:
+    given = contract(f'[keys."{key}"]\ntype = "bool"')
+    (misfits,) = flat_under(given, call(additional={key: value})).misfits
+    assert misfits.examples == ((told,) if told else ())
+
+
 def test_a_day_laid_aside_in_many_parts_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ A key that a user declared (see `declared`) goes by its declaration instead, and
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, free_type, typed
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
 from cdr_pipeline.tables.flattening.shapes import Group, Shape, ShapeReader
-from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.names import column_names, sounds_personal
 from cdr_pipeline.tables.values import ENDING_OF, JSON_TYPES, read_object
 
 _EXAMPLE_CHARACTERS: Final = 100
@@ -35,6 +36,10 @@ _EXAMPLE_CHARACTERS: Final = 100
 #: How many values that do not fit are told of a key, and how much of each.
 _EXAMPLES: Final = 3
 _EXAMPLE_SHORT: Final = 40
+
+#: What no log may hold whole: a phone number, which no date is, and a link.
+_DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
+_NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
 
 
 @dataclass
@@ -243,11 +248,14 @@ def united(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
 
 
 def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
-    """How a key's values stand in some objects, cut short."""
-    if declared.pii:
+    """How a key's values stand in some objects, cut short; of numbers as long as a phone's, and of
+    links, only how they begin. None where the key's name says that they tell of a person.
+    """
+    if declared.pii or sounds_personal(declared.key):
         return ()
     tokens = (compact(own_token(text, declared.key).encode()) for text in texts)
-    return tuple(sorted({token[:_EXAMPLE_SHORT] for token in tokens}))
+    told = (_NOT_WHOLE.sub(lambda found: f"{found[0][:3]}…", token) for token in tokens)
+    return tuple(sorted({token[:_EXAMPLE_SHORT] for token in told}))
 
 
 def key_table(
