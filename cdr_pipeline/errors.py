@@ -10,6 +10,7 @@
     ├── NotProved             a day's listing never agreed with the vendor's own total
     ├── Shrunk                a proved day holds fewer calls than what is stored, or others
     ├── NotThere              a partition that another is to be made from has not been made
+    ├── Damaged               a stored file cannot be read
     ├── CheckFailed           data that must not flow on
     └── ProcessLost           a process of ours ended without a result
 
@@ -79,6 +80,22 @@ class Shrunk(CdrError):
 
 class NotThere(CdrError):
     """A partition that this one is made from has not been made."""
+
+
+class Damaged(CdrError):
+    """A stored file that is no Parquet, or only the beginning of one."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be read: it is damaged, or a part of it is missing. Nothing was"
+            " changed. Delete it; `cdr-pipeline rebuild` then makes it again from raw_pages, and"
+            " where it is itself one of raw_pages or cdr_receipts, `cdr-pipeline run` loads its day"
+            " again."
+        )
 
 
 class CheckFailed(CdrError):

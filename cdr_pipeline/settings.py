@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     )
 
     @classmethod
-    def load(cls, *, vendor: bool = False) -> Self:
+    def load(cls, *, vendor: bool = False) -> "Settings":
         """Settings from the environment; for a run that asks the `vendor`, how to reach it, too.
 
         Raises SettingsError naming every fault.
@@ -236,17 +236,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def for_display(cls) -> "Settings":
-        """Settings to show the graph by: the defaults where some are wrong.
+        """Settings to show the graph by: the defaults for those that are wrong.
 
         Opening the UI must not fail for them; the run that loads them will, and says why.
         """
         try:
-            return cls.load()
+            return cls._read()[0]
         except SettingsError:
             return cls.model_construct()
 
     @classmethod
-    def _read(cls) -> tuple[Self, dict[str, str]]:
+    def _read(cls) -> tuple["Settings", dict[str, str]]:
         """What is set, with the default where it is wrong; and what is wrong, by field."""
         try:
             return cls(), {}
@@ -257,7 +257,11 @@ class Settings(BaseSettings):
                 str(fault["loc"][0]): _reason(fault["msg"])
                 for fault in error.errors(include_url=False, include_input=False)
             }
-            return cls(**{name: cls.model_fields[name].default for name in faults}), faults
+            defaults = {name: cls.model_fields[name].default for name in faults}
+            try:
+                return cls(**defaults), faults
+            except ValidationError:  # so is a default: `data` is no folder
+                return cls.model_construct(), faults
 
     @classmethod
     def _mistyped(cls) -> Iterator[str]:

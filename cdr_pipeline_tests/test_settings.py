@@ -161,6 +161,8 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_can_be_shown_even_when_they_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, timezone="Mars/Olympus")
     assert Settings.for_display().timezone == "Asia/Ho_Chi_Minh"
+    given(monkeypatch, timezone="Europe/Berlin", page_size="many", page_sise="3")
+    assert Settings.for_display().timezone == "Europe/Berlin", "the right ones stand"
     given(monkeypatch, timezone="Europe/Berlin")
     assert Settings.for_display().timezone == "Europe/Berlin"
 

@@ -121,6 +121,7 @@ class Client:
             event_hooks={"response": [partial(_bound, seconds=timeout)]},
         )
         self.answered = False
+        self._stopped = threading.Event()
 
     @classmethod
     def from_settings(cls, settings: Settings, patience: Patience | None = None) -> Self:
@@ -145,6 +146,12 @@ class Client:
     ) -> None:
         self._http.close()
 
+    def stop(self) -> None:
+        """Nothing is asked for any more, or tried again: whoever waits for it is told Unavailable
+        when the request under way has ended.
+        """
+        self._stopped.set()
+
     @property
     def host(self) -> str:
         """The vendor's host."""
@@ -167,6 +174,8 @@ class Client:
         parameters = query.parameters(limit=limit, offset=offset)
 
         def once() -> tuple[bytes, _Read]:
+            if self._stopped.is_set():
+                raise Unavailable(f"{self.host} was not asked: the run has ended.")
             response = self._authorized(parameters)
             body = response.content
             try:
@@ -205,6 +214,8 @@ class Client:
     def _worth_a_retry(self, error: Exception) -> bool | float:
         """Whether to try again, and after how long where the vendor said so."""
         if not isinstance(error, _Transient) or error.pause > self._patience.seconds:
+            return False
+        if self._stopped.is_set():
             return False
         return error.pause or True
 

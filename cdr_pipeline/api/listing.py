@@ -132,6 +132,7 @@ class Lister:
     def stop(self) -> None:
         """What another thread is proving ends with its next response: NotProved."""
         self._stopped.set()
+        self._client.stop()
 
     def prove(self, window: Window, keep: Callable[[Page], None]) -> Receipt:
         """List `window` until it is proved, handing every response to `keep` in a fixed order.

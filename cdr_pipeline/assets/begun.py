@@ -20,8 +20,8 @@ from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import Refused, Unreachable
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
-#: How long a run that breaks off waits for what it has begun. A vendor may take minutes, to the end
-#: of its patience; what has not ended by then ends with the process, and changes nothing before.
+#: How long a run that breaks off waits for what it has begun. A request may take longer, up to
+#: CDR_TIMEOUT_SECONDS; what has not ended by then changes nothing, and ends with the process.
 _SECONDS_TO_END: Final = 5
 
 

@@ -12,11 +12,12 @@ was.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 
 import dagster as dg
+import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
@@ -92,7 +93,7 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
         if failed:
             count = f"{len(failed)} of {len(context.partition_keys)} days failed"
             raise dg.Failure(
-                "\n".join([count, *summary(failed)]),
+                "\n".join([count, *summary(causes(failed))]),
                 metadata={FAILURES: dg.MetadataValue.json(causes(failed))},
                 allow_retries=False,
             )
@@ -206,10 +207,10 @@ def _load_day(
         context.log.info(f"{key}: complete")
         return None
     except (CdrError, OSError) as error:
-        context.log.error(summary({work.day: error})[0])
+        context.log.error(*summary(causes({work.day: error})))
         return error
     except Exception as error:
-        context.log.exception(summary({work.day: error})[0])
+        context.log.exception(*summary(causes({work.day: error})))
         return error
     finally:
         begun.close()
@@ -255,13 +256,28 @@ def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: St
     return stack.enter_context(Lister.from_settings(client, settings, honest))
 
 
-def summary(failed: dict[date, Exception]) -> list[str]:
-    """What a person reads: each cause once, with the days it stopped."""
-    told = ((", ".join(days), cause) for cause, days in causes(failed).items())
-    return [cause if cause.startswith(f"{days}: ") else f"{days}: {cause}" for days, cause in told]
+def summary(causes: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a person reads: each cause once, with the days it stopped, if it is one of days."""
+    told = ((", ".join(days), cause) for cause, days in causes.items())
+    return [
+        cause if not days or cause.startswith(f"{days}: ") else f"{days}: {cause}"
+        for days, cause in told
+    ]
 
 
-def causes(failed: dict[date, Exception]) -> dict[str, list[str]]:
+def failures(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
+    """The causes that a failed run told in its end, each with the days it stopped; none where it
+    did not come to that. `events`: of steps that failed.
+    """
+    for event in events:
+        failure = event.step_failure_data.user_failure_data
+        if failure and FAILURES in failure.metadata:
+            found: dict[str, list[str]] = failure.metadata[FAILURES].value  # type: ignore[assignment]
+            return found
+    return {}
+
+
+def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:
     """Each cause in words, and the days it stopped."""
     days: dict[str, list[str]] = {}
     for day in sorted(failed):
@@ -276,6 +292,11 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is missing. What was stored is unchanged."
+    if isinstance(error, pl.exceptions.ComputeError) and f"{error}".startswith("parquet:"):
+        return (
+            "a stored file that it is made from cannot be read. What was stored is unchanged."
+            " `cdr-pipeline status` names the file and says what to do."
+        )
     if isinstance(error, OSError):
         told = f"could not be written: {error.strerror or error}. What was stored is unchanged."
         return f"{told} {way_out(error)}".rstrip()

@@ -7,7 +7,7 @@ from typing import Final
 
 import dagster as dg
 
-from cdr_pipeline.assets.daily import partitions, policy, summary
+from cdr_pipeline.assets.daily import causes, partitions, policy, summary
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.report import charts, page
@@ -67,7 +67,7 @@ def daily_report(settings: Settings) -> dg.AssetsDefinition:
         failed = _draw_days(context, loading)
         if failed:
             count = f"{len(failed)} of {len(context.partition_keys)} days failed"
-            raise dg.Failure("\n".join([count, *summary(failed)]), allow_retries=False)
+            raise dg.Failure("\n".join([count, *summary(causes(failed))]), allow_retries=False)
         yield from ()  # each day has been recorded by itself
 
     return report

@@ -6,7 +6,7 @@ from typing import Final
 import dagster as dg
 
 from cdr_pipeline.api.client import post
-from cdr_pipeline.assets.daily import FAILURES
+from cdr_pipeline.assets.daily import failures
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
 from cdr_pipeline.errors import CdrError
@@ -76,11 +76,11 @@ def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
     tags = context.dagster_run.tags
     all_days = [tags[name] for name in (FIRST, LAST, "dagster/partition") if name in tags]
     named = [" to ".join(dict.fromkeys(all_days))] if all_days else []
-    for event in context.get_step_failure_events():
+    events = context.get_step_failure_events()
+    if told := failures(events):
+        return told
+    for event in events:
         failure = event.step_failure_data.user_failure_data
-        if failure and FAILURES in failure.metadata:
-            found: dict[str, list[str]] = failure.metadata[FAILURES].value  # type: ignore[assignment]
-            return found
         if failure and failure.description:
             return {failure.description: named}
     return {context.failure_event.message or "It ended without a word.": named}

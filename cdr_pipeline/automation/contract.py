@@ -20,7 +20,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import NO_MARK, load
+from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.provenance import in_words, stale_days
 from cdr_pipeline.tables.store import Store
 
@@ -28,9 +28,9 @@ _SECONDS_BETWEEN: Final = 60
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the sensor remembers: the contract's mark, and the days it told of."""
+    """What the sensor remembers: the contract's mark with the zone, and the days it told of."""
 
-    mark: str = NO_MARK
+    mark: str = ""  # none before the first look
     told: tuple[date, ...] = ()
 
 
@@ -44,13 +44,13 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def look(before: Known, mark: str, stale: Iterable[date]) -> Look:
-    """What to tell of the days that are `stale` under the contract of `mark`.
+    """What to tell of the days that are `stale` under the contract and zone of `mark`.
 
     A day is told once for each contract. One that was told and is not stale any more has been
     made again, and its run has said so, unless the contract itself went back.
     """
     now = set(stale)
-    changed = mark != before.mark
+    changed = mark != before.mark if before.mark else bool(now)
     told = set() if changed else now & set(before.told)
     fresh = sorted(now - told)
     in_order = sorted(set(before.told) - now) if changed else []
@@ -122,7 +122,8 @@ def contract_sensor(
         return dg.SkipReason(str(error))
     store = Store.of(settings)
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
-    found = look(before, contract.mark, stale_days(store, contract.mark))
+    due = f"{contract.mark} in {store.zone.key}"
+    found = look(before, due, stale_days(store, contract.mark))
     cursor = msgspec.json.encode(found.known).decode()
     days = (*found.stale, *found.in_order)
     runs = [dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days))]

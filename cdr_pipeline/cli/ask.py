@@ -9,7 +9,15 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import DAY, MOMENT, UP_TO, err, out, readable_errors
+from cdr_pipeline.cli.shared import (
+    DAY,
+    MOMENT,
+    UP_TO,
+    err,
+    out,
+    readable_errors,
+    see_that_they_are_in_order,
+)
 from cdr_pipeline.record import DIRECTIONS
 from cdr_pipeline.settings import Settings
 
@@ -66,7 +74,7 @@ _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition
     type=click.Choice(["table", "jsonl", "csv", "parquet"]),
     default="table",
     show_default=True,
-    help="jsonl: the records as the vendor sent them; the others are typed.",
+    help="jsonl: the records as the vendor sent them, a line each; the others are typed.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
 @readable_errors
@@ -88,7 +96,6 @@ def list_calls(
     """
     from cdr_pipeline.api.client import Client, Query
     from cdr_pipeline.api.reading import listed
-    from cdr_pipeline.page import compact
 
     if day and (first or last):
         raise click.UsageError("Give --date, or --from and --to, not both.")
@@ -96,8 +103,7 @@ def list_calls(
         raise click.UsageError("Parquet needs --output.")
     if form == "table" and output:
         raise click.UsageError("A table is for the screen: give --format with --output.")
-    if first and last and first > last:
-        raise click.UsageError(f"--from {first} is after --to {last}.")
+    see_that_they_are_in_order(first or datetime.min, last or datetime.max)
     if day:
         first, last = day, day + timedelta(days=1, seconds=-1)
     settings = Settings.load(vendor=True)
@@ -111,12 +117,12 @@ def list_calls(
     with Client.from_settings(settings) as client, err.status("Asking the vendor"):
         records, total = listed(client, query, settings.page_size, limit, offset)
     if form == "jsonl":
-        _emit("".join(f"{compact(text)}\n" for text in records), output)
+        _emit(b"".join(b" ".join(text.splitlines()) + b"\n" for text in records), output)
         return
     flat = _typed(records, settings)
     cdrs = flat.cdrs.sort("time_started", "id")
     if form == "csv":
-        _emit(cdrs.write_csv(), output)
+        _emit(cdrs.write_csv().encode(), output)
     elif output:
         cdrs.write_parquet(output, compression="zstd")
     else:
@@ -133,7 +139,8 @@ def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
 
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
     contract = load(settings.contract, settings.zone)
-    return flatten([StoredPage(1, body)], Rules(ALWAYS, settings.zone, contract=contract))
+    rules = Rules(ALWAYS, settings.zone, settings.max_additional_columns, contract)
+    return flatten([StoredPage(1, body)], rules)
 
 
 def _table(cdrs: "pl.DataFrame") -> Table:
@@ -147,8 +154,8 @@ def _table(cdrs: "pl.DataFrame") -> Table:
     return table
 
 
-def _emit(text: str, output: Path | None) -> None:
+def _emit(content: bytes, output: Path | None) -> None:
     if output:
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(content)
     else:
-        click.echo(text, nl=False)
+        click.echo(content, nl=False)

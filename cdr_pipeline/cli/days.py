@@ -1,6 +1,6 @@
 """`run` and `rebuild`: days through Dagster, in this process."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import click
 
@@ -32,12 +32,15 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
     what is stored of it unchanged, and takes no other day along.
     """
+    from cdr_pipeline.home import lasting_home
+
+    begin, end = span(first, last)
     settings = Settings.load(vendor=True)
+    lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import load_days
-    failed = load_days(settings, first.date(), last.date(), accept_shrink=accept_shrink)
-    print_days(settings, first.date(), last.date())
-    exit_if(failed)
+    failed = load_days(settings, begin, end, accept_shrink=accept_shrink)
+    _tell(settings, begin, end, failed)
 
 
 @click.command()
@@ -54,6 +57,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     additional_keys, the aggregates and the catalog. A day that fails leaves what is stored of it
     unchanged.
     """
+    from cdr_pipeline.home import lasting_home
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
     from cdr_pipeline.tables.declared import load
@@ -73,8 +77,16 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
         nothing = "no raw_pages are stored." if every else made
         out.print(f"{within}{nothing}", soft_wrap=True)
         return
+    lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days
     failed = make_days(settings, spans(days))
-    print_days(settings, days[0], days[-1])
-    exit_if(failed)
+    _tell(settings, days[0], days[-1], failed)
+
+
+def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> None:
+    """The days as they are now, and what failed, even where a damaged file hides the days."""
+    try:
+        print_days(settings, first, last)
+    finally:
+        exit_if(failed)

@@ -75,10 +75,10 @@ def _demo_settings(base_url: str) -> Settings:
 
 
 def _as_text(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Every setting: blank ones, which count as not set, hide those of the user."""
     for name, value in settings:
-        if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            yield name, text
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        yield name, "" if text is None else f"{text}"
 
 
 def _print_demo(settings: Settings) -> None:

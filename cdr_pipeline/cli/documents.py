@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from cdr_pipeline.cli.shared import DAY, err, out, readable_errors, stored
+from cdr_pipeline.cli.shared import DAY, err, out, readable_errors, span, stored
 from cdr_pipeline.settings import Language, Settings
 
 
@@ -33,13 +33,11 @@ def report(
     """
     from cdr_pipeline.report import page
 
-    last = last or first
-    if first > last:
-        raise click.UsageError(f"--from {first.date()} is after --to {last.date()}.")
+    begin, end = span(first, last or first)
     settings, store = stored()
     language = lang or settings.report_language
     with err.status("Drawing"):
-        path, _ = page.write(store, first.date(), last.date(), language, output)
+        path, _ = page.write(store, begin, end, language, output)
     out.print(f"{path}", soft_wrap=True, highlight=False)
 
 

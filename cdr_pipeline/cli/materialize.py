@@ -4,21 +4,21 @@ Takes two seconds to import, which `--help` need not wait for: a command does so
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import click
 import dagster as dg
 from rich.markup import escape
 
 from cdr_pipeline.assets import catalog
-from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
+from cdr_pipeline.assets.daily import causes, daily_calls, failures, partitions, summary
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.cli.shared import err, progress
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.home import lasting_home
 from cdr_pipeline.launcher import process_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
@@ -33,8 +33,6 @@ def load_days(
     settings: Settings, first: date, last: date, *, accept_shrink: bool = False
 ) -> list[str]:
     """Fetch the days, both included, and make all of them; what to say of those that failed."""
-    if first > last:
-        raise click.UsageError(f"--from {first} is after --to {last}.")
     return _days_and_catalog(settings, [(first, last)], DATASETS.values(), accept_shrink)
 
 
@@ -49,18 +47,19 @@ def _days_and_catalog(
     datasets: Collection[Dataset],
     accept_shrink: bool = False,
 ) -> list[str]:
-    lasting_home()
     _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
     with dg.DagsterInstance.get() as instance:
-        results, failed = _days(settings, ranges, datasets, accept_shrink, instance)
-        rebuilt = _catalog(settings, instance)
-    unfinished = [result for result in results if not result.success]
+        runs = _days(settings, ranges, datasets, accept_shrink, instance)
+        if catalog.ASSETS and not runs[-1].interrupted:
+            runs.append(_catalog(settings, instance))
+    unfinished = [run for run in runs if not run.result.success]
+    failed: dict[str, list[str]] = {}
+    for run in unfinished:
+        for cause, days in run.causes().items():
+            failed.setdefault(cause, []).extend(days)
     if unfinished:
-        _alert(settings, unfinished[0], causes(failed))
-        return summary(failed) or [_failure(unfinished[0])]
-    if rebuilt and not rebuilt.success:
-        return [f"All days are loaded, but {NAME} is not rebuilt: {_failure(rebuilt)}"]
-    return []
+        _alert(settings, unfinished[0].result, failed)
+    return summary(failed)
 
 
 def _see_that_they_are_partitions(
@@ -81,15 +80,57 @@ def _see_that_they_are_partitions(
         )
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A run of Dagster's that has ended, and the days that failed on the way. `about`: what is said
+    first of why it ended where no day does.
+    """
+
+    result: dg.ExecuteInProcessResult
+    failed: Mapping[date, Exception] = field(default_factory=dict)
+    about: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended it: Ctrl-C."""
+        error = self._error()
+        return bool(error) and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+
+    def causes(self) -> dict[str, list[str]]:
+        """Why it failed, each cause with the days it stopped: those that it tells of in the end, or
+        if it did not come to that, those before and what ended it.
+        """
+        told = failures(event for event in self.result.all_events if event.is_step_failure)
+        return told or {**causes(self.failed), f"{self.about}{self._failure()}": []}
+
+    def _failure(self) -> str:
+        if self.interrupted:
+            return (
+                "it was interrupted. Days that are loaded stay so; run it again for the rest."
+                " Then `cdr-pipeline rebuild` makes what is left of the others, if `status`"
+                " names any."
+            )
+        error = self._error()
+        if error is None:
+            return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
+        # Before its text stands its class, by its whole name.
+        said = str(error.message)
+        return (said.partition(f"{error.cls_name}: ")[2] or said).strip()
+
+    def _error(self) -> Any:
+        steps = (event for event in self.result.all_events if event.is_step_failure)
+        return next((step.step_failure_data.error for step in steps), None)
+
+
 def _days(
     settings: Settings,
     ranges: Sequence[tuple[date, date]],
     datasets: Collection[Dataset],
     accept_shrink: bool,
     instance: dg.DagsterInstance,
-) -> tuple[list[dg.ExecuteInProcessResult], dict[date, Exception]]:
-    """A run of Dagster's for each range; the days that failed, and why."""
-    results: list[dg.ExecuteInProcessResult] = []
+) -> list[_Ended]:
+    """A run of Dagster's for each range, until one is interrupted."""
+    runs: list[_Ended] = []
     failed: dict[date, Exception] = {}
     verb = "Loaded" if RAW_PAGES in datasets else "Made"
     with progress() as bar:
@@ -103,6 +144,7 @@ def _days(
                 failed[day] = error
 
         for first, last in ranges:
+            failed = {}
             result = dg.materialize(
                 [daily_calls(settings)],
                 selection=[dg.AssetKey(dataset.name) for dataset in datasets],
@@ -115,15 +157,15 @@ def _days(
                 },
                 raise_on_error=False,
             )
-            results.append(result)
-    return results, failed
+            runs.append(_Ended(result, failed))
+            if runs[-1].interrupted:
+                break
+    return runs
 
 
-def _catalog(settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult | None:
-    """A run of Dagster's for the catalog; None where there can be none."""
-    if not catalog.ASSETS:
-        return None
-    return dg.materialize(
+def _catalog(settings: Settings, instance: dg.DagsterInstance) -> _Ended:
+    """A run of Dagster's for the catalog."""
+    result = dg.materialize(
         catalog.ASSETS,
         instance=instance,
         tags=process_tags(),
@@ -131,6 +173,7 @@ def _catalog(settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInPr
         run_config={"loggers": _QUIET},
         raise_on_error=False,
     )
+    return _Ended(result, about=f"{NAME} is not made anew: ")
 
 
 def _alert(
@@ -138,22 +181,6 @@ def _alert(
 ) -> None:
     """Tell CDR_ALERT_URL, as Dagster's sensor does of the runs that Dagster launched."""
     try:
-        tell(result.dagster_run, causes or {_failure(result): []}, settings)
+        tell(result.dagster_run, causes, settings)
     except CdrError as error:
         err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
-
-
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """Why a run ended where no day says it."""
-    for event in result.all_events:
-        if event.is_failure and (error := event.step_failure_data.error):
-            if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-                return (
-                    "it was interrupted. Days that are loaded stay so; run it again for the rest."
-                    " Then `cdr-pipeline rebuild` makes what is left of the others, if `status`"
-                    " names any."
-                )
-            # Before its text stands its class, by its whole name.
-            said = str(error.message)
-            return (said.partition(f"{error.cls_name}: ")[2] or said).strip()
-    return "Dagster could not finish the run; see it in `cdr-pipeline ui`."

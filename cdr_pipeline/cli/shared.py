@@ -92,9 +92,14 @@ def stored() -> tuple[Settings, "Store"]:
 
 
 def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
-    """--from and --to, either of which may be left out."""
+    """--from and --to as days, either of which may be left out. Raises UsageError."""
     begin = first.date() if first else date.min
     end = last.date() if last else date.max
-    if begin > end:
-        raise click.UsageError(f"--from {begin} is after --to {end}.")
+    see_that_they_are_in_order(begin, end)
     return begin, end
+
+
+def see_that_they_are_in_order(first: date, last: date) -> None:
+    """Raises UsageError where --from is after --to."""
+    if first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}.")

@@ -1,11 +1,15 @@
 """What lies between typed rows and their file: Polars' types in Arrow, memory, compression."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import polars as pl
 import pyarrow as pa
+
+from cdr_pipeline.errors import Damaged
 
 #: Rows in Arrow, on their way to a file.
 Rows: TypeAlias = pa.Table
@@ -33,6 +37,15 @@ def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
         for field in fields
     ]
     return pa.Table.from_arrays(columns, schema=fields)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises Damaged where a file that is read within is no whole Parquet."""
+    try:
+        yield
+    except (pl.exceptions.ComputeError, pa.ArrowInvalid) as error:
+        raise Damaged(path) from error
 
 
 def give_back() -> None:

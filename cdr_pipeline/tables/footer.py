@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cdr_pipeline.tables.arrow import reading
 from cdr_pipeline.tables.contract import free_type
 from cdr_pipeline.tables.declared import MARK, NO_MARK
 
@@ -40,9 +41,10 @@ class Footer:
 
 
 def footer(path: Path) -> Footer:
-    """The footer of a file."""
+    """The footer of a file. Raises Damaged."""
     stat = path.stat()
-    return _footer(path, stat.st_mtime_ns, stat.st_size)
+    with reading(path):
+        return _footer(path, stat.st_mtime_ns, stat.st_size)
 
 
 def keys_behind(paths: Iterable[Path]) -> dict[str, set[str]]:

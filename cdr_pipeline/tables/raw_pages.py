@@ -1,6 +1,7 @@
 """The file of a day's `raw_pages`: responses written as they arrive, and read again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, count
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cdr_pipeline.page import split_and_total
 from cdr_pipeline.record import Window
-from cdr_pipeline.tables.arrow import COMPRESSION, give_back
+from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading
 from cdr_pipeline.tables.pages import StoredPage, in_force
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
@@ -89,14 +90,15 @@ def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
 @dataclass(frozen=True)
 class Pages:
     """The responses in a file of `raw_pages` that count, as often as they are asked for; only those
-    of some row groups, if these are given.
+    of some row groups, if these are given. Whatever is asked raises Damaged where it is no whole
+    file.
     """
 
     path: Path
     groups: Sequence[int] | None = None
 
     def __iter__(self) -> Iterator[StoredPage]:
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             counting = _counting(file)
             groups = range(file.num_row_groups) if self.groups is None else self.groups
             places = _places(file)
@@ -111,7 +113,7 @@ class Pages:
 
     def totals(self) -> dict[Window, int]:
         """The parts that the day was proved in, and the vendor's total of each when it was."""
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             counting = _counting(file)
         pages = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
         first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
@@ -122,9 +124,14 @@ class Pages:
 
     def readings(self) -> list[set[int]]:
         """Which of the readings that count each row group holds responses of."""
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
             return [{passes[place] for place in group} & counting for group in _places(file)]
+
+    @contextmanager
+    def _opened(self) -> Iterator[pq.ParquetFile]:
+        with reading(self.path), pq.ParquetFile(self.path) as file:
+            yield file
 
 
 def _places(file: pq.ParquetFile) -> list[range]:

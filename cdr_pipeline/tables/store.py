@@ -26,7 +26,7 @@ from filelock import FileLock
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.arrow import COMPRESSION, arrow_schema, give_back
+from cdr_pipeline.tables.arrow import COMPRESSION, arrow_schema, give_back, reading
 from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
 from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
@@ -171,20 +171,26 @@ class Store:
             yield pages
 
     def read(self, dataset: Dataset, day: date) -> pl.DataFrame:
-        """One partition, whole."""
-        return pl.read_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
+        """One partition, whole. Raises Damaged."""
+        path = self.path(dataset, day)
+        with reading(path):
+            return pl.read_parquet(path, hive_partitioning=False, glob=False)
 
     def rows(self, dataset: Dataset, day: date) -> int:
-        """How many rows a partition has, by its footer alone."""
-        return int(pq.read_metadata(self.path(dataset, day)).num_rows)
+        """How many rows a partition has, by its footer alone. Raises Damaged."""
+        path = self.path(dataset, day)
+        with reading(path):
+            return int(pq.read_metadata(path).num_rows)
 
     def size(self, dataset: Dataset, day: date) -> int:
         """The bytes of a partition."""
         return self.path(dataset, day).stat().st_size
 
     def about(self, dataset: Dataset, day: date) -> dict[str, str]:
-        """What `writing` was told about the partition."""
-        told = pq.read_schema(self.path(dataset, day)).metadata or {}
+        """What `writing` was told about the partition. Raises Damaged."""
+        path = self.path(dataset, day)
+        with reading(path):
+            told = pq.read_schema(path).metadata or {}
         return {name.decode(): value.decode() for name, value in told.items()}
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:

@@ -270,6 +270,23 @@ def test_a_200_that_is_no_page_is_asked_for_again_and_given_up_at_last(
     assert len(for_ever.heard) == 6
 
 
+def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
+    connect: Connect,
+) -> None:
+    script = Script(Say(body=b"broken"))
+    client = connect(script)
+
+    def read(body: bytes) -> Seen:
+        client.stop()
+        return see(body)
+
+    with pytest.raises(Unavailable, match=r"\(1 tries\)"):
+        client.get(Query(), limit=1, offset=0, read=read)
+    with pytest.raises(Unavailable, match="the run has ended"):
+        client.get(Query(), limit=1, offset=0, read=read)
+    assert len(script.heard) == 1
+
+
 def test_a_page_without_calls_is_a_page(connect: Connect) -> None:
     script = Script(Say(body=b'{"data":null,"limit":1,"offset":-1,"total":"0"}'))
     assert len(ask(connect(script)).value) == 0

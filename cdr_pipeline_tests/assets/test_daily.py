@@ -14,7 +14,7 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.daily import daily_calls, partitions, summary
+from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
@@ -279,7 +279,7 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: Set, toke
 def test_a_cause_names_its_days_in_their_order() -> None:
     """The disk was full: what needs several days together failed last, on the first day."""
     full = OSError(errno.ENOSPC, "No space left on device")
-    (text,) = summary({DAY + timedelta(1): full, DAY: full})
+    (text,) = summary(causes({DAY + timedelta(1): full, DAY: full}))
     assert text == (
         "2023-03-07, 2023-03-08: could not be written: No space left on device. What was stored is"
         " unchanged. Make room on its disk, then try again."

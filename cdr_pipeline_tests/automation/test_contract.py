@@ -148,6 +148,16 @@ def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) 
     assert daemon.cursor == before
 
 
+def test_a_zone_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
+    daemon.look(at)
+    moved = replace(at, settings=at.settings.model_copy(update={"timezone": "Asia/Tokyo"}))
+    assert daemon.look(moved) is None
+    assert daemon.runs == ["made_under_contract", "catalog_of_contract"]
+    assert set(evaluations(at).values()) == {"FAILED"}
+    assert daemon.look(at) is None
+    assert set(evaluations(at).values()) == {"SUCCEEDED"}
+
+
 def test_contracts_may_change_again_and_again(at: Desk, daemon: Daemon) -> None:
     for text in (OWN, "", OWN, OWN.replace("decimal", "int"), OWN):
         assert daemon.look(under(at, text)) is None

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from cdr_pipeline_tests.cli.typed import Type, small
+from cdr_pipeline.simulator import Vendor
+from cdr_pipeline_tests.cli.typed import TOKEN, Type, small
 
 
 def test_list_asks_the_vendor_with_every_documented_parameter(type_: Type) -> None:
@@ -47,6 +48,17 @@ def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> Non
     )
     assert pl.read_csv("c.csv", infer_schema=False).height == len(truth)
     assert pl.read_parquet("c.parquet").height == len(truth)
+
+
+def test_list_shows_what_cannot_be_a_call_as_it_was_sent(type_: Type) -> None:
+    sent = [b'{"id":"\\ud800",\n "n": 1.50}', b'["no call"]']
+    vendor = Vendor(records=sent, token=TOKEN)
+    done = type_("list", "--limit", "0", "--format", "jsonl", vendor=vendor)
+    assert done.exit_code == 0, done.output
+    assert sorted(done.stdout_bytes.splitlines()) == [
+        b'["no call"]',
+        b'{"id":"\\ud800",  "n": 1.50}',
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 200])

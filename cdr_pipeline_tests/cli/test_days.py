@@ -2,11 +2,16 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from cdr_pipeline.assets import aggregates
+from cdr_pipeline.assets.layer import Work
+from cdr_pipeline.errors import CdrError
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
 from cdr_pipeline_tests.hook import Hook
@@ -92,6 +97,67 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
     assert done.exit_code == 1
     assert "interrupted. Days that are loaded stay so; run it again" in done.output
     assert "dagster" not in done.output
+
+
+def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
+    loaded: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def interrupted(work: Work, _: object) -> None:
+        begun.append(work.day)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
+    Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
+    Path("data/cdrs.duckdb").unlink()
+    done = loaded("rebuild", "--all")
+    assert done.exit_code == 1
+    assert "it was interrupted" in done.output
+    assert begun == [date(2023, 3, 6)]
+    assert not Path("data/cdrs.duckdb").exists()
+
+
+def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_failed(
+    loaded: Type, monkeypatch: pytest.MonkeyPatch, hook: tuple[str, type[Hook]]
+) -> None:
+    def broken(*_: object, **__: object) -> Iterator[tuple[date, pl.DataFrame]]:
+        raise CdrError("it broke")
+
+    Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
+    monkeypatch.setitem(aggregates._ACROSS, "lead_attempts", broken)
+    monkeypatch.setattr("cdr_pipeline.tables.catalog.build", broken)
+    url, heard = hook
+    done = loaded("rebuild", CDR_ALERT_URL=url, CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    causes = [
+        "2023-03-06, 2023-03-08: it broke",
+        "2023-03-07: raw_pages of 2023-03-07 is not there",
+        "cdrs.duckdb is not made anew: it broke",
+    ]
+    assert all(f"Failed: {cause}" in done.output for cause in causes)
+    (alert,) = heard.told
+    assert all(cause in alert["cause"] for cause in causes)
+
+
+@pytest.mark.parametrize("dataset", ["raw_pages", "cdr_receipts", "cdrs", "campaign_daily"])
+def test_a_damaged_file_is_named_with_what_to_do(loaded: Type, dataset: str) -> None:
+    path = Path(f"data/{dataset}/date=2023-03-07/part-0.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+    if dataset == "raw_pages":
+        again = loaded(*words, vendor=small())
+        assert again.exit_code == 1
+        assert f"Failed: 2023-03-07: {path} cannot be read" in again.output
+    told = loaded("status")
+    assert told.exit_code == 1
+    assert f"{path} cannot be read" in told.output
+    path.unlink()
+    fetched = dataset in ("raw_pages", "cdr_receipts")
+    mended = loaded(*words, vendor=small()) if fetched else loaded("rebuild")
+    assert mended.exit_code == 0, mended.output
+    assert path.exists()
+    assert loaded("status").exit_code == 0
 
 
 def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(

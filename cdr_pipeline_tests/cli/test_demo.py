@@ -17,7 +17,8 @@ def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 80)
-    done = type_("demo", CDR_DATA_DIR="elsewhere", CDR_PAGE_SIZE="nonsense")
+    wrong = {"CDR_PAGE_SIZE": "nonsense", "CDR_DAGSTER_POSTGRES_URL": "nonsense"}
+    done = type_("demo", CDR_DATA_DIR="elsewhere", **wrong)
     assert done.exit_code == 0, done.output
     assert "ASR" in done.output
     assert pl.read_parquet(".demo/data/campaign_daily/*/*.parquet")["calls"].sum() > 0
@@ -33,11 +34,12 @@ from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from cdr_pipeline.settings import Settings
 with get_possibly_temporary_instance_for_cli():
     settings = Settings.load(vendor=True)
-    Path(sys.argv[1]).write_text(f"{settings.api_base_url} {settings.data_dir}")
+    theirs = settings.api_key or settings.alert_url or settings.contract
+    Path(sys.argv[1]).write_text(f"{settings.api_base_url} {settings.data_dir} {theirs}")
 """
 
 
-def test_the_demos_ui_loads_nothing_by_the_users_env_file(
+def test_the_demos_ui_loads_nothing_by_the_users_settings(
     type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster lets `.env` win: "Materialize all" in the demo's UI asked the user's own vendor and
@@ -54,7 +56,10 @@ def test_the_demos_ui_loads_nothing_by_the_users_env_file(
     monkeypatch.setattr(subprocess, "Popen", shown)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     environment = {f"CDR_{name.upper()}": "" for name in Settings.model_fields}
+    environment |= {"CDR_API_KEY": "live", "CDR_ALERT_URL": "https://live.example.vn/hook"}
+    environment |= {"CDR_CONTRACT": "live.toml"}
     assert type_("demo", "--ui", **environment).exit_code == 0
-    host, data = said.read_text().split()
+    host, data, theirs = said.read_text().split()
     assert host.startswith("http://127.0.0.1:")
     assert Path(data) == tmp_path / ".demo" / "data"
+    assert theirs == "None"

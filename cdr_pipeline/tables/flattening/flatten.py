@@ -23,6 +23,7 @@ import polars as pl
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import ADDITIONAL, FIELDS, NO_KEY_PRESSED, Kind, Reason, Window
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns
 from cdr_pipeline.tables.contract import CDRS, REJECTS, WALL_CLOCK
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
@@ -42,7 +43,7 @@ from cdr_pipeline.tables.pages import (
 T = TypeVar("T")
 
 #: The additional_* columns of a day, unless the settings say otherwise.
-MOST_COLUMNS: Final = 256
+MOST_COLUMNS: Final[int] = Settings.model_fields["max_additional_columns"].default
 _BATCH_COLUMNS: Final = 4
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
