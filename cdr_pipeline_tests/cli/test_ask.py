@@ -51,14 +51,12 @@ def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> Non
 
 
 def test_list_shows_what_cannot_be_a_call_as_it_was_sent(type_: Type) -> None:
-    sent = [b'{"id":"\\ud800",\n "n": 1.50}', b'["no call"]']
-    vendor = Vendor(records=sent, token=TOKEN)
+    sent = [b'["no call"]', b'{"id":"\\ud800",\n "n": 1.50}']
+    vendor = Vendor(records=[("2023-03-07 10:00:00", text) for text in sent], token=TOKEN)
     done = type_("list", "--limit", "0", "--format", "jsonl", vendor=vendor)
     assert done.exit_code == 0, done.output
-    assert sorted(done.stdout_bytes.splitlines()) == [
-        b'["no call"]',
-        b'{"id":"\\ud800",  "n": 1.50}',
-    ]
+    lines = sorted(done.stdout_bytes.splitlines())
+    assert lines == [b'["no call"]', b'{"id":"\\ud800",  "n": 1.50}']
 
 
 @pytest.mark.parametrize("width", [80, 200])
