@@ -2,7 +2,7 @@
 
 A blocking check keeps wrong data from flowing on: it is evaluated before a partition is replaced,
 and the day fails. The others are warnings for people. The rules are Polars expressions over the
-columns of `cdrs`; Dagster's check specs and results are made from this one table.
+columns of `cdrs`. How they show in Dagster is told by `assets.layer`.
 """
 
 import json
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
-import dagster as dg
 import polars as pl
 
 from cdr_pipeline.record import (
@@ -57,13 +56,6 @@ class Check:
     shows: str = ""
     urgent: bool = False
 
-    @property
-    def spec(self) -> dg.AssetCheckSpec:
-        """Dagster's view of the rule."""
-        return dg.AssetCheckSpec(
-            self.name, asset=self.asset, description=self.description, blocking=self.blocking
-        )
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -72,25 +64,6 @@ class Finding:
     check: Check
     passed: bool
     summary: str
-
-    def event(self, day: str | None = None) -> dg.AssetCheckEvaluation:
-        """Dagster's record of it, for the day's partition; None: for all the days of a run.
-
-        Outside of a run Dagster stores one record a partition, ever: there it must be without.
-        """
-        return dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(self.check.asset),
-            check_name=self.check.name,
-            passed=self.passed,
-            partition=day,
-            description=self.summary,
-            blocking=self.check.blocking,
-            severity=(
-                dg.AssetCheckSeverity.ERROR
-                if self.check.blocking or self.check.urgent
-                else dg.AssetCheckSeverity.WARN
-            ),
-        )
 
 
 def _seconds(later: str, earlier: str) -> pl.Expr:
@@ -142,7 +115,7 @@ ROW_WARNINGS: Final = (
     Check(
         "answered_agrees",
         CDRS.name,
-        "A call was answered exactly if it has time_answered; only then it has billsec.",
+        "A call of status answered, or with billsec, has time_answered.",
         odd=(
             ((pl.col("status") == "answered") & pl.col("time_answered").is_null())
             | ((pl.col("billsec") > 0) & pl.col("time_answered").is_null())

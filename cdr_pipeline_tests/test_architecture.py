@@ -54,7 +54,8 @@ def test_a_wing_imports_only_what_stands_below_it(wing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wing", ["api", "tables", "upkeep", "record", "page", "settings", "errors"]
+    "wing",
+    ["api", "tables", "upkeep", "checks", "report", "record", "page", "settings", "errors"],
 )
 def test_nothing_below_the_assets_knows_dagster(wing: str) -> None:
     for path in modules(wing):

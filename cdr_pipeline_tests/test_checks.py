@@ -4,12 +4,11 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 import pytest
 
 from cdr_pipeline import checks
-from cdr_pipeline.checks import Check, Finding, LeadLists
+from cdr_pipeline.checks import Finding, LeadLists
 from cdr_pipeline.record import CAUSE_DISPOSITIONS
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
@@ -282,25 +281,9 @@ def test_a_day_is_compared_with_the_same_weekday_of_four_weeks(store: Store) -> 
     assert (finding.passed, finding.summary) == (False, "1 calls; 300 on the same weekday before")
 
 
-# ---- in Dagster
-
-
-@pytest.mark.parametrize("check", [checks.BALANCE, checks.USUAL_VOLUME])
-@pytest.mark.parametrize("passed", [True, False])
-def test_a_finding_is_recorded_for_its_day(check: Check, passed: bool) -> None:
-    event = Finding(check, passed, "told").event("2023-03-07")
-    assert (event.asset_key, event.check_name) == (dg.AssetKey("cdrs"), check.name)
-    assert (event.partition, event.passed, event.description) == ("2023-03-07", passed, "told")
-    assert event.blocking is check.blocking
-    severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
-    assert event.severity is severity
-    assert check.spec.blocking is check.blocking
-
-
 def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store: Store) -> None:
     missing = checks.fresh(DAY, store)
     assert not missing.passed
-    assert missing.event(f"{DAY}").severity is dg.AssetCheckSeverity.ERROR
     assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
     store.write(CDRS, DAY, flat().cdrs)
     assert checks.fresh(DAY, store).passed

@@ -112,15 +112,16 @@ def begun_ahead(
         name="cdr-begin",
         daemon=True,
     )
-    thread.start()
     try:
+        thread.start()  # an interrupt may come before this has returned
         yield _in_turn(days, turns, ready)
     finally:
         over.set()
         if lister:
             lister.stop()
         turns.release()
-        thread.join(_SECONDS_TO_END)
+        if thread.ident:
+            thread.join(_SECONDS_TO_END)
         if not thread.is_alive():
             for day in days:
                 day.close()

@@ -4,30 +4,20 @@ import dagster as dg
 
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import GROUP
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog as tables
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import load
 from cdr_pipeline.tables.store import Store
 
-#: Once whatever is being loaded has been loaded; days that were never loaded do not hold it up.
-#: Not `any_deps_updated`, which passes over a run that was asked for the catalog as well: where
-#: some days of that fail, the others are recorded, and the catalog is not made.
-_AFTER_ITS_DATASETS = (
-    dg.AutomationCondition.any_deps_match(
-        dg.AutomationCondition.newly_updated()
-    ).since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-).with_label("after its datasets")
-
 
 @dg.asset(
     deps=[CDRS.name, *(spec.key for spec in aggregates.SPECS)],
     group_name=GROUP,
     kinds={"duckdb"},
-    automation_condition=_AFTER_ITS_DATASETS,
+    # Days that were never loaded do not hold it up.
+    automation_condition=LOADED.with_label("after its datasets"),
     description=(
         f"`{tables.NAME}` in the data folder: a view for every dataset, columns explained, macros"
         " for ASR, NER and ACD. It holds no data and is swapped in whole, so readers of the old"

@@ -26,7 +26,7 @@ from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead, names
-from cdr_pipeline.assets.layer import Loading, Made, Work
+from cdr_pipeline.assets.layer import Loading, Made, Work, check_spec, evaluation
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError, SettingsError, Unavailable, way_out
 from cdr_pipeline.settings import Settings
@@ -77,7 +77,7 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="daily_calls",
         specs=[spec.replace_attributes(partitions_def=days, group_name=GROUP) for spec in specs],
-        check_specs=[check.spec for check in checks.ALL],
+        check_specs=[check_spec(check) for check in checks.ALL],
         can_subset=True,
         backfill_policy=policy(settings),
         pool=POOL,
@@ -154,13 +154,13 @@ def _load_days(
         failed |= _load_together(context, settings, store, loaded, wanted)
         only = f"{next(iter(found))}" if len(found) == 1 else None
         for finding in checks.over_days(found):
-            context.log_event(finding.event(only))
+            context.log_event(evaluation(finding, only))
             if not (only or finding.passed):
                 # Dagster shows the record that was begun last; the run's own was when the run was,
                 # and behind it came those of single days.
-                context.instance.report_runless_asset_event(finding.event())
+                context.instance.report_runless_asset_event(evaluation(finding))
         if CDRS.name in wanted:
-            context.log_event(_fresh(store, settings, max(found)).event(only))
+            context.log_event(evaluation(_fresh(store, settings, max(found)), only))
         return failed
     except SettingsError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -178,7 +178,7 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
             work.findings.append(checks.verified(store.read(RECEIPTS, day)))
             work.findings.append(_fresh(store, settings, day))
             for finding in work.findings:
-                context.log_event(finding.event(f"{day:%Y-%m-%d}"))
+                context.log_event(evaluation(finding, f"{day:%Y-%m-%d}"))
     except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
 
@@ -216,7 +216,7 @@ def _load_day(
         begun.close()
         for finding in work.findings if len(context.partition_keys) > 1 else ():
             if finding.check is VERIFIED or not finding.passed:
-                context.log_event(finding.event(key))
+                context.log_event(evaluation(finding, key))
 
 
 def _load_together(

@@ -1,4 +1,4 @@
-"""What every layer shares: the day's workplace, and how a dataset shows in Dagster."""
+"""What every layer shares: the day's workplace, and how datasets and checks show in Dagster."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,24 @@ import polars as pl
 import polars.selectors as cs
 
 from cdr_pipeline.api.client import Patience
-from cdr_pipeline.checks import Finding
+from cdr_pipeline.checks import Check, Finding
 from cdr_pipeline.errors import NotThere
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Dataset, shown, type_in_words
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
+
+#: Something that an asset stands on has been loaded, and nothing of it is being loaded any more.
+#: Not `any_deps_updated`, which passes over a run that was asked for that asset as well: where some
+#: days of it fail, the others are recorded, and the asset is not made.
+LOADED = (
+    dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.newly_updated()
+    ).since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
 
 PREVIEW_ROWS = 5
 _PREVIEW_CHARACTERS = 40
@@ -80,6 +91,31 @@ def spec(
         metadata={"dagster/column_schema": table_schema(dataset, lineage)},
         kinds={"parquet", *kinds},
         skippable=True,
+    )
+
+
+def check_spec(check: Check) -> dg.AssetCheckSpec:
+    """A check of `checks` in Dagster."""
+    return dg.AssetCheckSpec(
+        check.name, asset=check.asset, description=check.description, blocking=check.blocking
+    )
+
+
+def evaluation(finding: Finding, day: str | None = None) -> dg.AssetCheckEvaluation:
+    """What a check found, for the day's partition; None: for all the days of a run.
+
+    Outside of a run Dagster keeps only one record for each partition: there, pass None.
+    """
+    check = finding.check
+    error = check.blocking or check.urgent
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(check.asset),
+        check_name=check.name,
+        passed=finding.passed,
+        partition=day,
+        description=finding.summary,
+        blocking=check.blocking,
+        severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import dagster as dg
 
 from cdr_pipeline.assets.daily import causes, partitions, policy, summary
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import NEEDED
@@ -26,15 +26,10 @@ _GROUP: Final = "pages"
 #: of years should not draw a thousand.
 _DRAWN_BY_ITSELF: Final = timedelta(days=7)
 
-#: As the catalog's.
 _AFTER_ITS_DATASETS: Final = (
-    dg.AutomationCondition.any_deps_match(
-        dg.AutomationCondition.newly_updated()
-    ).since_last_handled()
+    LOADED
     & dg.AutomationCondition.in_latest_time_window(_DRAWN_BY_ITSELF)
     & ~dg.AutomationCondition.any_deps_missing()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
 ).with_label("after its datasets, of the last week")
 
 

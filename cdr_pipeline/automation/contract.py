@@ -16,7 +16,7 @@ import msgspec
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import catalog
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import CDRS
@@ -79,7 +79,7 @@ def evaluate_made_under_contract(
     for key in config.days:
         day = date.fromisoformat(key)
         if store.holds(CDRS, day):
-            event = checks.made_under(store, day, contract, stale).event(key)
+            event = evaluation(checks.made_under(store, day, contract, stale), key)
             context.log_event(event)  # type: ignore[arg-type]  # its annotation forgets checks
 
 

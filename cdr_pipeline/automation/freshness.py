@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from cdr_pipeline import checks, upkeep
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.tables.store import Store
@@ -35,4 +35,6 @@ def freshness(
     said = f"{due} {finding.passed}"
     if said == context.cursor:
         return dg.SensorResult(skip_reason=finding.summary, cursor=said)
-    return dg.SensorResult(asset_events=[finding.event()], skip_reason=finding.summary, cursor=said)
+    return dg.SensorResult(
+        asset_events=[evaluation(finding)], skip_reason=finding.summary, cursor=said
+    )
