@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM, Window
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.flattening.additional import Columns, Spreader
-from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
+from cdr_pipeline.tables.flattening.flatten import Flat, flatten
+from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
 
 SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")

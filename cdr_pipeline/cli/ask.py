@@ -134,7 +134,8 @@ def list_calls(
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.flattening.flatten import Rules, flatten
+    from cdr_pipeline.tables.flattening.flatten import flatten
+    from cdr_pipeline.tables.flattening.typed import Rules
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"

@@ -30,7 +30,8 @@ from cdr_pipeline.tables.declared import (
 )
 from cdr_pipeline.tables.flattening import records, runs
 from cdr_pipeline.tables.flattening.additional import column_type, fit_declared
-from cdr_pipeline.tables.flattening.flatten import Flat, Rules, flatten
+from cdr_pipeline.tables.flattening.flatten import Flat, flatten
+from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import JSON_TYPES, read_value
 from cdr_pipeline_tests.records import (

@@ -17,14 +17,8 @@ from cdr_pipeline.record import Window
 from cdr_pipeline.tables.arrow import give_back
 from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.flattening.apart import Apart, apart
-from cdr_pipeline.tables.flattening.flatten import (
-    Flat,
-    Part,
-    Rules,
-    columns_to_keep,
-    part_of,
-    united,
-)
+from cdr_pipeline.tables.flattening.flatten import Flat, Part, columns_to_keep, part_of, united
+from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.raw_pages import Pages, groups_of
 from cdr_pipeline.tables.store import Store

@@ -25,11 +25,11 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
-from cdr_pipeline.tables.flattening import flatten as flattening
+from cdr_pipeline.tables.flattening import counting, runs
 from cdr_pipeline.tables.flattening import records as reading
-from cdr_pipeline.tables.flattening import runs
-from cdr_pipeline.tables.flattening.flatten import Flat, Rules, first_key, flatten, part_of, united
+from cdr_pipeline.tables.flattening.flatten import Flat, flatten, part_of, united
 from cdr_pipeline.tables.flattening.records import _read_slowly, _record
+from cdr_pipeline.tables.flattening.typed import Rules, first_key
 from cdr_pipeline.tables.pages import StoredPage, versions
 from cdr_pipeline_tests.records import (
     DAY,
@@ -748,7 +748,7 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         patch.object(reading, "BATCH_ROWS", rows),
         patch.object(runs, "_RUN_ROWS", run_rows),
         patch.object(runs, "_ROWS_READ", 1),
-        patch.object(flattening, "CHUNK_ROWS", rows),
+        patch.object(counting, "CHUNK_ROWS", rows),
     ):
         aside = flatten(pages, Rules(Window.of(DAY), SAIGON), Path(folder))
         assert aside.cdrs.equals(kept.cdrs)
@@ -784,7 +784,7 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
         patch.object(runs, "_RUN_ROWS", rows),
-        patch.object(flattening, "CHUNK_ROWS", rows),
+        patch.object(counting, "CHUNK_ROWS", rows),
     ):
         made = united(
             [

@@ -1,0 +1,210 @@
+"""Records of a batch as typed calls, and rows of `cdr_rejects` for what is none or does not fit."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cdr_pipeline import page, record
+from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason, Window
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import REJECTS, WALL_CLOCK
+from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.flattening import additional
+from cdr_pipeline.tables.flattening.records import Batch
+from cdr_pipeline.tables.kpi import disposition
+from cdr_pipeline.tables.pages import ALWAYS, began_in
+
+T = TypeVar("T")
+
+#: The additional_* columns of a day, unless the settings say otherwise.
+_MOST_COLUMNS: Final[int] = Settings.model_fields["max_additional_columns"].default
+_BATCH_COLUMNS: Final = 4
+
+#: Rejects in the order they came.
+ARRIVAL: Final = ["_at", "field"]
+
+_TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
+_REJECT_SCHEMA: Final = {
+    **{column.name: column.dtype for column in REJECTS.columns},
+    "_at": pl.Int64(),
+    "_inside": pl.Boolean(),
+    "_key": pl.String(),
+    "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
+    "_offset": pl.Int64(),
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what a day's pages become calls: the window that is the day, the zone of its times, how
+    many additional_* columns may stand (the most used stay), and the keys that are declared.
+    """
+
+    window: Window
+    zone: ZoneInfo
+    most_columns: int = _MOST_COLUMNS
+    contract: Contract = NO_CONTRACT
+
+
+def typed(
+    batch: Batch, rules: Rules, columns: additional.Columns, kept: Collection[str] | None
+) -> pl.DataFrame:
+    """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`.
+
+    Adds to the batch's faults.
+    """
+    if kept is None:
+        # Some columns more than the day will keep, since another batch may use them more.
+        most = _BATCH_COLUMNS * rules.most_columns
+        kept = additional.most_used(columns.used, columns.keys, most, rules.contract)
+    spread = columns.frame(kept)
+    frame = batch.frame()
+    clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
+    instants = _instants(clocks, rules.zone)
+    _tell_unreadable(batch, frame, instants)
+    status = _of_each_text(frame, "status", record.status_of, pl.String())
+    frame = frame.with_columns(status, *instants, *spread, _began=clocks["time_started"])
+    frame = _without_whole_rejects(batch, frame.with_columns(_listed(batch, frame)))
+    return frame.with_columns(_derived(frame))
+
+
+def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
+    """Whether each record began in the window that its own page was asked for."""
+    windows = [ALWAYS, *(stored.window for _, stored in batch.pages)]
+    common = Window(max(one.start for one in windows), min(one.end for one in windows))
+    inside = began_in(frame.get_column("_began"), common).fill_null(True)
+    if inside.all():  # all began in every page's window, as they do on a day read as a whole
+        return inside.alias("_listed")
+    pages = pl.DataFrame(
+        [(first, stored.window.start, stored.window.end) for first, stored in batch.pages],
+        schema={"_at": pl.Int64, "_start": WALL_CLOCK, "_end": WALL_CLOCK},
+        orient="row",
+    )
+    own = pl.col("_began").is_between("_start", "_end", closed="left").fill_null(True)
+    dated = frame.select("_at", "_began")
+    return dated.join_asof(pages, on="_at").select(_listed=own).to_series()
+
+
+def _of_each_text(
+    frame: pl.DataFrame, column: str, rule: Callable[[str], T | None], dtype: pl.DataType
+) -> pl.Expr:
+    """What a rule makes of a column of few different texts: each is looked at once."""
+    texts = frame.get_column(column).drop_nulls().unique().to_list()
+    return pl.col(column).replace_strict(
+        texts, list(map(rule, texts)), default=None, return_dtype=dtype
+    )
+
+
+def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """The vendor's wall clock as instants; null for a time that the zone skips. Of two instants
+    that the zone gives the same name, the earlier.
+
+    By subtraction where the zone's clocks are not moved meanwhile: a tenth of the time.
+    """
+    ends: list[Any] = [end for clock in clocks for end in (clock.min(), clock.max()) if end]
+    offset = record.steady_offset(min(ends), max(ends), zone) if ends else timedelta()
+    if offset is not None:
+        utc = (pl.all() - offset).dt.replace_time_zone("UTC")
+        return clocks.select(utc.dt.convert_time_zone(zone.key))
+    return clocks.select(
+        pl.all().dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    )
+
+
+def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) -> None:
+    """A time that is there and has become no instant is a fault, but for the sentinels."""
+    for time in _TIMES:
+        text, read = frame.get_column(time.label), instants.get_column(time.label)
+        if text.null_count() == read.null_count():
+            continue
+        rows = (text.is_not_null() & read.is_null()).arg_true()
+        unread = text.gather(rows)
+        odd = [one for one in unread.unique() if not record.SENTINEL_TIME.fullmatch(one)]
+        for row in rows.filter(unread.is_in(odd)) if odd else ():
+            batch.fault(frame["_at"][row], time.label, text[row], Reason.NO_TIME)
+
+
+def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
+    """A call has an id and a beginning; what has not is a whole reject instead."""
+    cannot = pl.col("id").is_null() | pl.col("time_started").is_null()
+    bad = frame.lazy().filter(cannot).select("_at", "id").collect().rows()
+    if not bad:
+        return frame
+    unreadable = {f.at: f.value for f in batch.faults if f.field == "time_started"}
+    places = {at for at, _ in bad}
+    batch.faults = [fault for fault in batch.faults if fault.at not in places]
+    for at, id_ in bad:
+        if id_ is None:
+            reason = Reason.NO_ID
+        elif at in unreadable:
+            reason = Reason.UNREADABLE_BEGINNING
+        else:
+            reason = Reason.NO_BEGINNING
+        batch.fault(at, None, unreadable.get(at), reason)
+    return frame.filter(~cannot)
+
+
+def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Our own columns of a call, from its documented ones."""
+    answered, ended = pl.col("time_answered"), pl.col("time_ended")
+    ringing, started = pl.col("time_ringing"), pl.col("time_started")
+    key_pressed = _of_each_text(frame, "press_key", first_key, pl.Int8())
+    return [
+        disposition().alias("disposition"),
+        (pl.col("parent_id").is_null() | (pl.col("parent_id") == pl.col("id"))).alias("is_root"),
+        pl.col("_began").dt.hour().alias("hour"),
+        (pl.coalesce(answered, ended) - ringing).dt.total_seconds().alias("ring_seconds"),
+        (ringing - started).dt.total_seconds().alias("pdd_seconds"),
+        key_pressed.alias("key_pressed"),
+    ]
+
+
+def first_key(press_key: str) -> int | None:
+    """The first key of 0 to 9 in the vendor's JSON text; None for none, and for 127.
+
+    The filled form is not documented: an object, a list, a bare digit. Values are looked at in
+    their order; an object's own keys only where no value is a key.
+    """
+    try:
+        value = json.loads(press_key)
+    except (ValueError, RecursionError):
+        value = press_key.strip()
+    found = list(_leaves(value)) or list(_leaves(list(value) if isinstance(value, dict) else []))
+    return next((key for key in found if key != NO_KEY_PRESSED), None)
+
+
+def _leaves(value: Any) -> Iterator[int]:
+    """Numbers of one digit, and 127, in depth-first order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif type(value) in (int, str) and re.fullmatch(r"[0-9]|127", str(value)):
+        yield int(value)
+
+
+def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
+    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_key`, `_pass` and `_offset`.
+
+    `_inside`: whether the record is of the day and of its page's window, as far as it says when it
+    began. One that is not is no reject, and yet may be the last version of one sent before.
+    `_key` stands for the record's id; or, with reading and offset in the others, for its bytes.
+    """
+    rows = []
+    for fault in batch.faults:
+        stored, name = batch.page_of(fault.at), fault.id
+        began = page.began(page.identity(fault.payload)[1]) if fault.field is None else None
+        inside = not began or (began in window and began in stored.window)
+        key = name or f"\0{hashlib.sha256(fault.payload).hexdigest()}"
+        place = {} if name else {"_pass": stored.pass_, "_offset": batch.offset(fault.at)}
+        rows.append({**asdict(fault), "_at": fault.at, "_inside": inside, "_key": key, **place})
+    frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
+    return frame.with_columns(pl.col("_key").hash()).sort(ARRIVAL)
