@@ -204,11 +204,12 @@ _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     try:
         members = _members_one_by_one(body)
-        missing = {RECORD_KEY, "total"} - members.keys()
-        if missing:
-            raise MalformedPage(f"it has no `{min(missing)}`")
+        if "total" not in members:
+            raise MalformedPage("it has no `total`")
         total = msgspec.json.decode(members["total"])
-        data = members[RECORD_KEY]
+        if RECORD_KEY not in members and total not in (0, "0"):
+            raise MalformedPage(f"it has no `{RECORD_KEY}`")
+        data = members.get(RECORD_KEY, b"null")  # some servers leave out what is empty
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]
     except MalformedPage:
         raise

@@ -1,7 +1,8 @@
 """The documented record: its fields, its vocabularies and what each value means. Pure facts.
 
-Everything here comes from the vendor's API reference; what is our own reading says so. No
-Polars, no HTTP, no files: those who need a fact in another form derive it from here.
+Facts come from the vendor's API reference (API.md); what is our own reading says so. Beside them
+stands what a day is by the vendor's clock (`Window`). No Polars, no HTTP, no files: those who need
+a fact in another form derive it from here.
 """
 
 import re
@@ -232,9 +233,8 @@ _MOST_HOURS: Final = 7 * 24
 
 
 def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:
-    """What the zone's clocks are ahead of UTC by from `first` to `last`, two of its wall clock.
-
-    None where they are moved within a day of that, or where it is too long to look through, or at
+    """The zone's offset from UTC, if it is the same from a day before `first` to a day after `last`
+    (both by its wall clock). None where it is not, where that is too long to look through, and at
     the end of all time.
     """
     hours = (last - first) // timedelta(hours=1) + 48

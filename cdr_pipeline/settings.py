@@ -311,7 +311,7 @@ def _names_in(path: str) -> list[str]:
 
 
 def _names(missing: str, faults: Iterable[str]) -> bool:
-    """What is wrong is not missing as well."""
+    """Whether a message about what is missing is of a setting that is already told as wrong."""
     return any(f"{PREFIX}{name.upper()} " in missing for name in faults)
 
 

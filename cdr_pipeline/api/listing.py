@@ -54,13 +54,13 @@ PATIENCE = 4
 DRIFTING_PAGES = 3
 
 #: How often parts that changed after they were proved are read again.
-ROUNDS = 3
+REREADS = 3
 
 #: A total below this is no ceiling; a multiple of the second may be one however often it was not,
 #: and one of the third is not believed where nothing else speaks for it.
 SMALLEST_CEILING = 10
-ROUND = 100
-ROUNDEST = 1000
+ROUND_TOTAL = 100
+ROUNDEST_TOTAL = 1000
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
@@ -275,7 +275,7 @@ class _Proof:
         a call that went for another; else their totals are asked for. Raises NotProved.
         """
         parts = self._walk(self._window, self._calls)
-        for _ in range(ROUNDS):
+        for _ in range(REREADS):
             before = parts
             changed = parts if self._moving else self._changed(parts)
             parts = [
@@ -300,7 +300,11 @@ class _Proof:
         return [part for part in parts[:-1] if self._reader.probe(part.window).total != part.total]
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
-        """Whether the parts add up to the whole; where that cannot be asked, whether none moved."""
+        """Whether the parts agree and add up to the whole; where that cannot be asked, whether they
+        agree and none moved.
+        """
+        if not self._agree(parts):
+            return False
         records = len(Records.of(part.records for part in parts))
         unmoved = inside(before).equals(inside(parts))
         if self._window.length > self._limits.span or records >= self._limits.ceiling:
@@ -310,6 +314,18 @@ class _Proof:
             self._limits.learn_ceiling(total)
         return total == records or (total < records and unmoved)
 
+    def _agree(self, parts: list[Reading]) -> bool:
+        """Whether every call of the window was listed by the part that it began in, and with one
+        time wherever it was listed.
+
+        A call that moved over a cut between two readings is listed by the wrong part, or in both at
+        two times; a vendor whose bounds are coarser than a second leaves out what lies between two
+        parts, and lists it in none.
+        """
+        listed = pl.concat(part.records.frame for part in parts).unique()
+        whole = Records([listed]).within(self._window)
+        return listed["key"].n_unique() == len(listed) and whole.keys().equals(inside(parts))
+
     def _doubt_total(self, reading: Reading) -> Reading:
         """See that a total is no ceiling: by halves, more calls would come to light.
 
@@ -318,7 +334,9 @@ class _Proof:
         stands: one that took a single response is made again, for that is as cheap as asking for
         its total, and shows what changed meanwhile. Raises TooMuch or Unsettled.
         """
-        suspicious = reading.total % ROUND == 0 or reading.total > self._limits.honest
+        if beyond(reading.records.times(), reading.window):
+            self._see_that_it_filters_by_the_date(reading)
+        suspicious = reading.total % ROUND_TOTAL == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
         self._reader.expect(reading.total)
@@ -355,6 +373,29 @@ class _Proof:
         self._limits.by_the_second = not any(beyond(some.began, half) for some in rows)
         return self._limits.by_the_second
 
+    def _see_that_it_filters_by_the_date(self, reading: Reading) -> None:
+        """See why calls were listed that began far outside the window.
+
+        A vendor that filters by the date alone lists all calls of a date for any second of it. One
+        that does not compares with other times than it writes, in another zone for one, and may
+        have left out some of the window. Raises NotProved.
+        """
+        if self._limits.by_the_date:
+            return
+        dates = reading.records.times().dt.date()
+        day = dates.mode()[0]
+        noon = datetime.combine(day, time(12))
+        self._reader.tally.forgive()
+        calls, total = reading.on(day), self._reader.probe(Window(noon, noon + SECOND)).total
+        if total < calls / 2:
+            raise NotProved(
+                f"calls were listed that began outside of it, and it is not that the vendor filters"
+                f" by the date alone ({calls:,} calls of {day} came, and one second of that date"
+                f" holds {total:,}): ask it what start_date and end_date are compared with, and in"
+                " which zone"
+            )
+        self._limits.by_the_date = True
+
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell
         nothing, but what is asked for are three dates, and each may be asked for by itself.
@@ -370,7 +411,7 @@ class _Proof:
             alone = Window(noon, noon + SECOND)
             if self._reader.probe(alone).total > most[day]:
                 self._suspect(reading, alone, most[day])
-        if reading.total % ROUNDEST == 0 and sum(count > 0 for count in most.values()) == 1:
+        if reading.total % ROUNDEST_TOTAL == 0 and sum(count > 0 for count in most.values()) == 1:
             raise TooMuch(
                 f"its total is {reading.total:,}, the vendor filters by the date alone, and so"
                 " nothing tells whether totals stop there"
@@ -397,7 +438,8 @@ class _Proof:
         known = self._known()
         while ahead.at < window.end:
             ranges = math.ceil(self._window.length / self._limits.span)
-            self._reader.expect(len(known), besides=2 * ranges)
+            full = math.ceil(len(known) / min(self._limits.reach, self._limits.ceiling))
+            self._reader.expect(len(known), besides=2 * max(ranges, full))
             part = ahead.part(self._aim, self._limits.span, known.times())
             try:
                 reading = self._settle(part)

@@ -40,7 +40,9 @@ _ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = 
 
 def _of_one_day(settings: Settings) -> dict[str, _Measure]:
     """Dataset -> what makes it of its day alone."""
-    rules = daily.Rules(settings.allowed_from, settings.allowed_until, settings.calls_per_number)
+    rules = daily.CallingRules(
+        settings.allowed_from, settings.allowed_until, settings.calls_per_number
+    )
     return {
         CAMPAIGN_DAILY.name: daily.campaign_daily,
         DISPOSITION_DAILY.name: daily.disposition_daily,

@@ -44,8 +44,8 @@ class Begun:
     ) -> Exception | None:
         """Fetch it, if there is a lister; why it could not be.
 
-        `over`: other runs wait until the day is closed, and the turn of theirs is waited for unless
-        that is set.
+        `over`: if given, the day is locked until it is closed; once it is set, a lock that another
+        run holds is waited for no longer.
         """
         work = self.work
         try:

@@ -47,7 +47,9 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         return [
             *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),
             *_requests(wanted.make, MADE, settings, f"nightly: not made, {tonight}"),
-        ] or dg.SkipReason(f"Everything up to {newest} was proved on {tonight}.")
+        ] or dg.SkipReason(
+            f"Nothing to load: every day up to {newest} was fetched when it was due."
+        )
 
     return nightly
 

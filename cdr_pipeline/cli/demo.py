@@ -121,7 +121,7 @@ def _print_demo(settings: Settings) -> None:
         "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
         f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
         "                         hive_partitioning = true) GROUP BY ALL;\n"
-        f"  [bold]Polars[/]  pl.scan_parquet('{root}/campaign_daily')"
+        f"  [bold]Polars[/]  cdr_pipeline.scan('campaign_daily', data_dir='{root}')"
         ".collect()\n\n"
         "See it in Dagster: cdr-pipeline demo --ui\n"
         "Your own calls: copy .env.example to .env, fill it in, then\n"

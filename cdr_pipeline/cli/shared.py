@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class _UpTo(click.DateTime):
-    """A moment up to which; of a day its last second."""
+    """A moment as an inclusive upper bound: a bare day means its last second."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
         moment: datetime = super().convert(value, param, ctx)

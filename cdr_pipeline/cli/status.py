@@ -12,6 +12,8 @@ from cdr_pipeline.cli.shared import out, readable_errors
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from cdr_pipeline.tables.store import Store
 
 #: Who reads a pipe wants a line a day, whatever its width.
@@ -26,7 +28,8 @@ def status() -> None:
     """What is stored: a line a day, with the vendor's total beside the calls.
 
     "changed" tells how many hours after the day's end a fetch last found calls new, changed or
-    gone; CDR_LOOKBACK_DAYS should cover it.
+    gone; CDR_LOOKBACK_DAYS should cover it. "rejects" are whole records that cannot be calls, which
+    with the calls make the vendor's total, and single fields of calls that did not fit.
     """
     settings = Settings.load()
     if not print_days(settings):
@@ -113,5 +116,14 @@ def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
         "verified": "[green]yes[/]" if fetch.verified else "[red]no[/]",
         "fetched": f"{fetch.proved_at:%Y-%m-%d %H:%M}",
         "changed": "" if late is None else f"{late:.0f} h after",
-        "rejects": f"{store.rows(REJECTS, day):,}" if store.holds(REJECTS, day) else "",
+        "rejects": _rejects(store.lazy(REJECTS, day)) if store.holds(REJECTS, day) else "",
     }
+
+
+def _rejects(rejects: "pl.LazyFrame") -> str:
+    """Whole records and single fields: 87 + 101 fields."""
+    import polars as pl
+
+    rows = rejects.select(pl.len(), whole=pl.col("field").null_count()).collect()
+    count, whole = rows.row(0)
+    return f"{whole:,} + {count - whole:,} fields" if count > whole else f"{whole:,}"

@@ -3,8 +3,8 @@ to be made again.
 
 The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
 itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
-folder changes.) The contract is told by its mark (`declared.Contract.mark`), in `cdrs`, and so is
-the zone of CDR_TIMEZONE by the type of its times.
+folder changes; but see `outdated_days`.) The contract is told by its mark in `cdrs`
+(`declared.Contract.mark`), and so is the zone of CDR_TIMEZONE by the type of its times.
 """
 
 from collections.abc import Iterable, Sequence

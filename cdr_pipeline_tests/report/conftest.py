@@ -23,7 +23,7 @@ from cdr_pipeline.tables.contract import (
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON, Sent, flat
 
-RULES = daily.Rules(time(8), time(17), 1)
+RULES = daily.CallingRules(time(8), time(17), 1)
 LoadDay = Callable[[date, Sequence[Sent]], None]
 
 

@@ -153,7 +153,7 @@ def _counted(
 
 
 @dataclass(frozen=True)
-class Rules:
+class CallingRules:
     """When, and how often on one day, customers may be called (`Settings.allowed_from`, ...).
 
     Both ends of the window are in it; one that ends before it begins reaches over midnight.
@@ -176,7 +176,7 @@ class Rules:
         return ~pl.col("hour").is_in(range(first.hour + 1, last.hour))
 
 
-def compliance_daily(day: Day, rules: Rules) -> pl.LazyFrame:
+def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
     """`compliance_daily`: one row a campaign; outbound calls that were really attempted.
 
     A number's calls of the day are numbered over all campaigns, in the order of time_started (then

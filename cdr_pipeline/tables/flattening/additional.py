@@ -46,9 +46,8 @@ _NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[
 class Columns:
     """The free columns of some records: name -> its cells, shape by shape.
 
-    Of each shape that has the column, where its cells begin among `rows`, and the cells; all others
-    are null, and take nothing until they are asked for.
-
+    `cells`: of each column, for each shape that has it, where its cells begin among `rows` and the
+    cells. All other rows are null, and take no memory until they are asked for.
     `rows`: those of the records that have an object, shape by shape.
     `shapes`: the shape of each of these, by its number in `known_shapes`.
     `keys`: the keys behind each column. `used`: how many values it has.

@@ -1,8 +1,8 @@
 """Who flattens a day: this process, and of a large day another one beside it.
 
 The other one begins while the day is still being fetched, which leaves it a core: every other row
-group of `raw_pages` goes to it at once. What is left in the end is halved. Which of them took what
-shows nowhere: where it would, one does it all.
+group of `raw_pages` goes to it at once. What is left in the end is halved. The result does not
+depend on which process took what; where it would, one process does it all.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -16,8 +16,8 @@ from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, lead_attempts
 from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly
 from cdr_pipeline.tables.aggregates.daily import (
+    CallingRules,
     Day,
-    Rules,
     agent_daily,
     campaign_daily,
     compliance_daily,
@@ -34,7 +34,7 @@ from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, flat, flat_pages
 from cdr_pipeline_tests.tables.recount import CLASSES, recounted
 
 STARTED = "2023-03-07 10:00:00"
-RULES: Final = Rules(time(8), time(17), 2)
+RULES: Final = CallingRules(time(8), time(17), 2)
 
 
 def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
@@ -456,7 +456,7 @@ def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() ->
 
 def outside(first: str, last: str, *moments: str) -> list[str]:
     """Those of the moments that lie outside the window."""
-    rules = Rules(time.fromisoformat(first), time.fromisoformat(last), 1)
+    rules = CallingRules(time.fromisoformat(first), time.fromisoformat(last), 1)
     calls = [call(at, f"2023-03-07 {at}") for at in moments]
     return flat(*calls).cdrs.filter(rules.outside())["id"].to_list()
 
