@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
-from cdr_pipeline.tables.provenance import MADE, of_the_fetch
+from cdr_pipeline.tables.provenance import is_made, of_the_fetch
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 
@@ -52,7 +52,7 @@ class Wanted:
 def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
     """Of the days from `first` to `last`, both included, those that are stored."""
     return {
-        day: Kept(last_fetch(store, day).proved_at.date(), of_the_fetch(store, day, MADE))
+        day: Kept(last_fetch(store, day).proved_at.date(), is_made(store, day))
         for day in store.days(RECEIPTS, first, last)
         if of_the_fetch(store, day, [RAW_PAGES])
     }

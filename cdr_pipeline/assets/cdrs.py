@@ -15,7 +15,7 @@ from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.ahead import ahead
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline.tables.footer import keys_behind
-from cdr_pipeline.tables.provenance import about_source
+from cdr_pipeline.tables.provenance import about_calls, about_source
 from cdr_pipeline.tables.receipts import last_fetch
 
 #: How many new keys the metadata name.
@@ -62,9 +62,10 @@ def build(work: Work, crew: Crew) -> list[Made]:
     lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
     fetch = about_source(store, RECEIPTS, day)
     about = {_LEFT_OUT: json.dumps(flat.left_out), **fetch}
+    beside = fetch | about_calls(work.contract.mark, store.zone.key)
     with (
         store.writing(CDRS, day, flat.schema, flat.keys, work.contract, about) as calls,
-        store.writing(REJECTS, day, REJECTS.schema(store.zone), about=fetch) as rejects,
+        store.writing(REJECTS, day, REJECTS.schema(store.zone), about=beside) as rejects,
     ):
         for chunk in ahead(flat.calls(), _CHUNKS_AHEAD):
             calls.add(chunk)
@@ -77,7 +78,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
         work.findings.extend(findings)
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
-    store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=fetch)
+    store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=beside)
     answered = store.lazy(CDRS, day).select(kpi.is_of(Disposition.ANSWERED).sum())
     return [
         made(

@@ -102,12 +102,18 @@ def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
 
 
 def _last_change(work: Work, receipt: Receipt, difference: Difference | None) -> datetime | None:
-    """When a fetch of the day last found anything else than the one before."""
+    """When a fetch of the day last found anything else than the one before.
+
+    Where a run was killed before its receipt, `difference` is from the pages that it left; how many
+    calls there were tells of the fetch before that.
+    """
     if difference is None or not work.store.holds(RECEIPTS, work.day):
         return None
-    if any(asdict(difference).values()):
+    before = last_fetch(work.store, work.day)
+    more = receipt.unique_records - receipt.outside_window - before.records
+    if more or any(asdict(difference).values()):
         return receipt.finished_at
-    return last_fetch(work.store, work.day).changed_at
+    return before.changed_at
 
 
 def _lateness(work: Work, receipt: Receipt, changed: datetime | None) -> dict[str, float]:

@@ -43,7 +43,12 @@ _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition
 
 
 @click.command("list")
-@click.option("--date", "day", type=DAY, help="Calls begun on this local day.")
+@click.option(
+    "--date",
+    "day",
+    type=DAY,
+    help="Calls begun on this local day, 00:00:00 to 23:59:59 as the vendor takes bounds.",
+)
 @click.option("--from", "first", type=MOMENT, help="Calls begun from this moment on.")
 @click.option("--to", "last", type=UP_TO, help="Calls begun up to this moment or day, included.")
 @click.option("--ended-from", type=MOMENT, help="Calls ended from this moment on.")

@@ -54,34 +54,34 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
     is in force now, and those that were fetched and have not all been made since, as `cdr-pipeline
     status` shows them; with --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects,
-    additional_keys, the aggregates and the catalog. A day that fails leaves what is stored of it
-    unchanged.
+    additional_keys and the aggregates; and the catalog, even if no day needs to be made. A day that
+    fails leaves what is stored of it unchanged.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
     from cdr_pipeline.tables.declared import load
-    from cdr_pipeline.tables.provenance import stale_days, unmade_days
+    from cdr_pipeline.tables.provenance import stale_days, torn_days, unmade_days
 
     settings, store = stored()
     contract = load(settings.contract, settings.zone)
     begin, end = span(first, last)
     if every:
-        days = store.days(RAW_PAGES, begin, end)
+        torn = torn_days(store, begin, end)  # nothing can be made of them, as `status` says
+        days = [day for day in store.days(RAW_PAGES, begin, end) if day not in torn]
     else:
         stale = stale_days(store, contract.mark, begin, end)
         days = sorted({*stale, *unmade_days(store, begin, end)})
     if not days:
         within = f"There are no such days in {settings.data_dir}: "
         made = "all were made under the contract, of what was fetched last."
-        nothing = "no raw_pages are stored." if every else made
+        nothing = "there are no raw_pages to make them of." if every else made
         out.print(f"{within}{nothing}", soft_wrap=True)
-        return
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days
     failed = make_days(settings, spans(days))
-    _tell(settings, days[0], days[-1], failed)
+    _tell(settings, *((days[0], days[-1]) if days else (begin, end)), failed)
 
 
 def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> None:

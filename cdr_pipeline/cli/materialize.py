@@ -47,10 +47,11 @@ def _days_and_catalog(
     datasets: Collection[Dataset],
     accept_shrink: bool = False,
 ) -> list[str]:
-    _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
+    if ranges:
+        _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
     with dg.DagsterInstance.get() as instance:
         runs = _days(settings, ranges, datasets, accept_shrink, instance)
-        if catalog.ASSETS and not runs[-1].interrupted:
+        if catalog.ASSETS and not any(run.interrupted for run in runs):
             runs.append(_catalog(settings, instance))
     unfinished = [run for run in runs if not run.result.success]
     failed: dict[str, list[str]] = {}

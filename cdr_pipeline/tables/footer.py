@@ -20,6 +20,9 @@ from cdr_pipeline.tables.declared import MARK, NO_MARK
 #: Under this name a file says which fetch of its day it was made of: when that was finished.
 FETCHED: Final = "cdr_fetched"
 
+#: Under this name what is made of `cdrs` says what those were made under: contract and zone.
+CALLS: Final = "cdr_calls"
+
 #: All of a call's times are in one zone.
 _BEGAN: Final = "time_started"
 
@@ -31,13 +34,15 @@ _SCHEMA: Final = "ARROW:schema"
 @dataclass(frozen=True)
 class Footer:
     """columns: those whose names tell a type -> the keys behind them; zone: of its calls' times;
-    mark: its contract's; fetched: which fetch it was made of, as far as it says so.
+    mark: its contract's; fetched, calls: which fetch it was made of, and what the calls that it was
+    made of were made under, as far as it says so.
     """
 
     columns: dict[str, tuple[str, ...]]
     zone: str | None
     mark: str
     fetched: str | None
+    calls: str | None
 
 
 def footer(path: Path) -> Footer:
@@ -61,7 +66,7 @@ def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
     about = pl.read_parquet_metadata(path)
     schema = about.get(_SCHEMA)
     columns, zone = _told(pq.read_schema(path)) if schema is None else _embedded(schema)
-    return Footer(columns, zone, about.get(MARK, NO_MARK), about.get(FETCHED))
+    return Footer(columns, zone, about.get(MARK, NO_MARK), about.get(FETCHED), about.get(CALLS))
 
 
 @lru_cache(maxsize=1_000)

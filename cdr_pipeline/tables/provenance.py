@@ -13,7 +13,7 @@ from typing import Final
 
 from cdr_pipeline.record import spans
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
-from cdr_pipeline.tables.footer import FETCHED, footer
+from cdr_pipeline.tables.footer import CALLS, FETCHED, footer
 from cdr_pipeline.tables.store import Store
 
 #: What only the vendor can give, in the order of writing; the others are made from it.
@@ -52,9 +52,17 @@ def about_fetch(finished_at: datetime) -> dict[str, str]:
 
 
 def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
-    """What a file made of a stored partition says; nothing where that does not say it either."""
-    fetched = _fetch(store, source, day)
-    return {FETCHED: fetched} if fetched else {}
+    """What a file made of a stored partition says: which fetch that was of, if it says so; and what
+    calls were made under.
+    """
+    told = footer(store.path(source, day))
+    fetched = {FETCHED: told.fetched} if told.fetched else {}
+    return fetched | (about_calls(told.mark, f"{told.zone}") if source is CDRS else {})
+
+
+def about_calls(mark: str, zone: str) -> dict[str, str]:
+    """What files say that were made of calls under a contract and zone, or together with them."""
+    return {CALLS: f"{mark} in {zone}"}
 
 
 def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
@@ -63,6 +71,13 @@ def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
     return all(
         store.holds(dataset, day) and _fetch(store, dataset, day) == due for dataset in datasets
     )
+
+
+def is_made(store: Store, day: date) -> bool:
+    """Whether all of a day is there, made of the fetch that its receipt tells of and of its calls
+    as they are: a rebuild under another contract or zone may have ended in between.
+    """
+    return of_the_fetch(store, day, MADE) and all(_of_these_calls(store, day, one) for one in MADE)
 
 
 def torn_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
@@ -77,18 +92,18 @@ def torn_days(store: Store, first: date = date.min, last: date = date.max) -> li
 
 
 def unmade_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
-    """Days, both ends included, that were fetched and of which not all was made since: their run
-    was killed in between, or some datasets alone were asked for. To be made from `raw_pages`.
+    """Days, both ends included, that were fetched and are not made: their run was killed in
+    between, or some datasets alone were asked for. To be made from `raw_pages`.
     """
     return [
         day
         for day in store.days(RECEIPTS, first, last)
-        if of_the_fetch(store, day, [RAW_PAGES]) and not of_the_fetch(store, day, MADE)
+        if of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
     ]
 
 
 def outdated_days(store: Store, dataset: Dataset) -> list[date]:
-    """The days of a dataset that are of another fetch than the day's `cdrs`, and older.
+    """The days of a dataset that were made of other `cdrs` than the day has now, and are older.
 
     Of years of days the files' times are asked for first: a footer takes thirty times as long. So a
     folder that was copied without them may hide a day from this, but not from `unmade_days`.
@@ -98,8 +113,20 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
         for day in store.days(dataset)
         if store.holds(CDRS, day)
         and store.written_at(dataset, day) < store.written_at(CDRS, day)
-        and _fetch(store, dataset, day) != _fetch(store, CDRS, day)
+        and not (
+            _fetch(store, dataset, day) == _fetch(store, CDRS, day)
+            and _of_these_calls(store, day, dataset)
+        )
     ]
+
+
+def _of_these_calls(store: Store, day: date, dataset: Dataset) -> bool:
+    """Whether a partition was made of, or with, calls of the contract and zone that the day's have;
+    one that does not say is believed.
+    """
+    calls = footer(store.path(CDRS, day))
+    said = footer(store.path(dataset, day)).calls
+    return said is None or {CALLS: said} == about_calls(calls.mark, f"{calls.zone}")
 
 
 def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:

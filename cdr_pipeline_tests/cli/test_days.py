@@ -233,6 +233,34 @@ def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
     assert path.stat().st_mtime_ns > written
 
 
+def test_rebuild_makes_the_catalog_even_where_no_day_is_to_be_made(loaded: Type) -> None:
+    Path("data/cdrs.duckdb").unlink()
+    done = loaded("rebuild")
+    assert done.exit_code == 0
+    assert "There are no such days" in done.output
+    assert Path("data/cdrs.duckdb").exists()
+
+
+def test_of_a_day_killed_before_its_receipt_nothing_is_made_and_its_change_is_not_forgotten(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07", "--accept-shrink")
+    assert type_(*load, vendor=small()).exit_code == 0
+    more = Vendor(tenant=Tenant(calls_per_day=90), token=TOKEN)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("cdr_pipeline.assets.raw_pages._receipt_frame", killed)
+        assert type_(*load, vendor=more).exit_code == 1
+    made = type_("rebuild", "--all")
+    assert made.exit_code == 0, made.output
+    assert "killed before it wrote the receipt: 1 day (2023-03-07)" in made.output
+    assert type_(*load, vendor=more).exit_code == 0
+    receipt = pl.read_parquet("data/cdr_receipts/date=2023-03-07/*.parquet")
+    assert receipt["last_change_at"].item() == receipt["finished_at"].item()
+
+
 def test_a_day_that_cannot_be_made_again_takes_no_other_along(loaded: Type) -> None:
     Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
     done = loaded("rebuild", CDR_CONTRACT="contract.toml")

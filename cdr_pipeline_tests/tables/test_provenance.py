@@ -18,7 +18,9 @@ from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
 from cdr_pipeline.tables.provenance import (
     ASKED_FOR,
     MADE,
+    about_calls,
     about_fetch,
+    about_source,
     in_words,
     mark,
     outdated_days,
@@ -129,6 +131,21 @@ def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
         assert unmade_days(store, NEXT) == []
         write(store, fetch, last)
         assert unmade_days(store) == []
+
+
+def test_a_day_is_unmade_while_anything_was_made_of_calls_of_another_contract_or_zone(
+    store: Store,
+) -> None:
+    write(store, of(1), *ASKED_FOR, CDRS)
+    others = [dataset for dataset in MADE if dataset is not CDRS]
+    write(store, about_source(store, CDRS, DAY), *others)
+    assert unmade_days(store) == []
+    for calls in (about_calls(CONTRACT.mark, SAIGON.key), about_calls(NO_CONTRACT.mark, "UTC")):
+        write(store, of(1) | calls, CAMPAIGN_DAILY)
+        os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
+        assert unmade_days(store) == outdated_days(store, CAMPAIGN_DAILY) == [DAY]
+    write(store, about_source(store, CDRS, DAY), CAMPAIGN_DAILY)
+    assert unmade_days(store) == []
 
 
 def test_a_day_killed_before_its_receipt_is_torn_and_nothing_can_be_made_of_it(
