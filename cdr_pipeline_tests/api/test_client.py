@@ -250,6 +250,7 @@ UNREADABLE = {
     "a list": b"[]",
     "an error": b'{"error":"busy"}',
     "no total": b'{"data":[]}',
+    "no data of some calls": b'{"limit":500,"offset":-1,"total":3}',
     "a total in words": b'{"data":[],"total":"many"}',
     "a negative total": b'{"data":[],"total":-1}',
     "data in words": b'{"data":"none","total":0}',
@@ -287,8 +288,10 @@ def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
     assert len(script.heard) == 1
 
 
-def test_a_page_without_calls_is_a_page(connect: Connect) -> None:
-    script = Script(Say(body=b'{"data":null,"limit":1,"offset":-1,"total":"0"}'))
+@pytest.mark.parametrize("data", [b'"data":null,', b'"data":[],', b""])
+@pytest.mark.parametrize("total", [b"0", b'"0"'])
+def test_a_page_without_calls_is_a_page(connect: Connect, data: bytes, total: bytes) -> None:
+    script = Script(Say(body=b'{%b"limit":1,"offset":-1,"total":%b}' % (data, total)))
     assert len(ask(connect(script)).value) == 0
 
 
