@@ -18,7 +18,8 @@ from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
 from cdr_pipeline.bench import read as reading
 
-out = Console()
+#: Figures are never cut: a table of eleven with their spreads is wider than most terminals.
+out = Console(width=max(Console().width, 150))
 err = Console(stderr=True)
 
 _json = click.option("--json", "as_json", is_flag=True, help="Every run, for machines.")
