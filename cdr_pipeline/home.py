@@ -36,10 +36,11 @@ def read_dotenv_again() -> None:
     """What `.env` in the working folder says now, into this process's environment.
 
     Dagster puts it there when a process begins, above what the shell says, and never looks again:
-    a daemon would go on with a token that was replaced weeks ago. What it leaves blank stays as
-    the shell says.
+    a daemon would go on with a token that was replaced weeks ago.
     """
-    os.environ |= {name: value for name, value in dotenv_values(".env").items() if value}
+    os.environ |= {
+        name: value for name, value in dotenv_values(".env").items() if value is not None
+    }
 
 
 def postgres_url() -> str | None:

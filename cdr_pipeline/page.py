@@ -207,7 +207,7 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
         if "total" not in members:
             raise MalformedPage("it has no `total`")
         total = msgspec.json.decode(members["total"])
-        if RECORD_KEY not in members and total not in (0, "0"):
+        if RECORD_KEY not in members and ("error" in members or total not in (0, "0")):
             raise MalformedPage(f"it has no `{RECORD_KEY}`")
         data = members.get(RECORD_KEY, b"null")  # some servers leave out what is empty
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]

@@ -62,6 +62,10 @@ SMALLEST_CEILING = 10
 ROUND_TOTAL = 100
 ROUNDEST_TOTAL = 1000
 
+#: Calls from further than this outside a window say that the vendor filters by something else than
+#: their beginning to the second or the minute.
+FAR_OUTSIDE = timedelta(minutes=1)
+
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
 
@@ -254,7 +258,9 @@ class _Proof:
         unsettled = 0
         while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
             try:
-                return self._doubt_total(self._reader.read(self._window))
+                reading = self._doubt_total(self._reader.read(self._window))
+                self._see_that_none_stand_elsewhere(reading)
+                return reading
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -286,7 +292,10 @@ class _Proof:
             if self._stand(before, parts):
                 return parts
             self._moving = True
-        raise NotProved("calls kept changing in parts already proved")
+        raise NotProved(
+            "calls kept changing in parts already proved, or were listed by another part than the"
+            " one they began in"
+        )
 
     def _read_again(self, part: Reading) -> list[Reading]:
         try:
@@ -310,7 +319,7 @@ class _Proof:
         if self._window.length > self._limits.span or records >= self._limits.ceiling:
             return unmoved
         total = self._reader.probe(self._window).total
-        if total < records and unmoved:
+        if SMALLEST_CEILING <= total < records and unmoved:
             self._limits.learn_ceiling(total)
         return total == records or (total < records and unmoved)
 
@@ -334,8 +343,6 @@ class _Proof:
         stands: one that took a single response is made again, for that is as cheap as asking for
         its total, and shows what changed meanwhile. Raises TooMuch or Unsettled.
         """
-        if beyond(reading.records.times(), reading.window):
-            self._see_that_it_filters_by_the_date(reading)
         suspicious = reading.total % ROUND_TOTAL == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
@@ -373,28 +380,35 @@ class _Proof:
         self._limits.by_the_second = not any(beyond(some.began, half) for some in rows)
         return self._limits.by_the_second
 
-    def _see_that_it_filters_by_the_date(self, reading: Reading) -> None:
-        """See why calls were listed that began far outside the window.
+    def _see_that_none_stand_elsewhere(self, reading: Reading) -> None:
+        """See why calls were listed that began far outside the window: by a vendor who filters by
+        the date alone, or by a leg's root.
 
-        A vendor that filters by the date alone lists all calls of a date for any second of it. One
-        that does not compares with other times than it writes, in another zone for one, and may
-        have left out some of the window. Raises NotProved.
+        One who compares other times than it writes, in another zone for one, lists as many of the
+        window's own outside of it, at the other end. Raises NotProved.
         """
-        if self._limits.by_the_date:
+        window, times = reading.window, reading.records.times()
+        if times.is_empty() or self._limits.strays:
             return
-        dates = reading.records.times().dt.date()
-        day = dates.mode()[0]
-        noon = datetime.combine(day, time(12))
+        late, early = times[-1] - window.end, window.start - times[0]
+        far = min(max(late, early), window.length)
+        if far <= FAR_OUTSIDE:
+            return
+        ends = (window.start - far, window.start), (window.end, window.end + far)
         self._reader.tally.forgive()
-        calls, total = reading.on(day), self._reader.probe(Window(noon, noon + SECOND)).total
-        if total < calls / 2:
+        seen = self._reader.probe(Window(*ends[late < early]), limit=0)
+        listed = Records()
+        listed.add(seen.keys, seen.started)
+        own = listed.within(Window(window.start + SECOND, window.end - SECOND)).frame
+        known = reading.records.keys().implode()
+        missed = len(own.filter(~pl.col("key").is_in(known), pl.col("began").is_not_null()))
+        if missed > len(seen) / 2:
             raise NotProved(
-                f"calls were listed that began outside of it, and it is not that the vendor filters"
-                f" by the date alone ({calls:,} calls of {day} came, and one second of that date"
-                f" holds {total:,}): ask it what start_date and end_date are compared with, and in"
-                " which zone"
+                f"calls came that began up to {far} outside of it, and {missed:,} of its own are"
+                " listed there and not for it: ask the vendor in which zone start_date and"
+                " end_date are compared"
             )
-        self._limits.by_the_date = True
+        self._limits.strays = True
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell

@@ -236,7 +236,7 @@ class Limits:
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
     by_the_second: bool = False  # whether it was seen to filter by more than the date
-    by_the_date: bool = False  # whether it was seen to filter by no more than that
+    strays: bool = False  # whether it was seen to list calls from far outside, and miss none
 
     def learn_ceiling(self, total: int) -> None:
         """Totals stop at this number: from it on they say nothing, below it all is well."""

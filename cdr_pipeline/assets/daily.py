@@ -28,7 +28,7 @@ from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead, names
 from cdr_pipeline.assets.layer import Loading, Made, Work, check_spec, evaluation
 from cdr_pipeline.checks import VERIFIED, Finding
-from cdr_pipeline.errors import CdrError, SettingsError, Unavailable, way_out
+from cdr_pipeline.errors import CdrError, Unavailable, way_out
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
@@ -162,7 +162,7 @@ def _load_days(
         if CDRS.name in wanted:
             context.log_event(evaluation(_fresh(store, settings, max(found)), only))
         return failed
-    except SettingsError as error:
+    except CdrError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
@@ -295,7 +295,8 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, pl.exceptions.ComputeError) and f"{error}".startswith("parquet:"):
         return (
             "a stored file that it is made from cannot be read. What was stored is unchanged."
-            " `cdr-pipeline status` names the file and says what to do."
+            " `cdr-pipeline status` names a file that is cut short; if it names none,"
+            " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
         )
     if isinstance(error, OSError):
         told = f"could not be written: {error.strerror or error}. What was stored is unchanged."

@@ -14,6 +14,7 @@ from cdr_pipeline.cli.shared import (
     stored,
 )
 from cdr_pipeline.cli.status import print_days
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 
 
@@ -77,6 +78,8 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
         made = "all were made under the contract, of what was fetched last."
         nothing = "there are no raw_pages to make them of." if every else made
         out.print(f"{within}{nothing}", soft_wrap=True)
+        if not store.days(RAW_PAGES):
+            return
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days
@@ -85,8 +88,9 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
 
 
 def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> None:
-    """The days as they are now, and what failed, even where a damaged file hides the days."""
+    """The days as they are now, or the damaged file that hides them; and what failed."""
     try:
         print_days(settings, first, last)
-    finally:
-        exit_if(failed)
+    except Damaged as error:
+        failed = [*failed, *{f"{error}"}.difference(failed)]
+    exit_if(failed)

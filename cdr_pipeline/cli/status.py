@@ -116,14 +116,11 @@ def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
         "verified": "[green]yes[/]" if fetch.verified else "[red]no[/]",
         "fetched": f"{fetch.proved_at:%Y-%m-%d %H:%M}",
         "changed": "" if late is None else f"{late:.0f} h after",
-        "rejects": _rejects(store.lazy(REJECTS, day)) if store.holds(REJECTS, day) else "",
+        "rejects": _rejects(store.read(REJECTS, day)) if store.holds(REJECTS, day) else "",
     }
 
 
-def _rejects(rejects: "pl.LazyFrame") -> str:
+def _rejects(rejects: "pl.DataFrame") -> str:
     """Whole records and single fields: 87 + 101 fields."""
-    import polars as pl
-
-    rows = rejects.select(pl.len(), whole=pl.col("field").null_count()).collect()
-    count, whole = rows.row(0)
+    count, whole = len(rejects), rejects["field"].null_count()
     return f"{whole:,} + {count - whole:,} fields" if count > whole else f"{whole:,}"

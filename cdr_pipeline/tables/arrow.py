@@ -46,6 +46,10 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.ComputeError, pa.ArrowInvalid) as error:
         raise Damaged(path) from error
+    except OSError as error:
+        if error.errno is None:  # PyArrow's, about what it has read
+            raise Damaged(path) from error
+        raise
 
 
 def give_back() -> None:

@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
 from itertools import product
 from typing import Any
 
@@ -356,6 +357,55 @@ def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() 
     calls = {f"call-{n}": start + 7 * n * SECOND for n in range(300)}
     with pytest.raises(NotProved):
         prove(ByTheMinute(calls, ceiling=100), page_size=25)
+
+
+class ByDates(Model):
+    """Compares dates alone, each in its own way."""
+
+    def __init__(self, calls: Mapping[str, datetime], holds: Callable[..., bool]) -> None:
+        super().__init__(calls)
+        self._holds = holds
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return [id_ for id_, began in self.calls.items() if self._holds(start, began, end)]
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [
+        lambda start, began, end: start.date() <= began.date() <= end.date(),
+        lambda start, began, end: start.date() <= began.date() < end.date(),
+        lambda start, began, end: start.date() < began.date() <= end.date(),
+        lambda start, began, end: midnight(start) <= began <= midnight(end),
+    ],
+    ids=["both included", "without the last", "without the first", "from midnight to midnight"],
+)
+def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
+    holds: Callable[..., bool],
+) -> None:
+    calls = spread(300) | {
+        f"{side}-{n}": at + step * (37 * n + 30) * SECOND
+        for n in range(200)
+        for side, at, step in (("before", WINDOW.start, -1), ("after", WINDOW.end, 1))
+    }
+    model = ByDates(calls, holds)
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+def midnight(at: datetime) -> datetime:
+    return datetime.combine(at.date(), time())
+
+
+def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
+    class ByTheRoot(Model):
+        def _found(self, start: datetime, end: datetime) -> list[str]:
+            roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
+            return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+
+    last = WINDOW.end - 20 * SECOND
+    calls = spread(300) | {"late": last, "late#1": last + timedelta(minutes=5)}
+    model = ByTheRoot(calls)
+    assert prove(model).ids == model.truth()
 
 
 @pytest.mark.parametrize("hours", [-7, 7])
