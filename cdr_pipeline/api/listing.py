@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -412,7 +413,8 @@ class _Proof:
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell
-        nothing, but what is asked for are three dates, and each may be asked for by itself.
+        nothing, but what is asked for are three dates, and each may be asked for by itself, or with
+        the next.
 
         Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
         """
@@ -420,11 +422,13 @@ class _Proof:
         first, last = (window.start - SECOND).date(), window.end.date()
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         most = {day: reading.on(day) for day in days}
-        for day in days:
-            noon = datetime.combine(day, time(12))
-            alone = Window(noon, noon + SECOND)
-            if self._reader.probe(alone).total > most[day]:
-                self._suspect(reading, alone, most[day])
+        noons = {day: datetime.combine(day, time(12)) for day in days}
+        parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
+        # Two dates as well: one may be none for a vendor that leaves out the first or the last.
+        parts += [(Window(noons[a], noons[b]), most[a] + most[b]) for a, b in pairwise(days)]
+        for part, known in parts:
+            if self._reader.probe(part).total > known:
+                self._suspect(reading, part, known)
         if reading.total % ROUNDEST_TOTAL == 0 and sum(count > 0 for count in most.values()) == 1:
             raise TooMuch(
                 f"its total is {reading.total:,}, the vendor filters by the date alone, and so"

@@ -4,9 +4,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -362,24 +363,25 @@ def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() 
 class ByDates(Model):
     """Compares dates alone, each in its own way."""
 
-    def __init__(self, calls: Mapping[str, datetime], holds: Callable[..., bool]) -> None:
-        super().__init__(calls)
+    def __init__(
+        self, calls: Mapping[str, datetime], holds: Callable[..., bool], **how: Any
+    ) -> None:
+        super().__init__(calls, **how)
         self._holds = holds
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
         return [id_ for id_, began in self.calls.items() if self._holds(start, began, end)]
 
 
-@pytest.mark.parametrize(
-    "holds",
-    [
-        lambda start, began, end: start.date() <= began.date() <= end.date(),
-        lambda start, began, end: start.date() <= began.date() < end.date(),
-        lambda start, began, end: start.date() < began.date() <= end.date(),
-        lambda start, began, end: midnight(start) <= began <= midnight(end),
-    ],
-    ids=["both included", "without the last", "without the first", "from midnight to midnight"],
-)
+DATES: Final[list[tuple[str, Callable[..., bool]]]] = [
+    ("both", lambda start, began, end: start.date() <= began.date() <= end.date()),
+    ("without the last", lambda start, began, end: start.date() <= began.date() < end.date()),
+    ("without the first", lambda start, began, end: start.date() < began.date() <= end.date()),
+    ("by midnights", lambda start, began, end: midnight(start) <= began <= midnight(end)),
+]
+
+
+@pytest.mark.parametrize("holds", [one for _, one in DATES], ids=[name for name, _ in DATES])
 def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
     holds: Callable[..., bool],
 ) -> None:
@@ -390,6 +392,20 @@ def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
     }
     model = ByDates(calls, holds)
     assert prove(model, page_size=100).ids == model.truth()
+
+
+@pytest.mark.parametrize("holds", [one for _, one in DATES], ids=[name for name, _ in DATES])
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest", "newest"])
+@pytest.mark.parametrize("ceiling", [437, 600])
+def test_and_a_ceiling_that_cuts_the_day_off_is_not_taken_for_its_total(
+    holds: Callable[..., bool], order: int, ceiling: int
+) -> None:
+    starts = [WINDOW.start + timedelta(days=n) for n in (-1, 0, 1)]
+    times = [at + n * timedelta(minutes=4) for at in starts for n in range(300)][::order]
+    calls = {f"call-{n}": began for n, began in enumerate(times)}
+    model = ByDates(calls, holds, ceiling=ceiling)
+    with suppress(NotProved):
+        assert prove(model, page_size=100).ids == model.truth()
 
 
 def midnight(at: datetime) -> datetime:
@@ -419,7 +435,7 @@ def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves
 
     start = WINDOW.start - timedelta(days=1)
     calls = {f"call-{n}": start + timedelta(minutes=17 * n) for n in range(254)}
-    with pytest.raises(NotProved, match="in which zone"):
+    with pytest.raises(NotProved, match=r"in which zone|another part than the one"):
         prove(Elsewhere(calls), page_size=25)
 
 
