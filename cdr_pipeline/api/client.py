@@ -213,9 +213,9 @@ class Client:
 
     def _worth_a_retry(self, error: Exception) -> bool | float:
         """Whether to try again, and after how long where the vendor said so."""
-        if not isinstance(error, _Transient) or error.pause > self._patience.seconds:
+        if self._stopped.is_set() or not isinstance(error, _Transient):
             return False
-        if self._stopped.is_set():
+        if error.pause > self._patience.seconds:
             return False
         return error.pause or True
 

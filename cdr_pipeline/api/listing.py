@@ -20,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
-from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -111,7 +110,6 @@ class Lister:
         self._concurrency = concurrency
         self._limits = Limits(page=page_size, honest=honest)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
-        self._stopped = Event()
 
     @classmethod
     def from_settings(cls, client: Client, settings: Settings, honest: int = 0) -> Self:
@@ -135,8 +133,7 @@ class Lister:
         self._threads.shutdown(cancel_futures=True)
 
     def stop(self) -> None:
-        """What another thread is proving ends with its next response: NotProved."""
-        self._stopped.set()
+        """What another thread is proving ends with its next request: Unavailable."""
         self._client.stop()
 
     def prove(self, window: Window, keep: Callable[[Page], None]) -> Receipt:
@@ -147,14 +144,9 @@ class Lister:
         """
         started_at = datetime.now(UTC)
 
-        def keep_on(page: Page) -> None:
-            if self._stopped.is_set():
-                raise NotProved("the run has ended")
-            keep(page)
-
         limits = replace(self._limits)
         reader = Reader(
-            self._client, limits, keep_on, concurrency=self._concurrency, threads=self._threads
+            self._client, limits, keep, concurrency=self._concurrency, threads=self._threads
         )
         parts = _Proof(reader, window, limits).run()
         self._limits = limits  # what a bad hour seemed to teach is no lesson for the next day
@@ -313,10 +305,11 @@ class _Proof:
         """Whether the parts agree and add up to the whole; where that cannot be asked, whether they
         agree and none moved.
         """
-        if not self._agree(parts):
+        listed = pl.concat(part.records.frame for part in parts).unique()
+        own = inside(parts)
+        if not self._agree(listed, own):
             return False
-        records = len(Records.of(part.records for part in parts))
-        unmoved = inside(before).equals(inside(parts))
+        records, unmoved = len(listed), inside(before).equals(own)
         if self._window.length > self._limits.span or records >= self._limits.ceiling:
             return unmoved
         total = self._reader.probe(self._window).total
@@ -324,17 +317,17 @@ class _Proof:
             self._limits.learn_ceiling(total)
         return total == records or (total < records and unmoved)
 
-    def _agree(self, parts: list[Reading]) -> bool:
+    def _agree(self, listed: pl.DataFrame, own: pl.Series) -> bool:
         """Whether every call of the window was listed by the part that it began in, and with one
-        time wherever it was listed.
+        time wherever it was listed. `listed`: `key` and `began` of all records of all parts,
+        without equal rows; `own`: the keys of those that began in their parts, as `inside`.
 
         A call that moved over a cut between two readings is listed by the wrong part, or in both at
         two times; a vendor whose bounds are coarser than a second leaves out what lies between two
         parts, and lists it in none.
         """
-        listed = pl.concat(part.records.frame for part in parts).unique()
         whole = Records([listed]).within(self._window)
-        return listed["key"].n_unique() == len(listed) and whole.keys().equals(inside(parts))
+        return listed["key"].n_unique() == len(listed) and whole.keys().equals(own)
 
     def _doubt_total(self, reading: Reading) -> Reading:
         """See that a total is no ceiling: by halves, more calls would come to light.

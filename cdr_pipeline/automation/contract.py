@@ -21,7 +21,7 @@ from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import load
-from cdr_pipeline.tables.provenance import in_words, stale_days
+from cdr_pipeline.tables.provenance import in_words, stale_days, with_zone
 from cdr_pipeline.tables.store import Store
 
 _SECONDS_BETWEEN: Final = 60
@@ -122,7 +122,7 @@ def contract_sensor(
         return dg.SkipReason(str(error))
     store = Store.of(settings)
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
-    due = f"{contract.mark} in {store.zone.key}"
+    due = with_zone(contract.mark, store.zone.key)
     found = look(before, due, stale_days(store, contract.mark))
     cursor = msgspec.json.encode(found.known).decode()
     days = (*found.stale, *found.in_order)

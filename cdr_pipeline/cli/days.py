@@ -84,7 +84,9 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days
     failed = make_days(settings, spans(days))
-    _tell(settings, *((days[0], days[-1]) if days else (begin, end)), failed)
+    if days:
+        begin, end = days[0], days[-1]
+    _tell(settings, begin, end, failed)
 
 
 def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> None:
@@ -92,5 +94,5 @@ def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> Non
     try:
         print_days(settings, first, last)
     except Damaged as error:
-        failed = [*failed, *{f"{error}"}.difference(failed)]
+        failed = list(dict.fromkeys([*failed, f"{error}"]))
     exit_if(failed)

@@ -198,10 +198,11 @@ def _curve(
         earlier = earlier.with_columns(pl.col("at").dt.offset_by(f"{weeks.days}d"))
     joined = calls(days, "calls").join(earlier, on="at", how="full", coalesce=True)
     slots = joined.collect()
-    every = pl.DataFrame({"at": days})
     if by_hour:
         hours = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
         every = hours.explode("at").drop_nulls()
+    else:
+        every = pl.DataFrame({"at": days})
     slots = every.join(slots, on="at", how="left")
     fill = ["calls", "before"] if before else ["calls"]
     return slots.with_columns(pl.col(fill).fill_null(0)).sort("at")

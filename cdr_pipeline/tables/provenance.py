@@ -38,7 +38,12 @@ def mark(store: Store, day: date) -> str:
     another than the store's, the zone.
     """
     told = footer(store.path(CDRS, day))
-    return told.mark if told.zone == store.zone.key else f"{told.mark} in {told.zone}"
+    return told.mark if told.zone == store.zone.key else with_zone(told.mark, told.zone)
+
+
+def with_zone(mark: str, zone: str | None) -> str:
+    """A contract's mark and a zone in one text."""
+    return f"{mark} in {zone}"
 
 
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
@@ -57,12 +62,12 @@ def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
     """
     told = footer(store.path(source, day))
     fetched = {FETCHED: told.fetched} if told.fetched else {}
-    return fetched | (about_calls(told.mark, f"{told.zone}") if source is CDRS else {})
+    return fetched | (about_calls(told.mark, told.zone) if source is CDRS else {})
 
 
-def about_calls(mark: str, zone: str) -> dict[str, str]:
+def about_calls(mark: str, zone: str | None) -> dict[str, str]:
     """What files say that were made of calls under a contract and zone, or together with them."""
-    return {CALLS: f"{mark} in {zone}"}
+    return {CALLS: with_zone(mark, zone)}
 
 
 def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
@@ -126,7 +131,7 @@ def _of_these_calls(store: Store, day: date, dataset: Dataset) -> bool:
     """
     calls = footer(store.path(CDRS, day))
     said = footer(store.path(dataset, day)).calls
-    return said is None or {CALLS: said} == about_calls(calls.mark, f"{calls.zone}")
+    return said is None or said == with_zone(calls.mark, calls.zone)
 
 
 def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:

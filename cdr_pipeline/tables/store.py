@@ -170,11 +170,11 @@ class Store:
         with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema, on_group) as pages:
             yield pages
 
-    def read(self, dataset: Dataset, day: date) -> pl.DataFrame:
-        """One partition, whole. Raises Damaged."""
+    def read(self, dataset: Dataset, day: date, columns: list[str] | None = None) -> pl.DataFrame:
+        """One partition, or some of its columns. Raises Damaged."""
         path = self.path(dataset, day)
         with reading(path):
-            return pl.read_parquet(path, hive_partitioning=False, glob=False)
+            return pl.read_parquet(path, columns=columns, hive_partitioning=False, glob=False)
 
     def rows(self, dataset: Dataset, day: date) -> int:
         """How many rows a partition has, by its footer alone. Raises Damaged."""

@@ -238,13 +238,13 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     most_used = additional.most_used(used, keys, rules.most_columns, contract)
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
-    typed = [(name, additional.column_type(name, zone)) for name in dynamic]
+    free = [(name, additional.column_type(name, zone)) for name in dynamic]
     if len(counted.dropped) and len(calls):
         objects = _objects_that_count(calls, ledger, counted.dropped)
     groups = counted.shapes.join(objects, on=SHAPE, nulls_equal=True)
     groups = groups.group_by(SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).max())
     return Flat(
-        schema=pl.Schema([*columns_before, *typed, extra]),
+        schema=pl.Schema([*columns_before, *free, extra]),
         additional_keys=additional.key_table(
             groups.sort(SHAPE).iter_rows(), list(shapes), contract
         ),
