@@ -69,6 +69,9 @@ FAR_OUTSIDE = timedelta(minutes=1)
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
 
+#: A part of this length or more ends at a whole minute: a vendor may compare no finer than that.
+ENDS_AT_A_MINUTE = timedelta(minutes=2)
+
 #: A part aims at this share of what one part may hold, to leave room for a wrong guess.
 FILL = 0.75
 
@@ -194,6 +197,8 @@ class _Ahead:
         else:
             cut = self.at + (end - self.at) * share
         cut = min(cut, self.at + longest).replace(microsecond=0)
+        if cut - self.at >= ENDS_AT_A_MINUTE:
+            cut = cut.replace(second=0)
         return Window(self.at, max(cut, self.at + SECOND))
 
     def hold(self, part: Window, calls: float) -> None:

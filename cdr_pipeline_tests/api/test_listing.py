@@ -349,15 +349,19 @@ def test_a_call_that_moves_over_the_cut_between_two_parts_is_read_where_it_is(
     assert listed == {(id_, f"{began}") for id_, began in model.calls.items()}
 
 
-def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() -> None:
-    class ByTheMinute(Model):
-        def _found(self, start: datetime, end: datetime) -> list[str]:
-            return super()._found(start.replace(second=0), end.replace(second=0))
+class ByTheMinute(Model):
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return super()._found(start.replace(second=0), end.replace(second=0))
 
-    start = WINDOW.start + timedelta(hours=10)
-    calls = {f"call-{n}": start + 7 * n * SECOND for n in range(300)}
+
+def test_parts_end_at_whole_minutes_for_a_vendor_that_compares_no_seconds() -> None:
+    model = ByTheMinute(spread(300, timedelta(minutes=35)), ceiling=100)
+    assert prove(model, page_size=25).ids == model.truth()
+
+
+def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() -> None:
     with pytest.raises(NotProved):
-        prove(ByTheMinute(calls, ceiling=100), page_size=25)
+        prove(ByTheMinute(spread(300, timedelta(minutes=5)), ceiling=100), page_size=25)
 
 
 class ByDates(Model):
