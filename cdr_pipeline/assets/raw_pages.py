@@ -64,10 +64,9 @@ def honest_total(store: Store, host: str) -> int:
     What another host did says nothing of this one. Raises Damaged.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
-    for day in days:
-        store.rows(RECEIPTS, day)  # names a damaged file, as a scan of many does not
     whole = lazy(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
-    return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
+    with store.naming_damage([RECEIPTS], days):
+        return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
 
 
 def _row(page: Page) -> dict[str, object]:

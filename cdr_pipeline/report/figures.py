@@ -105,7 +105,9 @@ class Figures:
 
 
 def figures(store: Store, first: date, last: date) -> Figures:
-    """The figures of the days, both included. Raises CdrError where none of them is stored."""
+    """The figures of the days, both included. Raises CdrError where none of them is stored, and
+    Damaged.
+    """
     days = _stored(store, first, last)
     if not days:
         named = f"{first}" if first == last else f"{first} to {last}"
@@ -115,7 +117,16 @@ def figures(store: Store, first: date, last: date) -> Figures:
         )
     weeks = timedelta(weeks=-(-((last - first).days + 1) // 7))
     earlier = [day - weeks for day in days]
-    comparable = set(earlier) <= set(_stored(store, first - weeks, last - weeks))
+    if not set(earlier) <= set(_stored(store, first - weeks, last - weeks)):
+        earlier = []
+    with store.naming_damage(NEEDED, [*days, *earlier]):
+        return _figures(store, first, last, days, earlier, weeks)
+
+
+def _figures(
+    store: Store, first: date, last: date, days: list[date], earlier: list[date], weeks: timedelta
+) -> Figures:
+    """As `figures`; `earlier`: as many days `weeks` before, where all of them are stored."""
     receipts = contracted(store, RECEIPTS, days).collect()
     daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
     return Figures(
@@ -125,12 +136,10 @@ def figures(store: Store, first: date, last: date) -> Figures:
         fetched=receipts["finished_at"].max(),  # type: ignore[arg-type]
         proved=bool(receipts["verified"].all()),
         now=_over_all(store, days),
-        before=_over_all(store, earlier) if comparable else None,
+        before=_over_all(store, earlier) if earlier else None,
         before_first=first - weeks,
         before_last=last - weeks,
-        curve=_curve(
-            store, days, earlier if comparable else [], by_hour=first == last, weeks=weeks
-        ),
+        curve=_curve(store, days, earlier, by_hour=first == last, weeks=weeks),
         heat=_heat(store, days, first, last),
         campaigns=_with_ratios(_fewer(daily)),
         hotlines=_hotlines(store, days),

@@ -9,9 +9,10 @@ run's leavings are overwritten by the next.
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
@@ -196,6 +197,19 @@ class Store:
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""
         return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
+
+    @contextmanager
+    def naming_damage(self, datasets: Iterable[Dataset], days: Iterable[date]) -> Iterator[None]:
+        """Raises Damaged where one of these partitions is why a scan within fails: of several files
+        it does not say which.
+        """
+        try:
+            yield
+        except pl.exceptions.ComputeError:
+            for dataset, day in product(datasets, days):
+                if self.holds(dataset, day):
+                    self.read(dataset, day)
+            raise
 
     def pages(self, day: date) -> Pages:
         """The responses of a day that count, in the order they were kept."""

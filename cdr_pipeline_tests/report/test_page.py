@@ -11,15 +11,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import CdrError, Damaged
 from cdr_pipeline.report import page
-from cdr_pipeline.report.figures import OTHERS, figures
+from cdr_pipeline.report.figures import NEEDED, OTHERS, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
 from cdr_pipeline.simulator import Tenant
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY
+from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call
 from cdr_pipeline_tests.report.conftest import LoadDay
@@ -228,6 +228,17 @@ def test_of_a_range_the_days_that_are_stored_are_told(store: Store, load: LoadDa
 def test_days_that_are_not_there_are_an_error_that_says_what_to_do(store: Store) -> None:
     with pytest.raises(CdrError, match=r"nothing to report of 2023-03-07.*cdr-pipeline run"):
         page.write(store, DAY, DAY, "en")
+
+
+@pytest.mark.parametrize("dataset", NEEDED, ids=lambda one: one.name)
+def test_a_damaged_file_is_named_of_all_days(store: Store, load: LoadDay, dataset: Dataset) -> None:
+    days = [date(2023, 3, day) for day in (6, 7, 8)]
+    for day in days:
+        load(day, [call(time_started=f"{day} 10:00:00")])
+    path = store.path(dataset, days[1])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Damaged, match=re.escape(f"{path} cannot be read")):
+        figures(store, days[0], days[-1])
 
 
 def test_an_empty_day_has_a_page_without_pictures(store: Store, load: LoadDay) -> None:
