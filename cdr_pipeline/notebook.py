@@ -64,7 +64,7 @@ def _(daily):
     campaigns = (
         daily.group_by("campaign_uuid")
         .agg(pl.col("calls", "seizures", "effective", "answered", "billsec").sum())
-        .with_columns(asr=kpi.asr(), ner=kpi.ner(), acd_seconds=kpi.acd_seconds())
+        .with_columns(**kpi.ratios())
         .with_columns(pl.col("campaign_uuid").fill_null("outside campaigns"))
         .sort("calls", "campaign_uuid", descending=[True, False])
         .collect()

@@ -97,7 +97,7 @@ def _print_demo(settings: Settings) -> None:
         contracted(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
         .group_by("campaign_uuid")
         .agg(pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum())
-        .with_columns(asr=kpi.asr(), acd=kpi.acd_seconds())
+        .with_columns(**kpi.ratios(["asr", "acd_seconds"]))
         .sort("calls", descending=True)
         .collect()
     )
@@ -112,7 +112,7 @@ def _print_demo(settings: Settings) -> None:
             f"{row['calls']:,}",
             f"{row['answered']:,}",
             f"{row['asr'] or 0:.1%}",
-            f"{row['acd'] or 0:.0f} s",
+            f"{row['acd_seconds'] or 0:.0f} s",
             f"{row['key_presses']:,}",
         )
     out.print(table)

@@ -173,7 +173,7 @@ def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.Data
 
 
 def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
-    return lines.with_columns(asr=kpi.asr(), ner=kpi.ner(), acd_seconds=kpi.acd_seconds())
+    return lines.with_columns(**kpi.ratios())
 
 
 def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
     lines = _with_ratios(_lines(store, HOTLINE_DAILY, days, "from_number"))
     return (
         lines.with_columns(
-            congestion_share=kpi.congestion_share(),
+            **kpi.ratios(["congestion_share"]),
             short_share=kpi.ratio("short_calls", "answered"),
         )
         .sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)

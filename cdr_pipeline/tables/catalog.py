@@ -28,6 +28,7 @@ import polars as pl
 
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import spans
+from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.contract import (
     CDRS,
     DATASETS,
@@ -87,26 +88,14 @@ _MACROS: Final = {
         "Where the views look for the Parquet: the variable cdr_data_dir, else this file's folder"
         " if it was opened by itself, else the working folder.",
     ),
-    "asr": (
-        "answered, seizures",
-        "sum(answered) / nullif(sum(seizures), 0)",
-        "Answer-seizure ratio over rows of campaign_daily (ITU-T E.411); null over nothing.",
-    ),
-    "ner": (
-        "effective, seizures",
-        "sum(effective) / nullif(sum(seizures), 0)",
-        "Network effectiveness ratio over rows of campaign_daily (ITU-T E.425).",
-    ),
-    "acd": (
-        "billsec, answered",
-        "sum(billsec) / nullif(sum(answered), 0)",
-        "Average call duration in seconds over rows of campaign_daily.",
-    ),
-    "congestion_share": (
-        "congestion, seizures",
-        "sum(congestion) / nullif(sum(seizures), 0)",
-        "Calls lost to congestion of those attempted, over rows of hotline_daily.",
-    ),
+    **{
+        name.removesuffix("_seconds"): (
+            f"{one.numerator}, {one.denominator}",
+            f"sum({one.numerator}) / nullif(sum({one.denominator}), 0)",
+            f"{one.description} Over rows of an aggregate; null over nothing.",
+        )
+        for name, one in kpi.RATIOS.items()
+    },
     "hours_since_previous": (
         "seconds_since_previous, attempt, calls",
         "sum(seconds_since_previous) / 3600 / nullif(sum(calls) FILTER (attempt > 1), 0)",

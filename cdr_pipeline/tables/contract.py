@@ -22,6 +22,7 @@ from cdr_pipeline.record import (
     Kind,
     Reason,
 )
+from cdr_pipeline.tables import kpi
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 WALL_CLOCK: Final = pl.Datetime("us")
@@ -45,12 +46,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: a folder of daily partitions. `row`: what one of its rows is."""
+    """One dataset: a folder of daily partitions. `row`: what one of its rows is; `key`: the columns
+    that tell the rows of an aggregate apart, by which they are ordered.
+    """
 
     name: str
     row: str
     description: str
     columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
 
     def schema(self, zone: ZoneInfo) -> pl.Schema:
         """Column types as written, in order; dynamic columns come on top (see `additional`)."""
@@ -176,12 +180,14 @@ REJECTS: Final = Dataset(
     ),
 )
 
+_CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns.")
+
 ADDITIONAL_KEYS: Final = Dataset(
     "additional_keys",
     "one key of one campaign",
     "What each campaign's lead list sent on the day: its keys, and the JSON types of their values.",
     (
-        Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns."),
+        _CAMPAIGN,
         Column("key", _TEXT, "The key as received."),
         Column(
             "column",
@@ -201,7 +207,6 @@ ADDITIONAL_KEYS: Final = Dataset(
     ),
 )
 
-_CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns.")
 _CALLS = Column("calls", _COUNT, "Root legs.")
 _SUMS = (
     Column("duration_seconds", _COUNT, "Sum of duration, seconds."),
@@ -216,18 +221,26 @@ _FIRST_AND_LAST = (
     Column("last_call_at", INSTANT, "Latest time_started."),
 )
 
+
+def _of_disposition(one: Disposition) -> Column:
+    return Column(one.label, _COUNT, f"Calls of disposition {one.label}.")
+
+
+_ANSWERED = _of_disposition(Disposition.ANSWERED)
+_SEIZURES = Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425).")
+
+
+def _ratio(name: str) -> Column:
+    return Column(name, _RATIO, kpi.RATIOS[name].description)
+
+
 #: How the calls of a campaign, a hotline or an agent ended; all but the ratios add up.
 _OUTCOME = (
     _CALLS,
-    *(
-        Column(disposition.label, _COUNT, f"Calls of disposition {disposition.label}.")
-        for disposition in Disposition
-    ),
-    Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
+    *map(_of_disposition, Disposition),
+    _SEIZURES,
     Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
-    Column("asr", _RATIO, "Answer-seizure ratio: answered / seizures (ITU-T E.411)."),
-    Column("ner", _RATIO, "Network effectiveness ratio: effective / seizures (ITU-T E.425)."),
-    Column("acd_seconds", _RATIO, "Average call duration: billsec / answered."),
+    *map(_ratio, kpi.OF_CALLS),
     *_SUMS,
     _RING_SECONDS,
     _SHORT_CALLS,
@@ -276,23 +289,17 @@ CAMPAIGN_DAILY: Final = Dataset(
         *_FIRST_AND_LAST,
         *_SHAPE,
     ),
+    key=("campaign_uuid",),
 )
+
+_ENDING: Final = ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition")
 
 DISPOSITION_DAILY: Final = Dataset(
     "disposition_daily",
     "one campaign x disposition x status x cause x sip_hangup_disposition",
     "How each campaign's calls ended.",
     (
-        *(
-            Column(name, _TEXT, CDRS[name].description)
-            for name in (
-                "campaign_uuid",
-                "disposition",
-                "status",
-                "cause",
-                "sip_hangup_disposition",
-            )
-        ),
+        *(Column(name, _TEXT, CDRS[name].description) for name in _ENDING),
         _CALLS,
         *_SUMS,
         Column("share", _RATIO, "calls / all calls of the campaign on the day."),
@@ -300,6 +307,7 @@ DISPOSITION_DAILY: Final = Dataset(
         _KEY_PRESSES,
         *_SHAPE,
     ),
+    key=_ENDING,
 )
 
 CAMPAIGN_HOURLY: Final = Dataset(
@@ -311,8 +319,8 @@ CAMPAIGN_HOURLY: Final = Dataset(
         Column("hour", pl.Int8(), "Local hour."),
         _CAMPAIGN,
         _CALLS,
-        Column("answered", _COUNT, "Calls of disposition answered."),
-        Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425)."),
+        _ANSWERED,
+        _SEIZURES,
         Column("billsec", _COUNT, "Sum of billsec of the calls that began in the hour, seconds."),
         Column("peak_calls", _COUNT, "Most calls at once in any second of the hour; not additive."),
         Column("peak_talks", _COUNT, "Most talks at once in any second of the hour; not additive."),
@@ -327,6 +335,7 @@ CAMPAIGN_HOURLY: Final = Dataset(
             "Most talks at once over all campaigns, in each row of the hour; not additive.",
         ),
     ),
+    key=("hour", "campaign_uuid"),
 )
 
 HOTLINE_DAILY: Final = Dataset(
@@ -341,10 +350,11 @@ HOTLINE_DAILY: Final = Dataset(
             _COUNT,
             "Network failures that are congestion, or the hotline blocked, by status or by cause.",
         ),
-        Column("congestion_share", _RATIO, "congestion / seizures."),
+        _ratio("congestion_share"),
         _UNIQUE_NUMBERS,
         *_FIRST_AND_LAST,
     ),
+    key=("from_number",),
 )
 
 LEAD_ATTEMPTS: Final = Dataset(
@@ -356,7 +366,7 @@ LEAD_ATTEMPTS: Final = Dataset(
         _CAMPAIGN,
         Column("attempt", _COUNT, "1 for a lead's first call in the campaign; null without lead."),
         _CALLS,
-        Column("answered", _COUNT, "Calls of disposition answered."),
+        _ANSWERED,
         _KEY_PRESSES,
         Column(
             "seconds_since_previous",
@@ -370,6 +380,7 @@ LEAD_ATTEMPTS: Final = Dataset(
             "Mean: seconds_since_previous / calls / 3600; null for first attempts.",
         ),
     ),
+    key=("campaign_uuid", "attempt"),
 )
 
 AGENT_DAILY: Final = Dataset(
@@ -387,6 +398,7 @@ AGENT_DAILY: Final = Dataset(
         _UNIQUE_NUMBERS,
         *_FIRST_AND_LAST,
     ),
+    key=("extension",),
 )
 
 COMPLIANCE_DAILY: Final = Dataset(
@@ -415,6 +427,7 @@ COMPLIANCE_DAILY: Final = Dataset(
         Column("allowed_until", _TEXT, "The rule applied: local time, HH:MM:SS, included."),
         Column("calls_per_number", _COUNT, "The rule applied."),
     ),
+    key=("campaign_uuid",),
 )
 
 DATASETS: Final = {

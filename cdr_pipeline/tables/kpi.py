@@ -6,6 +6,8 @@ denominators are stored beside them, so that days add up to weeks and months. Me
 and counts of distinct values do not add up.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -221,24 +223,40 @@ def unique(column: str) -> pl.Expr:
 # ---- ratios over an aggregate's columns, before or after they are summed
 
 
-def asr() -> pl.Expr:
-    """Answer-seizure ratio (ITU-T E.411, E.425): answered / seizures."""
-    return ratio("answered", "seizures")
+@dataclass(frozen=True)
+class Ratio:
+    """One column of an aggregate over another."""
+
+    numerator: str
+    denominator: str
+    description: str
 
 
-def ner() -> pl.Expr:
-    """Network effectiveness ratio (ITU-T E.425): effective / seizures."""
-    return ratio("effective", "seizures")
+#: Column -> what it is of which columns.
+RATIOS: Final = {
+    "asr": Ratio(
+        "answered", "seizures", "Answer-seizure ratio: answered / seizures (ITU-T E.411, E.425)."
+    ),
+    "ner": Ratio(
+        "effective",
+        "seizures",
+        "Network effectiveness ratio: effective / seizures (ITU-T E.425).",
+    ),
+    "acd_seconds": Ratio(
+        "billsec", "answered", "Average call duration in seconds: billsec / answered."
+    ),
+    "congestion_share": Ratio(
+        "congestion", "seizures", "Calls lost to congestion: congestion / seizures."
+    ),
+}
+
+#: What every count of calls by someone or something has.
+OF_CALLS: Final = ("asr", "ner", "acd_seconds")
 
 
-def acd_seconds() -> pl.Expr:
-    """Average call duration: billsec / answered."""
-    return ratio("billsec", "answered")
-
-
-def congestion_share() -> pl.Expr:
-    """Calls lost to congestion of those really attempted: congestion / seizures."""
-    return ratio("congestion", "seizures")
+def ratios(names: Iterable[str] = OF_CALLS) -> dict[str, pl.Expr]:
+    """Some of `RATIOS`, each under its name."""
+    return {name: ratio(RATIOS[name].numerator, RATIOS[name].denominator) for name in names}
 
 
 def ratio(numerator: str, denominator: str) -> pl.Expr:

@@ -10,7 +10,6 @@ the hundred million calls before, two share them by chance on one day in two hun
 
 from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import Final
 
 import polars as pl
 
@@ -22,8 +21,6 @@ from cdr_pipeline.tables.provenance import outdated_days
 from cdr_pipeline.tables.readers import contracted
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
-
-_BY: Final = ["campaign_uuid", "attempt"]
 
 
 def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
@@ -47,7 +44,7 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
             yield day, new
         elif day in others and store.holds(LEAD_ATTEMPTS, day):
             stored = store.read(LEAD_ATTEMPTS, day)
-            frame = pl.concat([stored.filter(~theirs), new]).sort(_BY)
+            frame = pl.concat([stored.filter(~theirs), new]).sort(*LEAD_ATTEMPTS.key)
             if not frame.equals(stored):
                 yield day, frame
 
@@ -59,7 +56,7 @@ def lead_attempts(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
         .with_columns(attempt=attempt())
         .with_columns(seconds_since_previous=seconds_since_previous())
         .filter(pl.col(DATE) >= first)
-        .group_by(DATE, *_BY)
+        .group_by(DATE, *LEAD_ATTEMPTS.key)
         .agg(
             calls=pl.len().cast(pl.Int64),
             answered=kpi.count(pl.col("answered")),
@@ -68,7 +65,9 @@ def lead_attempts(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
         )
         .with_columns(hours_since_previous=hours_since_previous())
     )
-    return made.sort(DATE, *_BY).select(DATE, *(column.name for column in LEAD_ATTEMPTS.columns))
+    return made.sort(DATE, *LEAD_ATTEMPTS.key).select(
+        DATE, *(column.name for column in LEAD_ATTEMPTS.columns)
+    )
 
 
 def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:

@@ -19,7 +19,7 @@ import polars as pl
 
 from cdr_pipeline.record import Disposition, Window
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.aggregates.daily import as_contracted
+from cdr_pipeline.tables.aggregates.daily import in_order
 from cdr_pipeline.tables.aggregates.tally import gathered, roots, singly
 from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS, DATE
 from cdr_pipeline.tables.readers import contracted
@@ -28,7 +28,6 @@ from cdr_pipeline.tables.store import Store
 #: Seconds. Where a zone's clock stands at a full hour, UTC's stands at a quarter.
 _QUARTER: Final = 900
 
-_BY: Final = ["hour", "campaign_uuid"]
 _COUNTS: Final = {
     "calls": kpi.calls(),
     "answered": kpi.calls_of(Disposition.ANSWERED),
@@ -94,12 +93,13 @@ class Hours:
 
 def campaign_hourly(hours: Hours) -> pl.LazyFrame:
     """`campaign_hourly` of the day."""
-    counts = hours.tally.group_by(_BY).agg(**_COUNTS)
+    by = CAMPAIGN_HOURLY.key
+    counts = hours.tally.group_by(*by).agg(**_COUNTS)
     peaks = {name: _peaks(hours, since) for name, since in _PEAKS.items()}
     of_each = [each.rename({"at_once": name}) for name, (each, _) in peaks.items()]
     made = (
         pl.concat([counts, *of_each], how="diagonal")
-        .group_by(_BY)
+        .group_by(*by)
         .agg(pl.col(*_COUNTS).sum(), pl.col(*_PEAKS).max().fill_null(0))
         .filter(pl.any_horizontal(pl.col("calls", *_PEAKS) > 0))
     )
@@ -107,7 +107,7 @@ def campaign_hourly(hours: Hours) -> pl.LazyFrame:
         all_ = f"{name}_all"
         made = made.join(of_all.rename({"at_once": all_}), on="hour", how="left")
         made = made.with_columns(pl.col(all_).fill_null(0))
-    return as_contracted(CAMPAIGN_HOURLY, made, _BY)
+    return in_order(CAMPAIGN_HOURLY, made)
 
 
 def _of(store: Store, day: date) -> pl.DataFrame:

@@ -3,7 +3,6 @@
 What needs other days as well stands in `concurrency` and `attempts`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time
 from typing import Final, Self
@@ -22,8 +21,6 @@ from cdr_pipeline.tables.contract import (
     Dataset,
 )
 
-_BY_ENDING: Final = ["campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"]
-
 #: What every count of calls by someone or something has.
 _OUTCOME: Final = {
     "calls": kpi.calls(),
@@ -35,7 +32,6 @@ _OUTCOME: Final = {
     "ring_seconds": kpi.seconds("ring_seconds"),
     "short_calls": kpi.short_calls(),
 }
-_RATIOS: Final = {"asr": kpi.asr(), "ner": kpi.ner(), "acd_seconds": kpi.acd_seconds()}
 _TIMES: Final = {
     "first_call_at": pl.col("first_call_at").min(),
     "last_call_at": pl.col("last_call_at").max(),
@@ -104,14 +100,13 @@ def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 def campaign_daily(day: Day) -> pl.LazyFrame:
     """`campaign_daily`: one row a campaign."""
     unique = _NUMBERS | {"unique_leads": kpi.unique("lead")}
-    made = _counted(day, "campaign_uuid", _OUTCOME | _SHAPE | _TIMES, unique)
-    return as_contracted(CAMPAIGN_DAILY, made, ["campaign_uuid"])
+    return _counted(CAMPAIGN_DAILY, day, _OUTCOME | _SHAPE | _TIMES, unique)
 
 
 def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
     """ASR, NER and ACD over the rows of a `campaign_daily`; those over nothing are left out."""
     sums = campaigns.select(pl.col("answered", "seizures", "effective", "billsec").sum())
-    ratios = sums.select(**_RATIOS).row(0, named=True)
+    ratios = sums.select(**kpi.ratios()).row(0, named=True)
     return {name: ratio for name, ratio in ratios.items() if ratio is not None}
 
 
@@ -119,19 +114,17 @@ def disposition_daily(day: Day) -> pl.LazyFrame:
     """`disposition_daily`: how each campaign's calls ended."""
     of_the_campaign = pl.col("calls").sum().over("campaign_uuid")
     made = (
-        day.tally.group_by(_BY_ENDING)
+        day.tally.group_by(*DISPOSITION_DAILY.key)
         .agg(**_OUTCOME | _SHAPE)
         .with_columns(share=pl.col("calls") / of_the_campaign)
     )
-    return as_contracted(DISPOSITION_DAILY, made, _BY_ENDING)
+    return in_order(DISPOSITION_DAILY, made)
 
 
 def hotline_daily(day: Day) -> pl.LazyFrame:
     """`hotline_daily`: one row a from_number of outbound calls."""
     measures = _OUTCOME | _TIMES | {"congestion": kpi.congestion()}
-    made = _counted(day.only("outbound"), "from_number", measures, _NUMBERS)
-    made = made.with_columns(congestion_share=kpi.congestion_share())
-    return as_contracted(HOTLINE_DAILY, made, ["from_number"])
+    return _counted(HOTLINE_DAILY, day.only("outbound"), measures, _NUMBERS)
 
 
 def agent_daily(day: Day) -> pl.LazyFrame:
@@ -139,17 +132,19 @@ def agent_daily(day: Day) -> pl.LazyFrame:
     direction = pl.col("direction").str.to_lowercase()  # as `kpi.outbound` has it
     directions = {one: kpi.calls_if(direction == one) for one in DIRECTIONS}
     measures = _OUTCOME | _TIMES | kpi.talks() | directions
-    made = _counted(day.only(pl.col("extension").is_not_null()), "extension", measures, _NUMBERS)
-    return as_contracted(AGENT_DAILY, made, ["extension"])
+    agents = day.only(pl.col("extension").is_not_null())
+    return _counted(AGENT_DAILY, agents, measures, _NUMBERS)
 
 
 def _counted(
-    day: Day, by: str, sums: dict[str, pl.Expr], unique: dict[str, pl.Expr]
+    dataset: Dataset, day: Day, sums: dict[str, pl.Expr], unique: dict[str, pl.Expr]
 ) -> pl.LazyFrame:
-    """One row for each value of a column: sums, ratios, and distinct values."""
-    distinct = day.calls.group_by(by).agg(**unique)
-    summed = day.tally.group_by(by).agg(**sums).with_columns(**_RATIOS)
-    return summed.join(distinct, on=by, how="left", nulls_equal=True)
+    """A dataset of sums, ratios, and distinct values."""
+    by = dataset.key
+    ratios = kpi.ratios(one.name for one in dataset.columns if one.name in kpi.RATIOS)
+    distinct = day.calls.group_by(*by).agg(**unique)
+    summed = day.tally.group_by(*by).agg(**sums).with_columns(**ratios)
+    return in_order(dataset, summed.join(distinct, on=by, how="left", nulls_equal=True))
 
 
 @dataclass(frozen=True)
@@ -182,7 +177,7 @@ def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
     A number's calls of the day are numbered over all campaigns, in the order of time_started (then
     as they stand in `cdrs`), so that what is too much is counted once and adds up.
     """
-    by, limit = "campaign_uuid", rules.calls_per_number
+    (by,), limit = COMPLIANCE_DAILY.key, rules.calls_per_number
     attempted = day.only("outbound").only("attempted")
     edges = attempted.calls.filter(rules.perhaps_outside())
     too_many = (
@@ -208,9 +203,9 @@ def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
             calls_per_number=pl.lit(limit, pl.Int64),
         )
     )
-    return as_contracted(COMPLIANCE_DAILY, made, [by])
+    return in_order(COMPLIANCE_DAILY, made)
 
 
-def as_contracted(dataset: Dataset, made: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
+def in_order(dataset: Dataset, made: pl.LazyFrame) -> pl.LazyFrame:
     """A dataset's columns in the promised order, rows ordered by its key."""
-    return made.sort(by).select(column.name for column in dataset.columns)
+    return made.sort(*dataset.key).select(column.name for column in dataset.columns)

@@ -1,6 +1,5 @@
 """The aggregates of a day: by hand, and every measure again by DuckDB over hostile days."""
 
-from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any, Final
@@ -63,7 +62,7 @@ def agrees(cdrs: pl.DataFrame, day: date) -> None:
     for name, frame in made(cdrs, day).items():
         assert frame.schema == DATASETS[name].schema(SAIGON), name
         rows = frame.rows()
-        keys = sum(1 for c in frame.columns if c in _KEYS[name])
+        keys = len(DATASETS[name].key)
         by_key = {row[:keys]: row[keys:] for row in due[name]}
         assert len(rows) == len(due[name]) == len(by_key), name
         for row in rows:
@@ -73,19 +72,6 @@ def agrees(cdrs: pl.DataFrame, day: date) -> None:
             ):
                 due_ = pytest.approx(theirs) if isinstance(theirs, float) else theirs
                 assert ours == due_, (name, column, row)
-
-
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "campaign_daily": ("campaign_uuid",),
-    "disposition_daily": (
-        *("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"),
-    ),
-    "campaign_hourly": ("hour", "campaign_uuid"),
-    "hotline_daily": ("from_number",),
-    "lead_attempts": ("campaign_uuid", "attempt"),
-    "agent_daily": ("extension",),
-    "compliance_daily": ("campaign_uuid",),
-}
 
 
 # ---- by DuckDB
@@ -350,7 +336,9 @@ def test_sums_over_the_days_are_the_sums_of_all_their_calls(cdrs: pl.DataFrame) 
     whole = made(as_one_day, _DAYS[0])
     for name in DATASETS.keys() & whole.keys() - {"compliance_daily"}:
         sums = [
-            frame.group_by(_KEYS[name]).agg(pl.col(additive(name)).sum()).sort(_KEYS[name])
+            frame.group_by(*DATASETS[name].key)
+            .agg(pl.col(additive(name)).sum())
+            .sort(*DATASETS[name].key)
             for frame in (pl.concat(part[name] for part in parts), whole[name])
         ]
         # Hours in which a call of the day before went on have a row without calls.
