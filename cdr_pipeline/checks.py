@@ -14,8 +14,8 @@ from typing import Final
 import polars as pl
 
 from cdr_pipeline.record import (
-    CAUSE_DISPOSITIONS,
     DIRECTIONS,
+    KNOWN_CAUSES,
     SIP_HANGUP_DISPOSITIONS,
     STATUSES,
     Disposition,
@@ -132,7 +132,7 @@ ROW_WARNINGS: Final = (
         "known_cause",
         CDRS.name,
         "Every hangup cause has a class.",
-        odd=_strange("cause", {*CAUSE_DISPOSITIONS, "NORMAL_CLEARING"}),
+        odd=_strange("cause", KNOWN_CAUSES),
         shows="cause",
     ),
     Check(

@@ -10,8 +10,9 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_p
 
 from cdr_pipeline import automation  # noqa: E402  after the filter above
 from cdr_pipeline.assets import aggregates, catalog, report  # noqa: E402
-from cdr_pipeline.assets.daily import GROUP, daily_calls, partitions  # noqa: E402
+from cdr_pipeline.assets.daily import GROUP, daily_calls  # noqa: E402
 from cdr_pipeline.assets.layer import Loading  # noqa: E402
+from cdr_pipeline.assets.partitions import partitions  # noqa: E402
 from cdr_pipeline.settings import Settings  # noqa: E402
 
 shown = Settings.for_display()

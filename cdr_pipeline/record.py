@@ -198,6 +198,9 @@ CAUSE_DISPOSITIONS: Final = {
     cause: disposition for disposition, causes in _CAUSES.items() for cause in causes.split()
 }
 
+#: Every cause that is documented: of a call that was answered, NORMAL_CLEARING.
+KNOWN_CAUSES: Final = frozenset({"NORMAL_CLEARING", *CAUSE_DISPOSITIONS})
+
 #: Where the vendor's status says more than the cause, it wins.
 STATUS_DISPOSITIONS: Final = {
     "congestion": Disposition.NETWORK_FAILURE,

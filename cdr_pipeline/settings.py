@@ -7,7 +7,7 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, time
 from difflib import get_close_matches
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         wrong = [_fault(name, reason) for name, reason in faults.items()]
         wrong += cls._mistyped()
         if vendor:
-            wrong += [text for text in settings.missing() if not _names(text, faults)]
+            wrong += settings.missing(faults)
         if wrong:
             raise _wrong(wrong)
         return settings
@@ -291,12 +291,16 @@ class Settings(BaseSettings):
             raise _wrong(missing)
         return Connection(self.api_base_url, self.api_token, self.api_key)
 
-    def missing(self) -> list[str]:
-        """What a run against the vendor lacks."""
+    def missing(self, wrong: Collection[str] = ()) -> list[str]:
+        """What a run against the vendor lacks, but for what is there and `wrong`."""
         missing = []
-        if self.api_base_url is None:
+        if self.api_base_url is None and "api_base_url" not in wrong:
             missing.append("CDR_API_BASE_URL is missing: the vendor's host")
-        if self.api_token is None and self.api_key is None:
+        if (
+            self.api_token is None
+            and self.api_key is None
+            and not {"api_token", "api_key"} & {*wrong}
+        ):
             missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
         return missing
 
@@ -308,11 +312,6 @@ def _names_in(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     return re.findall(r"^\s*(?:export\s+)?(\w+)\s*=", text, re.MULTILINE)
-
-
-def _names(missing: str, faults: Iterable[str]) -> bool:
-    """Whether a message about what is missing is of a setting that is already told as wrong."""
-    return any(f"{PREFIX}{name.upper()} " in missing for name in faults)
 
 
 def _fault(name: str, reason: str) -> str:

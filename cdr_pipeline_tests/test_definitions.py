@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cdr_pipeline.assets.daily import daily_calls, partitions
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import DATASETS
 

@@ -4,11 +4,11 @@ import dagster as dg
 
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import GROUP
+from cdr_pipeline.assets.failures import failing_in_words
 from cdr_pipeline.assets.layer import LOADED, Loading
-from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog as tables
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.store import Store
 
 
@@ -28,12 +28,9 @@ def catalog(
     context: dg.AssetExecutionContext, loading: dg.ResourceParam[Loading]
 ) -> dg.MaterializeResult[None]:
     """Write the catalog of what is stored now."""
-    try:
+    with failing_in_words():
         settings = loading.settings(False)
-        contract = load(settings.contract, settings.zone)
-        built = tables.build(Store.of(settings), contract)
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        built = tables.build(Store.of(settings), Contract.of(settings))
     context.log.info(f"{built.path}: {len(built.views)} views")
     return dg.MaterializeResult(
         metadata={

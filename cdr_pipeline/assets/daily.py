@@ -12,12 +12,11 @@ was.
 """
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 
 import dagster as dg
-import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
@@ -26,12 +25,14 @@ from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead, names
+from cdr_pipeline.assets.failures import causes, days_failed, failing_in_words, in_words, summary
 from cdr_pipeline.assets.layer import Loading, Made, Work, check_spec, evaluation
+from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import VERIFIED, Finding
-from cdr_pipeline.errors import CdrError, Unavailable, way_out
+from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables import declared
 from cdr_pipeline.tables.contract import CDRS, RECEIPTS
+from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 
@@ -39,10 +40,6 @@ GROUP = "calls"
 
 #: Runs that ask the vendor; `dagster.yaml` says how many at once.
 POOL = "cdr_api"
-
-
-#: In the metadata of a run's failure: the days that failed, by cause.
-FAILURES = "failures"
 
 
 class LoadConfig(dg.Config):
@@ -53,20 +50,6 @@ class LoadConfig(dg.Config):
         description="Replace a day although the vendor now proves fewer calls than are stored, or"
         " mostly others: say true once you know that it really deleted those.",
     )
-
-
-def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition a local day; the last complete day is the newest."""
-    return dg.DailyPartitionsDefinition(
-        start_date=f"{settings.start_date:%Y-%m-%d}", timezone=settings.timezone
-    )
-
-
-def policy(settings: Settings) -> dg.BackfillPolicy:
-    """How many days one run of a backfill takes: a run costs seconds, a day much less."""
-    if settings.days_per_run:
-        return dg.BackfillPolicy.multi_run(settings.days_per_run)
-    return dg.BackfillPolicy.single_run()
 
 
 def daily_calls(settings: Settings) -> dg.AssetsDefinition:
@@ -86,17 +69,13 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: LoadConfig, loading: dg.ResourceParam[Loading]
     ) -> Iterator[dg.Output[None]]:
         if not context.selected_asset_keys:
-            _check_newest(context, loading)
+            with failing_in_words():
+                _check_newest(context, loading)
             return
-        with _nothing_old_looked_at():
+        with _nothing_old_looked_at(), failing_in_words():
             failed = _load_days(context, config, loading)
         if failed:
-            count = f"{len(failed)} of {len(context.partition_keys)} days failed"
-            raise dg.Failure(
-                "\n".join([count, *summary(causes(failed))]),
-                metadata={FAILURES: dg.MetadataValue.json(causes(failed))},
-                allow_retries=False,
-            )
+            raise days_failed(failed, context.partition_keys)
         yield from _recorded_outputs(context)
 
     return load
@@ -129,58 +108,59 @@ def _nothing_old_looked_at() -> Iterator[None]:
 def _load_days(
     context: dg.AssetExecutionContext, config: LoadConfig, loading: Loading
 ) -> dict[date, Exception]:
-    """Load every day of the run; the days that failed, and why."""
-    try:
-        wanted = {key.to_user_string() for key in context.selected_asset_keys}
-        settings = loading.settings(_fetches(wanted))
-        store = Store.of(settings)
-        store.prepare()
-        contract = declared.load(settings.contract, settings.zone)
-        days = sorted(date.fromisoformat(key) for key in context.partition_keys)
-        failed: dict[date, Exception] = {}
-        found: dict[date, list[Finding]] = {}
-        with ExitStack() as stack:
-            lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
-            works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
-            for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
-                day = begun.work.day
-                error = begun.hopeless or _load_day(context, begun, wanted)
-                found[day] = begun.work.findings
-                if error:
-                    failed[day] = error
-                if loading.on_day:
-                    loading.on_day(day, error)
-        loaded = [day for day in days if day not in failed]
-        failed |= _load_together(context, settings, store, loaded, wanted)
-        only = f"{next(iter(found))}" if len(found) == 1 else None
-        for finding in checks.over_days(found):
-            context.log_event(evaluation(finding, only))
-            if not (only or finding.passed):
-                # Dagster shows the record that was begun last; the run's own was when the run was,
-                # and behind it came those of single days.
-                context.instance.report_runless_asset_event(evaluation(finding))
-        if CDRS.name in wanted:
-            context.log_event(evaluation(_fresh(store, settings, max(found)), only))
-        return failed
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    """Load every day of the run; the days that failed, and why. Raises CdrError."""
+    wanted = {key.to_user_string() for key in context.selected_asset_keys}
+    settings = loading.settings(_fetches(wanted))
+    store = Store.of(settings)
+    store.prepare()
+    contract = Contract.of(settings)
+    days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+    failed: dict[date, Exception] = {}
+    found: dict[date, list[Finding]] = {}
+    with ExitStack() as stack:
+        lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
+        works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
+        for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
+            day = begun.work.day
+            error = begun.hopeless or _load_day(context, begun, wanted)
+            found[day] = begun.work.findings
+            if error:
+                failed[day] = error
+            if loading.on_day:
+                loading.on_day(day, error)
+    loaded = [day for day in days if day not in failed]
+    failed |= _load_together(context, settings, store, loaded, wanted)
+    only = f"{days[0]}" if len(days) == 1 else None
+    _record_checks(context, found, only)
+    if CDRS.name in wanted:
+        context.log_event(evaluation(_fresh(store, settings, days[-1]), only))
+    return failed
+
+
+def _record_checks(
+    context: dg.AssetExecutionContext, found: Mapping[date, list[Finding]], only: str | None
+) -> None:
+    """Each check over the days of a run, or under the partition of its `only` one."""
+    for finding in checks.over_days(found):
+        context.log_event(evaluation(finding, only))
+        if not (only or finding.passed):
+            # Dagster shows the record that was begun last; the run's own was when the run was,
+            # and behind it came those of single days.
+            context.instance.report_runless_asset_event(evaluation(finding))
 
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
-    """Checks asked for by themselves, in the UI: on the newest day that is stored."""
-    try:
-        settings = loading.settings(False)
-        store = Store.of(settings)
-        contract = declared.load(settings.contract, settings.zone)
-        for day in store.days(CDRS)[-1:]:
-            work = Work(day, settings, store, contract=contract)
-            cdrs.examine(work)
-            work.findings.append(checks.verified(store.read(RECEIPTS, day)))
-            work.findings.append(_fresh(store, settings, day))
-            for finding in work.findings:
-                context.log_event(evaluation(finding, f"{day:%Y-%m-%d}"))
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    """Checks asked for by themselves, in the UI, of the newest stored day. Raises CdrError."""
+    settings = loading.settings(False)
+    store = Store.of(settings)
+    contract = Contract.of(settings)
+    for day in store.days(CDRS)[-1:]:
+        work = Work(day, settings, store, contract=contract)
+        cdrs.examine(work)
+        work.findings.append(checks.verified(store.read(RECEIPTS, day)))
+        work.findings.append(_fresh(store, settings, day))
+        for finding in work.findings:
+            context.log_event(evaluation(finding, f"{day:%Y-%m-%d}"))
 
 
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:
@@ -233,7 +213,7 @@ def _load_together(
             for day, made in aggregates.of_days_together(settings, store, days, [name]):
                 _record(context, day, made)
         except Exception as error:
-            context.log.exception(f"{name}: {_in_words(error)}")
+            context.log.exception(f"{name}: {in_words(error)}")
             failed |= dict.fromkeys(days, error)
     return failed
 
@@ -254,51 +234,3 @@ def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: St
     client = stack.enter_context(Client.from_settings(settings, loading.patience))
     honest = raw_pages.honest_total(store, client.host)
     return stack.enter_context(Lister.from_settings(client, settings, honest))
-
-
-def summary(causes: Mapping[str, Sequence[str]]) -> list[str]:
-    """What a person reads: each cause once, with the days it stopped, if it is one of days."""
-    told = ((", ".join(days), cause) for cause, days in causes.items())
-    return [
-        cause if not days or cause.startswith(f"{days}: ") else f"{days}: {cause}"
-        for days, cause in told
-    ]
-
-
-def failures(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
-    """The causes that a failed run told in its end, each with the days it stopped; none where it
-    did not come to that. `events`: of steps that failed.
-    """
-    for event in events:
-        failure = event.step_failure_data.user_failure_data
-        if failure and FAILURES in failure.metadata:
-            found: dict[str, list[str]] = failure.metadata[FAILURES].value  # type: ignore[assignment]
-            return found
-    return {}
-
-
-def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:
-    """Each cause in words, and the days it stopped."""
-    days: dict[str, list[str]] = {}
-    for day in sorted(failed):
-        days.setdefault(_in_words(failed[day]), []).append(f"{day}")
-    return days
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, Unavailable):
-        return f"{error} What was stored is unchanged."
-    if isinstance(error, CdrError):
-        return str(error)
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename} is missing. What was stored is unchanged."
-    if isinstance(error, pl.exceptions.ComputeError) and f"{error}".startswith("parquet:"):
-        return (
-            "a stored file that it is made from cannot be read. What was stored is unchanged."
-            " `cdr-pipeline status` names a file that is cut short; if it names none,"
-            " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
-        )
-    if isinstance(error, OSError):
-        told = f"could not be written: {error.strerror or error}. What was stored is unchanged."
-        return f"{told} {way_out(error)}".rstrip()
-    return f"{type(error).__name__}, a fault of this pipeline: please report it."

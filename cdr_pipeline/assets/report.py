@@ -7,8 +7,9 @@ from typing import Final
 
 import dagster as dg
 
-from cdr_pipeline.assets.daily import causes, partitions, policy, summary
+from cdr_pipeline.assets.failures import days_failed, failing_in_words
 from cdr_pipeline.assets.layer import LOADED, Loading
+from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import NEEDED
@@ -59,21 +60,18 @@ def daily_report(settings: Settings) -> dg.AssetsDefinition:
     def report(
         context: dg.AssetExecutionContext, loading: dg.ResourceParam[Loading]
     ) -> Iterator[dg.MaterializeResult[None]]:
-        failed = _draw_days(context, loading)
+        with failing_in_words():
+            failed = _draw_days(context, loading)
         if failed:
-            count = f"{len(failed)} of {len(context.partition_keys)} days failed"
-            raise dg.Failure("\n".join([count, *summary(causes(failed))]), allow_retries=False)
+            raise days_failed(failed, context.partition_keys)
         yield from ()  # each day has been recorded by itself
 
     return report
 
 
 def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date, Exception]:
-    """Draw and record every day of the run; the days that failed, and why."""
-    try:
-        settings = loading.settings(False)
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    """Draw and record every day of the run; the days that failed, and why. Raises CdrError."""
+    settings = loading.settings(False)
     store = Store.of(settings)
     failed: dict[date, Exception] = {}
     for key in sorted(context.partition_keys):

@@ -6,7 +6,7 @@ from typing import Final
 import dagster as dg
 
 from cdr_pipeline.api.client import post
-from cdr_pipeline.assets.daily import failures
+from cdr_pipeline.assets.failures import told_by
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
 from cdr_pipeline.errors import CdrError
@@ -77,7 +77,7 @@ def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
     all_days = [tags[name] for name in (FIRST, LAST, "dagster/partition") if name in tags]
     named = [" to ".join(dict.fromkeys(all_days))] if all_days else []
     events = context.get_step_failure_events()
-    if told := failures(events):
+    if told := told_by(events):
         return told
     for event in events:
         failure = event.step_failure_data.user_failure_data

@@ -16,11 +16,12 @@ import msgspec
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import catalog
+from cdr_pipeline.assets.failures import failing_in_words
 from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.provenance import in_words, stale_days, with_zone
 from cdr_pipeline.tables.store import Store
 
@@ -69,18 +70,15 @@ def evaluate_made_under_contract(
     context: dg.OpExecutionContext, config: Days, loading: dg.ResourceParam[Loading]
 ) -> None:
     """Say of each day whether it was made under the contract in force."""
-    try:
+    with failing_in_words():
         settings = loading.settings(False)
-        contract = load(settings.contract, settings.zone)
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-    store = Store.of(settings)
-    stale = stale_days(store, contract.mark)
-    for key in config.days:
-        day = date.fromisoformat(key)
-        if store.holds(CDRS, day):
-            event = evaluation(checks.made_under(store, day, contract, stale), key)
-            context.log_event(event)  # type: ignore[arg-type]  # its annotation forgets checks
+        contract, store = Contract.of(settings), Store.of(settings)
+        stale = stale_days(store, contract.mark)
+        for key in config.days:
+            day = date.fromisoformat(key)
+            if store.holds(CDRS, day):
+                event = evaluation(checks.made_under(store, day, contract, stale), key)
+                context.log_event(event)  # type: ignore[arg-type]  # its annotation forgets checks
 
 
 @dg.job(
@@ -117,13 +115,12 @@ def contract_sensor(
     """Look at the contract and at the stored days."""
     try:
         settings = settings_of(loading, vendor=False)
-        contract = load(settings.contract, settings.zone)
+        mark = Contract.of(settings).mark
+        stale = stale_days(Store.of(settings), mark)
     except CdrError as error:
         return dg.SkipReason(str(error))
-    store = Store.of(settings)
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
-    due = with_zone(contract.mark, store.zone.key)
-    found = look(before, due, stale_days(store, contract.mark))
+    found = look(before, with_zone(mark, settings.zone.key), stale)
     cursor = msgspec.json.encode(found.known).decode()
     days = (*found.stale, *found.in_order)
     runs = [dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days))]

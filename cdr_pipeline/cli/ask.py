@@ -138,14 +138,14 @@ def list_calls(
 
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
-    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.declared import Contract
     from cdr_pipeline.tables.flattening.flatten import flatten
     from cdr_pipeline.tables.flattening.typed import Rules
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage
 
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
-    contract = load(settings.contract, settings.zone)
-    rules = Rules(ALWAYS, settings.zone, settings.max_additional_columns, contract)
+    most = settings.max_additional_columns
+    rules = Rules(ALWAYS, settings.zone, most, Contract.of(settings))
     return flatten([StoredPage(1, body)], rules)
 
 

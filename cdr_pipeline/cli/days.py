@@ -61,11 +61,11 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.record import spans
     from cdr_pipeline.tables.contract import RAW_PAGES
-    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.declared import Contract
     from cdr_pipeline.tables.provenance import stale_days, torn_days, unmade_days
 
     settings, store = stored()
-    contract = load(settings.contract, settings.zone)
+    contract = Contract.of(settings)
     begin, end = span(first, last)
     if every:
         torn = torn_days(store, begin, end)  # nothing can be made of them, as `status` says

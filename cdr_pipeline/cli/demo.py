@@ -62,15 +62,11 @@ def _demo_settings(base_url: str) -> Settings:
     FOLDER.mkdir()
     mark.touch()
     home_apart(FOLDER / "dagster")
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
     return Settings.model_construct(
-        **defaults
-        | {
-            "api_base_url": base_url,
-            "api_token": SecretStr("demo-token"),
-            "data_dir": FOLDER / "data",
-            "requests_per_second": 0.0,
-        }
+        api_base_url=base_url,
+        api_token=SecretStr("demo-token"),
+        data_dir=FOLDER / "data",
+        requests_per_second=0.0,
     )
 
 
@@ -91,7 +87,7 @@ def _print_demo(settings: Settings) -> None:
     from cdr_pipeline.tables.store import Store
 
     root = settings.data_dir
-    store = Store(root, settings.zone)
+    store = Store.of(settings)
     print_days(settings)
     week = (
         contracted(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))

@@ -48,8 +48,7 @@ def dictionary() -> None:
 
     With CDR_CONTRACT, the columns that it declares, too.
     """
-    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.declared import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text
 
-    settings = Settings.load()
-    click.echo(text(load(settings.contract, settings.zone)), nl=False)
+    click.echo(text(Contract.of(Settings.load())), nl=False)

@@ -13,8 +13,10 @@ import dagster as dg
 from rich.markup import escape
 
 from cdr_pipeline.assets import catalog
-from cdr_pipeline.assets.daily import causes, daily_calls, failures, partitions, summary
+from cdr_pipeline.assets.daily import daily_calls
+from cdr_pipeline.assets.failures import causes, summary, told_by
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.cli.shared import err, progress
@@ -101,7 +103,7 @@ class _Ended:
         """Why it failed, each cause with the days it stopped: those that it tells of in the end, or
         if it did not come to that, those before and what ended it.
         """
-        told = failures(event for event in self.result.all_events if event.is_step_failure)
+        told = told_by(event for event in self.result.all_events if event.is_step_failure)
         return told or {**causes(self.failed), f"{self.about}{self._failure()}": []}
 
     def _failure(self) -> str:

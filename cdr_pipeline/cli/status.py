@@ -44,12 +44,12 @@ def print_days(settings: Settings, first: date = date.min, last: date = date.max
     are none.
     """
     from cdr_pipeline.tables.contract import RECEIPTS
-    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.declared import Contract
     from cdr_pipeline.tables.provenance import (
-        ANOTHER,
         WAY_OUT,
         in_words,
         stale_days,
+        stale_in_words,
         torn_days,
         unmade_days,
     )
@@ -57,14 +57,14 @@ def print_days(settings: Settings, first: date = date.min, last: date = date.max
 
     store = Store.of(settings)
     days = store.days(RECEIPTS, first, last)
-    stale = stale_days(store, load(settings.contract, store.zone).mark, first, last)
+    stale = stale_days(store, Contract.of(settings).mark, first, last)
     unmade = unmade_days(store, first, last)
     torn = torn_days(store, first, last)
     if days:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
         to.print(_table(store, days, stale, unmade))
     for some, told in (
-        (stale, f"{in_words(stale)} were made under {ANOTHER} than is in force. {WAY_OUT}."),
+        (stale, stale_in_words(stale)),
         (unmade, f"Fetched, and not all made of it since: {in_words(unmade)}. {WAY_OUT}."),
         (
             torn,

@@ -15,7 +15,7 @@ from cdr_pipeline.report import charts
 from cdr_pipeline.report.figures import Figures, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
-from cdr_pipeline.tables.store import Store, sync
+from cdr_pipeline.tables.store import Store, replacing
 
 #: Folder of the pages, beside the datasets.
 FOLDER: Final = "reports"
@@ -51,13 +51,8 @@ def write(
     made = figures(store, first, last)
     path = output or place(store, first, last)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.new")
-    try:
+    with replacing(path, path.with_name(f".{path.name}.new")) as staged:
         staged.write_text(html(made, Words(language), store.zone), encoding="utf-8")
-        sync(staged)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
     return path, made
 
 

@@ -40,9 +40,9 @@ from cdr_pipeline.tables.contract import (
 )
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
 from cdr_pipeline.tables.footer import keys_behind
-from cdr_pipeline.tables.provenance import ANOTHER, WAY_OUT, in_words, stale_days
+from cdr_pipeline.tables.provenance import stale_days, stale_in_words
 from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
-from cdr_pipeline.tables.store import FILE, Store, sync
+from cdr_pipeline.tables.store import FILE, Store, replacing
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -191,25 +191,26 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
             f"{NAME} needs DuckDB, which is not installed: `uv sync --extra duckdb`, or"
             " `pip install duckdb`. Everything else works without it."
         )
-    import duckdb  # noqa: PLC0415  optional
-
-    staged = store.staging / NAME
     with store.locked(NAME):
-        staged.unlink(missing_ok=True)
-        with duckdb.connect() as connection:
-            connection.execute(
-                f"ATTACH {_text(str(staged))} AS catalog_ (STORAGE_VERSION '{_STORAGE}')"
-            )
-            connection.execute("USE catalog_")
-            connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
-            views = _define(connection, store, contract)
-            connection.execute("USE memory")
-            connection.execute("DETACH catalog_")
-        sync(staged)
-        staged.replace(store.root / NAME)
-        sync(store.root)
+        with replacing(store.root / NAME, store.staging / NAME) as staged:
+            staged.unlink(missing_ok=True)  # a killed run's
+            views = _write(staged, store, contract)
         _forget_templates(store)
     return Catalog(store.root / NAME, views)
+
+
+def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]:
+    """The catalog as a file; the columns of each view."""
+    import duckdb  # noqa: PLC0415  optional
+
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {_text(str(path))} AS catalog_ (STORAGE_VERSION '{_STORAGE}')")
+        connection.execute("USE catalog_")
+        connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
+        views = _define(connection, store, contract)
+        connection.execute("USE memory")
+        connection.execute("DETACH catalog_")
+    return views
 
 
 def _define(
@@ -254,7 +255,7 @@ def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
     stale = stale_days(store, contract.mark) if dataset is CDRS else []
     if not stale:
         return ""
-    return f" {in_words(stale)} were made under {ANOTHER}: {WAY_OUT}."
+    return f" {stale_in_words(stale)}"
 
 
 def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:

@@ -25,6 +25,7 @@ import polars as pl
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CDRS, DATE, DECIMAL, ENDINGS, typed
 from cdr_pipeline.tables.names import column_names
 from cdr_pipeline.tables.values import tokens_of
@@ -130,6 +131,11 @@ class Contract:
 
     keys: Mapping[str, Declared] = field(default_factory=dict)
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Contract":
+        """The contract that CDR_CONTRACT names, if it names one. Raises SettingsError."""
+        return load(settings.contract, settings.zone)
 
     @cached_property
     def mark(self) -> str:

@@ -29,7 +29,7 @@ def column_names(keys: tuple[str, ...]) -> tuple[str, ...]:
     names = {key: plain_name(key) for key in keys}
     while clashes := _clashes(names):
         for key in clashes:
-            names[key] += "_" + hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_DIGITS]
+            names[key] += f"_{digest(key)}"
     return tuple(f"{ADDITIONAL}_{names[key]}" for key in keys)
 
 
@@ -39,6 +39,11 @@ def plain_name(key: str) -> str:
     letters = unicodedata.normalize("NFD", key.replace("đ", "d").replace("Đ", "D"))
     bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return _NOT_A_NAME.sub("_", bare.lower()).strip("_") or "key"
+
+
+def digest(key: str) -> str:
+    """A few digits that tell a key from others of its name."""
+    return hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def sounds_personal(key: str) -> bool:

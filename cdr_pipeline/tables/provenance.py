@@ -20,9 +20,6 @@ from cdr_pipeline.tables.store import Store
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
 MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in ASKED_FOR)
 
-#: What days are called that were not made by what is in force.
-ANOTHER: Final = "another contract or zone (CDR_CONTRACT, CDR_TIMEZONE)"
-
 #: What to do about days that were not made of what is due.
 WAY_OUT: Final = (
     "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
@@ -49,6 +46,14 @@ def with_zone(mark: str, zone: str | None) -> str:
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
     """Stored days of `cdrs`, both ends included, that were made under another mark than `due`."""
     return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
+
+
+def stale_in_words(days: Sequence[date]) -> str:
+    """What to say of `stale_days`."""
+    return (
+        f"{in_words(days)} were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE)"
+        f" than is in force. {WAY_OUT}."
+    )
 
 
 def about_fetch(finished_at: datetime) -> dict[str, str]:

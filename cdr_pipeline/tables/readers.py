@@ -28,9 +28,9 @@ from cdr_pipeline.tables.contract import (
     free_type,
     typed,
 )
-from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.declared import Contract
 from cdr_pipeline.tables.footer import footer
-from cdr_pipeline.tables.provenance import ANOTHER, WAY_OUT, in_words, mark
+from cdr_pipeline.tables.provenance import mark, stale_in_words
 from cdr_pipeline.tables.store import Store
 
 #: Types of numbers -> the type that holds them all exactly; any other mixture is text.
@@ -90,12 +90,11 @@ def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) 
     marks = {day: mark(store, day) for day in days}
     if not marks:
         return
-    due = load(settings.contract, store.zone).mark if settings.contract else marks[days[-1]]
+    due = Contract.of(settings).mark if settings.contract else marks[days[-1]]
     stale = [day for day in days if marks[day] != due]
     if stale:
         warnings.warn(
-            f"{in_words(stale)} of cdrs were made under {ANOTHER} than is in"
-            f" force: their columns may differ. {WAY_OUT}.",
+            f"The columns of cdrs may differ: {stale_in_words(stale)}",
             AnotherContract,
             stacklevel=3,
         )

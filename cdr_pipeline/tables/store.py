@@ -235,16 +235,11 @@ class Store:
         target = self.path(dataset, day)
         staged = self.staging / f"{dataset.name}-{day:%Y-%m-%d}.parquet"
         try:
-            yield staged
-            sync(staged)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged.replace(target)
-            sync(target.parent)
+            with replacing(target, staged):
+                yield staged
         except pa.ArrowInvalid as error:
             # Closing a file that could not be written fails too, and would hide why.
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-        finally:
-            staged.unlink(missing_ok=True)
 
 
 def _day(text: str) -> date | None:
@@ -329,7 +324,22 @@ def _described(
     return pa.schema(fields)
 
 
-def sync(path: Path) -> None:
+@contextmanager
+def replacing(path: Path, staged: Path) -> Iterator[Path]:
+    """Where to write what will stand at `path` when all went well: at any time the old is there, or
+    the new, whole. `staged` is on the same disk.
+    """
+    try:
+        yield staged
+        _sync(staged)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(path)
+        _sync(path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
     """See that a file or folder is on the disk before anything relies on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -4,7 +4,6 @@ Both questions are answered from the `additional` of stored calls, some thousand
 memory grows with the number of keys, not of calls.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from cdr_pipeline.tables.flattening.additional import (
     united,
 )
 from cdr_pipeline.tables.flattening.shapes import ShapeReader
-from cdr_pipeline.tables.names import column_names, plain_name, sounds_personal
+from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_personal
 from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import Store
@@ -155,8 +154,7 @@ def _table(one: Seen, owner: dict[str, str]) -> Iterator[str]:
         yield f"format = {_toml(proposed.format)}"
     (name,) = column_names((one.key,))
     if name in owner:
-        digits = hashlib.sha256(one.key.encode()).hexdigest()[:6]
-        yield f'column = "lead_{plain_name(one.key)[:40].rstrip("_")}_{digits}"'
+        yield f'column = "lead_{plain_name(one.key)[:40].rstrip("_")}_{digest(one.key)}"'
         yield f"# else it would share its column with {_toml(owner[name])}"
     owner.setdefault(name, one.key)
     if proposed.pii:

@@ -14,8 +14,9 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.daily import causes, daily_calls, partitions, summary
+from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.contract import (
@@ -274,16 +275,6 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: Set, toke
     assert "CDR_API_TOKEN" in failure.message
     assert not (at.settings.data_dir / CDRS.name).exists()
     assert len(at.vendor.requests) <= 1
-
-
-def test_a_cause_names_its_days_in_their_order() -> None:
-    """The disk was full: what needs several days together failed last, on the first day."""
-    full = OSError(errno.ENOSPC, "No space left on device")
-    (text,) = summary(causes({DAY + timedelta(1): full, DAY: full}))
-    assert text == (
-        "2023-03-07, 2023-03-08: could not be written: No space left on device. What was stored is"
-        " unchanged. Make room on its disk, then try again."
-    )
 
 
 def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(

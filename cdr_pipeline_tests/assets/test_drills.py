@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from cdr_pipeline.assets.daily import partitions
+from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES

@@ -148,6 +148,15 @@ def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) 
     assert daemon.cursor == before
 
 
+def test_a_damaged_file_is_told_by_each_look_and_forgets_nothing(at: Desk, daemon: Daemon) -> None:
+    path = at.store.path(CDRS, DAY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert f"{path} cannot be read" in (daemon.look(under(at, OWN)) or "")
+    path.write_bytes(whole)
+    assert daemon.look(under(at, OWN)) is None
+
+
 def test_a_zone_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
     daemon.look(at)
     moved = replace(at, settings=at.settings.model_copy(update={"timezone": "Asia/Tokyo"}))

@@ -1,0 +1,61 @@
+"""What a run that failed says, for the person who must act."""
+
+import errno
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cdr_pipeline.assets.failures import causes, days_failed, failing_in_words, in_words, summary
+from cdr_pipeline.errors import Damaged, Unavailable
+
+MONDAY, TUESDAY = date(2023, 3, 6), date(2023, 3, 7)
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_cause_names_its_days_in_their_order() -> None:
+    """The disk was full: what needs several days together failed last, on the first day."""
+    (text,) = summary(causes({TUESDAY: FULL, MONDAY: FULL}))
+    assert text == (
+        "2023-03-06, 2023-03-07: could not be written: No space left on device. What was stored is"
+        " unchanged. Make room on its disk, then try again."
+    )
+
+
+def test_a_cause_that_names_its_day_names_it_once() -> None:
+    assert summary({"2023-03-06: it broke": ["2023-03-06"]}) == ["2023-03-06: it broke"]
+    assert summary({"the catalog broke": []}) == ["the catalog broke"]
+
+
+def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> None:
+    failure = days_failed({MONDAY: FULL, TUESDAY: FULL}, ["2023-03-06", "2023-03-07", "2023-03-08"])
+    assert failure.description is not None
+    counted, told = failure.description.split("\n")
+    assert counted == "2 of 3 days failed"
+    assert told.startswith("2023-03-06, 2023-03-07: could not be written")
+    assert not failure.allow_retries
+
+
+def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again() -> None:
+    with (
+        pytest.raises(dg.Failure, match=r"part-0\.parquet cannot be read") as failed,
+        failing_in_words(),
+    ):
+        raise Damaged(Path("part-0.parquet"))
+    assert not failed.value.allow_retries
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unavailable("it did not answer."), ["did not answer", "What was stored is unchanged."]),
+        (FileNotFoundError(errno.ENOENT, "gone", "a.parquet"), ["a.parquet is missing"]),
+        (pl.exceptions.ComputeError("parquet: no footer"), ["cannot be read", "rebuild --all"]),
+        (OSError(errno.EROFS, "Read-only file system"), ["Read-only", "may write there"]),
+        (KeyError("a"), ["KeyError", "please report it"]),
+    ],
+)
+def test_every_error_says_what_happened_and_what_to_do(error: Exception, words: list[str]) -> None:
+    assert [word for word in words if word not in in_words(error)] == []
