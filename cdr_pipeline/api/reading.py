@@ -191,10 +191,10 @@ class Reading:
         return int((times.dt.date() == day).sum()) + unknown
 
     def allows(self, half: Window, total: int) -> bool:
-        """Whether the vendor may count so many calls in a half, whatever its bounds include.
+        """Whether a half's total can be right, whatever bounds include at this vendor.
 
-        At the window's own end it counts as it did in the reading; at the cut, the call of the
-        second before or after may be in or out, but all of them alike.
+        At the window's own end it counts as it did in the reading. At the cut, the calls of the
+        second before or after it may be in or out, but all of them alike.
         """
         times = self.records.times()
         unknown = len(self.records) - len(times)

@@ -42,7 +42,8 @@ class Begun:
     def begin(
         self, wanted: set[str], lister: Lister | None, over: Event | None = None
     ) -> Exception | None:
-        """Fetch it, if there is a lister; why it could not be.
+        """Lock the day, begin the process that helps with it, and fetch it if there is a lister.
+        Returns the error, if there is one, which `layers` raises.
 
         `over`: if given, the day is locked until it is closed; once it is set, a lock that another
         run holds is waited for no longer.
@@ -104,61 +105,60 @@ def begun_ahead(
     A large day is closed before the next is begun: two of them would take twice the memory.
     """
     # Not by `ahead`, which waits for what is under way: here that may be a vendor, or another run.
-    days = [Begun(work) for work in works]
-    turns, ready, over = Semaphore(1), SimpleQueue[Begun](), Event()
-    thread = Thread(
-        target=_begin_each,
-        args=(days, wanted, lister, turns, ready, over),
-        name="cdr-begin",
-        daemon=True,
-    )
+    ahead = _Ahead([Begun(work) for work in works])
+    thread = Thread(target=ahead.begin_each, args=(wanted, lister), name="cdr-begin", daemon=True)
     try:
         thread.start()  # an interrupt may come before this has returned
-        yield _in_turn(days, turns, ready)
+        yield ahead.in_turn()
     finally:
-        over.set()
+        ahead.stop()
         if lister:
             lister.stop()
-        turns.release()
         if thread.ident:
             thread.join(_SECONDS_TO_END)
         if not thread.is_alive():
-            for day in days:
+            for day in ahead.days:
                 day.close()
 
 
-def _begin_each(
-    days: Sequence[Begun],
-    wanted: set[str],
-    lister: Lister | None,
-    turns: Semaphore,
-    ready: "SimpleQueue[Begun]",
-    over: Event,
-) -> None:
-    hopeless: Exception | None = None
-    for day in days:
-        turns.acquire()
-        if over.is_set():
-            return
-        if hopeless:
-            day.hopeless = hopeless
-        else:
-            error = day.begin(wanted, lister, over)
-            hopeless = error if error and _stops_the_run(error) else None
-        ready.put(day)
+@dataclass
+class _Ahead:
+    """Days that one thread begins, and another takes from it in turn."""
 
+    days: Sequence[Begun]
+    _turns: Semaphore = field(default_factory=lambda: Semaphore(1))
+    _ready: "SimpleQueue[Begun]" = field(default_factory=SimpleQueue)
+    _over: Event = field(default_factory=Event)
 
-def _in_turn(
-    days: Sequence[Begun], turns: Semaphore, ready: "SimpleQueue[Begun]"
-) -> Iterator[Begun]:
-    for _ in days:
-        day = ready.get()
-        large = day.large
-        if not large:
-            turns.release()
-        yield day
-        if large:
-            turns.release()
+    def begin_each(self, wanted: set[str], lister: Lister | None) -> None:
+        """Begin one day after the other, each when it is its turn."""
+        hopeless: Exception | None = None
+        for day in self.days:
+            self._turns.acquire()
+            if self._over.is_set():
+                return
+            if hopeless:
+                day.hopeless = hopeless
+            else:
+                error = day.begin(wanted, lister, self._over)
+                hopeless = error if error and _stops_the_run(error) else None
+            self._ready.put(day)
+
+    def in_turn(self) -> Iterator[Begun]:
+        """The days that are begun; asking for the next ends the work on the one before."""
+        for _ in self.days:
+            day = self._ready.get()
+            large = day.large
+            if not large:
+                self._turns.release()
+            yield day
+            if large:
+                self._turns.release()
+
+    def stop(self) -> None:
+        """No other day is begun."""
+        self._over.set()
+        self._turns.release()
 
 
 def names(specs: Iterable[dg.AssetSpec]) -> set[str]:

@@ -33,10 +33,11 @@ SPECS = [
 def fetch(
     work: Work, lister: Lister, on_group: OnGroup | None = None
 ) -> Generator[list[Made], None, None]:
-    """Fetch and prove the day, at which nothing is made; then, when asked to go on, replace both
-    partitions. Raises NotProved, Shrunk.
+    """Two steps: the first fetches and proves the day, changes nothing, and yields nothing made;
+    the second replaces both partitions and yields them. Raises NotProved, Shrunk, Damaged, and what
+    `Client.get` raises.
 
-    `on_group` is told of responses as they come, before anybody knows whether they will count.
+    `on_group` is told of each group of responses as they come, also of those that will not count.
     """
     store, day = work.store, work.day
     with store.writing_pages(day, on_group) as pages:

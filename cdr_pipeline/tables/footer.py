@@ -33,9 +33,13 @@ _SCHEMA: Final = "ARROW:schema"
 
 @dataclass(frozen=True)
 class Footer:
-    """columns: those whose names tell a type -> the keys behind them; zone: of its calls' times;
-    mark: its contract's; fetched, calls: which fetch it was made of, and what the calls that it was
-    made of were made under, as far as it says so.
+    """What a file says of itself.
+
+    columns: each additional_* (or declared) column -> the lead list's keys behind it.
+    zone: the zone of its calls' times.
+    mark: that of the contract it was made under.
+    fetched: the fetch that it was made of; calls: the contract and the zone of the `cdrs` that it
+        was made of. None where the file does not say.
     """
 
     columns: dict[str, tuple[str, ...]]
@@ -53,7 +57,7 @@ def footer(path: Path) -> Footer:
 
 
 def keys_behind(paths: Iterable[Path]) -> dict[str, set[str]]:
-    """The keys behind each column of the lead list in some files."""
+    """The keys behind each column of the lead list in some files. Raises Damaged."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         for name, keys in footer(path).columns.items():

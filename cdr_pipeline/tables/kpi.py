@@ -72,10 +72,10 @@ def more_often(column: str, times: int) -> pl.Expr:
 
 
 def number_within(*columns: str) -> pl.Expr:
-    """The number of a call, from 1, among those of equal values; rows are sorted by them first.
+    """1, 2, 3, ... within each run of equal values; rows are sorted by these columns first.
 
-    Said of neighbours and not by a window over groups, which takes ten times as long where nearly
-    every group is one call.
+    By comparing neighbours: a window over groups takes ten times as long where nearly every group
+    is one call.
     """
     row = pl.int_range(pl.len(), dtype=pl.Int64)
     begins = [pl.col(one).ne_missing(pl.col(one).shift()) for one in columns]

@@ -32,7 +32,7 @@ _TOLD: Final = 6
 
 def mark(store: Store, day: date) -> str:
     """The mark of the contract that a stored day of `cdrs` was made under; and, where that is
-    another than the store's, the zone.
+    another than the store's, the zone. Raises Damaged, as all here that reads footers.
     """
     told = footer(store.path(CDRS, day))
     return told.mark if told.zone == store.zone.key else with_zone(told.mark, told.zone)
@@ -71,7 +71,7 @@ def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
 
 
 def about_calls(mark: str, zone: str | None) -> dict[str, str]:
-    """What files say that were made of calls under a contract and zone, or together with them."""
+    """What files made of `cdrs`, or together with them, say of those: their contract and zone."""
     return {CALLS: with_zone(mark, zone)}
 
 

@@ -63,7 +63,8 @@ def scan(
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
     The data is looked for in `data_dir`, or where CDR_DATA_DIR says. Raises CdrError for a dataset
-    that does not exist or has no folder there, and for what is no day.
+    that does not exist or has no folder there, and for what is no day; of `cdrs`, whose files say
+    which columns there are, also where one of them is damaged.
     """
     settings = Settings.load()
     store = Store(Path(data_dir) if data_dir else settings.data_dir, settings.zone)

@@ -27,7 +27,9 @@ class LastFetch:
 
 
 def last_fetch(store: Store, day: date) -> LastFetch:
-    """By the receipt of a stored day; those of earlier versions lack what later ones compare."""
+    """By the receipt of a stored day; those of earlier versions lack what later ones compare.
+    Raises Damaged.
+    """
     row = store.read(RECEIPTS, day).row(0, named=True)
     changed_at = row.get("last_change_at")
     return LastFetch(

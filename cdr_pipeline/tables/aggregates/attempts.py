@@ -71,8 +71,10 @@ def lead_attempts(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
 
 
 def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs`, with their `date` -> root legs, as far as attempts are told from them: `lead` is that
-    of the campaign, null for none. A campaign's stand as in `cdrs`: by time, then id.
+    """`cdrs` with `date` -> its root legs as `date`, `campaign_uuid`, `time_started`, `lead` (64
+    bits of the lead and its campaign; null for none), `answered` and `key_pressed` (Booleans).
+
+    A campaign's calls stand as in `cdrs`: by time, then id.
     """
     return roots(cdrs).select(
         DATE,

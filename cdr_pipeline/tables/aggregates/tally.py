@@ -5,9 +5,11 @@ calls are some thousand rows of that, and every measure (`kpi`) takes those. Tal
 of a day add up, so that a day is read some row groups at a time, in bounded memory; and medians of
 whole seconds are exact.
 
-A tally has `BY`; `calls` with `ring_seconds`, `duration`, `billsec`, `first_call_at` and
-`last_call_at`; `talks` with `talk_seconds`; `key_presses` with `key_pressed` and `key_delay`. A row
-tells of one of the three kinds, or of all.
+A tally has the columns `BY` and those of three kinds of rows, the others of which are null or zero:
+- calls: `calls` (how many), `ring_seconds`, `duration`, `billsec`, `first_call_at`, `last_call_at`;
+- talks: `talks`, `talk_seconds`;
+- key presses: `key_presses`, `key_pressed`, `key_delay`.
+Where each call has a row of its own (`singly`), a row is of all three kinds.
 """
 
 from collections.abc import Callable, Iterator
