@@ -34,8 +34,9 @@ from cdr_pipeline.home import read_dotenv_again
 #: What the run's page says then.
 GONE = (
     "The process of this run is gone: the machine or Dagster was stopped meanwhile. The days it"
-    " finished stand; of the others each partition holds its old content or its new. Launch what"
-    ' is missing with "Failed and missing"; `cdr-pipeline status` names what else is to be made.'
+    " finished stand; of the others each partition holds its old content or its new. Launch the"
+    ' same days again with "Backfill only failed and missing partitions" ticked; `cdr-pipeline'
+    " status` names what else is to be made."
 )
 
 _SECONDS_TO_ANSWER = 10

@@ -53,7 +53,12 @@ def _base_url(value: str) -> str:
 def _for_a_header(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value().strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("holds a space, a line break or a non-ASCII character")
+        bearer = text.lower().startswith("bearer ")
+        raise ValueError(
+            "must be the token alone, without `Bearer`"
+            if bearer
+            else "holds a space, a line break or a non-ASCII character"
+        )
     return SecretStr(text)
 
 
@@ -65,15 +70,27 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
+def _at_home(path: Path) -> Path:
+    """A path as a shell would read it: `~` and variables, which `.env` and quotes leave there."""
+    return Path(os.path.expandvars(path)).expanduser()
+
+
 def _folder(path: Path) -> Path:
+    path = _at_home(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()):
         raise ValueError("must be a folder: object stores are not supported yet")
     if path.is_file():
         raise ValueError("is a file, and must be a folder")
+    if "=" in f"{path.absolute()}":
+        raise ValueError(
+            f"must not stand below a folder with `=` in its name ({path.absolute()}): whoever reads"
+            " Parquet takes that for a partition"
+        )
     return path
 
 
 def _file(path: Path) -> Path:
+    path = _at_home(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}; leave it unset to work without one")
     return path

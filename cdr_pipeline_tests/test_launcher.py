@@ -53,7 +53,7 @@ def test_a_run_whose_server_is_gone_is_dead_and_the_message_says_what_to_do(
 ) -> None:
     server = json.dumps({"host": "localhost", "socket": str(tmp_path / "nobody-listens")})
     assert health(instance, {GRPC_INFO_TAG: server}) == (WorkerStatus.FAILED, GONE)
-    assert "Failed and missing" in GONE
+    assert "only failed and missing partitions" in GONE
 
 
 def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.DagsterInstance) -> None:

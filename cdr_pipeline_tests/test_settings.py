@@ -257,6 +257,29 @@ def test_what_is_no_folder_holds_no_data(monkeypatch: pytest.MonkeyPatch, writte
     assert "  - CDR_DATA_DIR: " in fault()
 
 
+@pytest.mark.parametrize("written", ["~/calls", "$HOME/calls", "${HOME}/calls"])
+def test_a_path_is_read_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("HOME", "/home-of-somebody")
+    monkeypatch.setenv("CDR_DATA_DIR", written)
+    assert Settings.load().data_dir == Path("/home-of-somebody/calls")
+
+
+@pytest.mark.parametrize("written", ["lake/env=prod/calls", "date=1"])
+def test_a_folder_that_readers_would_take_for_a_partition_is_refused(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("CDR_DATA_DIR", written)
+    with pytest.raises(SettingsError, match="CDR_DATA_DIR: must not stand below a folder with `=`"):
+        Settings.load()
+
+
+def test_a_token_is_written_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDR_API_TOKEN", "Bearer abc")
+    with pytest.raises(SettingsError, match="CDR_API_TOKEN: must be the token alone") as wrong:
+        Settings.load()
+    assert "abc" not in f"{wrong.value}"
+
+
 @pytest.mark.parametrize("written", [f"ftp://{SECRET}", SECRET, f"https://h:port/{SECRET}"])
 def test_an_alert_url_is_refused_without_repeating_it(
     monkeypatch: pytest.MonkeyPatch, written: str

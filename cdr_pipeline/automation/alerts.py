@@ -18,8 +18,8 @@ _SAFE: Final = (
 )
 _TO_DO: Final = (
     "Do what the cause says, if anything. The schedule `nightly` asks for recent days again until"
-    " they are loaded; to load them now, choose Failed and missing in Dagster, or `cdr-pipeline"
-    " run`."
+    ' they are loaded; to load them now, launch the same days again in Dagster with "Backfill only'
+    ' failed and missing partitions" ticked, or `cdr-pipeline run`.'
 )
 
 

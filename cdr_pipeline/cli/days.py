@@ -34,9 +34,11 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     what is stored of it unchanged, and takes no other day along.
     """
     from cdr_pipeline.home import lasting_home
+    from cdr_pipeline.tables.declared import Contract
 
     begin, end = span(first, last)
     settings = Settings.load(vendor=True)
+    Contract.of(settings)  # better told now than as a failed run of Dagster's
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import load_days

@@ -367,8 +367,8 @@ def _line(lines: Mapping[tuple[str, ...], int], *names: str) -> int:
 def _wrong(source: str, faults: Sequence[tuple[int, str]]) -> SettingsError:
     told = "\n".join(f"  - {source}, line {line}: {fault}." for line, fault in sorted(faults))
     return SettingsError(
-        f"The contract (CDR_CONTRACT) is wrong:\n{told}\n"
-        "Nothing was loaded or changed. Mend the file, or unset CDR_CONTRACT to work without one."
+        f"The contract is wrong:\n{told}\n"
+        "Nothing was loaded or changed. Mend the file, or work without one: CDR_CONTRACT unset."
     )
 
 
