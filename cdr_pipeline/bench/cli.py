@@ -13,10 +13,12 @@ import click
 from rich.console import Console
 
 from cdr_pipeline.bench import aggregates as counting
+from cdr_pipeline.bench import backfill as filling
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
 from cdr_pipeline.bench import read as reading
+from cdr_pipeline.settings import Settings
 
 #: Figures are never cut: a table of eleven with their spreads is wider than most terminals.
 out = Console(width=max(Console().width, 150))
@@ -48,6 +50,7 @@ def main() -> None:
     Loading, against dlt and others:   cdr-pipeline-bench load --records 1000000
     Loading more and more:             cdr-pipeline-bench growth
     Aggregates beside loading:         cdr-pipeline-bench aggregates
+    Dagster's part of a backfill:      cdr-pipeline-bench backfill
     Reading a year:                    cdr-pipeline-bench read
 
     Nothing but loopback is asked; files stand in a temporary folder, which is removed.
@@ -57,8 +60,12 @@ def main() -> None:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
+    """For as long as a command works; what failed meanwhile is told in its own words."""
     with tempfile.TemporaryDirectory(prefix="cdr-bench-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from None
 
 
 def _emit(figures: Any) -> None:
@@ -96,10 +103,7 @@ def load(
             status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
 
         status.update("The frame for the floor" if "floor" in contestants else "Loading")
-        try:
-            runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
-        except RuntimeError as error:
-            raise click.ClickException(str(error)) from None
+        runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
     if as_json:
         _emit({"records": records, "seed": seed, "runs": runs})
         return
@@ -169,6 +173,37 @@ def aggregates(records: list[int], days: int, repeat: int, seed: int, as_json: b
         _emit({"seed": seed, "shares": shares})
     else:
         out.print(counting.table(shares))
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1), default=365, show_default=True)
+@click.option("--calls", "records", default=1_000, show_default=True, help="Calls a day.")
+@click.option(
+    "--days-per-run",
+    type=click.IntRange(0),
+    default=Settings.model_fields["days_per_run"].default,
+    show_default=True,
+    help="CDR_DAYS_PER_RUN; 0 for all.",
+)
+@click.option("--live", is_flag=True, help="Launch it in Dagster's UI, too, for its daemon to run.")
+@_seed
+@_json
+def backfill(
+    days: int, records: int, days_per_run: int, live: bool, seed: int, as_json: bool
+) -> None:
+    """Load the same days by a plain loop and through Dagster: its part of a backfill.
+
+    Dagster's runs follow one another in one process. Its daemon starts a process for each, two at
+    once, up to 30 s after it was asked, and takes as long to notice the end: `--live` says when.
+    """
+    with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
+        found = filling.compare(folder, days, records, days_per_run, seed, live=live)
+    if as_json:
+        _emit({"seed": seed, "days_per_run": days_per_run, **asdict(found)})
+        return
+    out.print(filling.table(found))
+    if found.live:
+        out.print(str(found.live))
 
 
 @main.command()

@@ -31,6 +31,15 @@ def test_the_aggregates_are_told_beside_the_loading_of_their_days() -> None:
     assert share["peak"] >= share["loading_peak"] > 0
 
 
+def test_a_backfill_is_told_by_a_plain_loop_and_through_dagster() -> None:
+    arguments = ["backfill", "--days", "3", "--calls", "50", "--days-per-run", "2"]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "3 days of 50 calls" in result.output
+    for line in ("a plain loop", "Dagster, 2 runs", "Dagster's part"):
+        assert line in result.output
+
+
 @pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--latency", "fast"]])
 def test_what_cannot_be_measured_is_said_before_anything_is_made(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli.main, ["load", *arguments])

@@ -17,7 +17,8 @@ from cdr_pipeline_tests.bench.conftest import CALLS, DAYS
 def load(name: str, server: Serving, folder: Path, frame: Path | None = None) -> Cost:
     module, _, variant = name.partition(":")
     text = str(frame or "")
-    return measure(module, Job(server.url, folder, first_days(DAYS), variant, text, page_size=100))
+    job = Job(server.url, folder, first_days(DAYS), variant, text, page_size=100, days_per_run=1)
+    return measure(module, job)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,11 @@ def test_ours_is_right_in_every_value_and_counts_every_call(ours: Path, corpus: 
     assert found.values > 20 * CALLS * DAYS
     counted = pl.read_parquet(ours / "data" / "campaign_daily" / "*" / "*.parquet")["calls"].sum()
     assert counted == CALLS * DAYS
+
+
+def test_dagsters_runs_take_as_many_days_as_they_are_told(ours: Path) -> None:
+    runs = (ours / "dagster" / "history" / "runs").glob("*.db")
+    assert len([run for run in runs if run.stem != "index"]) == DAYS
 
 
 def test_the_floor_receives_all_and_writes_the_frame_it_was_given(

@@ -21,6 +21,7 @@ class Job:
 
     variant: other settings than the best known, by a name that the contestant knows.
     frame: Parquet of the calls as they should come out, for who need not work that out.
+    days_per_run: days that one run of Dagster's takes; 0 for all.
     """
 
     url: str
@@ -30,6 +31,7 @@ class Job:
     frame: str = ""
     page_size: int = 1000
     connections: int = 4
+    days_per_run: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.bench.contestants import Job, Written, named
 from cdr_pipeline.home import home_apart
+from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 
 
@@ -41,6 +42,7 @@ def settings_for(job: Job) -> Settings:
         page_size=job.page_size,
         concurrency=job.connections,
         requests_per_second=0,
+        days_per_run=job.days_per_run,
     )
 
 
@@ -48,16 +50,17 @@ def load(job: Job) -> None:
     """Prove, keep, flatten and count the days, all checks included. Raises if a day fails."""
     settings = settings_for(job)
     with dg.DagsterInstance.get() as instance:
-        dg.materialize(
-            [daily_calls(settings)],
-            instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": f"{min(job.days)}",
-                "dagster/asset_partition_range_end": f"{max(job.days)}",
-            },
-            resources={"loading": Loading(settings=lambda _: settings)},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        for first, last in spans(job.days, job.days_per_run):
+            dg.materialize(
+                [daily_calls(settings)],
+                instance=instance,
+                tags={
+                    "dagster/asset_partition_range_start": f"{first}",
+                    "dagster/asset_partition_range_end": f"{last}",
+                },
+                resources={"loading": Loading(settings=lambda _: settings)},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
 
 
 def written(folder: Path, keys: list[str]) -> Written:
