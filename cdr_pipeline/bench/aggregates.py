@@ -9,7 +9,7 @@ from rich.table import Table
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.contest import measure
 from cdr_pipeline.bench.contestants import Job, layers
-from cdr_pipeline.bench.load import first_days, fresh, warm
+from cdr_pipeline.bench.load import empty_table, first_days, fresh, warm
 from cdr_pipeline.bench.server import serving
 
 
@@ -49,13 +49,12 @@ def shares(
 
 def table(shares: Sequence[Share]) -> Table:
     """A line a run."""
-    shown = Table(
+    shown = empty_table(
         *("calls a day", "days", "loading, CPU s", "aggregates, CPU s", "ratio"),
         *("peak MB", "of loading alone"),
         title="Aggregates",
+        words=0,
     )
-    for column in shown.columns:
-        column.justify = "right"
     for one in shares:
         shown.add_row(
             f"{one.records:,}",

@@ -13,7 +13,7 @@ from rich.table import Table
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job, daemon
-from cdr_pipeline.bench.load import first_days, warm
+from cdr_pipeline.bench.load import empty_table, first_days, warm
 from cdr_pipeline.bench.server import serving
 from cdr_pipeline.record import spans
 
@@ -52,12 +52,10 @@ def compare(
 
 def table(found: Backfill) -> Table:
     """A line a way; what is written more by Dagster is its history."""
-    shown = Table(
+    shown = empty_table(
         *("", "CPU s", "CPU ms a day", "wall s", "peak MB", "written MB"),
         title=f"{found.days:,} days of {found.records:,} calls",
     )
-    for column in shown.columns[1:]:
-        column.justify = "right"
     ways = {"a plain loop": found.loop, f"Dagster, {found.runs} runs": found.dagster}
     for name, cost in ways.items():
         shown.add_row(

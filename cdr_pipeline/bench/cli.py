@@ -1,7 +1,6 @@
 """`cdr-pipeline-bench`: what people type; tables for them, JSON for machines."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,20 +25,6 @@ err = Console(stderr=True)
 
 _json = click.option("--json", "as_json", is_flag=True, help="Every run, for machines.")
 _seed = click.option("--seed", default=1, show_default=True, help="Another seed, other calls.")
-
-
-class _Numbers(click.ParamType[list[float]]):
-    """Numbers with commas between."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[float]:
-        try:
-            return [float(one) if "." in one else int(one) for one in value.split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers, such as 0,20", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -74,7 +59,14 @@ def _emit(figures: Any) -> None:
 
 @main.command()
 @click.option("--records", default=100_000, show_default=True, help="Calls of the one day.")
-@click.option("--latency", type=_Numbers(), default="0,20", show_default=True, help="Milliseconds.")
+@click.option(
+    "--latency",
+    type=float,
+    multiple=True,
+    default=[0, 20],
+    show_default=True,
+    help="Milliseconds; again for another.",
+)
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--only",
@@ -85,7 +77,7 @@ def _emit(figures: Any) -> None:
 @_seed
 @_json
 def load(
-    records: int, latency: list[float], repeat: int, only: str, seed: int, as_json: bool
+    records: int, latency: tuple[float, ...], repeat: int, only: str, seed: int, as_json: bool
 ) -> None:
     """Load one day: this pipeline, dlt, a naive script, and the least that anyone can do.
 
@@ -156,13 +148,18 @@ def growth(
 
 @main.command()
 @click.option(
-    "--records", type=_Numbers(), default="100000,1000000", show_default=True, help="Calls a day."
+    "--records",
+    type=int,
+    multiple=True,
+    default=[100_000, 1_000_000],
+    show_default=True,
+    help="Calls a day; again for another size.",
 )
 @click.option("--days", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @_seed
 @_json
-def aggregates(records: list[int], days: int, repeat: int, seed: int, as_json: bool) -> None:
+def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_json: bool) -> None:
     """What a day's aggregates cost beside loading it, from the first request to `cdrs`."""
     shares: list[counting.Share] = []
     with _folder() as folder, err.status("Loading") as status:
@@ -228,7 +225,3 @@ def read(days: int, records: int, seed: int, as_json: bool) -> None:
     out.print(reading.table(answers, days, records))
     for name, seconds in opened.items():
         out.print(f"{name}: {1000 * seconds:.0f} ms")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -10,7 +10,7 @@ from rich.table import Table
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.bench.load import first_days, fresh, warm
+from cdr_pipeline.bench.load import empty_table, first_days, fresh, warm
 from cdr_pipeline.bench.server import serving
 
 
@@ -18,7 +18,7 @@ from cdr_pipeline.bench.server import serving
 class Size:
     """What is loaded: on each of some days so many calls, their lead lists, their campaigns."""
 
-    records: int
+    calls: int
     days: int = 1
     keys: int = 0
     copies: int = 1
@@ -36,7 +36,7 @@ class Point:
     @property
     def calls(self) -> int:
         """Over all days."""
-        return self.size.records * self.size.days
+        return self.size.calls * self.size.days
 
 
 _RECORDS: Final = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
@@ -59,26 +59,19 @@ def grow(
     """Load each size once."""
     warm(folder, ["ours"])
     for at, size in sizes:
-        corpus = calls.make(fresh(folder / "corpus"), seed=seed, **_named(size))
+        corpus = calls.make(fresh(folder / "corpus"), seed=seed, **asdict(size))
         with serving(corpus, latency_ms / 1000) as server:
             cost = measure("ours", Job(server.url, fresh(folder / "run"), first_days(size.days)))
         yield Point(axis, at, size, cost)
 
 
-def _named(size: Size) -> dict[str, Any]:
-    values = asdict(size)
-    return {"calls": values.pop("records"), **values}
-
-
 def table(points: Sequence[Point]) -> Table:
     """A line a size; a line is straight where the last two columns stand still."""
-    shown = Table(
+    shown = empty_table(
         *("", "", "calls", "CPU s", "wall s", "peak MB", "written MB"),
         *("CPU ms a thousand calls, after the start", "and between this size and the one before"),
         title="Growth",
     )
-    for column in shown.columns[1:]:
-        column.justify = "right"
     before: Point | None = None
     for point in points:
         if before and before.axis != point.axis:

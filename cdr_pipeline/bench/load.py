@@ -87,11 +87,11 @@ def compare(
     return runs
 
 
-def frame_of(corpus: Corpus, folder: Path, days: int = 1) -> str:
-    """A folder of the calls as ours writes them, for those who need not work them out."""
+def frame_of(corpus: Corpus, folder: Path) -> str:
+    """A folder of the day's calls as ours writes them, for those who need not work them out."""
     target = fresh(folder / "frame")
     with serving(corpus) as server:
-        measure("ours", Job(server.url, target, first_days(days)))
+        measure("ours", Job(server.url, target, (DAY,)))
     return str(target / "data" / "cdrs")
 
 
@@ -116,6 +116,14 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
+def empty_table(*columns: str, title: str, words: int = 1) -> Table:
+    """So many columns of words, and then of figures, which stand to the right."""
+    shown = Table(*columns, title=title)
+    for column in shown.columns[words:]:
+        column.justify = "right"
+    return shown
+
+
 def tried(contestant: str) -> str:
     """What was tried of a contestant's settings, in its own words; imports nothing of it."""
     module = find_spec(f"cdr_pipeline.bench.contestants.{contestant.partition(':')[0]}")
@@ -129,13 +137,11 @@ def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
 
     A ratio is that of two runs of the same turn.
     """
-    shown = Table(
+    shown = empty_table(
         *("", "CPU s", "of it start", "x ours", "wall s", "x ours", "calls/s", "peak MB"),
         *("written MB", "wrong values", "server CPU s"),
         title=f"{records:,} calls, {latency_ms:g} ms",
     )
-    for column in shown.columns[1:]:
-        column.justify = "right"
     here = [run for run in runs if run.latency_ms == latency_ms]
     turns = {name: [one for one in here if one.contestant == name] for name in names(here)}
     for name, own in turns.items():

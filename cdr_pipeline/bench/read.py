@@ -21,18 +21,16 @@ import polars as pl
 from rich.table import Table
 
 from cdr_pipeline.bench import calls
-from cdr_pipeline.bench.load import frame_of
+from cdr_pipeline.bench.load import empty_table, frame_of
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
+from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import FILE, Store
 
 ZONE: Final = ZoneInfo("Asia/Ho_Chi_Minh")
 
 Rows = list[tuple[Any, ...]]
-
-#: Who is asked; the plain ones are what the ones before them are held against.
-READERS: Final = ("polars scan", "polars plain", "duckdb view", "duckdb days", "duckdb plain")
 
 #: Times that each question is put after the first.
 _AGAIN: Final = 7
@@ -71,7 +69,8 @@ def make(folder: Path, days: int, records: int, seed: int) -> Store:
     """`cdrs` and `campaign_daily` of so many days, from one day that was really loaded."""
     corpus = calls.make(folder / "corpus", records, seed=seed)
     template = next(Path(frame_of(corpus, folder)).glob("*/*.parquet"))
-    day, keys = pl.read_parquet(template), _keys(template)
+    day = pl.read_parquet(template)
+    keys = {name: sorted(behind) for name, behind in keys_behind([template]).items() if behind}
     store = Store(folder / "data", ZONE)
     for n in range(days):
         moved = day.with_columns(
@@ -102,15 +101,6 @@ def _other_number(day: int) -> pl.Expr:
     """Another number for each, the same on every seventh day."""
     moved = (pl.col("to_number").cast(pl.Int64) + 7_919 * (day % 7)) % 10**9
     return pl.concat_str(pl.lit("0"), moved.cast(pl.String).str.zfill(9))
-
-
-def _keys(path: Path) -> dict[str, list[str]]:
-    import pyarrow.parquet as pq  # noqa: PLC0415  nothing else here needs it
-
-    fields = pq.read_schema(path)
-    return {
-        one.name: json.loads(one.metadata[b"keys"]) for one in fields if b"keys" in one.metadata
-    }
 
 
 def opening(store: Store) -> dict[str, float]:
@@ -194,15 +184,15 @@ def questions(days: int, number: str) -> list[Question]:
     ]
 
 
-def ask(root: Path, days: int, readers: Sequence[str] = READERS) -> list[Answer]:
+def ask(root: Path, days: int) -> list[Answer]:
     """Every question to every reader, in turn, each time in a process of its own."""
     answers = []
     for question in questions(days, ""):
         turns = [
-            {reader: _asked(reader, question, root, days) for reader in readers}
+            {reader: _asked(reader, question, root, days) for reader in ASKED}
             for _ in range(_TURNS)
         ]
-        for reader in readers:
+        for reader in ASKED:
             told = [turn[reader] for turn in turns]
             figures = {name: median(one[name] for one in told) for name in told[0]}
             answers.append(Answer(question.name, reader, **figures))
@@ -218,12 +208,11 @@ def _asked(reader: str, question: Question, root: Path, days: int) -> dict[str, 
 
 def table(answers: Sequence[Answer], days: int, records: int) -> Table:
     """A line a question and reader; ratios of ours to the plain files by the same engine."""
-    shown = Table(
+    shown = empty_table(
         *("", "", "first ms", "x plain", "again ms", "x plain", "CPU ms", "x plain", "rows"),
         title=f"{days:,} days of {records:,} calls",
+        words=2,
     )
-    for column in shown.columns[2:]:
-        column.justify = "right"
     known = {(answer.question, answer.reader): answer for answer in answers}
     last = ""
     for answer in answers:
@@ -318,6 +307,7 @@ def _duckdb_plain(root: Path, question: Question) -> Callable[[], Rows]:
     return run
 
 
+#: Who is asked, and how; the plain ones are what the ones before them are held against.
 ASKED: Final[dict[str, Callable[[Path, Question], Callable[[], Rows]]]] = {
     "polars scan": _polars_scan,
     "polars plain": _polars_plain,

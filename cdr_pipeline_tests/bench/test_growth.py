@@ -14,7 +14,7 @@ def point(records: int, cpu: float) -> Point:
 def test_no_size_is_larger_than_the_top() -> None:
     known = axes(30_000)
     assert [at for at, _ in known["calls a day"]] == [10_000, 30_000]
-    assert max(size.records for sizes in known.values() for _, size in sizes) == 30_000
+    assert max(size.calls for sizes in known.values() for _, size in sizes) == 30_000
 
 
 def test_the_table_says_what_a_thousand_calls_more_cost() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cdr_pipeline.bench import read
-from cdr_pipeline.bench.read import READERS, Answer, Rows
+from cdr_pipeline.bench.read import ASKED, Answer, Rows
 from cdr_pipeline.tables import catalog
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.store import Store
@@ -31,9 +31,9 @@ def test_every_day_holds_the_calls_of_the_template_under_other_ids(store: Store)
 def test_every_reader_gives_the_same_answer_to_every_question(store: Store) -> None:
     number = store.read(CDRS, store.days(CDRS)[0])["to_number"][0]
     for question in read.questions(DAYS, number):
-        rows = {reader: _sorted(read.ASKED[reader](store.root, question)()) for reader in READERS}
+        rows = {reader: _sorted(ask(store.root, question)()) for reader, ask in ASKED.items()}
         assert rows["polars scan"], question.name
-        for reader in READERS:
+        for reader in ASKED:
             assert rows[reader] == rows["polars scan"], (question.name, reader)
 
 

@@ -30,7 +30,6 @@ class Job:
     variant: str = ""
     frame: str = ""
     page_size: int = 1000
-    connections: int = 4
     days_per_run: int = 0
 
 

@@ -4,7 +4,6 @@ CDR_PAGE_SIZE 1000, CDR_REQUESTS_PER_SECOND 0, all else by default; every check 
 history is a new one, on disk, whose tables were made before (1.7 CPU s, once per DAGSTER_HOME).
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
-import pyarrow.parquet as pq
 from pydantic import SecretStr
 
 from cdr_pipeline.assets.daily import daily_calls
@@ -21,6 +19,7 @@ from cdr_pipeline.bench.contestants import Job, Written, named
 from cdr_pipeline.home import home_apart
 from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.footer import keys_behind
 
 
 def prepare(job: Job) -> None:
@@ -40,7 +39,6 @@ def settings_for(job: Job) -> Settings:
         data_dir=job.folder / "data",
         start_date=min(job.days),
         page_size=job.page_size,
-        concurrency=job.connections,
         requests_per_second=0,
         days_per_run=job.days_per_run,
     )
@@ -67,11 +65,10 @@ def written(folder: Path, keys: list[str]) -> Written:
     """Which keys a column holds stands in the files."""
     files = sorted((folder / "data" / "cdrs").glob("*/*.parquet"))
     frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
-    columns: dict[str, set[str]] = {key: set() for key in keys}
-    for file in files:
-        for field in pq.read_schema(file):
-            for key in json.loads((field.metadata or {}).get(b"keys", b"[]")):
-                columns[key].add(field.name)
+    columns: dict[str, list[str]] = {key: [] for key in keys}
+    for name, behind in sorted(keys_behind(files).items()):
+        for key in behind:
+            columns[key].append(name)
     fields = named(frame) | {"time_ringging": ["time_ringing"]}
     raw = [name for name in frame.columns if name.endswith("__json")]
-    return Written(frame, fields, {key: sorted(names) for key, names in columns.items()}, raw)
+    return Written(frame, fields, columns, raw)
