@@ -27,6 +27,13 @@ _TIME_FORM: Final = re.compile(TIME_FORM).match
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
+#: Brackets within brackets from here on are too many: how many more could be read would depend on
+#: who called whom before (Python bounds both together).
+_DEEPEST: Final = 500
+SHORTEST_TOO_DEEP: Final = 2 * _DEEPEST
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
 class MalformedPage(ValueError):
     """The body is not the documented response: cut off, HTML, or of another shape."""
 
@@ -124,6 +131,18 @@ def check_encoding(body: bytes) -> None:
     """Raises ValueError if it is not UTF-8. As `body.decode()`, at a seventh of its cost."""
     ends = pa.array([0, len(body)], pa.int64()).buffers()[1]
     pa.Array.from_buffers(pa.large_utf8(), 1, [None, ends, pa.py_buffer(body)]).validate(full=True)
+
+
+def too_deep(text: bytes) -> bool:
+    """Whether a JSON text is nested deeper than anything that is read."""
+    if len(text) < SHORTEST_TOO_DEEP or text.count(b"[") + text.count(b"{") <= _DEEPEST:
+        return False
+    depth = 0
+    for token in _BRACKET.finditer(text):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def text_of(token: bytes) -> str | None:

@@ -15,6 +15,15 @@ TEN = datetime(2023, 3, 7, 10)
 LONE_SURROGATE = rb'{"id":"s","note":"\ud83d"}'
 
 
+@pytest.mark.parametrize("nested", [b"[%b]", b'{"a":%b}', b'{"[{":"\\"{",\n"b":%b}'])
+def test_how_deep_a_text_is_told_by_its_brackets_outside_of_strings(nested: bytes) -> None:
+    text = b"1"
+    for depth in range(1, 502):
+        text = nested.replace(b"%b", text)
+        assert page.too_deep(text) == (depth > 500)
+    assert not page.too_deep(b"[%b]" % b",".join([b'[{"a":[]}]'] * 1000))
+
+
 @given(st.lists(ENTRY, max_size=5), st.integers(0, 99))
 @example([b'{"id":"a","time_started":"2023-03-07 10:00:00" } ', b'{"id":"\xff"}'], 2)
 def test_a_page_is_split_into_the_very_bytes_by_the_fast_and_the_slow_reading(

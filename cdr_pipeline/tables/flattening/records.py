@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
@@ -258,9 +258,14 @@ def _add(batch: Batch, stored: StoredPage) -> None:
 def _read_page(body: bytes) -> list[Any]:
     """The records of a page, if they are all as documented. Raises one of UNREADABLE."""
     try:
-        return _strict_page.decode(body).data or []
+        records = _strict_page.decode(body).data or []
     except msgspec.ValidationError:
-        return _page.decode(body).data or []
+        records = _page.decode(body).data or []
+    if any(len(one.additional) > page.SHORTEST_TOO_DEEP for one in records):
+        texts = (bytes(one.additional) for one in records)
+        if any(map(page.too_deep, texts)):
+            raise RecursionError
+    return records
 
 
 def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
@@ -283,6 +288,8 @@ def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
 
 def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, Reason]]]:
     """One record; see `_read_slowly`."""
+    if page.too_deep(text):
+        raise _Unfit(Reason.TOO_DEEP)
     try:
         page.check_encoding(text)
         return _record.decode(text), None, []
@@ -338,7 +345,14 @@ def _value(token: bytes, kind: Kind) -> str | int | None:
         return _count(page.text_of(token) or "")
     if token[:1] not in b"-0123456789":
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
-    number = Decimal(token.decode())  # by its digits: a float would round them
+    try:
+        number = Decimal(token.decode())  # by its digits: a float would round them
+    except InvalidOperation:  # an exponent beyond all bounds
+        mantissa, _, exponent = token.lower().partition(b"e")
+        if not mantissa.strip(b"-0."):
+            return 0
+        small = exponent.startswith(b"-")
+        raise _Unfit(Reason.NO_WHOLE_NUMBER if small else Reason.TOO_LARGE) from None
     if not number:
         return 0
     if number.adjusted() > len(str(INT64[-1])):

@@ -172,9 +172,11 @@ def first_key(press_key: str) -> int | None:
     The filled form is not documented: an object, a list, a bare digit. Values are looked at in
     their order; an object's own keys only where no value is a key.
     """
+    if page.too_deep(press_key.encode(errors="replace")):
+        return None
     try:
         value = json.loads(press_key)
-    except (ValueError, RecursionError):
+    except ValueError:
         value = press_key.strip()
     found = list(_leaves(value)) or list(_leaves(list(value) if isinstance(value, dict) else []))
     return next((key for key in found if key != NO_KEY_PRESSED), None)

@@ -4,12 +4,17 @@ Found by an independent harness, which loaded hostile days in three orders from 
 them in orders of their own: `additional_keys` took its example from whatever shape had come first.
 """
 
+from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
+import polars as pl
 import pytest
 
-from cdr_pipeline_tests.records import as_text, call, flat
+from cdr_pipeline.record import Reason
+from cdr_pipeline_tests.records import as_text, call, flat, verbatim
+
+T = TypeVar("T")
 
 #: A key's values differ in type, keys share names, objects come as text or as none at all.
 OBJECTS: Final = (
@@ -54,3 +59,49 @@ def test_the_order_of_a_listing_changes_no_row(order: int) -> None:
 @pytest.mark.parametrize("order", range(1, 6))
 def test_nor_what_is_told_of_the_keys(order: int) -> None:
     assert flat(*calls(0)).additional_keys.equals(flat(*calls(order)).additional_keys)
+
+
+# ---- one record that failed its whole day, found by a reader with an oracle of its own
+
+
+@pytest.mark.parametrize(
+    ("token", "value", "reason"),
+    [
+        ("1e9999999999999999999", None, Reason.TOO_LARGE),
+        ("1e-9999999999999999999", None, Reason.NO_WHOLE_NUMBER),
+        ("-0.0e-9999999999999999999", 0, None),
+        ("0E+9999999999999999999", 0, None),
+    ],
+)
+def test_an_exponent_beyond_all_bounds_is_a_number_like_any_other(
+    token: str, value: int | None, reason: Reason | None
+) -> None:
+    made = flat(verbatim("duration", token, "far"), call("near"))
+    assert dict(made.cdrs.select("id", "duration").rows()) == {"far": value, "near": None}
+    assert made.rejects["reason"].to_list() == ([reason] if reason else [])
+
+
+def within(calls: int, made: Callable[[], T]) -> T:
+    """What is made so many calls deep: Python bounds these and the depth of JSON together."""
+    return made() if calls == 0 else within(calls - 1, made)
+
+
+@pytest.mark.parametrize("field", ["note", "undocumented", "additional", "duration"])
+def test_how_deep_a_record_may_be_does_not_depend_on_who_reads_it(field: str) -> None:
+    for depth in (499, 501, *range(880, 1000, 7)):
+        nested = "[" * depth + "]" * depth
+        token = f'{{"k":{nested}}}' if field == "additional" else nested
+        shallow, deep = (
+            within(calls, lambda: flat(verbatim(field, token, "nested"), call("plain")))  # noqa: B023
+            for calls in (0, 100)
+        )
+        assert shallow.cdrs.equals(deep.cdrs)
+        assert shallow.cdrs["id"].to_list() == (["nested", "plain"] if depth < 500 else ["plain"])
+        whole = shallow.rejects.filter(pl.col("field").is_null())
+        assert whole["reason"].to_list() == ([] if depth < 500 else [Reason.TOO_DEEP])
+
+
+def test_a_key_pressed_is_found_or_not_however_deep_it_stands() -> None:
+    for depth in (400, *range(880, 1000, 7)):
+        text = "[" * depth + "5" + "]" * depth
+        assert flat(call(press_key=text)).cdrs["key_pressed"].item() == (5 if depth < 500 else None)
