@@ -66,6 +66,9 @@ ROUNDEST_TOTAL = 1000
 #: their beginning to the second or the minute.
 FAR_OUTSIDE = timedelta(minutes=1)
 
+#: A leg that is listed by its root's beginning began no later than this after it.
+LEG_AFTER_ROOT = timedelta(hours=1)
+
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
 
@@ -233,7 +236,9 @@ class _Proof:
         """The readings that prove the window, in order of time. Raises NotProved."""
         try:
             whole = self._as_a_whole()
-            return [whole] if whole else self._in_parts()
+            parts = [whole] if whole else self._in_parts()
+            self._see_that_none_stand_elsewhere(Records.of(part.records for part in parts))
+            return parts
         except NotProved as error:
             tally = self._reader.tally
             raise NotProved(
@@ -256,9 +261,7 @@ class _Proof:
         unsettled = 0
         while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
             try:
-                reading = self._doubt_total(self._reader.read(self._window))
-                self._see_that_none_stand_elsewhere(reading)
-                return reading
+                return self._doubt_total(self._reader.read(self._window))
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -346,17 +349,20 @@ class _Proof:
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
         self._reader.expect(reading.total)
-        window = reading.window
-        if beyond(reading.records.times(), window):
+        window, times = reading.window, reading.records.times()
+        blur = SECOND if not beyond(times, window) else FAR_OUTSIDE
+        if beyond(times, window, blur):
             return self._doubt_by_days(reading)
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
                 seen = self._reader.probe(half)
-                allowed = reading.allows(half, seen.total)
-                if beyond(seen.began, half) or not (allowed or self._by_the_second(half, seen)):
+                allowed, most = reading.allows(half, seen.total, blur), reading.most(half, blur)
+                if beyond(seen.began, half, blur) or not (
+                    allowed or self._by_the_second(half, seen, blur)
+                ):
                     return self._doubt_by_days(reading)
-                if seen.total > reading.most(half):
-                    self._suspect(reading, half, reading.most(half))
+                if seen.total > most:
+                    self._suspect(reading, half, most)
                 if not allowed:
                     raise Moved(f"{half} holds {seen.total:,} calls now")
         again = self._reader.read(window) if reading.pages == 1 else None
@@ -366,9 +372,9 @@ class _Proof:
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
 
-    def _by_the_second(self, half: Window, seen: Seen) -> bool:
-        """Whether the vendor filters by the second, as far as a half's first page and last row
-        tell: rows of the other half stand in one of them if it does not.
+    def _by_the_second(self, half: Window, seen: Seen, blur: timedelta) -> bool:
+        """Whether the vendor filters by the second (or to within `blur`), as far as a half's first
+        page and last row tell: rows of the other half stand in one of them if it does not.
         """
         if self._limits.by_the_second:
             return True
@@ -376,30 +382,45 @@ class _Proof:
         rows = [self._reader.probe(half, limit=0)]
         with suppress(Refused, Unavailable):  # too deep
             rows.append(self._reader.probe(half, offset=seen.total - 1))
-        self._limits.by_the_second = not any(beyond(some.began, half) for some in rows)
+        self._limits.by_the_second = not any(beyond(some.began, half, blur) for some in rows)
         return self._limits.by_the_second
 
-    def _see_that_none_stand_elsewhere(self, reading: Reading) -> None:
+    def _see_that_none_stand_elsewhere(self, records: Records) -> None:
         """See why calls were listed that began far outside the window: by a vendor who filters by
         the date alone, or by a leg's root.
 
-        One who compares other times than it writes, in another zone for one, lists as many of the
-        window's own outside of it, at the other end. Raises NotProved.
+        One who compares other times than it writes, in another zone or those of the end, lists the
+        window's own outside of it, or does not list the others where they began: whole days would
+        be short of calls that nobody lists for them. Raises NotProved.
         """
-        window, times = reading.window, reading.records.times()
+        window, times = self._window, records.times()
         if times.is_empty() or self._limits.strays:
             return
         late, early = times[-1] - window.end, window.start - times[0]
         far = min(max(late, early), window.length)
         if far <= FAR_OUTSIDE:
             return
+        self._see_own_at_the_other_end(records, far, at_start=late < early)
+        began = records.frame.drop_nulls("began")
+        strays = [(began.row(0), early > FAR_OUTSIDE), (began.row(-1), late > LEG_AFTER_ROOT)]
+        listed = [self._is_listed_where_it_began(*call) for call, is_stray in strays if is_stray]
+        if None not in listed:
+            self._limits.strays = True
+
+    def _see_own_at_the_other_end(
+        self, records: Records, far: timedelta, *, at_start: bool
+    ) -> None:
+        """See that the window's own calls are not listed for the time `far` behind it, where calls
+        came from before it (`at_start`); else for the time before. Raises NotProved.
+        """
+        window = self._window
         ends = (window.start - far, window.start), (window.end, window.end + far)
         self._reader.tally.forgive()
-        seen = self._reader.probe(Window(*ends[late < early]), limit=0)
+        seen = self._reader.probe(Window(*ends[at_start]), limit=0)
         listed = Records()
         listed.add(seen.keys, seen.started)
         own = listed.within(Window(window.start + SECOND, window.end - SECOND)).frame
-        known = reading.records.keys().implode()
+        known = records.keys().implode()
         missed = len(own.filter(~pl.col("key").is_in(known), pl.col("began").is_not_null()))
         if missed > len(seen) / 2:
             raise NotProved(
@@ -407,7 +428,26 @@ class _Proof:
                 " listed there and not for it: ask the vendor in which zone start_date and"
                 " end_date are compared"
             )
-        self._limits.strays = True
+
+    def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
+        """Whether the vendor lists a call when it is asked for the second in which it began; None
+        where it does not say. Raises NotProved.
+        """
+        at = began.replace(microsecond=0)
+        self._reader.tally.forgive(2)
+        seen = self._reader.probe(Window(at, at + SECOND), limit=0)
+        if key in seen.keys:
+            return True
+        # One who leaves out the first or the last date lists nothing within a single one.
+        noon = datetime.combine(at.date(), time(12))
+        within_the_day = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
+        if len(seen) < seen.total or not self._reader.probe(within_the_day).total:
+            return None
+        raise NotProved(
+            f"a call came that began at {began}, and it is not listed when asked for that second:"
+            " ask the vendor which time, in which zone, start_date and end_date are compared with."
+            f" Of {began.date()} calls may be missing, too"
+        )
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell

@@ -190,31 +190,33 @@ class Reading:
         unknown = len(self.records) - len(times)
         return int((times.dt.date() == day).sum()) + unknown
 
-    def allows(self, half: Window, total: int) -> bool:
+    def allows(self, half: Window, total: int, blur: timedelta) -> bool:
         """Whether a half's total can be right, whatever bounds include at this vendor.
 
         At the window's own end it counts as it did in the reading. At the cut, the calls of the
-        second before or after it may be in or out, but all of them alike.
+        second before or after it may be in or out, but all of them alike; where bounds are more
+        blurred than that, any of them.
         """
         times = self.records.times()
         unknown = len(self.records) - len(times)
-        return any(
-            count <= total <= count + unknown
-            for count in (_in_half(times, self.window, half, 0 * SECOND), self.most(half) - unknown)
-        )
+        most = self.most(half, blur)
+        if blur > SECOND:
+            return _in_half(times, self.window, half, -blur) <= total <= most
+        fewest = _in_half(times, self.window, half, 0 * SECOND)
+        return any(count <= total <= count + unknown for count in (fewest, most - unknown))
 
-    def most(self, half: Window) -> int:
+    def most(self, half: Window, blur: timedelta) -> int:
         """The most calls that the vendor may count in a half."""
         times = self.records.times()
         unknown = len(self.records) - len(times)
-        return _in_half(times, self.window, half, SECOND) + unknown
+        return _in_half(times, self.window, half, blur) + unknown
 
 
-def beyond(began: pl.Series, window: Window) -> bool:
+def beyond(began: pl.Series, window: Window, blur: timedelta = SECOND) -> bool:
     """Whether any of some calls began so far outside a window that whoever listed them for it
-    cannot have filtered by the second.
+    cannot have compared times to within `blur`.
     """
-    near = began.is_between(window.start - SECOND, window.end)
+    near = began.is_between(window.start - blur, window.end + blur - SECOND)
     return not near.fill_null(True).all()
 
 

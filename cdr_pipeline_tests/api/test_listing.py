@@ -443,6 +443,77 @@ def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves
         prove(Elsewhere(calls), page_size=25)
 
 
+class Filed(Model):
+    """Finds a call by another moment than the one that it writes."""
+
+    def __init__(
+        self, calls: Mapping[str, datetime], by: Callable[[str, datetime], datetime], **how: Any
+    ) -> None:
+        super().__init__(calls, **how)
+        self._by = by
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return [id_ for id_, began in self.calls.items() if start <= self._by(id_, began) <= end]
+
+
+def in_office_hours(days: int, each: int) -> dict[str, datetime]:
+    """Calls of some days, none before eight or after five: nothing is near a midnight."""
+    first = WINDOW.start - timedelta(days=1)
+    step = timedelta(hours=9) / each
+    return {
+        f"call-{day}-{n}": first + timedelta(days=day, hours=8) + n * step
+        for day in range(days)
+        for n in range(each)
+    }
+
+
+@pytest.mark.parametrize("each", [3, 121])
+@pytest.mark.parametrize("options", [{}, {"deep": 40}], ids=["as a whole", "in parts"])
+def test_calls_that_the_next_day_would_be_short_of_fail_the_day_they_are_listed_for(
+    each: int, options: dict[str, Any]
+) -> None:
+    """The bounds are taken for another zone's: tomorrow's early calls are listed today, and nobody
+    lists them tomorrow. None of today's is missed."""
+    early = {f"early-{n}": WINDOW.end + timedelta(hours=1 + n / 10) for n in range(40)}
+    calls = in_office_hours(3, each) | early
+    model = Filed(calls, lambda id_, began: began - timedelta(hours=7), **options)
+    with pytest.raises(NotProved, match=r"is not listed .* in which zone"):
+        prove(model, page_size=25)
+
+
+@pytest.mark.parametrize("each", [3, 121])
+def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(each: int) -> None:
+    over = {f"over-{n}": WINDOW.start - timedelta(minutes=2 + n) for n in range(4)}
+    hour = timedelta(hours=1)
+    model = Filed(
+        in_office_hours(3, each) | over,
+        lambda id_, began: began + hour if id_ in over else began,
+    )
+    with pytest.raises(NotProved, match=r"Of 2023-03-06 calls may be missing, too"):
+        prove(model, page_size=500)
+
+
+@pytest.mark.parametrize("each", [9, 41, 300])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_vendor_that_compares_minutes_and_a_busy_next_midnight_fail_no_day(
+    each: int, order: str
+) -> None:
+    burst = {f"burst-{n}": WINDOW.end + timedelta(seconds=n % 59) for n in range(100)}
+    morning = {f"morning-{n}": WINDOW.end + timedelta(minutes=3 * n + 1) for n in range(300)}
+    calls = {f"call-{n}": WINDOW.start + n * timedelta(days=1) / each for n in range(each)}
+    model = ByTheMinute(calls | burst | morning, order=order)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+@pytest.mark.parametrize("ceiling", [120, 250])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_ceiling_of_one_that_compares_minutes_is_found(ceiling: int, order: str) -> None:
+    model = ByTheMinute(spread(300), ceiling=ceiling, order=order)
+    proof = prove(model, page_size=25)
+    assert proof.ids == model.truth()
+    assert proof.receipt.parts > 1
+
+
 def test_changes_in_parts_already_proved_are_found_even_if_they_balance() -> None:
     minute = timedelta(minutes=1)
     calls = {f"call-{n}": WINDOW.start + timedelta(hours=8) + n * minute for n in range(120)}

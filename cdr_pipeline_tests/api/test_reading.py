@@ -337,9 +337,9 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
         for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
             query = Query(start_date=half.start - SECOND, end_date=half.end)
             total = model.get(query, limit=1, offset=0, read=lambda body: see(body).total).value
-            assert reading.allows(half, total)
-            assert total <= reading.most(half)
-            assert not reading.allows(half, reading.most(half) + 1)
+            assert reading.allows(half, total, SECOND)
+            assert total <= reading.most(half, SECOND)
+            assert not reading.allows(half, reading.most(half, SECOND) + 1, SECOND)
 
 
 def test_requests_end_at_the_bound() -> None:
