@@ -1,5 +1,5 @@
 """How Hypothesis searches: in CI the same way each time. What many tests stand on: a `world`, a
-`desk`, a `store`, a `hook`.
+`desk`, a `store`, a `hook`. Nobody waits for a vendor that fails.
 """
 
 import os
@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import stamina
 from hypothesis import HealthCheck, settings
 
 from cdr_pipeline_tests.hook import Hook
@@ -23,6 +24,16 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses() -> Iterator[None]:
+    """A request that fails is tried again at once, and four times at most.
+
+    In this process alone: a process that a test starts waits as it would anywhere.
+    """
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield
 
 
 @pytest.fixture

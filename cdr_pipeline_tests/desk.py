@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from cdr_pipeline.api.client import Patience
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
@@ -14,7 +13,6 @@ from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.store import Store
 
 TOKEN = "a-token-that-must-not-be-seen"
-HASTY = Patience(attempts=4, first_attempts=4, first_pause=0.001, longest_pause=0.002)
 
 
 @dataclass
@@ -38,7 +36,6 @@ class Desk:
         loading = Loading(
             settings=lambda _: self.settings,
             on_day=lambda day, error: self.ended.append((day, error)),
-            patience=HASTY,
         )
         return dg.materialize(
             [daily_calls(self.settings)],

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Protocol
 import dagster as dg
 
 from cdr_pipeline import automation
-from cdr_pipeline.api.client import Patience
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
@@ -23,7 +22,6 @@ from .records import SAIGON
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 TOKEN = "a-token-nobody-may-see"
-HASTY = Patience(attempts=2, first_attempts=2, first_pause=0.001, longest_pause=0.002)
 
 
 class Clock(datetime):
@@ -108,7 +106,7 @@ class World:
         self.skipped = ""
         self._cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
-        self.loading = Loading(settings=lambda _: self.settings, patience=HASTY)
+        self.loading = Loading(settings=lambda _: self.settings)
         definitions = dg.Definitions(
             assets=[daily_calls(settings)],
             jobs=automation.JOBS,

@@ -118,7 +118,7 @@ def _load_days(
     failed: dict[date, Exception] = {}
     found: dict[date, list[Finding]] = {}
     with ExitStack() as stack:
-        lister = lister_for(stack, settings, loading, store) if _fetches(wanted) else None
+        lister = lister_for(stack, settings, store) if _fetches(wanted) else None
         works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
         for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
             day = begun.work.day
@@ -229,8 +229,8 @@ def _fetches(wanted: set[str]) -> bool:
     return bool(wanted & names(raw_pages.SPECS))
 
 
-def lister_for(stack: ExitStack, settings: Settings, loading: Loading, store: Store) -> Lister:
+def lister_for(stack: ExitStack, settings: Settings, store: Store) -> Lister:
     """What asks the vendor, for as long as `stack` lasts."""
-    client = stack.enter_context(Client.from_settings(settings, loading.patience))
+    client = stack.enter_context(Client.from_settings(settings))
     honest = raw_pages.honest_total(store, client.host)
     return stack.enter_context(Lister.from_settings(client, settings, honest))

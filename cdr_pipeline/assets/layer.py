@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 import polars.selectors as cs
 
-from cdr_pipeline.api.client import Patience
 from cdr_pipeline.checks import Check, Finding
 from cdr_pipeline.errors import NotThere
 from cdr_pipeline.settings import Settings
@@ -73,7 +72,6 @@ class Loading:
 
     settings: Callable[[bool], Settings] = lambda vendor: Settings.load(vendor=vendor)
     on_day: Callable[[date, Exception | None], None] | None = None
-    patience: Patience | None = None
 
 
 def spec(

@@ -53,7 +53,7 @@ def late_calls(
     if not days:
         return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
     probes = _Probes(turn)
-    with Client.from_settings(_brief(settings), loading.patience or _BRIEFLY) as client:
+    with Client.from_settings(_brief(settings), _BRIEFLY) as client:
         probes.ask(client, store, days)
     for doubt in probes.doubts:
         context.log.warning(doubt)

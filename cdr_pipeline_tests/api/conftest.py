@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from zlib import crc32
 
 import pytest
+import stamina
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +37,13 @@ WINDOW = Window.of(DAY)
 QUICK = Patience(seconds=20, first_pause=0.001, longest_pause=0.004)
 
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _pauses() -> Iterator[None]:
+    """How often a client tries, and how long it waits in between, is what is tested here."""
+    with stamina.set_testing(False):
+        yield
 
 
 @pytest.fixture(autouse=True)

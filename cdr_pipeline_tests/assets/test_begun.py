@@ -13,7 +13,7 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import cdrs, raw_pages
 from cdr_pipeline.assets.begun import begun_ahead
 from cdr_pipeline.assets.daily import lister_for
-from cdr_pipeline.assets.layer import Loading, Made, Work
+from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.flattening.crew import Crew
@@ -177,7 +177,7 @@ def test_nothing_of_a_day_is_replaced_before_its_turn(
 
     monkeypatch.setattr(raw_pages, "fetch", fetching)
     with ExitStack() as stack:
-        lister = lister_for(stack, at.settings, Loading(), at.store)
+        lister = lister_for(stack, at.settings, at.store)
         with begun_ahead(works(at), set(DATASETS), lister) as days:
             assert [made.dataset for made in next(days).layers(set(DATASETS))]
             assert proved[DAYS[1]].wait(30)

@@ -10,7 +10,7 @@ from pathlib import Path
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.begun import layers
 from cdr_pipeline.assets.daily import lister_for
-from cdr_pipeline.assets.layer import Loading, Work
+from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.bench.contest import cpu, memory
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.contestants.ours import settings_for
@@ -26,7 +26,7 @@ def load(job: Job) -> None:
     store = Store.of(settings)
     spent: Spent = {"loading": 0, "aggregates": 0, "loading_peak": 0}
     with ExitStack() as stack:
-        lister = lister_for(stack, settings, Loading(), store)
+        lister = lister_for(stack, settings, store)
         for day in job.days:
             work = Work(day, settings, store)
             with _counted(spent, "loading"):
