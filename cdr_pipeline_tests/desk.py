@@ -11,6 +11,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.runs import run
 
 TOKEN = "a-token-that-must-not-be-seen"
 
@@ -37,21 +38,8 @@ class Desk:
             settings=lambda _: self.settings,
             on_day=lambda day, error: self.ended.append((day, error)),
         )
-        return dg.materialize(
-            [daily_calls(self.settings)],
-            selection=assets,
-            instance=self.instance,
-            tags={
-                "dagster/asset_partition_range_start": first,
-                "dagster/asset_partition_range_end": last or first,
-            },
-            resources={"loading": loading},
-            run_config={
-                "ops": {"daily_calls": {"config": config}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            raise_on_error=False,
-        )
+        daily = daily_calls(self.settings)
+        return run([daily], self.instance, loading, first, last, selection=assets, config=config)
 
     def materialized(self, asset: str) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))

@@ -11,6 +11,7 @@ import dagster as dg
 from cdr_pipeline import automation
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import QUIET, days_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.simulator.exchange import Refusal
@@ -150,8 +151,8 @@ class World:
 
     def load(self, day: date) -> None:
         """A run that somebody started by hand."""
-        tags = {f"dagster/asset_partition_range_{side}": f"{day}" for side in ("start", "end")}
-        self._launch([dg.RunRequest(run_key=f"by hand at {Clock.at}", tags=tags)])
+        run_key = f"by hand at {Clock.at}"
+        self._launch([dg.RunRequest(run_key=run_key, tags=days_tags(day, day))])
 
     def fresh(self) -> dict[str, bool]:
         """What the last run said of the check `fresh`, by day."""
@@ -178,7 +179,7 @@ class World:
                 instance=self.instance,
                 tags=dict(request.tags),
                 asset_selection=request.asset_selection and list(request.asset_selection),
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config=QUIET,
                 raise_on_error=False,
             )
             if not result.success:

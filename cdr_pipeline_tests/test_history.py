@@ -1,10 +1,12 @@
 """Dagster's history lasts, in files that Dagster itself can read, or in Postgres."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from socket import create_server
@@ -16,6 +18,7 @@ import pytest
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from cdr_pipeline import history, home
+from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.errors import SettingsError
 
 DAYS = dg.DailyPartitionsDefinition("2023-01-01")
@@ -23,7 +26,7 @@ CALLS = dg.AssetKey("calls")
 
 #: A run of a backfill as it looks to the history: a day recorded after the other.
 WRITER = """
-import sys
+import json, sys
 import dagster as dg
 
 @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2023-01-01"),
@@ -33,10 +36,8 @@ def calls(context) -> dg.MaterializeResult[None]:
         context.log_event(dg.AssetMaterialization("calls", partition=day))
     return dg.MaterializeResult()
 
-first, last = sys.argv[1:]
 with dg.DagsterInstance.get() as instance:
-    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    dg.materialize([calls], instance=instance, tags=tags)
+    dg.materialize([calls], instance=instance, tags=json.loads(sys.argv[1]))
 """
 
 
@@ -50,8 +51,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(first: str, last: str) -> subprocess.Popen[str]:
     """A process of its own that records these days."""
+    tags = json.dumps(days_tags(date.fromisoformat(first), date.fromisoformat(last)))
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", WRITER, first, last],
+        [sys.executable, "-W", "ignore", "-c", WRITER, tags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

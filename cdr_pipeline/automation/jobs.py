@@ -18,6 +18,9 @@ ASKED_BY: Final = "cdr_pipeline/asked_by"
 FIRST: Final = "dagster/asset_partition_range_start"
 LAST: Final = "dagster/asset_partition_range_end"
 
+#: Configuration of a run whose end is told by whoever started it: of Dagster's own words none.
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
 LOAD_DAYS: Final = dg.define_asset_job(
     "load_days",
     selection=dg.AssetSelection.assets(*DATASETS),

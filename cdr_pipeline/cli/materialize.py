@@ -6,7 +6,7 @@ Takes two seconds to import, which `--help` need not wait for: a command does so
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import click
 import dagster as dg
@@ -18,7 +18,7 @@ from cdr_pipeline.assets.failures import causes, summary, told_by
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.automation.alerts import tell
-from cdr_pipeline.automation.jobs import days_tags
+from cdr_pipeline.automation.jobs import QUIET, days_tags
 from cdr_pipeline.cli.shared import err, progress
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.launcher import process_tags
@@ -26,9 +26,6 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
 from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
-
-#: Of Dagster's own words none: ours say what failed.
-_QUIET: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
 def load_days(
@@ -155,8 +152,8 @@ def _days(
                 tags={**days_tags(first, last), **process_tags()},
                 resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
                 run_config={
+                    **QUIET,
                     "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
-                    "loggers": _QUIET,
                 },
                 raise_on_error=False,
             )
@@ -173,7 +170,7 @@ def _catalog(settings: Settings, instance: dg.DagsterInstance) -> _Ended:
         instance=instance,
         tags=process_tags(),
         resources={"loading": Loading(settings=lambda _: settings)},
-        run_config={"loggers": _QUIET},
+        run_config=QUIET,
         raise_on_error=False,
     )
     return _Ended(result, about=f"{NAME} is not made anew: ")

@@ -9,10 +9,12 @@ import duckdb
 from cdr_pipeline.assets.catalog import catalog
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import QUIET
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CDRS, DATASETS
 from cdr_pipeline_tests.desk import Desk
+from cdr_pipeline_tests.runs import run
 
 NewDesk = Callable[..., Desk]
 
@@ -20,13 +22,7 @@ NewDesk = Callable[..., Desk]
 def build(
     settings: Callable[[bool], Settings], instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
-    return dg.materialize(
-        [catalog],
-        instance=instance,
-        resources={"loading": Loading(settings=settings)},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
+    return run([catalog], instance, Loading(settings=settings))
 
 
 class Watched:
@@ -111,7 +107,7 @@ def test_asked_for_with_its_days_it_is_made_after_them(desk: NewDesk) -> None:
         partition_key="2023-03-06",
         instance=it.instance,
         resources={"loading": Loading(settings=lambda _: it.settings)},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=QUIET,
     )
     assert result.success
     assert it.store.days(CDRS)

@@ -14,6 +14,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS
 from cdr_pipeline_tests.desk import Desk
+from cdr_pipeline_tests.runs import run
 
 NewDesk = Callable[..., Desk]
 
@@ -21,17 +22,8 @@ NewDesk = Callable[..., Desk]
 def draw(
     desk: Desk, first: str, last: str | None = None, *others: dg.AssetsDefinition
 ) -> dg.ExecuteInProcessResult:
-    return dg.materialize(
-        [*others, daily_report(desk.settings)],
-        instance=desk.instance,
-        tags={
-            "dagster/asset_partition_range_start": first,
-            "dagster/asset_partition_range_end": last or first,
-        },
-        resources={"loading": Loading(settings=lambda _: desk.settings)},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
+    loading = Loading(settings=lambda _: desk.settings)
+    return run([*others, daily_report(desk.settings)], desk.instance, loading, first, last)
 
 
 def test_a_days_page_is_linked_with_its_figures_and_a_small_picture(desk: NewDesk) -> None:

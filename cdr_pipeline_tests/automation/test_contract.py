@@ -11,7 +11,7 @@ import pytest
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.contract import Known, contract_sensor, look, made_under_contract
-from cdr_pipeline.automation.jobs import REBUILD
+from cdr_pipeline.automation.jobs import REBUILD, days_tags
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.declared import load
@@ -117,8 +117,6 @@ def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon:
     changed = under(at, OWN)
     daemon.look(changed)
     asked, before = len(at.vendor.requests), written(at)
-    day = f"{DAY}"
-    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
     offline = changed.settings.model_copy(update={"api_base_url": None, "api_token": None})
     made = dg.Definitions(
         assets=[daily_calls(offline)],
@@ -126,7 +124,7 @@ def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon:
         resources={"loading": Loading(settings=lambda _: offline)},
         executor=dg.in_process_executor,
     ).resolve_job_def("rebuild")
-    assert made.execute_in_process(instance=at.instance, tags={first: day, last: day}).success
+    assert made.execute_in_process(instance=at.instance, tags=days_tags(DAY, DAY)).success
     assert len(at.vendor.requests) == asked
     again = {name for name, when in written(at).items() if when > before[name]}
     assert again == DATASETS.keys() - {RAW_PAGES.name, RECEIPTS.name}
