@@ -1,5 +1,5 @@
 """How Hypothesis searches: in CI the same way each time. What many tests stand on: a `world`, a
-`desk`, a `store`, a `hook`. Nobody waits for a vendor that fails.
+`desk`, a `store`, a `stage`, a `hook`. Nobody waits for a vendor that fails.
 """
 
 import os
@@ -34,6 +34,17 @@ def _no_pauses() -> Iterator[None]:
     """
     with stamina.set_testing(True, attempts=4, cap=True):
         yield
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Any, str]]:
+    """A `Stage`, being served, and its URL."""
+    from cdr_pipeline.simulator import serve
+    from cdr_pipeline_tests.stage import Stage
+
+    stage = Stage(records=[])
+    with serve(stage) as running:
+        yield stage, running.base_url
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ class Desk:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
 
 
-def call(number: int, at: str, **fields: object) -> dict[str, object]:
+def call(number: int, at: str, **fields: Any) -> dict[str, Any]:
+    """A call to somebody whose line is busy."""
     return {
         "id": f"call-{number}",
         "parent_id": f"call-{number}",

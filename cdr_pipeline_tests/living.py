@@ -19,6 +19,7 @@ from cdr_pipeline.simulator.source import Call, cut, render
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.store import Store
 
+from .desk import call
 from .records import SAIGON
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -68,19 +69,7 @@ class Switchboard:
 
     def add(self, began: datetime, *, listed: datetime | None = None, **later: Any) -> None:
         """A call of some seconds, listed when it ended unless it comes `listed` late."""
-        id_ = f"call-{len(self.calls):04}"
-        record = {
-            "id": id_,
-            "parent_id": id_,
-            "time_started": f"{began:%Y-%m-%d %H:%M:%S}",
-            "time_ended": f"{began:%Y-%m-%d %H:%M:%S}",
-            "status": "busy",
-            "cause": "USER_BUSY",
-            "direction": "outbound",
-            "duration": 0,
-            "billsec": 0,
-            "note": "",
-        }
+        record = call(len(self.calls), f"{began:%Y-%m-%d %H:%M:%S}", note="")
         self.calls.append(Written(record, listed or began, **later))
 
     def of(self, day: date) -> list[Written]:

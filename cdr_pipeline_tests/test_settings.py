@@ -366,11 +366,8 @@ def test_empty_values_are_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert Settings.load() == defaults
 
 
-def test_the_example_names_every_setting_and_shows_its_default(tmp_path: Path) -> None:
+def test_what_the_example_shows_is_read_as_the_defaults(tmp_path: Path) -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert re.findall(r"^#?(CDR_\w+)=", example, re.MULTILINE) == [
-        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
-    ]
     (tmp_path / ".env").write_text(re.sub(r"^#(?=CDR_)", "", example, flags=re.MULTILINE))
     assert Settings.load() == Settings.model_construct()
 

@@ -29,7 +29,7 @@ from cdr_pipeline.errors import Refused
 from cdr_pipeline.page import split
 from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Connection
-from cdr_pipeline.simulator import Vendor, serve
+from cdr_pipeline_tests.stage import Stage
 
 TOKEN = "a-token-nobody-may-see"
 DAY = date(2023, 3, 7)
@@ -54,15 +54,6 @@ def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 # ---- over HTTP
-
-
-class Stage(Vendor):
-    """One server for all the tests, since stopping one takes a while: it serves whoever is on."""
-
-    on: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.on(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -99,13 +90,6 @@ class Script:
         self.heard.append(Heard(asked.method, path, params, asked.headers, await asked.body()))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
-
-
-@pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, str]]:
-    stage = Stage(records=[])
-    with serve(stage) as running:
-        yield stage, running.base_url
 
 
 class Connect(Protocol):

@@ -1,7 +1,6 @@
 """The catalog as an asset: described, rebuilt after its datasets, with or without settings."""
 
 from collections.abc import Callable
-from typing import Any
 
 import dagster as dg
 import duckdb
@@ -13,6 +12,7 @@ from cdr_pipeline.automation.jobs import QUIET
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import CDRS, DATASETS
+from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk
 from cdr_pipeline_tests.runs import run
 
@@ -23,28 +23,6 @@ def build(
     settings: Callable[[bool], Settings], instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     return run([catalog], instance, Loading(settings=settings))
-
-
-class Watched:
-    """The daemon's view of the catalog, from one look to the next."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._defs = dg.Definitions(
-            assets=[daily_calls(desk.settings), catalog], resources={"loading": Loading()}
-        )
-        self._instance = desk.instance
-        self._cursor: Any = None
-
-    def requested(self) -> int:
-        """How many runs of the catalog the daemon would launch now."""
-        result = dg.evaluate_automation_conditions(
-            self._defs,
-            self._instance,
-            asset_selection=dg.AssetSelection.assets("catalog"),
-            cursor=self._cursor,
-        )
-        self._cursor = result.cursor
-        return result.get_num_requested(dg.AssetKey("catalog"))
 
 
 def test_it_stands_after_all_the_datasets() -> None:
@@ -88,20 +66,20 @@ def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:
 
 def test_it_is_rebuilt_once_its_datasets_have_been_loaded(desk: NewDesk) -> None:
     it = desk()
-    watched = Watched(it)
-    assert watched.requested() == 0
+    daemon = Watched(it, catalog)
+    assert not daemon.requested()
     it.run("2023-03-06")
-    assert watched.requested() == 1
+    assert daemon.requested()
     build(lambda _: it.settings, it.instance)
-    assert watched.requested() == 0
+    assert not daemon.requested()
     it.run("2023-03-06", "2023-03-07")
-    assert watched.requested() == 1
+    assert daemon.requested()
 
 
 def test_asked_for_with_its_days_it_is_made_after_them(desk: NewDesk) -> None:
     it = desk()
-    watched = Watched(it)
-    assert watched.requested() == 0
+    daemon = Watched(it, catalog)
+    assert not daemon.requested()
     result = dg.materialize(
         [daily_calls(it.settings), catalog],
         partition_key="2023-03-06",
@@ -112,4 +90,4 @@ def test_asked_for_with_its_days_it_is_made_after_them(desk: NewDesk) -> None:
     assert result.success
     assert it.store.days(CDRS)
     assert (it.settings.data_dir / "cdrs.duckdb").exists()
-    assert watched.requested() == 0
+    assert not daemon.requested()

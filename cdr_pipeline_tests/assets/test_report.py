@@ -3,9 +3,7 @@
 import base64
 from collections import Counter
 from collections.abc import Callable
-from datetime import date, datetime
-from typing import Any
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import dagster as dg
 
@@ -13,6 +11,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
 from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS
+from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk
 from cdr_pipeline_tests.runs import run
 
@@ -68,33 +67,9 @@ def test_a_day_that_is_not_loaded_fails_and_takes_no_other_along(desk: NewDesk) 
     assert "nothing to report of 2023-03-06" in failure.message
 
 
-class Watched:
-    """The daemon's view of the report, from one look to the next, in the week of the calls."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._defs = dg.Definitions(
-            assets=[daily_calls(desk.settings), daily_report(desk.settings)],
-            resources={"loading": Loading()},
-        )
-        self._instance = desk.instance
-        self._cursor: Any = None
-
-    def requested(self) -> set[str | None]:
-        """The days of which the daemon would launch the report now."""
-        result = dg.evaluate_automation_conditions(
-            self._defs,
-            self._instance,
-            asset_selection=dg.AssetSelection.assets("report"),
-            cursor=self._cursor,
-            evaluation_time=datetime(2023, 3, 9, 12, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")),
-        )
-        self._cursor = result.cursor
-        return set(result.get_requested_partitions(dg.AssetKey("report")))
-
-
 def test_days_of_the_last_week_are_drawn_when_they_have_been_loaded(desk: NewDesk) -> None:
     at = desk()
-    daemon = Watched(at)
+    daemon = Watched(at, daily_report(at.settings))
     assert daemon.requested() == set()
     at.run("2023-02-01")
     at.run("2023-03-07", "2023-03-08")

@@ -5,28 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
-from cdr_pipeline.simulator import Vendor, serve
+from cdr_pipeline.simulator import Vendor
+from cdr_pipeline_tests.stage import Stage
 
 Connect = Callable[[Vendor], httpx.Client]
 Lister = Callable[[Vendor], Callable[..., dict[str, Any]]]
-
-
-class Stage(Vendor):
-    """One server for all the tests, since stopping one takes a while: it acts whoever is on."""
-
-    on: Vendor
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.on(scope, receive, send)
-
-
-@pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, str]]:
-    stage = Stage(records=[])
-    with serve(stage) as running:
-        yield stage, running.base_url
 
 
 @pytest.fixture
