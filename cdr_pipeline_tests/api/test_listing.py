@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from itertools import product
 from typing import Any, Final
@@ -398,18 +397,44 @@ def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
     assert prove(model, page_size=100).ids == model.truth()
 
 
-@pytest.mark.parametrize("holds", [one for _, one in DATES], ids=[name for name, _ in DATES])
-@pytest.mark.parametrize("order", [1, -1], ids=["oldest", "newest"])
-@pytest.mark.parametrize("ceiling", [437, 600])
-def test_and_a_ceiling_that_cuts_the_day_off_is_not_taken_for_its_total(
-    holds: Callable[..., bool], order: int, ceiling: int
-) -> None:
+def cut_off(filter_: str, order: str, ceiling: int) -> ByDates:
+    """Three days of 300 calls, and a ceiling lower than what such a filter takes for the day."""
     starts = [WINDOW.start + timedelta(days=n) for n in (-1, 0, 1)]
-    times = [at + n * timedelta(minutes=4) for at in starts for n in range(300)][::order]
-    calls = {f"call-{n}": began for n, began in enumerate(times)}
-    model = ByDates(calls, holds, ceiling=ceiling)
-    with suppress(NotProved):
-        assert prove(model, page_size=100).ids == model.truth()
+    times = [at + n * timedelta(minutes=4) for at in starts for n in range(300)]
+    calls = enumerate(times if order == "oldest" else times[::-1])
+    return ByDates({f"call-{n}": at for n, at in calls}, dict(DATES)[filter_], ceiling=ceiling)
+
+
+#: Filter, what is listed first, ceiling: of all of these, those behind which the day can be seen.
+CUT_OFF: Final = list(product(dict(DATES), ("oldest", "newest"), (437, 600)))
+SEEN: Final = [
+    ("without the last", "oldest", 600),
+    ("without the last", "newest", 437),
+    ("without the last", "newest", 600),
+    ("without the first", "oldest", 437),
+    ("without the first", "oldest", 600),
+    ("without the first", "newest", 600),
+    ("by midnights", "newest", 437),
+    ("by midnights", "newest", 600),
+]
+
+
+@pytest.mark.parametrize(("filter_", "order", "ceiling"), SEEN)
+def test_and_a_day_that_shows_behind_a_ceiling_is_proved(
+    filter_: str, order: str, ceiling: int
+) -> None:
+    model = cut_off(filter_, order, ceiling)
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "order", "ceiling"), [case for case in CUT_OFF if case not in SEEN]
+)
+def test_and_a_ceiling_that_cuts_the_day_off_is_not_taken_for_its_total(
+    filter_: str, order: str, ceiling: int
+) -> None:
+    with pytest.raises(NotProved, match=f"its total stops at {ceiling}"):
+        prove(cut_off(filter_, order, ceiling), page_size=100)
 
 
 def midnight(at: datetime) -> datetime:

@@ -3,11 +3,9 @@
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -125,42 +123,56 @@ def test_more_rows_than_asked_for_are_all_taken(reads: Reads_) -> None:
     assert one.offsets() == [0, 13, 26]
 
 
-class Dawdling(Model):
-    """Its answers arrive in an order of their own."""
+class Overtaken(Model):
+    """Its answers overtake each other: the second page comes after the third, and so on in pairs,
+    if two can be under way.
+    """
 
-    delays = Random(1)
+    def __init__(self, calls: Mapping[str, datetime], rows: int, concurrency: int) -> None:
+        super().__init__(calls, cap=rows)
+        self._rows = rows
+        self._in_pairs = concurrency > 1
+        self.came: list[int] = []
+        self.has_come = {offset: threading.Event() for offset in range(0, len(calls), rows)}
 
-    def get(self, query: Query, **how: Any) -> Answer[Any]:
-        answer = super().get(query, **how)
-        time.sleep(self.delays.random() / 200)
+    def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
+        answer = super().get(query, offset=offset, **how)
+        behind = self.has_come.get(offset + self._rows)
+        if self._in_pairs and behind and offset // self._rows % 2:
+            assert behind.wait(timeout=30)
+        self.came.append(offset)
+        self.has_come[offset].set()
         return answer
 
 
 def test_pages_are_kept_in_the_order_of_their_offsets_whatever_the_order_of_arrival(
     reads: Reads_,
 ) -> None:
-    one = reads(Dawdling(spread(300), cap=8), concurrency=6)
+    model = Overtaken(spread(300), rows=8, concurrency=6)
+    one = reads(model, concurrency=6)
     one.reader.read(WINDOW)
     assert one.offsets() == list(range(0, 300, 8))
+    assert sorted(model.came) == one.offsets() != model.came
 
 
-def test_no_more_requests_are_under_way_than_the_settings_allow(reads: Reads_) -> None:
+def test_as_many_requests_are_under_way_as_the_settings_allow_and_no_more(reads: Reads_) -> None:
     lock, inside, most = threading.Lock(), 0, 0
+    three = threading.Barrier(3)
 
-    class Counting(Dawdling):
-        def get(self, query: Query, **how: Any) -> Answer[Any]:
+    class Counting(Model):
+        def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
             nonlocal inside, most
             with lock:
                 inside += 1
                 most = max(most, inside)
-            try:
-                return super().get(query, **how)
-            finally:
-                with lock:
-                    inside -= 1
+            if offset:  # the first is asked for alone; of the others, three go on together
+                three.wait(timeout=30)
+            with lock:
+                inside -= 1
+            return super().get(query, offset=offset, **how)
 
-    reads(Counting(spread(200)), concurrency=3).reader.read(WINDOW)
-    assert 2 <= most <= 3
+    reads(Counting(spread(10 + 6 * 3 * 10)), concurrency=3).reader.read(WINDOW)
+    assert most == 3
 
 
 def test_a_probe_costs_one_row_and_belongs_to_no_reading(reads: Reads_) -> None:
@@ -272,15 +284,21 @@ def test_responses_of_a_reading_given_up_are_kept_all_the_same(
 ) -> None:
     answered: list[bytes] = []
 
-    class Recording(Dawdling):
-        def get(self, query: Query, **how: Any) -> Answer[Any]:
-            answer = super().get(query, **how)
+    class Recording(Overtaken):
+        def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
+            if offset == 30:  # the page at 40 will have come when this one unsettles
+                assert self.has_come[10].wait(timeout=30)
+                with self._lock:
+                    arrive(self)
+            answer = super().get(query, offset=offset, **how)
             answered.append(answer.body)
             return answer
 
-    one = reads(Recording(spread(95), between=at_request(4, arrive)), concurrency=concurrency)
-    with pytest.raises(Unsettled):
+    model = Recording(spread(95), rows=10, concurrency=concurrency)
+    one = reads(model, concurrency=concurrency)
+    with pytest.raises(Unsettled, match="its total moved from 95 to 96"):
         one.reader.read(WINDOW)
+    assert (40 in one.offsets()) == (concurrency > 1)
     assert sorted(page.body for page in one.pages) == sorted(answered)
     assert one.reader.tally.pages == one.reader.tally.requests == len(answered)
     assert one.offsets() == sorted(one.offsets())

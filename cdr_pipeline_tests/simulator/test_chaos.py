@@ -75,7 +75,7 @@ def test_the_same_seed_makes_the_same_chaos(connect: Connect) -> None:
         flaky = vendor("throttle=0.3,html=0.3", seed)
         client = connect(flaky)
         for _ in range(20):
-            client.get("/v3/cdr")
+            client.get("/v3/cdr", params=PAGE)
         return [exchange.status for exchange in flaky.requests]
 
     assert statuses(5) == statuses(5) != statuses(6)
@@ -194,7 +194,8 @@ def test_signed_in_tokens_expire_and_ready_ones_do_not(connect: Connect) -> None
 
     def statuses(token: str) -> list[int]:
         headers = {"Authorization": f"Bearer {token}"}
-        return [client.get("/v3/cdr", headers=headers).status_code for _ in range(5)]
+        answers = [client.get("/v3/cdr", params=PAGE, headers=headers) for _ in range(5)]
+        return [answer.status_code for answer in answers]
 
     for _ in range(2):
         signed_in = client.post("/v3/auth/token", json={"api_key": "key"}).json()["token"]
@@ -205,8 +206,8 @@ def test_signed_in_tokens_expire_and_ready_ones_do_not(connect: Connect) -> None
 def test_slow_answers_come_late(connect: Connect) -> None:
     client = connect(vendor("slow=1:0.2"))
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/v3/cdr", timeout=0.05)
-    assert client.get("/v3/cdr").elapsed >= timedelta(seconds=0.2)
+        client.get("/v3/cdr", params=PAGE, timeout=0.05)
+    assert client.get("/v3/cdr", params=PAGE).elapsed >= timedelta(seconds=0.2)
 
 
 def test_truncated_bodies_break_off_or_look_whole(connect: Connect) -> None:

@@ -3,7 +3,7 @@
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -164,12 +164,26 @@ def test_a_range_may_span_days(lister: Lister) -> None:
     assert listed["total"] == sum(map(len, days))
 
 
-def test_an_open_range_of_a_tenant_is_a_week(lister: Lister) -> None:
+class Tuesday(date):
+    """The calendar of a fixed day."""
+
+    @classmethod
+    def today(cls) -> Self:
+        return cls(2023, 3, 7)
+
+
+def test_an_open_range_of_a_tenant_is_a_week_and_ends_today_if_in_doubt(
+    lister: Lister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.simulator.tenant.date", Tuesday)
     listed = lister(Vendor(tenant=Tenant(calls_per_day=40)))
-    assert {record["time_started"][:10] for record in listed(start_date="2023-03-06")["data"]} == {
-        f"2023-03-{day:02}" for day in range(6, 13)
-    }
-    assert listed()["total"] > 0
+
+    def days(**range_: str) -> set[str]:
+        return {record["time_started"][:10] for record in listed(**range_)["data"]}
+
+    assert days(start_date="2023-03-06") == {f"2023-03-{day:02}" for day in range(6, 13)}
+    assert days(end_date="2023-03-12") == {f"2023-03-{day:02}" for day in range(6, 13)}
+    assert days() == {f"2023-03-{day:02}" for day in range(1, 8)}
 
 
 # ---- bounds

@@ -58,6 +58,11 @@ class Crew:
         """Whether the day takes much memory."""
         return self._groups >= _WORTH_A_PROCESS
 
+    @property
+    def taken(self) -> frozenset[int]:
+        """The row groups that the other process was given before all had come."""
+        return frozenset(self._taken)
+
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
         """A row group of `raw_pages` on its way to its file: to be flattened at once, perhaps."""
         self._groups = group + 1
