@@ -1,0 +1,74 @@
+"""A load in a process of its own, which may be killed at any moment."""
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from cdr_pipeline.api.client import Client
+from cdr_pipeline.api.listing import Lister
+from cdr_pipeline.assets import aggregates
+from cdr_pipeline.assets.begun import layers
+from cdr_pipeline.assets.layer import Work
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.store import Store
+
+#: What touches the vendor or the disk.
+TOUCHES: Final[list[tuple[Any, str]]] = [
+    (Client, "get"),
+    (os, "fsync"),
+    (Path, "replace"),
+    (Path, "unlink"),
+    (pq.ParquetWriter, "write_table"),
+    (pq.ParquetWriter, "close"),
+]
+
+
+class Moments:
+    """The moments before and after each touch; the process does not outlive the fatal one."""
+
+    def __init__(self, fatal: int | None) -> None:
+        self.passed = 0
+        self._fatal = fatal
+        self._lock = Lock()
+        for owner, name in TOUCHES:
+            setattr(owner, name, self._counted(getattr(owner, name)))
+
+    def _counted(self, touch: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self._pass()
+            result = touch(*args, **kwargs)
+            self._pass()
+            return result
+
+        return counted
+
+    def _pass(self) -> None:
+        with self._lock:
+            if self.passed == self._fatal:
+                os.kill(os.getpid(), signal.SIGKILL)  # nothing is cleaned up
+            self.passed += 1
+
+
+def load(settings: Settings, day: date, fatal: int | None, moments: Connection) -> None:
+    """Load the day as a run does, up to the fatal moment; without one, tell how many there are.
+
+    Not for a process that goes on: what it counts stays counted.
+    """
+    counted = Moments(fatal)
+    store = Store.of(settings)
+    with (
+        Client.from_settings(settings) as client,
+        Lister.from_settings(client, settings) as lister,
+        store.locked(day),
+    ):
+        list(layers(Work(day, settings, store), set(DATASETS), lister))
+    list(aggregates.of_days_together(settings, store, [day], DATASETS))
+    moments.send(counted.passed)
