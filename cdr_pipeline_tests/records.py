@@ -111,6 +111,22 @@ def rejects_of(flattened: Flat) -> list[tuple[str | None, str | None, str | None
     return flattened.rejects.select("id", "field", "value", "reason").rows()
 
 
+def reject_rows(flattened: Flat) -> list[str]:
+    """The rejects, in an order that does not tell how they came."""
+    return sorted(map(repr, flattened.rejects.rows()))
+
+
+def exact(value: object) -> str:
+    """A value such that 1, 1.0 and true differ."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+#: An object whose numbers and texts are written in another way than Python would.
+DIFFERENT_NOTATION: Final = (
+    '{"a":-0,"b":-0.0,"c":1E+2,"d":1e400,"e":27.50,"f":[1e400, -0 ],"g":"\\/"}'
+)
+
+
 # ---- strategies of JSON texts
 
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

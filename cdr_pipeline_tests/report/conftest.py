@@ -1,12 +1,14 @@
 """A data folder with days of calls and all that comes of them, without Dagster or a vendor."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 import pytest
 
 from cdr_pipeline.record import Window
+from cdr_pipeline.simulator import Tenant
+from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.contract import (
     AGENT_DAILY,
@@ -25,6 +27,11 @@ from cdr_pipeline_tests.records import SAIGON, Sent, flat
 
 RULES = daily.CallingRules(time(8), time(17), 1)
 LoadDay = Callable[[date, Sequence[Sent]], None]
+WEEK = timedelta(weeks=1)
+
+
+def simulated(day: date, calls: int = 300) -> Sequence[Sent]:
+    return list(map(render, Tenant(calls_per_day=calls).day(day)))
 
 
 def _receipt(day: date, calls: int) -> pl.DataFrame:

@@ -1,47 +1,32 @@
 """The law of `additional_*`: a value's column follows from its record alone, and nothing is lost.
 
 The law is spelled out here once more, from the promise to users, over what the standard library
-reads in the same JSON.
+reads in the same JSON. Of one value and of one key it is held in `test_values` and `test_names`.
 """
 
 import json
-import math
-from hashlib import sha256
-from random import Random
+from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
 import polars as pl
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdr_pipeline.page import compact
 from cdr_pipeline.tables.flattening.additional import Spreader
-from cdr_pipeline.tables.names import column_names, plain_name
-from cdr_pipeline.tables.values import read_fast, read_object, read_value
-from cdr_pipeline_tests.records import KEY, OBJECT, VALUE, flat, spread, verbatim
-
-DIFFERENT_NOTATION = '{"a":-0,"b":-0.0,"c":1E+2,"d":1e400,"e":27.50,"f":[1e400, -0 ],"g":"\\/"}'
-
-
-def exact(value: object) -> str:
-    """A value such that 1, 1.0 and true differ."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def ending(token: str) -> str:
-    """The promised ending for the column of a JSON value."""
-    match value := json.loads(token):
-        case str() if token[0] == '"':
-            return ""
-        case bool():
-            return "__bool"
-        case int() if -(2**63) <= value < 2**63:
-            return "__int"
-        case float() if math.isfinite(value):
-            return "__float"
-    return "__json"
+from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.values import read_object
+from cdr_pipeline_tests.records import (
+    DIFFERENT_NOTATION,
+    KEY,
+    OBJECT,
+    call,
+    exact,
+    flat,
+    spread,
+    the_call,
+    verbatim,
+)
 
 
 def rebuilt(text: str) -> dict[str, Any]:
@@ -76,47 +61,28 @@ def test_the_text_of_the_object_stands_as_it_was_received(text: str) -> None:
     assert made.rejects.is_empty()
 
 
-def test_an_integer_of_any_length_keeps_its_digits() -> None:
+def test_an_integer_of_any_length_keeps_its_digits_in_its_cell() -> None:
     number = "9" * 5000
-    assert read_value(number.encode()) == ("__json", number)
     assert spread([f'{{"a":{number}}}']).values == {"additional_a__json": [number]}
 
 
-def test_the_digits_of_a_json_cell_are_those_received() -> None:
-    token = b'[ 1.10, 1e400, 123456789012345678901234567890, "\\u0111\\/" , {"a" : null} ]'
-    told = '[1.10,1e400,123456789012345678901234567890,"đ/",{"a":null}]'
-    assert compact(token) == told
-    assert read_value(token) == ("__json", told)
+def test_wide_integers_and_decimals_keep_every_digit_somewhere() -> None:
+    token = (
+        f'{{"w":{2**70},"i":9007199254740993,"f":0.10000000000000000555,"d":33.0,"n":[{2**70}]}}'
+    )
+    made = the_call(verbatim("additional", token))
+    assert {name: made[name] for name in made if name.startswith("additional_")} == {
+        "additional_d__float": 33.0,
+        "additional_f__float": 0.1,
+        "additional_i__int": 9007199254740993,
+        "additional_n__json": f"[{2**70}]",
+        "additional_w__json": str(2**70),
+    }
+    digits = json.loads(made["additional"], parse_float=Decimal)["f"]
+    assert digits == Decimal("0.10000000000000000555")
 
 
 # ---- types
-
-
-@given(VALUE)
-@example("-0")
-@example("1e400")
-@example("9223372036854775807")
-@example("9223372036854775808")
-@example('"1"')
-def test_the_ending_follows_from_the_json_type(token: str) -> None:
-    made, value = read_value(token.encode())
-    if token == "null":
-        assert value is None
-        return
-    assert made == ending(token)
-    told = json.loads(value) if made == "__json" else value
-    assert exact(told) == exact(json.loads(token))
-
-
-@given(OBJECT)
-@example(DIFFERENT_NOTATION)
-@example('{"a":1,"a":"x"}')
-def test_the_fast_reading_is_the_slow_one(text: str) -> None:
-    fast, slow = read_fast(text), read_object(text)
-    assert list(fast) == list(slow)
-    assert [(e, type(v), exact(v)) for e, v in fast.values()] == [
-        (e, type(v), exact(v)) for e, v in slow.values()
-    ]
 
 
 @given(st.lists(st.none() | OBJECT, max_size=5))
@@ -185,96 +151,7 @@ def test_null_and_empty_text_are_in_no_column() -> None:
     }
 
 
-# ---- names
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        *(("Số tiền", "so_tien"), ("Đỗ", "do"), ("đđ", "dd"), ("Ngày  đến-hạn", "ngay_den_han")),
-        *(("N\u0067a\u0300", "nga"), ("ten__int", "ten_int"), ("__a__", "a"), ("data1", "data1")),
-        *(
-            ("", "key"),
-            ("!!!", "key"),
-            ("😀", "key"),
-            ("İ", "i"),
-            ("ÀÉÎ", "aei"),
-            ("a.b c", "a_b_c"),
-        ),
-        ("\0", "key"),
-    ],
-)
-def test_a_name_is_the_key_without_diacritics_in_lower_case(key: str, name: str) -> None:
-    assert plain_name(key) == name
-    assert column_names((key,)) == (f"additional_{name}",)
-
-
-def digits(key: str) -> str:
-    return sha256(key.encode()).hexdigest()[:6]
-
-
-def names_of(*keys: str) -> dict[str, str]:
-    return dict(zip(keys, column_names(keys), strict=True))
-
-
-def test_of_keys_that_share_a_name_the_one_that_equals_it_has_it() -> None:
-    assert names_of("TEN", "Tên", "ten") == {
-        "TEN": f"additional_ten_{digits('TEN')}",
-        "Tên": f"additional_ten_{digits('Tên')}",
-        "ten": "additional_ten",
-    }
-
-
-def test_else_the_first_by_code_point_has_it() -> None:
-    assert names_of("tèn", "Tên", "TEN") == {
-        "tèn": f"additional_ten_{digits('tèn')}",
-        "Tên": f"additional_ten_{digits('Tên')}",
-        "TEN": "additional_ten",
-    }
-
-
-def test_a_key_that_equals_anothers_suffixed_name_keeps_its_own() -> None:
-    crafted = f"ten_{digits('Tên')}"
-    names = names_of("ten", "Tên", crafted)
-    assert names["ten"] == "additional_ten"
-    assert names[crafted] == f"additional_{crafted}"
-    assert names["Tên"].startswith(f"additional_ten_{digits('Tên')}")
-    assert len(set(names.values())) == 3
-
-
-def test_keys_whose_digests_begin_alike_are_still_told_apart() -> None:
-    marks = ["!" * n for n in range(1, 9000)]
-    by_digits: dict[str, list[str]] = {}
-    for mark in marks:
-        by_digits.setdefault(digits(mark), []).append(mark)
-    alike = next(keys for keys in by_digits.values() if len(keys) > 1)
-    assert len(set(column_names(("key", *alike)))) == len(alike) + 1
-
-
-@st.composite
-def colliding_keys(draw: st.DrawFn) -> list[str]:
-    """Keys of one record, some of them the suffixed names of others."""
-    keys = draw(st.lists(KEY, max_size=6, unique=True))
-    suffixed = [f"{plain_name(key)}_{digits(key)}" for key in keys]
-    more = draw(st.lists(st.sampled_from([*keys, *suffixed, "key"]), unique=True))
-    again = [f"{key}_{digits(key)}" for key in more]
-    shouted = [key.upper() for key in draw(st.lists(st.sampled_from([*more, *again, "x"])))]
-    return draw(st.permutations(sorted({*keys, *more, *again, *shouted})))
-
-
-@given(colliding_keys(), st.randoms(use_true_random=False))
-def test_names_are_distinct_and_do_not_depend_on_the_order_of_keys(
-    keys: list[str], random: Random
-) -> None:
-    names = names_of(*keys)
-    assert len(set(names.values())) == len(keys)
-    other = list(keys)
-    random.shuffle(other)
-    assert names_of(*other) == names
-    for key, name in names.items():
-        assert name.startswith(f"additional_{plain_name(key)}")
-        if key == plain_name(key):
-            assert name == f"additional_{key}"
+# ---- beside other records and columns
 
 
 @given(st.lists(st.dictionaries(KEY, st.integers(0, 9), max_size=4), max_size=4))
@@ -287,3 +164,16 @@ def test_a_records_columns_do_not_depend_on_the_records_before_it(
         alone = {name: values[0] for name, values in spread([text]).values.items()}
         beside = {name: values[row] for name, values in together.values.items()}
         assert {name: value for name, value in beside.items() if value is not None} == alone
+
+
+def test_keys_of_additional_never_meet_the_calls_own_columns() -> None:
+    listed = {"id": 1, "status": "vip", "additional": "x", "additional_ten": "y", "date": "z"}
+    made = the_call(call(status="busy", additional=listed))
+    assert (made["id"], made["status"]) == ("a", "busy")
+    assert {name: made[name] for name in made if name.startswith("additional_")} == {
+        "additional_additional": "x",
+        "additional_additional_ten": "y",
+        "additional_date": "z",
+        "additional_id__int": 1,
+        "additional_status": "vip",
+    }

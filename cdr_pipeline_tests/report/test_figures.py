@@ -1,0 +1,122 @@
+"""The figures: what DuckDB makes of the same calls, against the same weekdays before."""
+
+import re
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import pytest
+
+from cdr_pipeline.errors import Damaged
+from cdr_pipeline.report.figures import NEEDED, figures
+from cdr_pipeline.tables import catalog
+from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, Dataset
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, call
+from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
+
+
+def test_the_figures_are_what_duckdb_makes_of_the_calls(store: Store, load: LoadDay) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    for day in days:
+        load(day, simulated(day))
+    it = figures(store, days[0], days[-1])
+    sql = f"""
+        with roots as (select * from read_parquet('{store.root}/cdrs/*/*.parquet',
+            union_by_name = true) where is_root)
+        select count(*), count(*) filter (disposition = 'answered') as a,
+            count(*) filter (disposition <> 'not_attempt') as s, a / s,
+            sum(billsec) / a, count(key_pressed),
+            count(*) filter (disposition = 'answered' and billsec >= 5)
+        from roots
+    """
+    names = ("calls", "answered", "seizures", "asr", "acd_seconds", "key_presses")
+    with duckdb.connect() as db:
+        *due, talked = db.execute(sql).fetchall()[0]
+    assert [it.now[name] for name in names] == pytest.approx(due)
+    assert it.funnel["talked"] == talked
+    assert it.curve["calls"].sum() == it.heat["calls"].sum() == it.now["calls"]
+    assert it.campaigns["calls"].sum() == it.now["calls"]
+    assert it.curve["at"].to_list() == days
+
+
+@pytest.mark.parametrize("span", [f"('{DAY}', '{DAY + timedelta(days=1)}')", "(null, null)"])
+def test_the_catalogs_macros_tell_what_the_page_does(
+    store: Store, load: LoadDay, span: str
+) -> None:
+    days = [DAY, DAY + timedelta(days=1)]
+    for day in days:
+        load(day, simulated(day))
+    it = figures(store, *days)
+    with duckdb.connect(catalog.build(store).path, read_only=True) as db:
+
+        def rows(columns: str, macro: str) -> list[tuple[Any, ...]]:
+            return db.execute(f"select {columns} from {macro}{span}").fetchall()
+
+        for table, macro, columns in (
+            (it.campaigns, "report_campaigns", "campaign_uuid, calls, answered, asr, ner"),
+            (it.campaigns, "report_campaigns", "campaign_uuid, acd_seconds, key_presses"),
+            (it.hotlines, "report_hotlines", "from_number, calls, asr, congestion_share"),
+        ):
+            ours = table.select(columns.split(", ")).rows()
+            assert sorted(rows(columns, macro), key=str) == sorted(ours, key=str)
+        hours = rows("sum(calls), max(peak_calls), max(peak_talks)", "report_hours")
+        names = ("calls", "peak_calls", "peak_talks")
+        assert hours == [tuple(it.now[name] for name in names)]
+        attempts = rows("sum(calls), max(attempt)", "report_attempts")[0]
+        assert attempts[0] == it.now["calls"]
+        assert attempts[1] > 1
+
+
+def test_an_hour_in_which_a_call_merely_goes_on_is_not_in_the_curve(
+    store: Store, load: LoadDay
+) -> None:
+    load(DAY, [call(1, f"{DAY} 10:59:50", time_ended=f"{DAY} 11:00:10")])
+    assert store.read(CAMPAIGN_HOURLY, DAY)["hour"].to_list() == [10, 11]
+    assert figures(store, DAY, DAY).curve.select("at", "calls").rows() == [(10, 1)]
+
+
+def test_a_day_without_calls_has_its_place_among_the_days(store: Store, load: LoadDay) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    for day in days:
+        load(day, [] if day == days[1] else [call("a", f"{day} 10:00:00")])
+    assert figures(store, days[0], days[2]).curve["calls"].to_list() == [1, 0, 1]
+
+
+def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: LoadDay) -> None:
+    answered = {"time_answered": f"{DAY} 10:00:09"}
+    load(
+        DAY,
+        [
+            call("a", f"{DAY} 10:00:00", **answered, billsec=5),
+            call("b", f"{DAY} 10:00:00", **answered, billsec=4),
+            call("c", f"{DAY} 10:00:00", **answered, billsec=""),
+        ],
+    )
+    funnel = figures(store, DAY, DAY).funnel
+    assert (funnel["answered"], funnel["talked"]) == (3, 1)
+
+
+def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
+    store: Store, load: LoadDay
+) -> None:
+    days = [DAY + timedelta(days=number) for number in range(2)]
+    for day in (*days, days[0] - WEEK):
+        load(day, simulated(day, 60))
+    assert figures(store, *days).before is None
+    load(days[1] - WEEK, simulated(days[1] - WEEK, 60))
+    it = figures(store, *days)
+    assert (it.before_first, it.before_last) == (days[0] - WEEK, days[1] - WEEK)
+    assert it.before is not None
+    assert it.curve["at"].to_list() == days
+
+
+@pytest.mark.parametrize("dataset", NEEDED, ids=lambda one: one.name)
+def test_a_damaged_file_is_named_of_all_days(store: Store, load: LoadDay, dataset: Dataset) -> None:
+    days = [date(2023, 3, day) for day in (6, 7, 8)]
+    for day in days:
+        load(day, [call(time_started=f"{day} 10:00:00")])
+    path = store.path(dataset, days[1])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Damaged, match=re.escape(f"{path} cannot be read")):
+        figures(store, days[0], days[-1])

@@ -1,0 +1,106 @@
+"""Which of the records that came count: of one call the last version, of all calls the day's."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.flattening.flatten import flatten
+from cdr_pipeline.tables.flattening.typed import Rules
+from cdr_pipeline.tables.pages import StoredPage, versions
+from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, as_text, call, flat, flat_pages, page_of
+
+# ---- of one call, the version that came last
+
+
+def test_of_one_id_the_later_record_stands() -> None:
+    early, late = call(duration="abc", additional={"x": 1}), call(note="late", duration=2)
+    for pages in ([[early, late]], [[early], [late]]):
+        made = flat_pages(pages)
+        assert made.cdrs.select("id", "note", "duration").rows() == [("a", "late", 2)]
+        assert made.rejects.is_empty()
+        assert made.keys == {}
+
+
+def test_a_reject_with_an_id_gives_way_to_a_later_record_and_the_other_way_round() -> None:
+    good, bad = call(), call("a", "hôm qua")
+    assert flat(bad, good).whole_rejects == 0
+    later = flat(good, bad)
+    assert (len(later.cdrs), later.whole_rejects) == (0, 1)
+
+
+def test_a_call_that_moved_to_another_day_is_gone_from_this_one() -> None:
+    made = flat(call(duration="abc"), call("a", "2023-03-08 00:00:00", duration="abc"))
+    assert made.cdrs.is_empty()
+    assert made.rejects.is_empty()
+
+
+def test_a_broken_record_of_another_day_is_the_last_version_of_its_call() -> None:
+    """It was thrown away before that was looked at: the listing counted none, and `balance` one."""
+    broken = as_text(call("a", "2023-03-08 00:00:00"))[:-1] + rb',"note":"\ud83d"}'
+    for records, calls in (((call("a"), broken), 0), ((broken, call("a")), 1)):
+        made = flat(*records)
+        assert (len(made.cdrs), made.whole_rejects, len(made.rejects)) == (calls, 0, 0)
+
+
+def test_an_example_of_a_key_is_a_value_of_a_call_that_counts() -> None:
+    made = flat(
+        call("a", additional={"name": "ZZZ, which the vendor removed"}),
+        call("a", additional={"name": "Lan"}),
+        call("b", additional={"name": ""}),
+        call("c", "2023-03-08 00:00:00", additional={"name": "YYY, of another day"}),
+    )
+    assert made.additional_keys.select("key", "records", "example").rows() == [("name", 2, "Lan")]
+
+
+def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading() -> None:
+    assert flat(b"null", b"null", call("")).whole_rejects == 3
+    again = [StoredPage(number, page_of(b"null", b"null")) for number in (1, 2)]
+    assert flatten(again, Rules(Window.of(DAY), SAIGON)).whole_rejects == 2
+
+
+def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> None:
+    pages = [
+        StoredPage(1, page_of(b"null", b"null"), offset=0),
+        StoredPage(1, page_of(b"null", b"null"), offset=1),
+    ]
+    assert flatten(pages, Rules(Window.of(DAY), SAIGON)).whole_rejects == 3
+    assert len(versions(pages, Window.of(DAY))) == 3
+
+
+# ---- the day
+
+
+def test_a_day_holds_its_first_and_last_second_and_neither_neighbour() -> None:
+    times = (
+        "2023-03-06 23:59:59",
+        "2023-03-07 00:00:00",
+        "2023-03-07 23:59:59",
+        "2023-03-08 00:00:00",
+    )
+    made = flat(*(call(time, time) for time in times))
+    assert made.cdrs["id"].to_list() == list(times[1:3])
+    assert made.cdrs["hour"].to_list() == [0, 23]
+
+
+def test_rejects_of_another_day_stay_there() -> None:
+    made = flat(call("", "2023-03-08 00:00:00"), call("", "2023-03-07 23:59:59"), {"note": "?"})
+    assert len(made.rejects) == 2
+
+
+def records_for_the_day(body: bytes) -> int:
+    """How many records a page holds for the day, as the listing counts them."""
+    return len(versions([StoredPage(1, body)], Window.of(DAY)))
+
+
+@given(st.lists(ENTRY, max_size=8))
+def test_every_record_is_a_call_or_a_whole_reject(records: list[bytes]) -> None:
+    made = flat(*records)
+    assert len(made.cdrs) + made.whole_rejects == records_for_the_day(page_of(*records))
+    assert made.cdrs["id"].is_unique().all()
+
+
+def test_calls_stand_by_campaign_then_time() -> None:
+    sent = [("c2", 9), ("c1", 11), ("", 10), ("c1", 8), ("c2", 7)]
+    records = [call(str(h), f"2023-03-07 {h:02}:00:00", campaign_uuid=c) for c, h in sent]
+    made = flat(*records).cdrs
+    assert made["hour"].to_list() == [10, 8, 11, 7, 9]

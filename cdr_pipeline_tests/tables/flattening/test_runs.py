@@ -1,0 +1,43 @@
+"""A day too large to hold, laid aside in files, is the day kept in memory."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdr_pipeline.record import Window
+from cdr_pipeline.tables.flattening import counting, runs
+from cdr_pipeline.tables.flattening import records as reading
+from cdr_pipeline.tables.flattening.flatten import flatten
+from cdr_pipeline.tables.flattening.typed import Rules
+from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, flat, page_of
+
+
+@given(st.lists(ENTRY, max_size=12), st.integers(1, 3), st.integers(1, 6))
+def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
+    records: list[bytes], rows: int, run_rows: int
+) -> None:
+    kept = flat(*records)
+    pages = [StoredPage(1, page_of(record), offset=at) for at, record in enumerate(records)]
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(reading, "BATCH_ROWS", rows),
+        patch.object(runs, "_RUN_ROWS", run_rows),
+        patch.object(runs, "_ROWS_READ", 1),
+        patch.object(counting, "CHUNK_ROWS", rows),
+    ):
+        aside = flatten(pages, Rules(Window.of(DAY), SAIGON), Path(folder))
+        assert aside.cdrs.equals(kept.cdrs)
+        assert aside.rejects.equals(kept.rejects)
+        assert aside.additional_keys.equals(kept.additional_keys)
+        assert (aside.keys, aside.whole_rejects) == (kept.keys, kept.whole_rejects)
+        chunks = [
+            set(pl.DataFrame(chunk).select("campaign_uuid", "time_started").rows())
+            for chunk in aside.calls()
+        ]
+    seconds = [second for chunk in chunks for second in chunk]
+    assert len(seconds) == len(set(seconds))

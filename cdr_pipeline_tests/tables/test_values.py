@@ -1,0 +1,119 @@
+"""The law of one value: its JSON type tells the ending of its column, and no digit is lost.
+
+The law is spelled out here once more, over what the standard library reads in the same JSON.
+"""
+
+import json
+import math
+
+from hypothesis import example, given
+
+from cdr_pipeline.page import compact
+from cdr_pipeline.tables.values import (
+    JSON_TYPES,
+    is_object,
+    json_type,
+    read_fast,
+    read_object,
+    read_value,
+)
+from cdr_pipeline_tests.records import DIFFERENT_NOTATION, OBJECT, VALUE, exact
+
+
+def ending(token: str) -> str:
+    """The promised ending for the column of a JSON value."""
+    match value := json.loads(token):
+        case str() if token[0] == '"':
+            return ""
+        case bool():
+            return "__bool"
+        case int() if -(2**63) <= value < 2**63:
+            return "__int"
+        case float() if math.isfinite(value):
+            return "__float"
+    return "__json"
+
+
+@given(VALUE)
+@example("-0")
+@example("1e400")
+@example("9223372036854775807")
+@example("9223372036854775808")
+@example('"1"')
+def test_the_ending_follows_from_the_json_type(token: str) -> None:
+    made, value = read_value(token.encode())
+    if token == "null":
+        assert value is None
+        return
+    assert made == ending(token)
+    told = json.loads(value) if made == "__json" else value
+    assert exact(told) == exact(json.loads(token))
+
+
+def json_type_of(value: object) -> str:
+    """How a value's type is told in `additional_keys`."""
+    match value:
+        case str():
+            return "string"
+        case bool():
+            return "boolean"
+        case None:
+            return "null"
+        case int() if -(2**63) <= value < 2**63:
+            return "integer"
+        case float() if math.isfinite(value):
+            return "decimal"
+        case dict():
+            return "object"
+        case list():
+            return "array"
+    return "number"
+
+
+@given(VALUE)
+@example("-0")
+@example("1e400")
+@example("9223372036854775808")
+def test_the_json_type_is_told_from_the_cell(token: str) -> None:
+    told = json_type(*read_value(token.encode()))
+    assert told == json_type_of(json.loads(token))
+    assert told in JSON_TYPES
+
+
+@given(OBJECT)
+@example(DIFFERENT_NOTATION)
+@example('{"a":1,"a":"x"}')
+def test_the_fast_reading_is_the_slow_one(text: str) -> None:
+    fast, slow = read_fast(text), read_object(text)
+    assert list(fast) == list(slow)
+    assert [(e, type(v), exact(v)) for e, v in fast.values()] == [
+        (e, type(v), exact(v)) for e, v in slow.values()
+    ]
+
+
+@given(OBJECT)
+def test_the_text_of_an_object_is_known_for_one(text: str) -> None:
+    assert is_object(text)
+    assert is_object(f"\n {text} ")
+
+
+@given(VALUE.filter(lambda token: not token.startswith("{")))
+@example('{"a":1')
+@example("{'a':1}")
+@example("khách quen")
+@example("")
+@example('{"a":' * 5000)
+def test_and_no_other_text_is(text: str) -> None:
+    assert not is_object(text)
+
+
+def test_an_integer_of_any_length_keeps_its_digits() -> None:
+    number = "9" * 5000
+    assert read_value(number.encode()) == ("__json", number)
+
+
+def test_the_digits_of_a_json_cell_are_those_received() -> None:
+    token = b'[ 1.10, 1e400, 123456789012345678901234567890, "\\u0111\\/" , {"a" : null} ]'
+    told = '[1.10,1e400,123456789012345678901234567890,"đ/",{"a":null}]'
+    assert compact(token) == told
+    assert read_value(token) == ("__json", told)
