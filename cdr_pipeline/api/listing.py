@@ -27,6 +27,7 @@ import polars as pl
 
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.reading import (
+    MINUTE,
     SECOND,
     Limits,
     Moved,
@@ -36,7 +37,7 @@ from cdr_pipeline.api.reading import (
     Records,
     TooMuch,
     Unsettled,
-    beyond,
+    blur_of,
 )
 from cdr_pipeline.errors import NotProved, Refused, Unavailable
 from cdr_pipeline.page import Seen
@@ -61,10 +62,6 @@ REREADS = 3
 SMALLEST_CEILING = 10
 ROUND_TOTAL = 100
 ROUNDEST_TOTAL = 1000
-
-#: Calls from further than this outside a window say that the vendor filters by something else than
-#: their beginning to the second or the minute.
-FAR_OUTSIDE = timedelta(minutes=1)
 
 #: A leg that is listed by its root's beginning began no later than this after it.
 LEG_AFTER_ROOT = timedelta(hours=1)
@@ -230,7 +227,7 @@ class _Proof:
         self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
-        self._why = "its total was still in doubt"
+        self._why = ""  # of the last reading that did not settle it
 
     def run(self) -> list[Reading]:
         """The readings that prove the window, in order of time. Raises NotProved."""
@@ -241,8 +238,9 @@ class _Proof:
             return parts
         except NotProved as error:
             tally = self._reader.tally
+            why = f"; {self._why}" if self._why else ""
             raise NotProved(
-                f"{self._window} is not proved complete: {error}; {self._why}. The vendor's total"
+                f"{self._window} is not proved complete: {error}{why}. The vendor's total"
                 f" was {self._largest_total():,} at most, and {len(self._known()):,} distinct"
                 f" records came in {tally.passes} readings and {tally.requests} requests"
                 f" ({tally.retries} retries)."
@@ -349,21 +347,19 @@ class _Proof:
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
         self._reader.expect(reading.total)
-        window, times = reading.window, reading.records.times()
-        blur = SECOND if not beyond(times, window) else FAR_OUTSIDE
-        if beyond(times, window, blur):
+        window = reading.window
+        blur = blur_of(reading.records.times(), window)
+        if blur is None:
             return self._doubt_by_days(reading)
         for cut in reading.cuts():
             for half in (Window(window.start, cut), Window(cut, window.end)):
                 seen = self._reader.probe(half)
-                allowed, most = reading.allows(half, seen.total, blur), reading.most(half, blur)
-                if beyond(seen.began, half, blur) or not (
-                    allowed or self._by_the_second(half, seen, blur)
-                ):
+                blur = self._blur_of_half(reading, half, seen, blur)
+                if blur is None:
                     return self._doubt_by_days(reading)
-                if seen.total > most:
-                    self._suspect(reading, half, most)
-                if not allowed:
+                if seen.total > reading.most(half, blur):
+                    self._suspect(reading, half, reading.most(half, blur))
+                if not reading.allows(half, seen.total, blur):
                     raise Moved(f"{half} holds {seen.total:,} calls now")
         again = self._reader.read(window) if reading.pages == 1 else None
         now = again.total if again else self._reader.probe(window).total
@@ -372,18 +368,23 @@ class _Proof:
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
 
-    def _by_the_second(self, half: Window, seen: Seen, blur: timedelta) -> bool:
-        """Whether the vendor filters by the second (or to within `blur`), as far as a half's first
-        page and last row tell: rows of the other half stand in one of them if it does not.
+    def _blur_of_half(
+        self, reading: Reading, half: Window, seen: Seen, least: timedelta
+    ) -> timedelta | None:
+        """`blur_of` a half, whose first row was `seen`: where its total is odd, as far as its first
+        page and last row tell, in one of which stand rows of the other half if the vendor filters
+        by the date.
         """
-        if self._limits.by_the_second:
-            return True
-        self._reader.tally.forgive(2)
-        rows = [self._reader.probe(half, limit=0)]
-        with suppress(Refused, Unavailable):  # too deep
-            rows.append(self._reader.probe(half, offset=seen.total - 1))
-        self._limits.by_the_second = not any(beyond(some.began, half, blur) for some in rows)
-        return self._limits.by_the_second
+        blur = blur_of(seen.began, half, least)
+        if blur is None or reading.allows(half, seen.total, blur):
+            return blur
+        if self._limits.blur is None:
+            self._reader.tally.forgive(2)
+            rows = [self._reader.probe(half, limit=0)]
+            with suppress(Refused, Unavailable):  # too deep
+                rows.append(self._reader.probe(half, offset=seen.total - 1))
+            self._limits.blur = blur_of(pl.concat(some.began for some in rows), half, blur)
+        return self._limits.blur and max(blur, self._limits.blur)
 
     def _see_that_none_stand_elsewhere(self, records: Records) -> None:
         """See why calls were listed that began far outside the window: by a vendor who filters by
@@ -398,11 +399,11 @@ class _Proof:
             return
         late, early = times[-1] - window.end, window.start - times[0]
         far = min(max(late, early), window.length)
-        if far <= FAR_OUTSIDE:
+        if far <= MINUTE:
             return
         self._see_own_at_the_other_end(records, far, at_start=late < early)
         began = records.frame.drop_nulls("began")
-        strays = [(began.row(0), early > FAR_OUTSIDE), (began.row(-1), late > LEG_AFTER_ROOT)]
+        strays = [(began.row(0), early > MINUTE), (began.row(-1), late > LEG_AFTER_ROOT)]
         listed = [self._is_listed_where_it_began(*call) for call, is_stray in strays if is_stray]
         if None not in listed:
             self._limits.strays = True
@@ -441,7 +442,8 @@ class _Proof:
         # One who leaves out the first or the last date lists nothing within a single one.
         noon = datetime.combine(at.date(), time(12))
         within_the_day = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
-        if len(seen) < seen.total or not self._reader.probe(within_the_day).total:
+        others = self._reader.probe(within_the_day, limit=0).began
+        if len(seen) < seen.total or blur_of(others, within_the_day) is None or others.is_empty():
             return None
         raise NotProved(
             f"a call came that began at {began}, and it is not listed when asked for that second:"

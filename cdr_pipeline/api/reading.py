@@ -24,6 +24,7 @@ from cdr_pipeline.page import Seen, see, split_and_total, wall_clock
 from cdr_pipeline.record import Window
 
 SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
 
 #: Where a search engine stands behind the vendor, `total` stops at this number (API.md).
 USUAL_CEILING = 10_000
@@ -32,7 +33,7 @@ USUAL_CEILING = 10_000
 COST_BOUND = 5
 
 #: A range this short that is refused is refused for another reason than its length.
-SHORTEST_RANGE = timedelta(minutes=1)
+SHORTEST_RANGE = MINUTE
 
 #: Calls that all began within so many seconds are looked for before and behind them.
 FEW_SECONDS = 60
@@ -212,12 +213,15 @@ class Reading:
         return _in_half(times, self.window, half, blur) + unknown
 
 
-def beyond(began: pl.Series, window: Window, blur: timedelta = SECOND) -> bool:
-    """Whether any of some calls began so far outside a window that whoever listed them for it
-    cannot have compared times to within `blur`.
+def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:
+    """To within what whoever listed these calls for a window compares times: to the second, to the
+    minute, or None, by the date at best. `least`: as is known already.
     """
-    near = began.is_between(window.start - blur, window.end + blur - SECOND)
-    return not near.fill_null(True).all()
+    for blur in (least, MINUTE):
+        near = began.is_between(window.start - blur, window.end + blur - SECOND)
+        if near.fill_null(True).all():
+            return blur
+    return None
 
 
 def _in_half(times: pl.Series, window: Window, half: Window, over: timedelta) -> int:
@@ -237,7 +241,7 @@ class Limits:
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
-    by_the_second: bool = False  # whether it was seen to filter by more than the date
+    blur: timedelta | None = None  # to within what it was seen to compare times (`blur_of`)
     strays: bool = False  # whether it was seen to list calls from far outside, and miss none
 
     def learn_ceiling(self, total: int) -> None:
