@@ -323,7 +323,9 @@ def _odd_rows(check: Check, calls: pl.LazyFrame, count: int, total: int) -> Find
     if count and check.shows and check.odd is not None:
         odd = calls.filter(check.odd).select(pl.col(check.shows).value_counts(sort=True))
         values = odd.unnest(check.shows).head(_EXAMPLES).collect()
-        summary += ": " + ", ".join(f"{str(v)[:40]} ({n:,})" for v, n in values.rows())
+        summary += ": " + ", ".join(
+            f"{'none' if value is None else str(value)[:40]} ({n:,})" for value, n in values.rows()
+        )
     return Finding(check, not count, summary)
 
 

@@ -31,7 +31,6 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 #: who called whom before (Python bounds both together).
 _DEEPEST: Final = 500
 SHORTEST_TOO_DEEP: Final = 2 * _DEEPEST
-_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class MalformedPage(ValueError):
@@ -138,7 +137,7 @@ def too_deep(text: bytes) -> bool:
     if len(text) < SHORTEST_TOO_DEEP or text.count(b"[") + text.count(b"{") <= _DEEPEST:
         return False
     depth = 0
-    for token in _BRACKET.finditer(text):
+    for token in _MARK.finditer(text):
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
         if depth > _DEEPEST:
             return True
@@ -233,7 +232,8 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     except MalformedPage:
         raise
     except ValueError as error:
-        raise MalformedPage("it is not the documented JSON object") from error
+        web = "a web page, and " if body.lstrip().startswith(b"<") else ""
+        raise MalformedPage(f"it is {web}not the documented JSON object") from error
     if type(total) not in (int, str):
         raise MalformedPage("its `total` is not a number")
     return records, _total(total)

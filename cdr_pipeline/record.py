@@ -282,6 +282,13 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
 
 
+def ranges(days: Iterable[date]) -> str:
+    """Days in words, stretches of them as such: 2023-03-01, 2023-03-06 to 2023-03-09."""
+    return ", ".join(
+        f"{first}" if first == last else f"{first} to {last}" for first, last in spans(days)
+    )
+
+
 def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
     """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
     found: list[tuple[date, date]] = []

@@ -47,8 +47,9 @@ def test_every_dataset_is_explained_where_the_data_lands() -> None:
     assert told == list(DATASETS)
 
 
-def test_the_readme_says_what_to_expect_of_every_fault() -> None:
-    assert [fault for fault in Chaos.names() if f"`{fault}`" not in README] == []
+def test_the_operating_page_says_what_to_expect_of_every_fault() -> None:
+    told = (ROOT / ".readme" / "OPERATING.md").read_text()
+    assert [fault for fault in Chaos.names() if f"`{fault}`" not in told] == []
 
 
 def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:

@@ -245,6 +245,12 @@ class Client:
                 " more: nothing was asked for. Try again then."
             ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in f"{error}":
+                raise Unreachable(
+                    f"{self.host} shows a certificate that is not trusted here: {error}. If your"
+                    " company has an authority of its own, name its file in SSL_CERT_FILE; else it"
+                    " may be another host. Nothing was sent."
+                ) from error
             plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
             why = "it does not speak https: write http:// before it" if plain else error
             raise _NoConnection(f"could not be reached: {why or 'timed out'}") from error

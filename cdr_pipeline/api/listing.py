@@ -402,11 +402,13 @@ class _Proof:
         if far <= MINUTE:
             return
         self._see_own_at_the_other_end(records, far, at_start=late < early)
-        began = records.frame.drop_nulls("began")
-        strays = [(began.row(0), early > MINUTE), (began.row(-1), late > LEG_AFTER_ROOT)]
-        listed = [self._is_listed_where_it_began(*call) for call, is_stray in strays if is_stray]
-        if None not in listed:
-            self._limits.strays = True
+        began, calls = pl.col("began"), records.frame
+        for strays in (
+            calls.filter(began < window.start - MINUTE),
+            calls.filter(began >= window.end + LEG_AFTER_ROOT),
+        ):
+            if len(strays) > 1:  # one alone may have been given a wrong time
+                self._see_that_they_are_listed_where_they_began(strays)
 
     def _see_own_at_the_other_end(
         self, records: Records, far: timedelta, *, at_start: bool
@@ -430,9 +432,23 @@ class _Proof:
                 " end_date are compared"
             )
 
+    def _see_that_they_are_listed_where_they_began(self, strays: pl.DataFrame) -> None:
+        """See that calls from outside, of which the first and the last are asked for, are listed
+        for the day that they are of. Raises NotProved.
+        """
+        listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
+        self._limits.strays = self._limits.strays or True in listed
+        if not any(one is None or one for one in listed):
+            raise NotProved(
+                f"{len(strays):,} calls came that began from {strays['began'][0]} to"
+                f" {strays['began'][-1]}, and they are not listed when asked for those seconds: ask"
+                " the vendor which time, in which zone, start_date and end_date are compared with."
+                " Of the days on which they began, calls may be missing, too"
+            )
+
     def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
         """Whether the vendor lists a call when it is asked for the second in which it began; None
-        where it does not say. Raises NotProved.
+        where it does not say.
         """
         at = began.replace(microsecond=0)
         self._reader.tally.forgive(2)
@@ -445,11 +461,7 @@ class _Proof:
         others = self._reader.probe(within_the_day, limit=0).began
         if len(seen) < seen.total or blur_of(others, within_the_day) is None or others.is_empty():
             return None
-        raise NotProved(
-            f"a call came that began at {began}, and it is not listed when asked for that second:"
-            " ask the vendor which time, in which zone, start_date and end_date are compared with."
-            f" Of {began.date()} calls may be missing, too"
-        )
+        return False
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell

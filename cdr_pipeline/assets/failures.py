@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from cdr_pipeline.errors import CdrError, Unavailable, way_out
+from cdr_pipeline.record import ranges
 
 #: In the metadata of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"
@@ -19,8 +20,8 @@ def failing_in_words() -> Iterator[None]:
     """What a person has to mend fails the step with its own words, and is not tried again."""
     try:
         yield
-    except CdrError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    except (CdrError, OSError) as error:
+        raise dg.Failure(in_words(error), allow_retries=False) from None
 
 
 def days_failed(failed: Mapping[date, Exception], asked: Collection[object]) -> dg.Failure:
@@ -48,7 +49,7 @@ def told_by(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
 
 def summary(causes: Mapping[str, Sequence[str]]) -> list[str]:
     """What a person reads: each cause once, with the days it stopped, if it is one of days."""
-    told = ((", ".join(days), cause) for cause, days in causes.items())
+    told = ((ranges(map(date.fromisoformat, days)), cause) for cause, days in causes.items())
     return [
         cause if not days or cause.startswith(f"{days}: ") else f"{days}: {cause}"
         for days, cause in told
@@ -69,7 +70,7 @@ def in_words(error: Exception) -> str:
         return f"{error} What was stored is unchanged."
     if isinstance(error, CdrError):
         return str(error)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is missing. What was stored is unchanged."
     if isinstance(error, pl.exceptions.ComputeError) and f"{error}".startswith("parquet:"):
         return (

@@ -1,6 +1,7 @@
 """Tells a webhook of every run that failed (the commands tell it of theirs)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Final
 
 import dagster as dg
@@ -10,6 +11,7 @@ from cdr_pipeline.assets.failures import told_by
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import ranges
 from cdr_pipeline.settings import Settings
 
 _SAFE: Final = (
@@ -57,7 +59,7 @@ def alert(
     `text` says all of it, which is what chat services show. Holds no secret of `settings`.
     """
     lines = [
-        f"{', '.join(days) or 'A run'}: {settings.without_secrets(cause)}"
+        f"{ranges(map(date.fromisoformat, days)) or 'A run'}: {settings.without_secrets(cause)}"
         for cause, days in causes.items()
     ]
     return {
@@ -73,9 +75,7 @@ def alert(
 
 def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
     """Why a run failed, in words, and the days that each cause stopped."""
-    tags = context.dagster_run.tags
-    all_days = [tags[name] for name in (FIRST, LAST, "dagster/partition") if name in tags]
-    named = [" to ".join(dict.fromkeys(all_days))] if all_days else []
+    named = _days_of(context.dagster_run.tags)
     events = context.get_step_failure_events()
     if told := told_by(events):
         return told
@@ -84,3 +84,13 @@ def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
         if failure and failure.description:
             return {failure.description: named}
     return {context.failure_event.message or "It ended without a word.": named}
+
+
+def _days_of(tags: Mapping[str, str]) -> list[str]:
+    """The days that a run was asked for, by its tags."""
+    one = tags.get("dagster/partition")
+    first, last = tags.get(FIRST, one), tags.get(LAST, one)
+    if not (first and last):
+        return []
+    begin, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [f"{begin + timedelta(days=n)}" for n in range((end - begin).days + 1)]

@@ -94,7 +94,12 @@ def made_under_contract() -> None:
 
 #: Has the catalog tell its readers; nothing where DuckDB is not installed.
 _CATALOG_JOBS: Final = [
-    dg.define_asset_job(f"{asset.key.to_user_string()}_of_contract", selection=[asset])
+    dg.define_asset_job(
+        f"{asset.key.to_user_string()}_of_contract",
+        selection=[asset],
+        description="Makes the catalog anew once the contract or the zone has changed; asked for by"
+        " the sensor.",
+    )
     for asset in catalog.ASSETS
 ]
 

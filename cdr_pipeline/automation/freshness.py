@@ -15,8 +15,8 @@ from cdr_pipeline.tables.store import Store
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        f"Evaluates the check `{checks.FRESH.name}` of {checks.FRESH.asset}"
-        f" ({checks.FRESH.description}), once any day of the last CDR_PROBE_DAYS was loaded."
+        f"Turns the check `{checks.FRESH.name}` of {checks.FRESH.asset} red or green, once any day"
+        f" of the last CDR_PROBE_DAYS was loaded: {checks.FRESH.description}"
     ),
 )
 def freshness(

@@ -64,7 +64,7 @@ _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition
     type=click.IntRange(min=0),
     default=50,
     show_default=True,
-    help="Calls at the most; 0 for all.",
+    help="Calls at the most, in the vendor's order (mostly newest first); 0 for all.",
 )
 @click.option(
     "--offset",

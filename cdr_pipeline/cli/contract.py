@@ -70,8 +70,8 @@ def propose(first: datetime | None, last: datetime | None) -> None:
 def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
     """Show what FILE (else the contract of CDR_CONTRACT) would do to the stored days.
 
-    Columns that come, go or change their type; values that would not fit; days to be made again.
-    Changes nothing.
+    Columns that come, go or change their type; values that would not fit; declared keys that no
+    call has; days to be made again. Changes nothing.
     """
     from cdr_pipeline.tables import survey
     from cdr_pipeline.tables.declared import load
@@ -92,6 +92,9 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
         )
     for table, nothing in ((columns, "No column changes."), (misfits, "Every value fits.")):
         out.print(table if table.row_count else nothing)
+    if changes.unheard:
+        named = ", ".join(f'"{escape(key)}"' for key in changes.unheard)
+        out.print(f"No call of these days has the key {named}.", soft_wrap=True)
     stale = stale_days(store, contract.mark, days[0], days[-1])
     if stale:
         out.print(

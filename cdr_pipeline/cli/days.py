@@ -1,11 +1,14 @@
 """`run` and `rebuild`: days through Dagster, in this process."""
 
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from cdr_pipeline.cli.shared import (
     DAY,
+    err,
     exit_if,
     out,
     readable_errors,
@@ -16,6 +19,9 @@ from cdr_pipeline.cli.shared import (
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cdr_pipeline.cli.materialize import Outcome
 
 
 @click.command()
@@ -31,7 +37,8 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     """Load days through Dagster, in this process.
 
     Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
-    what is stored of it unchanged, and takes no other day along.
+    what is stored of it unchanged, and takes no other day along. What the other checks found odd is
+    told, and stops nothing.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.declared import Contract
@@ -42,8 +49,8 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import load_days
-    failed = load_days(settings, begin, end, accept_shrink=accept_shrink)
-    _tell(settings, begin, end, failed)
+    outcome = load_days(settings, begin, end, accept_shrink=accept_shrink)
+    _tell(settings, begin, end, outcome)
 
 
 @click.command()
@@ -75,26 +82,28 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     else:
         stale = stale_days(store, contract.mark, begin, end)
         days = sorted({*stale, *unmade_days(store, begin, end)})
+    if not days and not store.days(RAW_PAGES):
+        out.print(f"There are no raw_pages in {settings.data_dir} to make anything of.")
+        return
     if not days:
-        within = f"There are no such days in {settings.data_dir}: "
-        made = "all were made under the contract, of what was fetched last."
-        nothing = "there are no raw_pages to make them of." if every else made
-        out.print(f"{within}{nothing}", soft_wrap=True)
-        if not store.days(RAW_PAGES):
-            return
+        out.print("No day needs to be made again. The catalog is made anew.", soft_wrap=True)
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days
-    failed = make_days(settings, spans(days))
-    if days:
-        begin, end = days[0], days[-1]
-    _tell(settings, begin, end, failed)
+    outcome = make_days(settings, spans(days))
+    begin, end = (days[0], days[-1]) if days else (begin, end)
+    _tell(settings, begin, end, outcome, table=bool(days))
 
 
-def _tell(settings: Settings, first: date, last: date, failed: list[str]) -> None:
-    """The days as they are now, or the damaged file that hides them; and what failed."""
+def _tell(
+    settings: Settings, first: date, last: date, outcome: "Outcome", *, table: bool = True
+) -> None:
+    """The days as they are now, or the damaged file that hides them; what was odd, what failed."""
+    failed = outcome.failed
     try:
-        print_days(settings, first, last)
+        print_days(settings, first, last, table=table)
     except Damaged as error:
         failed = list(dict.fromkeys([*failed, f"{error}"]))
+    for text in outcome.odd:
+        err.print(f"[yellow]Odd:[/] {escape(text)}", soft_wrap=True, highlight=False)
     exit_if(failed)

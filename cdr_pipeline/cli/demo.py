@@ -24,7 +24,7 @@ CALLS_PER_DAY = 4_000
 
 
 @click.command()
-@click.option("--ui", "open_ui", is_flag=True, help="Open Dagster on the result instead of ending.")
+@click.option("--ui", "open_ui", is_flag=True, help="Start Dagster on it instead of ending.")
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Dagster's.")
 @readable_errors
 def demo(open_ui: bool, port: int) -> None:
@@ -42,7 +42,7 @@ def demo(open_ui: bool, port: int) -> None:
     with serve(Vendor(tenant=Tenant(calls_per_day=CALLS_PER_DAY), token="demo-token")) as it:
         settings = _demo_settings(it.base_url)
         first, last = DAYS
-        exit_if(load_days(settings, first, last))
+        exit_if(load_days(settings, first, last).failed)
         _print_demo(settings)
         if open_ui:
             own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
@@ -119,9 +119,9 @@ def _print_demo(settings: Settings) -> None:
         "                         hive_partitioning = true) GROUP BY ALL;\n"
         f"  [bold]Polars[/]  cdr_pipeline.scan('campaign_daily', data_dir='{root}')"
         ".collect()\n\n"
-        "See it in Dagster: cdr-pipeline demo --ui\n"
+        "See it in Dagster: uv run cdr-pipeline demo --ui\n"
         "Your own calls: copy .env.example to .env, fill it in, then\n"
-        "  cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
+        "  uv run cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
         highlight=False,
         soft_wrap=True,
     )

@@ -3,10 +3,10 @@
 Takes two seconds to import, which `--help` need not wait for: a command does so when it runs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import dagster as dg
@@ -28,15 +28,22 @@ from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
 
 
+class Outcome(NamedTuple):
+    """What to say of some days: why some failed, and what the checks found odd of the others."""
+
+    failed: list[str]
+    odd: list[str]
+
+
 def load_days(
     settings: Settings, first: date, last: date, *, accept_shrink: bool = False
-) -> list[str]:
-    """Fetch the days, both included, and make all of them; what to say of those that failed."""
+) -> Outcome:
+    """Fetch the days, both included, and make all of them."""
     return _days_and_catalog(settings, [(first, last)], DATASETS.values(), accept_shrink)
 
 
-def make_days(settings: Settings, ranges: Sequence[tuple[date, date]]) -> list[str]:
-    """Make ranges of stored days anew from raw_pages; what to say of those that failed."""
+def make_days(settings: Settings, ranges: Sequence[tuple[date, date]]) -> Outcome:
+    """Make ranges of stored days anew from raw_pages."""
     return _days_and_catalog(settings, ranges, MADE)
 
 
@@ -45,7 +52,7 @@ def _days_and_catalog(
     ranges: Sequence[tuple[date, date]],
     datasets: Collection[Dataset],
     accept_shrink: bool = False,
-) -> list[str]:
+) -> Outcome:
     if ranges:
         _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
     with dg.DagsterInstance.get() as instance:
@@ -59,7 +66,7 @@ def _days_and_catalog(
             failed.setdefault(cause, []).extend(days)
     if unfinished:
         _alert(settings, unfinished[0].result, failed)
-    return summary(failed)
+    return Outcome(summary(failed), [text for run in runs for text in run.odd()])
 
 
 def _see_that_they_are_partitions(
@@ -96,6 +103,14 @@ class _Ended:
         error = self._error()
         return bool(error) and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
+    def odd(self) -> Iterator[str]:
+        """What its checks found, of all its days, that stops nothing."""
+        found = self.result.get_asset_check_evaluations()
+        over_all = [one for one in found if one.partition is None] or found
+        for one in over_all:
+            if not one.passed and one.severity is dg.AssetCheckSeverity.WARN:
+                yield f"{one.check_name}: {one.description}"
+
     def causes(self) -> dict[str, list[str]]:
         """Why it failed, each cause with the days it stopped: those that it tells of in the end, or
         if it did not come to that, those before and what ended it.
@@ -113,6 +128,7 @@ class _Ended:
         error = self._error()
         if error is None:
             return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
+        error = error.cause or error  # of what is no Failure, Dagster only says in which step
         # Before its text stands its class, by its whole name.
         said = str(error.message)
         return (said.partition(f"{error.cls_name}: ")[2] or said).strip()

@@ -1,7 +1,7 @@
 """What the commands share: two consoles, errors as one line, days as options."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -25,18 +25,38 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _UpTo(click.DateTime):
+class _Moment(click.DateTime):
+    """A day or a moment, in `form` as people read it."""
+
+    def __init__(self, form: str, formats: Sequence[str]) -> None:
+        super().__init__(formats)
+        self.form = form
+
+    def get_metavar(self, *_: Any) -> str:
+        return self.form
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        try:
+            moment: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not written as {self.form}, such as 2023-03-07.", param, ctx)
+        return moment
+
+
+class _UpTo(_Moment):
     """A moment as an inclusive upper bound: a bare day means its last second."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
-        moment: datetime = super().convert(value, param, ctx)
+        moment = super().convert(value, param, ctx)
         is_day = isinstance(value, str) and len(value) == len("2023-03-07")
         return moment + timedelta(days=1, seconds=-1) if is_day else moment
 
 
-DAY: Final = click.DateTime(["%Y-%m-%d"])
-MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
-UP_TO: Final = _UpTo(MOMENT.formats)
+DAY: Final = _Moment("YYYY-MM-DD", ["%Y-%m-%d"])
+MOMENT: Final = _Moment(
+    "YYYY-MM-DD[ HH:MM:SS]", ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]
+)
+UP_TO: Final = _UpTo(MOMENT.form, MOMENT.formats)
 PORT: Final = click.IntRange(0, 65_535)
 
 

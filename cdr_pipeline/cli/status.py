@@ -1,14 +1,14 @@
 """`status`: a line a day of what is stored, and what is to be done about it."""
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import out, readable_errors
+from cdr_pipeline.cli.shared import DAY, out, readable_errors, span
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,25 +23,33 @@ _NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
 
 
 @click.command()
+@click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
+@click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
 @readable_errors
-def status() -> None:
+def status(first: datetime | None, last: datetime | None) -> None:
     """What is stored: a line a day, with the vendor's total beside the calls.
 
-    "changed" tells how many hours after the day's end a fetch last found calls new, changed or
-    gone; CDR_LOOKBACK_DAYS should cover it. "rejects" are whole records that cannot be calls, which
-    with the calls make the vendor's total, and single fields of calls that did not fit.
+    "made" says "in part" of a day that was fetched and whose datasets are not all up to date with
+    it, perhaps only an aggregate. "changed" tells how many hours after the day's end a fetch last
+    found calls new, changed or gone; CDR_LOOKBACK_DAYS should cover it. "rejects" are whole records
+    that cannot be calls, which with the calls make the vendor's total, and single fields of calls
+    that did not fit.
     """
     settings = Settings.load()
-    if not print_days(settings):
+    begin, end = span(first, last)
+    if not print_days(settings, begin, end):
+        of = "" if (begin, end) == (date.min, date.max) else " of these days"
         out.print(
-            f"Nothing is stored in {settings.data_dir} yet."
+            f"Nothing{of} is stored in {settings.data_dir} yet."
             " Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
         )
 
 
-def print_days(settings: Settings, first: date = date.min, last: date = date.max) -> bool:
-    """The stored days of a span, and which of them are to be made or loaded again; False if there
-    are none.
+def print_days(
+    settings: Settings, first: date = date.min, last: date = date.max, *, table: bool = True
+) -> bool:
+    """The stored days of a span (as a `table`), and which of them are to be made or loaded again;
+    False if there are none.
     """
     from cdr_pipeline.tables.contract import RECEIPTS
     from cdr_pipeline.tables.declared import Contract
@@ -60,7 +68,7 @@ def print_days(settings: Settings, first: date = date.min, last: date = date.max
     stale = stale_days(store, Contract.of(settings).mark, first, last)
     unmade = unmade_days(store, first, last)
     torn = torn_days(store, first, last)
-    if days:
+    if days and table:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
         to.print(_table(store, days, stale, unmade))
     for some, told in (
@@ -104,17 +112,15 @@ def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
     from cdr_pipeline.tables.receipts import last_fetch
 
     fetch = last_fetch(store, day)
-    calls = "[yellow]not made yet[/]"
-    if store.holds(CDRS, day):
-        calls = f"{store.rows(CDRS, day):,}"
-        calls = calls if whole else f"[yellow]{calls} in part[/]"
+    there = store.holds(CDRS, day)
     late = Window.of(day).hours_after(fetch.changed_at, store.zone) if fetch.changed_at else None
     return {
         "day": f"{day}",
-        "calls": calls,
+        "calls": f"{store.rows(CDRS, day):,}" if there else "[yellow]not made yet[/]",
         "vendor's total": f"{fetch.total:,}",
         "verified": "[green]yes[/]" if fetch.verified else "[red]no[/]",
         "fetched": f"{fetch.proved_at:%Y-%m-%d %H:%M}",
+        "made": "[yellow]in part[/]" if there and not whole else "",
         "changed": "" if late is None else f"{late:.0f} h after",
         "rejects": _rejects(store.read(REJECTS, day, ["field"])["field"])
         if store.holds(REJECTS, day)

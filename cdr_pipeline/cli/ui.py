@@ -22,7 +22,7 @@ def ui(port: int) -> None:
     see_that_it_is_free(port)
 
     home = lasting_home()
-    err.print(f"Dagster keeps its history in {home}. Ctrl-C ends it.")
+    err.print(f"Dagster keeps its history in {home}.")
     sys.exit(dagster_dev(port))
 
 
@@ -52,6 +52,7 @@ def dagster_dev(port: int, folder: Path | None = None) -> int:
         "--port",
         str(port),
     ]
+    err.print(f"Dagster will be at http://127.0.0.1:{port} within a minute. Ctrl-C ends it.")
     # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
     # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -133,10 +133,11 @@ def _change(name: str, figures: Figures, words: Words) -> str:
     if now is None or not before:
         return "-"
     by = now - before if name in _RATIOS else now / before - 1
+    by = round(by * 100, 1 if name in _RATIOS else 0)  # what is too little to show is no change
     sign = "+" if by > 0 else "-" if by < 0 else "±"
     if name in _RATIOS:
-        return sign + words("points", value=words.number(abs(by) * 100, 1))
-    return sign + words.percent(abs(by), 0)
+        return sign + words("points", value=words.number(abs(by), 1))
+    return sign + words.percent(abs(by) / 100, 0)
 
 
 def _rule(row: dict[str, Any], words: Words) -> str:

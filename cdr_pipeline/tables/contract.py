@@ -208,11 +208,13 @@ ADDITIONAL_KEYS: Final = Dataset(
 )
 
 _CALLS = Column("calls", _COUNT, "Root legs.")
+#: See `kpi.seconds_of`.
+_BUT_FOR_ABSURD = ", but for those over 68 years"
 _SUMS = (
-    Column("duration_seconds", _COUNT, "Sum of duration, seconds."),
-    Column("billsec", _COUNT, "Sum of billsec, seconds."),
+    Column("duration_seconds", _COUNT, f"Sum of duration, seconds{_BUT_FOR_ABSURD}."),
+    Column("billsec", _COUNT, f"Sum of billsec, seconds{_BUT_FOR_ABSURD}."),
 )
-_RING_SECONDS = Column("ring_seconds", _COUNT, "Sum of ring_seconds, seconds.")
+_RING_SECONDS = Column("ring_seconds", _COUNT, f"Sum of ring_seconds, seconds{_BUT_FOR_ABSURD}.")
 _SHORT_CALLS = Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s.")
 _KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed.")
 _UNIQUE_NUMBERS = Column("unique_numbers", _COUNT, "Distinct to_number; not additive.")
@@ -410,7 +412,12 @@ COMPLIANCE_DAILY: Final = Dataset(
     (
         _CAMPAIGN,
         Column("calls", _COUNT, "Root legs, outbound, really attempted."),
-        Column("outside_window", _COUNT, "Begun before allowed_from or after allowed_until."),
+        Column(
+            "outside_window",
+            _COUNT,
+            "Begun outside of allowed_from to allowed_until, which reach over midnight where the"
+            " second is the earlier.",
+        ),
         Column(
             "over_limit",
             _COUNT,

@@ -63,8 +63,8 @@ def scan(
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
     The data is looked for in `data_dir`, or where CDR_DATA_DIR says. Raises CdrError for a dataset
-    that does not exist or has no folder there, and for what is no day; of `cdrs`, whose files say
-    which columns there are, also where one of them is damaged.
+    that does not exist or has no folder there, and for what are no days or in the wrong order; of
+    `cdrs`, whose files say which columns there are, also where one of them is damaged.
     """
     settings = Settings.load()
     store = Store(Path(data_dir) if data_dir else settings.data_dir, settings.zone)
@@ -77,7 +77,10 @@ def scan(
             f"There is no folder {folder}. CDR_DATA_DIR (or data_dir) names the folder that holds"
             " the datasets; load days into it with `cdr-pipeline run`."
         )
-    days = store.days(known, _day(start, date.min), _day(end, date.max))
+    first, last = _day(start, date.min), _day(end, date.max)
+    if first > last:
+        raise CdrError(f"The first day, {first}, is after the last, {last}.")
+    days = store.days(known, first, last)
     if known is CDRS:
         _warn_of_stale_days(settings, store, days)
     return lazy(store, known, days)

@@ -143,22 +143,25 @@ def proposal(seen: Sequence[Seen], days: Sequence[date]) -> str:
 
 
 def _table(one: Seen, owner: dict[str, str]) -> Iterator[str]:
-    """One key's table; `owner` remembers whose a column's name is."""
+    """One key's table; `owner` remembers whose a column's name is. Of two keys that share one the
+    second is a comment, so that no value leaves its column unasked.
+    """
     proposed = one.proposed()
+    (name,) = column_names((one.key,))
+    mark = "# " if owner.setdefault(name, one.key) != one.key else ""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in one.types.most_common())
     example = "" if one.personal else f", such as {_without_del(one.example[:_EXAMPLE])}"
     yield f"# Calls with it: {one.types.total():,} ({kinds}){example}"
-    yield f"[keys.{_toml(one.key)}]"
-    yield f'type = "{proposed.type}"'
+    if mark:
+        yield f"# It shares {name} with {_toml(owner[name])}. To take it out of there, say so:"
+    yield f"{mark}[keys.{_toml(one.key)}]"
+    yield f'{mark}type = "{proposed.type}"'
     if proposed.format:
-        yield f"format = {_toml(proposed.format)}"
-    (name,) = column_names((one.key,))
-    if name in owner:
-        yield f'column = "lead_{plain_name(one.key)[:40].rstrip("_")}_{digest(one.key)}"'
-        yield f"# else it would share its column with {_toml(owner[name])}"
-    owner.setdefault(name, one.key)
+        yield f"{mark}format = {_toml(proposed.format)}"
+    if mark:
+        yield f'# column = "lead_{plain_name(one.key)[:40].rstrip("_")}_{digest(one.key)}"'
     if proposed.pii:
-        yield f"pii = true  # {one.personal}"
+        yield f"{mark}pii = true  # {one.personal}"
 
 
 def _toml(text: str) -> str:
@@ -179,10 +182,12 @@ class Changes:
     """What making days again under a contract would do to what readers see.
 
     columns: name -> type now and then, None where there is no such column; those that change.
+    unheard: declared keys that no call of these days has.
     """
 
     columns: dict[str, tuple[pl.DataType | None, pl.DataType | None]]
     misfits: list[Misfits]
+    unheard: list[str]
 
 
 def compare(store: Store, contract: Contract, days: Iterable[date], most_columns: int) -> Changes:
@@ -212,7 +217,8 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     }
-    return Changes(changed, united(unfit))
+    heard = {key for shape in spreader.known_shapes for key in shape.keys}
+    return Changes(changed, united(unfit), sorted(contract.keys.keys() - heard))
 
 
 def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:

@@ -501,7 +501,7 @@ def test_calls_that_the_next_day_would_be_short_of_fail_the_day_they_are_listed_
     early = {f"early-{n}": WINDOW.end + timedelta(hours=1 + n / 10) for n in range(40)}
     calls = in_office_hours(3, each) | early
     model = Filed(calls, lambda id_, began: began - timedelta(hours=7))
-    with pytest.raises(NotProved, match=r"is not listed .* in which zone"):
+    with pytest.raises(NotProved, match=r"they are not listed .* in which zone"):
         prove(model, page_size=25)
 
 
@@ -513,8 +513,17 @@ def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(each: in
         in_office_hours(3, each) | over,
         lambda id_, began: began + hour if id_ in over else began,
     )
-    with pytest.raises(NotProved, match=r"Of 2023-03-06 calls may be missing, too"):
+    with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:55:00 to"):
         prove(model, page_size=500)
+
+
+def test_a_single_call_with_a_wrong_time_fails_no_day() -> None:
+    filed = WINDOW.start + timedelta(hours=10)
+    calls = in_office_hours(3, 121) | {"wrong": WINDOW.start - timedelta(days=400)}
+    model = Filed(calls, lambda id_, began: filed if id_ == "wrong" else began)
+    proof = prove(model, page_size=50)
+    assert proof.ids == model.truth()
+    assert proof.receipt.outside_window == 1
 
 
 class WholeMinutes(Model):

@@ -24,6 +24,13 @@ def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type)
     assert not declared("2023-03-07")
 
 
+def test_diff_names_declared_keys_that_no_call_has(loaded: Type) -> None:
+    Path("slip.toml").write_text('[keys.tuoii]\ntype = "int"\n', encoding="utf-8")
+    told = loaded("contract", "diff", "slip.toml").output
+    assert 'No call of these days has the key "tuoii".' in told
+    assert "No call" not in loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
+
+
 @pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff")])
 def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str, ...]) -> None:
     done = type_(*words)

@@ -199,7 +199,7 @@ def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None
     assert "another" not in loaded("status", CDR_CONTRACT="contract.toml").output
     again = loaded("rebuild", CDR_CONTRACT="contract.toml")
     assert again.exit_code == 0
-    assert "all were made under the contract" in again.output
+    assert "No day needs to be made again" in again.output
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
@@ -223,7 +223,28 @@ def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor
     assert "not all made of it" not in type_("status").output
     calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
     assert f"2023-03-07 │{calls:>6,} │" in type_("status").output
-    assert "of what was fetched last" in type_("rebuild").output
+    assert "No day needs to be made again" in type_("rebuild").output
+
+
+def test_what_the_checks_find_odd_is_told_and_stops_nothing(type_: Type) -> None:
+    messy = small(chaos=Chaos.parse("messy"))
+    words = ("run", "--from", "2023-03-07", "--to", "2023-03-08")
+    done = type_(*words, vendor=messy)
+    assert done.exit_code == 0
+    assert "Odd: everything_fits: 2 of 2 days: 2023-03-07, 2023-03-08" in done.output
+
+
+def test_status_shows_the_days_that_are_asked_for(loaded: Type) -> None:
+    told = loaded("status", "--from", "2023-03-07", "--to", "2023-03-07").output
+    assert "2023-03-07" in told
+    assert "2023-03-06" not in told
+    assert "Nothing of these days" in loaded("status", "--from", "2024-01-01").output
+
+
+def test_a_day_that_is_written_otherwise_is_refused_in_a_users_words(type_: Type) -> None:
+    done = type_("run", "--from", "07/03/2023", "--to", "2023-03-07")
+    assert done.exit_code == 2
+    assert "'07/03/2023' is not written as YYYY-MM-DD" in done.output
 
 
 def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
@@ -238,7 +259,8 @@ def test_rebuild_makes_the_catalog_even_where_no_day_is_to_be_made(loaded: Type)
     Path("data/cdrs.duckdb").unlink()
     done = loaded("rebuild")
     assert done.exit_code == 0
-    assert "There are no such days" in done.output
+    assert "No day needs to be made again" in done.output
+    assert "vendor's total" not in done.output
     assert Path("data/cdrs.duckdb").exists()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from cdr_pipeline.cli.materialize import Outcome
 from cdr_pipeline.settings import Settings
 from cdr_pipeline_tests.cli.typed import Type
 
@@ -51,7 +52,7 @@ def test_the_demos_ui_loads_nothing_by_the_users_settings(
         return popen([sys.executable, "-c", DAGSTERS_SETTINGS, str(said)], **options)
 
     Path(".env").write_text("CDR_API_BASE_URL=https://live.example.vn\nCDR_DATA_DIR=live\n")
-    monkeypatch.setattr("cdr_pipeline.cli.materialize.load_days", lambda *_: [])
+    monkeypatch.setattr("cdr_pipeline.cli.materialize.load_days", lambda *_: Outcome([], []))
     monkeypatch.setattr("cdr_pipeline.cli.demo._print_demo", lambda _: None)
     monkeypatch.setattr(subprocess, "Popen", shown)
     monkeypatch.setattr(signal, "signal", lambda *_: None)

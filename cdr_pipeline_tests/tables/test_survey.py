@@ -1,6 +1,7 @@
 """What has been seen becomes a contract that fits it; what a contract would change is foretold."""
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.tables import survey
 from cdr_pipeline.tables.contract import CDRS
 from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
+from cdr_pipeline.tables.names import digest
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, OBJECT, SAIGON
 from cdr_pipeline_tests.tables.days import write_day
@@ -104,10 +106,18 @@ def test_what_does_not_look_personal_is_not_marked(store: Store) -> None:
     assert "pii" not in proposed(store, {"a": '{"so_tien": 100, "content": "x", "data1": "A7"}'})
 
 
-def test_keys_that_would_share_a_column_are_told_apart(store: Store) -> None:
+def test_of_keys_that_share_a_column_one_is_declared_and_none_leaves_it_unasked(
+    store: Store,
+) -> None:
     text = proposed(store, {"a": '{"Tổng": 1}', "b": '{"tong": "x"}'})
-    keys = read(text, SAIGON).keys
-    assert sorted(bool(one.column) for one in keys.values()) == [False, True]
+    assert list(read(text, SAIGON).keys) == ["Tổng"]
+    head, shared, rest = text.partition("# It shares")
+    asked = head + shared + re.sub(r"(?m)^# (?=\[keys|type|column)", "", rest)
+    both = read(asked, SAIGON).keys
+    assert {key: one.column for key, one in both.items()} == {
+        "Tổng": "",
+        "tong": f"lead_tong_{digest('tong')}",
+    }
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

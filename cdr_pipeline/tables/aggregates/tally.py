@@ -53,7 +53,7 @@ def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     return roots(cdrs).select(
         *BY,
         "hour",
-        "ring_seconds",
+        kpi.seconds_of("ring_seconds"),
         kpi.seconds_of("duration"),
         kpi.seconds_of("billsec"),
         "key_pressed",
