@@ -19,15 +19,15 @@ from cdr_pipeline.record import (
     SIP_HANGUP_DISPOSITIONS,
     STATUSES,
     Disposition,
-    Window,
 )
-from cdr_pipeline.tables.contract import CDRS, RAW_PAGES, RECEIPTS, REJECTS, misfits
-from cdr_pipeline.tables.declared import NO_MARK, Contract
+from cdr_pipeline.tables.contract import NO_MARK, Contract
+from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE
+from cdr_pipeline.window import Window
 
 #: A day's calls may be this many times more or fewer than on the same weekdays before.
 UNUSUAL_FACTOR: Final = 2.0
@@ -284,7 +284,7 @@ def of_cdrs(
     summary = f"{records:,} records received = {count['calls']:,} calls + {whole:,} whole rejects"
     yield Finding(BALANCE, records == count["calls"] + whole, summary)
     yield _id_unique(calls)
-    faults = misfits(CDRS, calls.collect_schema(), store.zone, own=lists.keys)
+    faults = schema_faults(CDRS, calls.collect_schema(), store.zone, own=lists.keys)
     yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
     yield Finding(IN_THE_DAY, not count["stray"], f"{count['stray']:,} calls of another day")
     yield _few_columns(lists.left_out)

@@ -1,17 +1,13 @@
 """The documented record: its fields, its vocabularies and what each value means. Pure facts.
 
-Facts come from the vendor's API reference (API.md); what is our own reading says so. Beside them
-stands what a day is by the vendor's clock (`Window`). No Polars, no HTTP, no files: those who need
-a fact in another form derive it from here.
+Facts come from the vendor's API reference (API.md); what is our own reading says so. No Polars, no
+HTTP, no files: those who need a fact in another form derive it from here.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import Enum, StrEnum
-from typing import Final, Self
-from zoneinfo import ZoneInfo
+from typing import Final
 
 
 class Kind(Enum):
@@ -230,72 +226,3 @@ SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:
 #: The documented form of a time, in the vendor's zone. Any other is refused, loudly: whether a
 #: time with a Z would be meant in UTC or be local time in disguise, nobody can know beforehand.
 TIME_FORM: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"
-
-#: Hours that are looked through for one at which clocks are moved.
-_MOST_HOURS: Final = 7 * 24
-
-
-def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:
-    """The zone's offset from UTC, if it is the same from a day before `first` to a day after `last`
-    (both by its wall clock). None where it is not, where that is too long to look through, and at
-    the end of all time.
-    """
-    hours = (last - first) // timedelta(hours=1) + 48
-    if hours > _MOST_HOURS or last.year == MAXYEAR:
-        return None
-    before = (first - timedelta(days=1)).replace(tzinfo=zone)
-    offsets = {(before + timedelta(hours=hour)).utcoffset() for hour in range(hours + 1)}
-    return offsets.pop() if len(offsets) == 1 else None
-
-
-@dataclass(frozen=True)
-class Window:
-    """Calls begun from `start` up to, not including, `end`, by the vendor's wall clock.
-
-    Wall clock, not instants: the vendor's times are naive, and so days of 23 and 25 hours are
-    windows like any other.
-    """
-
-    start: datetime
-    end: datetime
-
-    @classmethod
-    def of(cls, day: date) -> Self:
-        """The calls of one local day."""
-        midnight = datetime.combine(day, time())
-        return cls(midnight, midnight + timedelta(days=1))
-
-    @property
-    def length(self) -> timedelta:
-        """From start to end by the wall clock."""
-        return self.end - self.start
-
-    def hours_after(self, moment: datetime, zone: ZoneInfo) -> float:
-        """Hours from the window's end, by the clocks of `zone`, to an instant."""
-        end = self.end.replace(tzinfo=zone)
-        return (moment.astimezone(UTC) - end.astimezone(UTC)) / timedelta(hours=1)
-
-    def __contains__(self, began: datetime) -> bool:
-        return self.start <= began < self.end
-
-    def __str__(self) -> str:
-        return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
-
-
-def ranges(days: Iterable[date]) -> str:
-    """Days in words, stretches of them as such: 2023-03-01, 2023-03-06 to 2023-03-09."""
-    return ", ".join(
-        f"{first}" if first == last else f"{first} to {last}" for first, last in spans(days)
-    )
-
-
-def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
-    """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
-    found: list[tuple[date, date]] = []
-    for day in sorted(days):
-        first, last = found[-1] if found else (day, day)
-        if day == last + timedelta(days=1) and (not most or (day - first).days < most):
-            found[-1] = first, day
-        else:
-            found.append((day, day))
-    return found

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import is_made, of_the_fetch
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store

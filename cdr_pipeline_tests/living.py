@@ -16,11 +16,10 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.simulator.exchange import Refusal
 from cdr_pipeline.simulator.source import Call, cut, render
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
-
-from .desk import call
-from .records import SAIGON
+from cdr_pipeline_tests.desk import call
+from cdr_pipeline_tests.records import SAIGON
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 TOKEN = "a-token-nobody-may-see"

@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM, Window
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.flattening.additional import Columns, Spreader
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.window import Window
 
 SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")
 NEW_YORK: Final = ZoneInfo("America/New_York")

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "cdr_pipeline"
-GROUND = {"record", "page", "settings", "errors"}
+GROUND = {"record", "window", "page", "settings", "errors"}
 
 #: Wing -> what of our own it may import.
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
+    "record": set(),
+    "errors": set(),
+    "window": set(),
+    "page": {"record"},
+    "settings": {"errors"},
     "api": GROUND | {"api"},
     "tables": GROUND | {"tables"},
     "upkeep": GROUND | {"tables"},
@@ -21,7 +26,7 @@ MAY_IMPORT = {
     "cli": GROUND
     | {"api", "tables", "report", "assets", "automation", "simulator"}
     | {"home", "launcher", "process", "cli"},
-    "simulator": set(),
+    "simulator": {"simulator"},
 }
 
 #: The benchmark measures the rest from outside; what others use, its contestants may use.

@@ -12,13 +12,12 @@ from cdr_pipeline.checks import Finding, LeadLists
 from cdr_pipeline.record import CAUSE_DISPOSITIONS
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import Declared
+from cdr_pipeline.tables.contract import Declared
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.store import Store
-
-from .records import DAY, NEW_YORK, SAIGON, Sent, call, flat
+from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
 
 BY_NAME = {check.name: check for check in checks.ALL}
 ANSWERED = {

@@ -12,7 +12,7 @@ import pytest
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.datasets import DATASETS
 
 #: Earlier days, as datasets look back to them.
 EARLIER = {"cdrs_day_before", "cdrs_all_before"}

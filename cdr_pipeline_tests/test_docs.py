@@ -12,8 +12,8 @@ import pytest
 from cdr_pipeline.cli import main
 from cdr_pipeline.settings import PREFIX, Settings
 from cdr_pipeline.simulator import Chaos
-from cdr_pipeline.tables.contract import DATASETS
-from cdr_pipeline.tables.declared import read
+from cdr_pipeline.tables.contract import read
+from cdr_pipeline.tables.datasets import DATASETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

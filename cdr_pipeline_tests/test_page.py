@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline import page
 from cdr_pipeline.page import MalformedPage, Seen, _records_one_by_one, _see_each
-
-from .records import ENTRY, Sent, as_text, call, page_of, verbatim
+from cdr_pipeline_tests.records import ENTRY, Sent, as_text, call, page_of, verbatim
 
 TEN = datetime(2023, 3, 7, 10)
 LONE_SURROGATE = rb'{"id":"s","note":"\ud83d"}'

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import RECEIPTS
+from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, wanted, window
+from cdr_pipeline.window import spans
 
 NEWEST = date(2023, 3, 31)
 SETTINGS = Settings(lookback_days=3, probe_days=35)
@@ -95,32 +95,6 @@ def test_a_leap_day_and_new_year_are_days_like_others() -> None:
         "2024-03-01",
     ]
     assert spans([date(2023, 12, 31), date(2024, 1, 1)]) == [(date(2023, 12, 31), date(2024, 1, 1))]
-
-
-# ---- stretches
-
-
-def test_days_become_stretches_without_a_gap() -> None:
-    assert spans(days(5, 1, 2, 9, 3)) == [tuple(days(1, 3)), tuple(days(5, 5)), tuple(days(9, 9))]
-    assert spans([]) == []
-
-
-def test_a_stretch_is_no_longer_than_a_run_may_be() -> None:
-    assert spans(days(1, 2, 3, 4, 5), most=2) == [
-        tuple(days(1, 2)),
-        tuple(days(3, 4)),
-        tuple(days(5, 5)),
-    ]
-
-
-@given(st.sets(st.integers(1, 31)), st.integers(0, 7))
-def test_stretches_hold_each_day_once(numbers: set[int], most: int) -> None:
-    held = [
-        first + DAY * ahead
-        for first, last in spans(days(*numbers), most)
-        for ahead in range((last - first).days + 1)
-    ]
-    assert held == days(*sorted(numbers))
 
 
 # ---- probes

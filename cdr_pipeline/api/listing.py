@@ -41,8 +41,8 @@ from cdr_pipeline.api.reading import (
 )
 from cdr_pipeline.errors import NotProved, Refused, Unavailable
 from cdr_pipeline.page import Seen
-from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.window import Window
 
 #: Readings of the same window before it is taken in smaller parts.
 READINGS = 2

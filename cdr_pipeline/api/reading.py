@@ -21,7 +21,7 @@ import polars as pl
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.page import Seen, see, split_and_total, wall_clock
-from cdr_pipeline.record import Window
+from cdr_pipeline.window import Window
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

@@ -13,7 +13,7 @@ import polars as pl
 from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,

@@ -7,8 +7,8 @@ from cdr_pipeline.assets.daily import GROUP
 from cdr_pipeline.assets.failures import failing_in_words
 from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.tables import catalog as tables
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
 
 

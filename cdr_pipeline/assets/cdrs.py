@@ -10,7 +10,7 @@ from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import CheckFailed
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi, survey
-from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
+from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.ahead import ahead
 from cdr_pipeline.tables.flattening.crew import Crew

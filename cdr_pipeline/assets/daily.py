@@ -31,8 +31,8 @@ from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import CDRS, RECEIPTS
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
+from cdr_pipeline.tables.datasets import CDRS, RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 

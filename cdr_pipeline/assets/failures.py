@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from cdr_pipeline.errors import CdrError, Unavailable, way_out
-from cdr_pipeline.record import ranges
+from cdr_pipeline.window import ranges
 
 #: In the metadata of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"

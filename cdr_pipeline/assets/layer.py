@@ -13,10 +13,11 @@ import polars.selectors as cs
 from cdr_pipeline.checks import Check, Finding
 from cdr_pipeline.errors import NotThere
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import Dataset, shown, type_in_words
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
+from cdr_pipeline.tables.datasets import Dataset, shown
 from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.types import in_words
 
 #: Something that an asset stands on has been loaded, and nothing of it is being loaded any more.
 #: Not `any_deps_updated`, which passes over a run that was asked for that asset as well: where some
@@ -81,7 +82,7 @@ def spec(
     kinds: Iterable[str] = (),
     lineage: dg.TableColumnLineage | None = None,
 ) -> dg.AssetSpec:
-    """The asset of a dataset; all its words come from the contract, and from its lineage."""
+    """The asset of a dataset; all its words come from there, and from its lineage."""
     return dg.AssetSpec(
         dataset.name,
         deps=[one.name if isinstance(one, Dataset) else one for one in deps],
@@ -145,13 +146,13 @@ def made(
 
 
 def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None) -> dg.TableSchema:
-    """The contract's columns, in words."""
+    """The dataset's columns, in words."""
     origins = lineage.deps_by_column if lineage else {}
     return dg.TableSchema(
         [
             dg.TableColumn(
                 column.name,
-                type_in_words(column.dtype),
+                in_words(column.dtype),
                 description=column.description + _from(origins.get(column.name, [])),
             )
             for column in dataset.columns
@@ -160,7 +161,7 @@ def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None)
 
 
 def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
-    """The columns of one partition, in which Dagster shows the contract's words by itself: to
+    """The columns of one partition, in which Dagster shows the dataset's words by itself: to
     record them with each day would be most of what it records.
     """
     known = {column.name for column in dataset.columns}

@@ -12,14 +12,14 @@ from cdr_pipeline.api.reading import Page
 from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import NotProved, Shrunk
-from cdr_pipeline.record import Window
-from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.raw_pages import OnGroup, PageWriter
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 
 #: How far back a total is remembered that need not be doubted again.
 _DAYS_REMEMBERED = 31

@@ -11,8 +11,8 @@ from cdr_pipeline.assets.failures import told_by
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.record import ranges
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.window import ranges
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"

@@ -20,8 +20,8 @@ from cdr_pipeline.assets.failures import failing_in_words
 from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.provenance import in_words, stale_days, with_zone
 from cdr_pipeline.tables.store import Store
 

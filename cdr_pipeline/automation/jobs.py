@@ -8,7 +8,7 @@ import dagster as dg
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.provenance import MADE
 
 #: Tag of a run that was asked for by a schedule or a sensor: by what, and why.

@@ -9,11 +9,11 @@ from cdr_pipeline import upkeep
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import ASKED_BY, LOAD_DAYS, days_tags, settings_of
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS, Dataset
+from cdr_pipeline.tables.datasets import DATASETS, Dataset
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import spans
 
 
 def nightly(shown: Settings) -> dg.ScheduleDefinition:

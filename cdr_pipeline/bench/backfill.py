@@ -15,7 +15,7 @@ from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job, daemon
 from cdr_pipeline.bench.load import empty_table, first_days, warm
 from cdr_pipeline.bench.server import serving
-from cdr_pipeline.record import spans
+from cdr_pipeline.window import spans
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from rich.table import Table
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.load import empty_table, frame_of
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS
 from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import FILE, Store

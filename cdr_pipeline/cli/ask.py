@@ -138,7 +138,7 @@ def list_calls(
 
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
-    from cdr_pipeline.tables.declared import Contract
+    from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.flattening.flatten import flatten
     from cdr_pipeline.tables.flattening.typed import Rules
     from cdr_pipeline.tables.pages import ALWAYS, StoredPage

@@ -74,7 +74,7 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     call has; days to be made again. Changes nothing.
     """
     from cdr_pipeline.tables import survey
-    from cdr_pipeline.tables.declared import load
+    from cdr_pipeline.tables.contract import load
     from cdr_pipeline.tables.provenance import in_words, stale_days
 
     settings, store = stored()
@@ -106,7 +106,7 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
 
 def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None) -> list[date]:
     """The stored days of `cdrs` in a span. Raises CdrError where there are none."""
-    from cdr_pipeline.tables.contract import CDRS
+    from cdr_pipeline.tables.datasets import CDRS
 
     days = store.days(CDRS, *span(first, last))
     if not days:

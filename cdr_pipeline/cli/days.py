@@ -41,7 +41,7 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     told, and stops nothing.
     """
     from cdr_pipeline.home import lasting_home
-    from cdr_pipeline.tables.declared import Contract
+    from cdr_pipeline.tables.contract import Contract
 
     begin, end = span(first, last)
     settings = Settings.load(vendor=True)
@@ -68,10 +68,10 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     fails leaves what is stored of it unchanged.
     """
     from cdr_pipeline.home import lasting_home
-    from cdr_pipeline.record import spans
-    from cdr_pipeline.tables.contract import RAW_PAGES
-    from cdr_pipeline.tables.declared import Contract
+    from cdr_pipeline.tables.contract import Contract
+    from cdr_pipeline.tables.datasets import RAW_PAGES
     from cdr_pipeline.tables.provenance import stale_days, torn_days, unmade_days
+    from cdr_pipeline.window import spans
 
     settings, store = stored()
     contract = Contract.of(settings)

@@ -82,15 +82,15 @@ def _print_demo(settings: Settings) -> None:
     import polars as pl
 
     from cdr_pipeline.tables import kpi
-    from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
-    from cdr_pipeline.tables.readers import contracted
+    from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY
+    from cdr_pipeline.tables.readers import fixed
     from cdr_pipeline.tables.store import Store
 
     root = settings.data_dir
     store = Store.of(settings)
     print_days(settings)
     week = (
-        contracted(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
+        fixed(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
         .group_by("campaign_uuid")
         .agg(pl.col("calls", "seizures", "answered", "billsec", "key_presses").sum())
         .with_columns(**kpi.ratios(["asr", "acd_seconds"]))

@@ -48,7 +48,7 @@ def dictionary() -> None:
 
     With CDR_CONTRACT, the columns that it declares, too.
     """
-    from cdr_pipeline.tables.declared import Contract
+    from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text
 
     click.echo(text(Contract.of(Settings.load())), nl=False)

@@ -24,7 +24,7 @@ from cdr_pipeline.errors import CdrError
 from cdr_pipeline.launcher import process_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
-from cdr_pipeline.tables.contract import DATASETS, RAW_PAGES, Dataset
+from cdr_pipeline.tables.datasets import DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
 
 

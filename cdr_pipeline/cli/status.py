@@ -51,8 +51,8 @@ def print_days(
     """The stored days of a span (as a `table`), and which of them are to be made or loaded again;
     False if there are none.
     """
-    from cdr_pipeline.tables.contract import RECEIPTS
-    from cdr_pipeline.tables.declared import Contract
+    from cdr_pipeline.tables.contract import Contract
+    from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
         WAY_OUT,
         in_words,
@@ -107,9 +107,9 @@ def _table(
 
 def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
     """A stored day's cells by column; `whole`: whether all was made of what was fetched last."""
-    from cdr_pipeline.record import Window
-    from cdr_pipeline.tables.contract import CDRS, REJECTS
+    from cdr_pipeline.tables.datasets import CDRS, REJECTS
     from cdr_pipeline.tables.receipts import last_fetch
+    from cdr_pipeline.window import Window
 
     fetch = last_fetch(store, day)
     there = store.holds(CDRS, day)

@@ -11,7 +11,7 @@ from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,
     CDRS,
@@ -22,7 +22,7 @@ from cdr_pipeline.tables.contract import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline.tables.readers import contracted
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 
 #: A day is in the figures if it holds all of these.
@@ -127,7 +127,7 @@ def _figures(
     store: Store, first: date, last: date, days: list[date], earlier: list[date], weeks: timedelta
 ) -> Figures:
     """As `figures`; `earlier`: as many days `weeks` before, where all of them are stored."""
-    receipts = contracted(store, RECEIPTS, days).collect()
+    receipts = fixed(store, RECEIPTS, days).collect()
     daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
     return Figures(
         first=first,
@@ -164,7 +164,7 @@ def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.Data
     """Sums of an aggregate's whole numbers over some days, by one of its keys."""
     counts = [column.name for column in dataset.columns if column.dtype == pl.Int64()]
     return (
-        contracted(store, dataset, days)
+        fixed(store, dataset, days)
         .group_by(by)
         .agg(pl.col(counts).sum())
         .sort("calls", by, descending=[True, False])
@@ -178,10 +178,10 @@ def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
     """Sums and ratios over all campaigns, and the highest peaks."""
-    sums = contracted(store, CAMPAIGN_DAILY, days).select(
+    sums = fixed(store, CAMPAIGN_DAILY, days).select(
         pl.col(*_SUMMED, *(one.label for one in Disposition)).sum()
     )
-    peaks = contracted(store, CAMPAIGN_HOURLY, days).select(
+    peaks = fixed(store, CAMPAIGN_HOURLY, days).select(
         peak_calls=pl.col("peak_calls_all").max().fill_null(0),
         peak_talks=pl.col("peak_talks_all").max().fill_null(0),
     )
@@ -196,7 +196,7 @@ def _curve(
     def calls(of: list[date], name: str) -> pl.LazyFrame:
         at = pl.col("hour").cast(pl.Int64) if by_hour else pl.col(DATE)
         return (
-            contracted(store, CAMPAIGN_HOURLY, of)
+            fixed(store, CAMPAIGN_HOURLY, of)
             .filter(pl.col("calls") > 0)  # others merely go on there
             .group_by(at=at)
             .agg(pl.col("calls").sum().alias(name))
@@ -218,7 +218,7 @@ def _curve(
 
 
 def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
-    hourly = contracted(store, CAMPAIGN_HOURLY, days)
+    hourly = fixed(store, CAMPAIGN_HOURLY, days)
     if first < last:
         row = pl.col(DATE).dt.to_string("%Y-%m" if _by_month(first, last) else "%Y-%m-%d")
         made = hourly.group_by(row.alias("row"), "hour").agg(pl.col("calls").sum())
@@ -274,4 +274,4 @@ def _rules(store: Store, days: list[date]) -> pl.DataFrame:
     """One row for each set of rules that the days were counted by."""
     by = ["allowed_from", "allowed_until", "calls_per_number"]
     counts = pl.col("calls", "outside_window", "over_limit", "numbers_over_limit").sum()
-    return contracted(store, COMPLIANCE_DAILY, days).group_by(by).agg(counts).sort(by).collect()
+    return fixed(store, COMPLIANCE_DAILY, days).group_by(by).agg(counts).sort(by).collect()

@@ -4,9 +4,9 @@ It imports nothing of the rest of the package and keeps its own words for everyt
 can prove the rest right or wrong.
 """
 
-from .chaos import Chaos
-from .server import Running, Vendor, run_forever, serve
-from .source import Fixed
-from .tenant import Tenant
+from cdr_pipeline.simulator.chaos import Chaos
+from cdr_pipeline.simulator.server import Running, Vendor, run_forever, serve
+from cdr_pipeline.simulator.source import Fixed
+from cdr_pipeline.simulator.tenant import Tenant
 
 __all__ = ["Chaos", "Fixed", "Running", "Tenant", "Vendor", "run_forever", "serve"]

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from .exchange import (
+from cdr_pipeline.simulator.exchange import (
     AS_JSON,
     SIGN_IN,
     Asked,
@@ -28,8 +28,8 @@ from .exchange import (
     Refusal,
     Reply,
 )
-from .messy import spoil
-from .source import Call, Source, cut, read, render
+from cdr_pipeline.simulator.messy import spoil
+from cdr_pipeline.simulator.source import Call, Source, cut, read, render
 
 
 @dataclass

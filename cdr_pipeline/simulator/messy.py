@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 from zlib import crc32
 
-from .source import Call, read, render
+from cdr_pipeline.simulator.source import Call, read, render
 
 Record = dict[str, Any]
 Spoiler = Callable[[Record, Random], bytes | None]

@@ -23,10 +23,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .chaos import Cap, Chaos
-from .exchange import AS_JSON, LISTING, SIGN_IN, Asked, Bounds, Order, Page, Query, Refusal, Reply
-from .source import Call, Fixed, Record, Source, whole_day
-from .tenant import Tenant
+from cdr_pipeline.simulator.chaos import Cap, Chaos
+from cdr_pipeline.simulator.exchange import (
+    AS_JSON,
+    LISTING,
+    SIGN_IN,
+    Asked,
+    Bounds,
+    Order,
+    Page,
+    Query,
+    Refusal,
+    Reply,
+)
+from cdr_pipeline.simulator.source import Call, Fixed, Record, Source, whole_day
+from cdr_pipeline.simulator.tenant import Tenant
 
 TOKEN_LIFETIME: Final = 160 * 24 * 3600
 """Seconds, and what `expired_in` says; the vendor's prose says a day."""

@@ -14,7 +14,7 @@ from itertools import accumulate, chain
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .source import Call, DayCache, cut, read, whole_day
+from cdr_pipeline.simulator.source import Call, DayCache, cut, read, whole_day
 
 Record = dict[str, Any]
 T = TypeVar("T")

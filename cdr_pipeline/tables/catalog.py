@@ -27,22 +27,15 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.record import spans
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.contract import (
-    CDRS,
-    DATASETS,
-    DATE,
-    DECIMAL,
-    INSTANT,
-    WALL_CLOCK,
-    Dataset,
-)
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, DATE, Dataset
 from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.provenance import stale_days, stale_in_words
-from cdr_pipeline.tables.readers import additional_columns, type_of, unite, united_type
+from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import FILE, Store, replacing
+from cdr_pipeline.tables.types import DECIMAL, INSTANT, WALL_CLOCK, type_of
+from cdr_pipeline.window import spans
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

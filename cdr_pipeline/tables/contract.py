@@ -1,504 +1,329 @@
-"""Every dataset's columns, types and descriptions, once.
+"""The contract a user declares: which type a lead list's key has, and what its column is called.
 
-The schema of a file, Dagster's table schema, previews and checks come from here; the documented
-fields come from `record`. Types are Polars types; a time stands here in UTC and is written in the
-zone of CDR_TIMEZONE.
+A TOML file (CDR_CONTRACT), one table a key. A key that stands in it leaves the law of
+`additional_*` (see `additional`): all its values go to one column of its type. A value fits
+exactly or it is null there, stays in `additional`, and is counted. Without a file, and for every
+other key, nothing changes.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Final
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.record import (
-    ADDITIONAL,
-    DIRECTIONS,
-    FIELDS,
-    KEYS,
-    SHORT_CALL_SECONDS,
-    Disposition,
-    Kind,
-    Reason,
-)
-from cdr_pipeline.tables import kpi
+from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.datasets import CDRS, DATE
+from cdr_pipeline.tables.fitting import WITH_FORMAT, fit
+from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.types import DECLARED
 
-INSTANT: Final = pl.Datetime("us", "UTC")
-WALL_CLOCK: Final = pl.Datetime("us")
-DECIMAL: Final = pl.Decimal(38, 9)
+#: Under this name a file's metadata hold the mark of the contract it was made under, and the mark
+#: of what is made without one; such a file holds no mark.
+MARK: Final = "cdr_contract"
+NO_MARK: Final = "none"
 
-#: The partition's local day; it stands in the path alone.
-DATE: Final = "date"
+#: Changes whenever a type comes to take other values, so that days made before are told.
+_RULES_VERSION: Final = 1
 
-_TYPES: Final = {Kind.TEXT: pl.String(), Kind.COUNT: pl.Int64(), Kind.TIME: INSTANT}
+_DATE_FORMAT: Final = "%Y-%m-%d"
+_COLUMN: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column. `secret` keeps it out of logs and metadata."""
-
-    name: str
-    dtype: pl.DataType
-    description: str
-    secret: bool = False
+#: Names of other columns; DuckDB's for a file's path stands in the catalog's views.
+_TAKEN: Final = frozenset({DATE, "filename", *(column.name for column in CDRS.columns)})
+_OPTIONS: Final = ("type", "column", "description", "pii", "format", "drop")
+_AT_LINE: Final = re.compile(r" ?\(at line (\d+), column \d+\)")
+_SAMPLE: Final = datetime(2023, 11, 25, 13, 14)
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """One dataset: a folder of daily partitions. `row`: what one of its rows is; `key`: the columns
-    that tell the rows of an aggregate apart, by which they are ordered.
+class Declared:
+    """What is declared of one key; `drop` means no column at all.
+
+    `column` is a name of its own in place of `additional_<plain name>`; `format` is how a date or
+    a datetime is written (strftime); `pii` keeps its values out of logs and metadata.
     """
 
-    name: str
-    row: str
-    description: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...] = ()
+    key: str
+    type: str = ""
+    column: str = ""
+    description: str = ""
+    pii: bool = False
+    format: str = ""
+    drop: bool = False
 
-    def schema(self, zone: ZoneInfo) -> pl.Schema:
-        """Column types as written, in order; dynamic columns come on top (see `additional`)."""
-        return pl.Schema({column.name: typed(column.dtype, zone) for column in self.columns})
+    def in_column(self, name: str) -> str | None:
+        """Its column, in a record whose keys the law gives `name` to this one; None for none."""
+        return None if self.drop else (self.column or name)
 
-    def __getitem__(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
+    @property
+    def ending(self) -> str:
+        """What its column's name ends in, as its type has it."""
+        return DECLARED[self.type]
 
+    def by_its_digits(self, kind: str) -> bool:
+        """Whether numbers of a JSON type are to be read from their own text.
 
-def typed(dtype: pl.DataType, zone: ZoneInfo) -> pl.DataType:
-    """`dtype` as written: instants stand in the vendor's zone."""
-    return pl.Datetime("us", zone.key) if dtype == INSTANT else dtype
-
-
-def type_in_words(dtype: pl.DataType) -> str:
-    """A type as people read it; the zone of instants is a setting."""
-    if dtype == INSTANT:
-        return "Datetime(us, zone of CDR_TIMEZONE)"
-    return "Datetime(us)" if dtype == WALL_CLOCK else str(dtype)
-
-
-_TEXT, _COUNT, _FLAG, _RATIO = pl.String(), pl.Int64(), pl.Boolean(), pl.Float64()
-
-RAW_PAGES: Final = Dataset(
-    "raw_pages",
-    "one response of the vendor",
-    "Every response, byte for byte. All other datasets can be made from it without the API.",
-    (
-        Column(
-            "pass",
-            _COUNT,
-            "Number of the reading; 0 asked for a total alone. Of two readings"
-            " that cover a moment, the later counts.",
-        ),
-        Column("offset", _COUNT, "Offset asked for."),
-        Column("limit", _COUNT, "Limit asked for."),
-        Column("window_start", WALL_CLOCK, "First second of the window (vendor's wall clock)."),
-        Column("window_end", WALL_CLOCK, "First second after the window."),
-        Column("fetched_at", INSTANT, "When the response had arrived."),
-        Column("body", pl.Binary(), "The response as received.", secret=True),
-    ),
-)
-
-RECEIPTS: Final = Dataset(
-    "cdr_receipts",
-    "one fetch of the day",
-    "How the day was fetched and proved: the vendor's own total against what was received.",
-    (
-        Column(
-            "reported_total", _COUNT, "The vendor's total, over the parts the day was proved in."
-        ),
-        Column("received", _COUNT, "Records in all responses."),
-        Column("unique_records", _COUNT, "Distinct records of the proof; equals reported_total."),
-        Column(
-            "duplicates", _COUNT, "received less unique_records: overlaps and repeated readings."
-        ),
-        Column("outside_window", _COUNT, "Records of the proof that began on another day."),
-        Column("pages", _COUNT, "Responses kept in raw_pages."),
-        Column("requests", _COUNT, "Requests made, retries not counted."),
-        Column("retries", _COUNT, "Requests made again after a fault."),
-        Column("passes", _COUNT, "Readings of the day or of a part of it."),
-        Column("verified", _FLAG, "The day is proved complete."),
-        Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
-        Column("window_end", WALL_CLOCK, "First second after the day."),
-        Column("started_at", INSTANT, "When the fetch began."),
-        Column("finished_at", INSTANT, "When it was proved."),
-        Column("api_host", _TEXT, "The vendor's host."),
-        Column("new_calls", _COUNT, "Calls the fetch before did not have; null on the first."),
-        Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
-        Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
-        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
-        Column(
-            "last_change_at",
-            INSTANT,
-            "When a fetch last found new, changed or gone calls; null if none did.",
-        ),
-    ),
-)
-
-CDRS: Final = Dataset(
-    "cdrs",
-    "one call",
-    "Every call that began on the day, typed; the lead list's columns as additional_*.",
-    (
-        *(
-            Column(field.label, _TYPES[field.kind], field.description, field.secret)
-            for field in FIELDS
-        ),
-        Column(
-            "disposition",
-            _TEXT,
-            "Our class of the call: "
-            + ", ".join(disposition.label for disposition in Disposition)
-            + ".",
-        ),
-        Column("is_root", _FLAG, "The root leg of its call (no parent, or its own)."),
-        Column("hour", pl.Int8(), "Local hour of time_started."),
-        Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
-        Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
-        Column("key_pressed", pl.Int8(), "First key of 0 to 9 pressed; null for none and 127."),
-        Column(
-            ADDITIONAL,
-            _TEXT,
-            "The lead list's object, JSON text as received; what is no object, as its text.",
-            secret=True,
-        ),
-        Column(
-            "extra", _TEXT, "JSON text of top-level fields that are not documented.", secret=True
-        ),
-    ),
-)
-
-REJECTS: Final = Dataset(
-    "cdr_rejects",
-    "one record that cannot be a call, or one field that does not fit",
-    "Whole records have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
-    (
-        Column("id", _TEXT, "The record's id, where it has one."),
-        Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),
-        Column("value", _TEXT, "The value that does not fit, as text.", secret=True),
-        Column("reason", _TEXT, f"Why: {', '.join(Reason)}."),
-        Column("payload", pl.Binary(), "The record as received.", secret=True),
-    ),
-)
-
-_CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns.")
-
-ADDITIONAL_KEYS: Final = Dataset(
-    "additional_keys",
-    "one key of one campaign",
-    "What each campaign's lead list sent on the day: its keys, and the JSON types of their values.",
-    (
-        _CAMPAIGN,
-        Column("key", _TEXT, "The key as received."),
-        Column(
-            "column",
-            _TEXT,
-            "Its column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
-        ),
-        Column("records", _COUNT, "Calls, of all legs, whose object has the key."),
-        Column("string", _COUNT, "Of those, text."),
-        Column("integer", _COUNT, "Integers within 64 bits."),
-        Column("decimal", _COUNT, "Other finite numbers."),
-        Column("boolean", _COUNT, "true or false."),
-        Column("null", _COUNT, "null."),
-        Column("number", _COUNT, "Numbers that no 64 bits hold."),
-        Column("object", _COUNT, "Objects."),
-        Column("array", _COUNT, "Lists."),
-        Column("example", _TEXT, "One of its values, cut short; none if marked pii.", secret=True),
-    ),
-)
-
-_CALLS = Column("calls", _COUNT, "Root legs.")
-#: See `kpi.seconds_of`.
-_BUT_FOR_ABSURD = ", but for those over 68 years"
-_SUMS = (
-    Column("duration_seconds", _COUNT, f"Sum of duration, seconds{_BUT_FOR_ABSURD}."),
-    Column("billsec", _COUNT, f"Sum of billsec, seconds{_BUT_FOR_ABSURD}."),
-)
-_RING_SECONDS = Column("ring_seconds", _COUNT, f"Sum of ring_seconds, seconds{_BUT_FOR_ABSURD}.")
-_SHORT_CALLS = Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s.")
-_KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed.")
-_UNIQUE_NUMBERS = Column("unique_numbers", _COUNT, "Distinct to_number; not additive.")
-_FIRST_AND_LAST = (
-    Column("first_call_at", INSTANT, "Earliest time_started."),
-    Column("last_call_at", INSTANT, "Latest time_started."),
-)
+        A float no longer tells which number it was made from; nor does 0 tell whether it was -0.
+        """
+        if kind == "integer":
+            return self.type == "string"
+        return kind == "decimal" and self.type != "float"
 
 
-def _of_disposition(one: Disposition) -> Column:
-    return Column(one.label, _COUNT, f"Calls of disposition {one.label}.")
+@dataclass(frozen=True)
+class Contract:
+    """The keys a user declared; times without an offset are read in `zone`."""
+
+    keys: Mapping[str, Declared] = field(default_factory=dict)
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Contract":
+        """The contract that CDR_CONTRACT names, if it names one. Raises SettingsError."""
+        return load(settings.contract, settings.zone)
+
+    @cached_property
+    def mark(self) -> str:
+        """Stands for what the contract means: equal marks make equal files.
+
+        Formatting, comments, order and descriptions do not count.
+        """
+        if not self.keys:
+            return NO_MARK
+        meaning = [
+            [one.key, one.type, one.column, one.format, one.pii, one.drop]
+            for one in sorted(self.keys.values(), key=lambda one: one.key)
+        ]
+        text = json.dumps([_RULES_VERSION, meaning])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def described(self, keys: Iterable[str]) -> str:
+        """What is declared of the keys behind a column, in words; "" for nothing."""
+        declared = [self.keys[key] for key in sorted(keys) if key in self.keys]
+        words = [one.description.strip() for one in declared if one.description.strip()]
+        if any(one.pii for one in declared):
+            words.append("Personal data.")
+        return " ".join(word if word.endswith(".") else f"{word}." for word in words)
+
+    def personal(self, keys: Iterable[str]) -> bool:
+        """Whether any of these keys is marked as personal data."""
+        return any(self.keys[key].pii for key in keys if key in self.keys)
 
 
-_ANSWERED = _of_disposition(Disposition.ANSWERED)
-_SEIZURES = Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425).")
+#: Nothing is declared.
+NO_CONTRACT: Final = Contract()
 
 
-def _ratio(name: str) -> Column:
-    return Column(name, _RATIO, kpi.RATIOS[name].description)
+# Reading
 
 
-#: How the calls of a campaign, a hotline or an agent ended; all but the ratios add up.
-_OUTCOME = (
-    _CALLS,
-    *map(_of_disposition, Disposition),
-    _SEIZURES,
-    Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
-    *map(_ratio, kpi.OF_CALLS),
-    *_SUMS,
-    _RING_SECONDS,
-    _SHORT_CALLS,
-)
+def load(path: Path | None, zone: ZoneInfo) -> Contract:
+    """The contract in a file, such as CDR_CONTRACT names; without one, that of no keys.
 
-_TALKS = (
-    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s; without billsec in no bucket."),
-    Column("talks_5_to_15s", _COUNT, "Answered, talked from 5 s to under 15 s."),
-    Column("talks_15_to_30s", _COUNT, "Answered, talked from 15 s to 30 s, both included."),
-    Column("talks_over_30s", _COUNT, "Answered, talked over 30 s."),
-)
-
-
-def _spread(of: str, what: str) -> tuple[Column, Column]:
-    return (
-        Column(f"{of}_median_seconds", _RATIO, f"Median of {what}; not additive."),
-        Column(
-            f"{of}_p95_seconds", _RATIO, f"95th percentile, interpolated, of {what}; not additive."
-        ),
-    )
-
-
-#: What stands behind the sums: how long, which key, which side.
-_SHAPE = (
-    *_TALKS,
-    *(Column(f"key_{key}", _COUNT, f"Calls in which {key} was the first key.") for key in KEYS),
-    Column("rings", _COUNT, "Calls whose ring_seconds is known: ring_seconds / rings is the mean."),
-    *_spread("ring", "ring_seconds"),
-    *_spread("talk", "billsec of answered calls"),
-    Column("key_delay_seconds", _COUNT, "Sum of presskey_delay over key_presses, seconds."),
-    *_spread("key_delay", "presskey_delay over key_presses"),
-    Column("ended_by_system", _COUNT, "sip_hangup_disposition is send_*: our side ended it."),
-    Column("ended_by_far_end", _COUNT, "sip_hangup_disposition is recv_*: the other side did."),
-)
-
-CAMPAIGN_DAILY: Final = Dataset(
-    "campaign_daily",
-    "one campaign",
-    "Calls and telecom measures of each campaign. Calls outside campaigns stand under null.",
-    (
-        _CAMPAIGN,
-        *_OUTCOME,
-        _KEY_PRESSES,
-        Column("unique_leads", _COUNT, "Distinct lead_uuid; not additive."),
-        _UNIQUE_NUMBERS,
-        *_FIRST_AND_LAST,
-        *_SHAPE,
-    ),
-    key=("campaign_uuid",),
-)
-
-_ENDING: Final = ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition")
-
-DISPOSITION_DAILY: Final = Dataset(
-    "disposition_daily",
-    "one campaign x disposition x status x cause x sip_hangup_disposition",
-    "How each campaign's calls ended.",
-    (
-        *(Column(name, _TEXT, CDRS[name].description) for name in _ENDING),
-        _CALLS,
-        *_SUMS,
-        Column("share", _RATIO, "calls / all calls of the campaign on the day."),
-        _RING_SECONDS,
-        _KEY_PRESSES,
-        *_SHAPE,
-    ),
-    key=_ENDING,
-)
-
-CAMPAIGN_HOURLY: Final = Dataset(
-    "campaign_hourly",
-    "one local hour x campaign",
-    "The curve of the day. A call counts in the hour it began; the peaks count whatever goes on,"
-    " a call that crosses midnight on both days. Hours without either have no row.",
-    (
-        Column("hour", pl.Int8(), "Local hour."),
-        _CAMPAIGN,
-        _CALLS,
-        _ANSWERED,
-        _SEIZURES,
-        Column("billsec", _COUNT, "Sum of billsec of the calls that began in the hour, seconds."),
-        Column("peak_calls", _COUNT, "Most calls at once in any second of the hour; not additive."),
-        Column("peak_talks", _COUNT, "Most talks at once in any second of the hour; not additive."),
-        Column(
-            "peak_calls_all",
-            _COUNT,
-            "Most calls at once over all campaigns, in each row of the hour; not additive.",
-        ),
-        Column(
-            "peak_talks_all",
-            _COUNT,
-            "Most talks at once over all campaigns, in each row of the hour; not additive.",
-        ),
-    ),
-    key=("hour", "campaign_uuid"),
-)
-
-HOTLINE_DAILY: Final = Dataset(
-    "hotline_daily",
-    "one hotline",
-    "Outbound calls of each number that we call from: a burnt number shows here first.",
-    (
-        Column("from_number", _TEXT, "The hotline; null where the vendor gave none.", secret=True),
-        *_OUTCOME,
-        Column(
-            "congestion",
-            _COUNT,
-            "Network failures that are congestion, or the hotline blocked, by status or by cause.",
-        ),
-        _ratio("congestion_share"),
-        _UNIQUE_NUMBERS,
-        *_FIRST_AND_LAST,
-    ),
-    key=("from_number",),
-)
-
-LEAD_ATTEMPTS: Final = Dataset(
-    "lead_attempts",
-    "one campaign x number of the attempt",
-    "Which attempt reaches people. A lead's calls within a campaign are numbered over all the days"
-    " that are stored, whatever the order in which they were loaded.",
-    (
-        _CAMPAIGN,
-        Column("attempt", _COUNT, "1 for a lead's first call in the campaign; null without lead."),
-        _CALLS,
-        _ANSWERED,
-        _KEY_PRESSES,
-        Column(
-            "seconds_since_previous",
-            _COUNT,
-            "Sum of the seconds from the start of the lead's previous call to the start of this; 0"
-            " for first attempts.",
-        ),
-        Column(
-            "hours_since_previous",
-            _RATIO,
-            "Mean: seconds_since_previous / calls / 3600; null for first attempts.",
-        ),
-    ),
-    key=("campaign_uuid", "attempt"),
-)
-
-AGENT_DAILY: Final = Dataset(
-    "agent_daily",
-    "one extension",
-    "Calls of each agent; calls without an extension (autocall) are left out.",
-    (
-        Column("extension", _TEXT, "The agent's extension."),
-        *_OUTCOME,
-        *(
-            Column(direction, _COUNT, f"Calls of direction {direction}.")
-            for direction in sorted(DIRECTIONS)
-        ),
-        *_TALKS,
-        _UNIQUE_NUMBERS,
-        *_FIRST_AND_LAST,
-    ),
-    key=("extension",),
-)
-
-COMPLIANCE_DAILY: Final = Dataset(
-    "compliance_daily",
-    "one campaign",
-    "Outbound calls against the rules of CDR_ALLOWED_FROM, CDR_ALLOWED_UNTIL and"
-    " CDR_CALLS_PER_NUMBER, as they were when the day was made. Calls that were never attempted are"
-    " left out.",
-    (
-        _CAMPAIGN,
-        Column("calls", _COUNT, "Root legs, outbound, really attempted."),
-        Column(
-            "outside_window",
-            _COUNT,
-            "Begun outside of allowed_from to allowed_until, which reach over midnight where the"
-            " second is the earlier.",
-        ),
-        Column(
-            "over_limit",
-            _COUNT,
-            "Calls to a number that had been called calls_per_number times on the day, by whichever"
-            " campaign; calls of one second go by campaign_uuid, none first, then by id.",
-        ),
-        Column(
-            "numbers_over_limit",
-            _COUNT,
-            "Numbers called more than calls_per_number times on the day, each counted once, with"
-            " the campaign whose call was the first too many.",
-        ),
-        Column("allowed_from", _TEXT, "The rule applied: local time, HH:MM:SS."),
-        Column("allowed_until", _TEXT, "The rule applied: local time, HH:MM:SS, included."),
-        Column("calls_per_number", _COUNT, "The rule applied."),
-    ),
-    key=("campaign_uuid",),
-)
-
-DATASETS: Final = {
-    dataset.name: dataset
-    for dataset in (
-        RAW_PAGES,
-        RECEIPTS,
-        CDRS,
-        REJECTS,
-        ADDITIONAL_KEYS,
-        CAMPAIGN_DAILY,
-        DISPOSITION_DAILY,
-        CAMPAIGN_HOURLY,
-        HOTLINE_DAILY,
-        LEAD_ATTEMPTS,
-        AGENT_DAILY,
-        COMPLIANCE_DAILY,
-    )
-}
-
-
-def misfits(
-    dataset: Dataset, schema: pl.Schema, zone: ZoneInfo, own: Collection[str] = ()
-) -> list[str]:
-    """Columns of a frame that the contract does not allow, in words; empty where all fit.
-
-    Columns on top of the contract's are those of `additional`, by their names or among the `own`
-    names that a user declared; the ending tells their type.
+    Raises SettingsError naming every fault.
     """
-    due = dataset.schema(zone)
+    if path is None:
+        return Contract(zone=zone)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise SettingsError(
+            f"The contract {path} cannot be read ({error.strerror}). Name its TOML file, or leave"
+            " it out (unset CDR_CONTRACT) to work without one."
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"The contract {path} is not UTF-8 text: save it as UTF-8.") from None
+    return read(text, zone, str(path))
+
+
+def read(text: str, zone: ZoneInfo, source: str = "contract.toml") -> Contract:
+    """The contract in a TOML text. Raises SettingsError naming every fault and its line."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = _AT_LINE.search(str(error))
+        number = int(line[1]) if line else text.rstrip().count("\n") + 1
+        raise _wrong(source, [(number, f"no TOML: {_AT_LINE.sub('', str(error))}")]) from None
+    lines = _lines(text)
     faults = [
-        f"{name} is {schema.get(name, 'missing')}, not {dtype}"
-        for name, dtype in due.items()
-        if schema.get(name) != dtype
+        (_line(lines, *names), fault)
+        for names, fault in (*_faults_of_document(document), *_faults(document, zone))
     ]
-    for name in [name for name in schema if name not in due]:
-        free = name.startswith(f"{ADDITIONAL}_") or name in own
-        dtype = free_type(name) if free else None
-        if dtype is None or schema[name] != typed(dtype, zone):
-            faults.append(f"{name} is {schema[name]}, not {dtype}")
-    return faults
+    if faults:
+        raise _wrong(source, faults)
+    keys = {key: Declared(key, **_meant(entry)) for key, entry in document.get("keys", {}).items()}
+    return Contract(keys, zone)
 
 
-#: Ending of a free column (one of the lead list's) -> its type. The first five tell the JSON type
-#: of its values, the others are declared by a user (see `declared`).
-ENDINGS: Final[dict[str, pl.DataType]] = {
-    "": pl.String(),
-    "__int": pl.Int64(),
-    "__float": pl.Float64(),
-    "__bool": pl.Boolean(),
-    "__json": pl.String(),
-    "__decimal": DECIMAL,
-    "__date": pl.Date(),
-    "__datetime": INSTANT,
-}
+def _meant(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry's options, with the default format of a date."""
+    return ({"format": _DATE_FORMAT} if entry.get("type") == "date" else {}) | dict(entry)
 
 
-def free_type(name: str) -> pl.DataType | None:
-    """The type of a free column, by its name; None for a name that is none."""
-    _, mark, ending = name.partition("__")
-    return ENDINGS.get(mark + ending)
+_Fault = tuple[tuple[str, ...], str]
 
 
-def shown(dataset: Dataset, names: Iterable[str]) -> list[str]:
-    """Those of `names` that may stand in logs and metadata."""
-    open_ = {column.name for column in dataset.columns if not column.secret}
-    return [name for name in names if name in open_]
+def _faults_of_document(document: Mapping[str, Any]) -> Iterator[_Fault]:
+    for name, value in document.items():
+        if name != "keys":
+            yield (name,), f'{_quoted(name)} is not known here: write [keys."<key>"] for each key'
+        elif not isinstance(value, dict):
+            yield (name,), 'keys must be tables, one a key, such as [keys."Số tiền"]'
+
+
+def _faults(document: Mapping[str, Any], zone: ZoneInfo) -> Iterator[_Fault]:
+    keys = document.get("keys")
+    owner: dict[str, str] = {}
+    for key, entry in keys.items() if isinstance(keys, dict) else ():
+        if not isinstance(entry, dict):
+            yield ("keys", key), f'{_quoted(key)} must be a table with a type, as type = "int"'
+            continue
+        found = list(_faults_of_entry(entry, zone))
+        for option, fault in found:
+            yield ("keys", key, option), f"{_quoted(key)}: {fault}"
+        if found or entry.get("drop"):
+            continue
+        name = entry.get("column") or column_names((key,))[0]
+        if name in owner:
+            yield (
+                ("keys", key, "column"),
+                f"{_quoted(key)}: its column {name} is that of {_quoted(owner[name])}, too. Give"
+                " one of them a column of its own",
+            )
+        owner.setdefault(name, key)
+
+
+def _faults_of_entry(entry: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong with it) of one key's table."""
+    strange = {option: _of_its_kind(option, value) for option, value in entry.items()}
+    yield from ((option, fault) for option, fault in strange.items() if fault)
+    entry = {option: value for option, value in entry.items() if not strange[option]}
+    if entry.get("drop"):
+        for option in ("type", "column", "format"):
+            if option in entry:
+                yield option, f"{option} means nothing beside drop = true; remove one of them"
+        return
+    if not strange.get("type") and not strange.get("drop"):
+        yield from _faults_of_type(entry, zone)
+    fault = _of_column(entry["column"]) if "column" in entry else None
+    if fault:
+        yield "column", fault
+
+
+def _faults_of_type(entry: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+    kind = entry.get("type")
+    if kind is None:
+        yield "", f"type is missing: one of {', '.join(DECLARED)}; or drop = true for no column"
+    elif kind not in DECLARED:
+        yield "type", f"there is no type {_quoted(kind)}: it is one of {', '.join(DECLARED)}"
+    elif kind in WITH_FORMAT:
+        fault = _of_format(_meant(entry).get("format", ""), kind, zone)
+        if fault:
+            yield "format", fault
+    elif "format" in entry:
+        yield "format", f"format goes with {' and '.join(WITH_FORMAT)} alone"
+
+
+def _of_its_kind(option: str, value: object) -> str | None:
+    if option not in _OPTIONS:
+        near = difflib.get_close_matches(option, _OPTIONS, n=1)
+        meant = f", did you mean {near[0]}?" if near else ""
+        return f"there is no option {_quoted(option)}{meant or '.'} There are {', '.join(_OPTIONS)}"
+    due: type = bool if option in ("pii", "drop") else str
+    if not isinstance(value, due):
+        return f"{option} must be {'true or false' if due is bool else 'text in quotes'}"
+    return None
+
+
+def _of_column(name: str) -> str | None:
+    if name.startswith(f"{ADDITIONAL}_"):
+        return f"{name} could be another key's: names of your own do not begin with {ADDITIONAL}_"
+    if name in _TAKEN:
+        return f"there is a column {name} already"
+    if not _COLUMN.fullmatch(name):
+        return (
+            f"{_quoted(name)} is no column's name: write a to z, 0 to 9 and single underscores,"
+            " beginning with a letter"
+        )
+    return None
+
+
+def _of_format(form: str, kind: str, zone: ZoneInfo) -> str | None:
+    """A format must give back what was written in it."""
+    example = "%d/%m/%Y" if kind == "date" else "%d/%m/%Y %H:%M:%S"
+    if not form:
+        return f'format is missing: how the {kind} is written, such as "{example}"'
+    if "%Z" in form or re.search(r"(?<![%#])Z", form):
+        return "a zone's letters cannot be read: for an offset or Z write %#z"
+    if "%f" in form:
+        return "%f does not read fractions of a second here: write %.f, without a point before it"
+    moment = pl.Series([_SAMPLE]).dt.replace_time_zone(zone.key, ambiguous="earliest")
+    try:
+        written = moment.dt.strftime(form.replace("%#z", "%z"))
+        back = fit(kind, form, "string", written.to_list(), zone)
+    except pl.exceptions.PolarsError:
+        return f'{_quoted(form)} cannot be read; write strftime codes, such as "{example}"'
+    if back[0] != (moment[0].date() if kind == "date" else moment[0]):
+        return (
+            f'{_quoted(form)} does not tell a whole {kind}; write strftime codes, such as "'
+            f'{example}"'
+        )
+    return None
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table and option, as far as it can be read by itself."""
+    table: tuple[str, ...] = ()
+    found: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            part = tomllib.loads(line)
+        except tomllib.TOMLDecodeError:
+            continue  # it goes on over several lines
+        names = _names(part)
+        if line.lstrip().startswith("["):
+            table = names
+        else:
+            names = table + names
+        for length in range(1, len(names) + 1):
+            found.setdefault(names[:length], number)
+    return found
+
+
+def _names(part: object) -> tuple[str, ...]:
+    names: list[str] = []
+    while isinstance(part, dict) and len(part) == 1:
+        ((name, part),) = part.items()
+        names.append(name)
+    return tuple(names)
+
+
+def _line(lines: Mapping[tuple[str, ...], int], *names: str) -> int:
+    """Where the nearest thing of these names begins."""
+    while names and names not in lines:
+        names = names[:-1]
+    return lines.get(names, 1)
+
+
+def _wrong(source: str, faults: Sequence[tuple[int, str]]) -> SettingsError:
+    told = "\n".join(f"  - {source}, line {line}: {fault}." for line, fault in sorted(faults))
+    return SettingsError(
+        f"The contract is wrong:\n{told}\n"
+        "Nothing was loaded or changed. Mend the file, or work without one: CDR_CONTRACT unset."
+    )
+
+
+def _quoted(text: object) -> str:
+    return json.dumps(text, ensure_ascii=False, default=str)

@@ -1,19 +1,18 @@
-"""The data dictionary: every dataset and column in words, from the contract alone."""
+"""The data dictionary: every dataset and column in words, from `datasets` and `types`."""
 
 import json
 from collections.abc import Iterator
 from typing import Final
 
-import polars as pl
-
-from cdr_pipeline.tables.contract import DATASETS, ENDINGS, Dataset, type_in_words
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
+from cdr_pipeline.tables.datasets import DATASETS, Dataset
 from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.types import ENDINGS, in_words, type_of
 
 _HEAD: Final = """\
 # Data dictionary
 
-Made by `cdr-pipeline dictionary` from the contract in `cdr_pipeline/tables/contract.py`; a test
+Made by `cdr-pipeline dictionary` from `cdr_pipeline/tables/datasets.py` and `types.py`; a test
 holds it to the code. Readers (`cdr_pipeline.scan` and the views of `cdrs.duckdb`) add `date`, the
 local day, which stands in the path alone. A time with a zone is in CDR_TIMEZONE. Columns marked
 `*` hold people, phone numbers or links to recordings; they never stand in logs or metadata.
@@ -31,17 +30,6 @@ _MARKED: Final = """\
 A value that does not fit its type is null there and stands in `additional`.
 """
 
-_MEANING: Final = {
-    "": "text",
-    "__int": "an integer within 64 bits",
-    "__float": "any other finite number",
-    "__bool": "true or false",
-    "__json": "an object, a list or a larger number, as compact JSON",
-    "__decimal": "declared: a number, exactly",
-    "__date": "declared: a day",
-    "__datetime": "declared: an instant",
-}
-
 
 def dictionary(contract: Contract = NO_CONTRACT) -> str:
     """The dictionary as Markdown; without a contract it stands in `data/DICTIONARY.md`."""
@@ -58,8 +46,7 @@ def _declared(contract: Contract) -> Iterator[str]:
     for declared in contract.keys.values():
         column = declared.in_column(column_names((declared.key,))[0])
         name = f"`{column}`{' *' if declared.pii else ''}" if column else "(none)"
-        dtype = ENDINGS[declared.ending] if column else "dropped"
-        type_ = type_in_words(dtype) if isinstance(dtype, pl.DataType) else dtype
+        type_ = in_words(type_of(declared.ending)) if column else "dropped"
         about = _cell(" ".join(declared.description.split()))
         yield f"| {name} | {_cell(_code(declared.key))} | {type_} | {about} |"
     yield ""
@@ -83,7 +70,7 @@ def _columns(dataset: Dataset) -> Iterator[str]:
     yield "| column | type | meaning |"
     yield "|---|---|---|"
     for column in dataset.columns:
-        dtype = type_in_words(column.dtype)
+        dtype = in_words(column.dtype)
         mark = " *" if column.secret else ""
         yield f"| `{column.name}`{mark} | {dtype} | {_cell(column.description)} |"
 
@@ -91,9 +78,9 @@ def _columns(dataset: Dataset) -> Iterator[str]:
 def _endings() -> Iterator[str]:
     yield "| ending | type | values |"
     yield "|---|---|---|"
-    for ending, dtype in ENDINGS.items():
-        type_ = type_in_words(dtype)
-        yield f"| {f'`{ending}`' if ending else '(none)'} | {type_} | {_MEANING[ending]} |"
+    for ending, one in ENDINGS.items():
+        name = f"`{ending}`" if ending else "(none)"
+        yield f"| {name} | {in_words(one.dtype)} | {one.values} |"
 
 
 def _cell(text: str) -> str:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdr_pipeline.tables.arrow import reading
-from cdr_pipeline.tables.contract import free_type
-from cdr_pipeline.tables.declared import MARK, NO_MARK
+from cdr_pipeline.tables.contract import MARK, NO_MARK
+from cdr_pipeline.tables.types import free_type
 
 #: Under this name a file says which fetch of its day it was made of: when that was finished.
 FETCHED: Final = "cdr_fetched"

@@ -1,7 +1,7 @@
 """What a lead list's key is called as a column: `additional_` and the key in plain letters.
 
 A name depends on the keys of its own record alone. Endings, which tell types, stand in
-`contract.ENDINGS`.
+`types.ENDINGS`.
 """
 
 import hashlib

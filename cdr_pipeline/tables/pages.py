@@ -8,7 +8,7 @@ from typing import Final, Self, TypeVar
 import polars as pl
 
 from cdr_pipeline import page
-from cdr_pipeline.record import Window
+from cdr_pipeline.window import Window
 
 _SEEN: Final[dict[str, pl.DataType]] = {
     "key": pl.Int64(),

@@ -4,17 +4,17 @@ to be made again.
 The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
 itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
 folder changes; but see `outdated_days`.) The contract is told by its mark in `cdrs`
-(`declared.Contract.mark`), and so is the zone of CDR_TIMEZONE by the type of its times.
+(`contract.Contract.mark`), and so is the zone of CDR_TIMEZONE by the type of its times.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
-from cdr_pipeline.record import spans
-from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.footer import CALLS, FETCHED, footer
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import spans
 
 #: What only the vendor can give, in the order of writing; the others are made from it.
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdr_pipeline.page import split_and_total
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading
 from cdr_pipeline.tables.pages import StoredPage, in_force
+from cdr_pipeline.window import Window
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
 _BODY_BYTES: Final = 8 * 2**20

@@ -18,20 +18,12 @@ import polars as pl
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import (
-    CDRS,
-    DATASETS,
-    DATE,
-    DECIMAL,
-    INSTANT,
-    Dataset,
-    free_type,
-    typed,
-)
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, DATE, Dataset
 from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.provenance import mark, stale_in_words
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.types import DECIMAL, INSTANT, as_written, type_of
 
 #: Types of numbers -> the type that holds them all exactly; any other mixture is text.
 _UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
@@ -109,14 +101,16 @@ def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
     paths = [store.path(dataset, day) for day in days]
     shown = unite(additional_columns(dataset, paths))
     schema = pl.Schema({**dataset.schema(store.zone), DATE: pl.Date()})
-    stored = {name: typed(type_of(name), store.zone) for names in shown.values() for name in names}
+    stored = {
+        name: as_written(type_of(name), store.zone) for names in shown.values() for name in names
+    }
     return _files(paths, {**schema, **stored}).select(
         *schema.names(), *(united(names).alias(name) for name, names in shown.items())
     )
 
 
-def contracted(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
-    """These days of a dataset without its additional_* columns: the contract's, and `date`."""
+def fixed(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
+    """These days of a dataset without its free columns: those that every file has, and `date`."""
     paths = [store.path(dataset, day) for day in days]
     return _files(paths, {**dataset.schema(store.zone), DATE: pl.Date()})
 
@@ -141,13 +135,6 @@ def united_type(columns: Iterable[str]) -> pl.DataType:
     """The type that readers see of columns of one name."""
     types = {type_of(column) for column in columns}
     return types.pop() if len(types) == 1 else _UNITED.get(frozenset(types), pl.String())
-
-
-def type_of(column: str) -> pl.DataType:
-    """The type of a column of the lead list."""
-    dtype = free_type(column)
-    assert dtype is not None, column
-    return dtype
 
 
 def united(columns: Sequence[str]) -> pl.Expr:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cdr_pipeline.tables.contract import RECEIPTS
+from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.store import Store
 
 

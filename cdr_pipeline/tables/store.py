@@ -28,8 +28,8 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.arrow import COMPRESSION, arrow_schema, give_back, reading
-from cdr_pipeline.tables.contract import RAW_PAGES, Dataset, misfits
-from cdr_pipeline.tables.declared import MARK, NO_CONTRACT, Contract
+from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
+from cdr_pipeline.tables.datasets import RAW_PAGES, Dataset, schema_faults
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
 
 FILE: Final = "part-0.parquet"
@@ -151,7 +151,7 @@ class Store:
         the mark of the declared `contract` and what it says of the keys. Raises TypeError where
         the schema is not what the dataset promises.
         """
-        faults = misfits(dataset, schema, self.zone, own=keys or ())
+        faults = schema_faults(dataset, schema, self.zone, own=keys or ())
         if faults:
             raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
         arrow = arrow_schema(schema)

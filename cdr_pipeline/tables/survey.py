@@ -16,8 +16,8 @@ import polars as pl
 
 from cdr_pipeline.page import UNREADABLE, compact
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import Contract, Declared, own_token
+from cdr_pipeline.tables.contract import Contract, Declared
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.additional import (
     Misfits,
     Spreader,
@@ -31,7 +31,7 @@ from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_p
 from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.tables.values import is_object
+from cdr_pipeline.tables.values import is_object, own_token
 
 _Read = TypeVar("_Read")
 

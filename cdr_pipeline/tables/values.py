@@ -1,16 +1,18 @@
 """One value of a lead list's object: its JSON type, and the cell it makes.
 
-The type is told from the value alone; the ending of its column (`contract.ENDINGS`) tells it.
+The type is told from the value alone; the ending of its column (`types.ENDINGS`) tells it.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from cdr_pipeline.page import UNREADABLE, compact
+from cdr_pipeline.tables.types import ENDINGS
 
 INT64: Final = range(-(2**63), 2**63)
 
@@ -22,16 +24,11 @@ tokens_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _values = msgspec.json.Decoder(dict[str, Any])
 
-_TYPE_OF: Final = {"": "string", "__int": "integer", "__float": "decimal", "__bool": "boolean"}
-
-#: JSON type -> ending of its column; a number is one beyond 64 bits or not finite.
-ENDING_OF: Final = {
-    **{kind: ending for ending, kind in _TYPE_OF.items()},
-    **dict.fromkeys(("number", "object", "array"), "__json"),
-}
+#: Ending -> JSON type, where there is but one.
+_TYPE_OF: Final = {end: one.json[0] for end, one in ENDINGS.items() if len(one.json) == 1}
 
 #: Every type of a JSON value that is told apart, in the order of `additional_keys`.
-JSON_TYPES: Final = (*_TYPE_OF.values(), "null", "number", "object", "array")
+JSON_TYPES: Final = (*_TYPE_OF.values(), "null", *ENDINGS["__json"].json)
 
 #: Type of a decoded value -> ending. What is not here is read token by token.
 _PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
@@ -115,3 +112,20 @@ def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
             return read_object(text)
         members[key] = (ending, value)
     return members
+
+
+def own_token(text: str | bytes, key: str) -> str:
+    """The JSON text of a key's value in an object: a number's own digits, a text's quotes."""
+    return _token_reader(key)(text)
+
+
+@lru_cache(maxsize=1_000)
+def _token_reader(key: str) -> Callable[[str | bytes], str]:
+    try:
+        struct: Any = msgspec.defstruct(
+            "Token", [("token", msgspec.Raw, msgspec.field(name=key))], gc=False
+        )
+    except ValueError:  # a key with a quote, a backslash or a control character
+        return lambda text: bytes(tokens_of(text)[key]).decode()
+    decoder = msgspec.json.Decoder(struct)
+    return lambda text: bytes(decoder.decode(text).token).decode()

@@ -27,8 +27,8 @@ from cdr_pipeline.api.listing import Lister, Receipt
 from cdr_pipeline.api.reading import PROBE, SECOND, Page
 from cdr_pipeline.errors import Refused
 from cdr_pipeline.page import split
-from cdr_pipeline.record import Window
 from cdr_pipeline.settings import Connection
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.stage import Stage
 
 TOKEN = "a-token-nobody-may-see"

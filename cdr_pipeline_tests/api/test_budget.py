@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdr_pipeline.api.budget import Budget, Paused
-
-from .conftest import Clock
+from cdr_pipeline_tests.api.conftest import Clock
 
 HOST = "api.example.vn"
 

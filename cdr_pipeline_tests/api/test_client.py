@@ -19,8 +19,7 @@ from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Un
 from cdr_pipeline.page import Seen, see
 from cdr_pipeline.settings import Connection
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-
-from .conftest import QUICK, TOKEN, Clock, Connect, Say, Script, secret
+from cdr_pipeline_tests.api.conftest import QUICK, TOKEN, Clock, Connect, Say, Script, secret
 
 KEY = "an-api-key-nobody-may-see"
 PAGE = b'{"data":[{"id":"1","time_started":"2023-03-07 10:00:00"}],"total":1}'

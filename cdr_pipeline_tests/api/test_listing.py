@@ -14,10 +14,9 @@ from cdr_pipeline.api.client import Answer, Patience, Query
 from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import split_and_total
-from cdr_pipeline.record import Window
 from cdr_pipeline.simulator import Chaos, Fixed, Tenant, Vendor
-
-from .conftest import (
+from cdr_pipeline.window import Window
+from cdr_pipeline_tests.api.conftest import (
     DAY,
     WINDOW,
     Connect,

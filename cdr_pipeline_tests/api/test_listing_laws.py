@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.api.reading import COST_BOUND, SECOND
 from cdr_pipeline.errors import NotProved
-
-from .conftest import WINDOW, Model, Proof, prove, spread
+from cdr_pipeline_tests.api.conftest import WINDOW, Model, Proof, prove, spread
 
 #: What may happen between two responses: a kind, and a lot that decides to which call and when.
 Change = tuple[str, int]

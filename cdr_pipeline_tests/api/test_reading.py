@@ -26,9 +26,8 @@ from cdr_pipeline.api.reading import (
 )
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unreachable
 from cdr_pipeline.page import Seen, see
-from cdr_pipeline.record import Window
-
-from .conftest import WINDOW, Model, spread
+from cdr_pipeline.window import Window
+from cdr_pipeline_tests.api.conftest import WINDOW, Model, spread
 
 T = TypeVar("T")
 NOON = WINDOW.start + timedelta(hours=12)

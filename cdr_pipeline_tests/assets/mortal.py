@@ -17,7 +17,7 @@ from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.begun import layers
 from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.store import Store
 
 #: What touches the vendor or the disk.

@@ -15,7 +15,7 @@ from cdr_pipeline.assets.begun import begun_ahead
 from cdr_pipeline.assets.daily import lister_for
 from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import NotProved
-from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline.tables.raw_pages import OnGroup
 from cdr_pipeline_tests.desk import Desk

@@ -11,7 +11,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import QUIET
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import CDRS, DATASETS
+from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk
 from cdr_pipeline_tests.runs import run

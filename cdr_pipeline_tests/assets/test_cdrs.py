@@ -12,7 +12,7 @@ import pytest
 
 from cdr_pipeline.errors import NotProved, ProcessLost
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, CDRS, REJECTS
+from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, REJECTS
 from cdr_pipeline.tables.flattening.crew import Crew, _part_of
 from cdr_pipeline.tables.flattening.flatten import Part
 from cdr_pipeline_tests.desk import TOKEN, Desk

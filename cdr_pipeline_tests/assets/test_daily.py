@@ -19,7 +19,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     ADDITIONAL_KEYS,
     CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,

@@ -25,7 +25,7 @@ import pytest
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline_tests.desk import TOKEN, Desk, call
 
 Set = Callable[..., Desk]

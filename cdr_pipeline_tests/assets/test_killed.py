@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Running, Tenant, Vendor, serve
-from cdr_pipeline.tables.contract import CDRS, DATASETS
+from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.assets import mortal
 
 DAY = date(2023, 3, 7)

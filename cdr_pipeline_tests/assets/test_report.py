@@ -10,7 +10,7 @@ import dagster as dg
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS
 from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk
 from cdr_pipeline_tests.runs import run

@@ -13,8 +13,8 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.contract import Known, contract_sensor, look, made_under_contract
 from cdr_pipeline.automation.jobs import REBUILD, days_tags
 from cdr_pipeline.simulator import Vendor
-from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES, RECEIPTS
-from cdr_pipeline.tables.declared import load
+from cdr_pipeline.tables.contract import load
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import stale_days
 from cdr_pipeline_tests.desk import TOKEN, Desk, call
 

@@ -1,6 +1,6 @@
 """Whether the day that ended is there, as the sensor and as every run says."""
 
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
 

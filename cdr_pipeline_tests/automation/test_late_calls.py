@@ -10,7 +10,7 @@ from cdr_pipeline.automation.jobs import ASKED_BY
 from cdr_pipeline.automation.late_calls import _BRIEFLY, _PROBE_SECONDS, _brief
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos
-from cdr_pipeline.tables.contract import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
 

@@ -8,7 +8,7 @@ from math import ceil
 from random import Random
 
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, at
 from cdr_pipeline_tests.records import SAIGON
 

@@ -1,7 +1,7 @@
 """The schedule, night by night: what it asks for."""
 
 from cdr_pipeline.automation.jobs import ASKED_BY
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at

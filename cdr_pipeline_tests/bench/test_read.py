@@ -5,7 +5,7 @@ import pytest
 from cdr_pipeline.bench import read
 from cdr_pipeline.bench.read import ASKED, Answer, Rows
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
 
 DAYS = 3

@@ -6,11 +6,10 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 import pytest
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.simulator import Tenant
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,
@@ -23,6 +22,7 @@ from cdr_pipeline.tables.contract import (
     REJECTS,
 )
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import SAIGON, Sent, flat
 
 RULES = daily.CallingRules(time(8), time(17), 1)

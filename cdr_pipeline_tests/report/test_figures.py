@@ -10,7 +10,7 @@ import pytest
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.report.figures import NEEDED, figures
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, Dataset
+from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, call
 from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated

@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-
-from .conftest import Connect, Lister
+from cdr_pipeline_tests.simulator.conftest import Connect, Lister
 
 DAY = date(2023, 3, 7)
 WHOLE_DAY = {"start_date": "2023-03-07", "end_date": "2023-03-07"}

@@ -11,8 +11,7 @@ import pytest
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
-
-from .conftest import Connect
+from cdr_pipeline_tests.simulator.conftest import Connect
 
 DAY = date(2023, 3, 7)
 PAGE = {"start_date": "2023-03-07", "end_date": "2023-03-07", "limit": "2000", "offset": "0"}

@@ -19,7 +19,7 @@ import pytest
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog, readers
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
 from cdr_pipeline_tests.tables.days import DAYS, X, write_day, write_days

@@ -1,173 +1,609 @@
-"""What every dataset promises, held to the promise as it was given to users."""
+"""A declared contract: read with every fault and its line, and each value exact or counted."""
 
+import json
+import math
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from cdr_pipeline.record import FIELDS
+from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.tables.contract import (
-    CDRS,
-    DATASETS,
-    RAW_PAGES,
-    Dataset,
-    free_type,
-    misfits,
-    shown,
+    NO_CONTRACT,
+    NO_MARK,
+    Contract,
+    Declared,
+    load,
+    read,
 )
-from cdr_pipeline_tests.records import SAIGON
-
-LOCAL = pl.Datetime("us", "Asia/Ho_Chi_Minh")
-WALL_CLOCK = pl.Datetime("us")
-DISPOSITIONS = (
-    "answered user_busy ring_no_answer terminal_rejected terminal_unavailable number_fault"
-    " network_failure not_attempt unknown"
+from cdr_pipeline.tables.datasets import CDRS
+from cdr_pipeline.tables.fitting import WORDS
+from cdr_pipeline.tables.flattening import records, runs
+from cdr_pipeline.tables.flattening.additional import fit_declared
+from cdr_pipeline.tables.flattening.flatten import Flat, flatten
+from cdr_pipeline.tables.flattening.typed import Rules
+from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.types import DECLARED, as_written, type_of
+from cdr_pipeline.tables.values import JSON_TYPES, read_value
+from cdr_pipeline.window import Window
+from cdr_pipeline_tests.records import (
+    DAY,
+    KEY,
+    NEW_YORK,
+    OBJECT,
+    SAIGON,
+    VALUE,
+    call,
+    page_of,
+    quoted,
+    spread,
+    verbatim,
 )
 
-PROMISED: dict[str, dict[str, pl.DataType]] = {
-    "raw_pages": {
-        **dict.fromkeys(("pass", "offset", "limit"), pl.Int64()),
-        **dict.fromkeys(("window_start", "window_end"), WALL_CLOCK),
-        "fetched_at": LOCAL,
-        "body": pl.Binary(),
-    },
-    "cdr_receipts": {
-        **dict.fromkeys(
-            (
-                *("reported_total", "received", "unique_records", "duplicates", "outside_window"),
-                *("pages", "requests", "retries", "passes"),
-            ),
-            pl.Int64(),
+EXAMPLE = """\
+# What our campaigns send.
+[keys."Số tiền"]
+type = "decimal"
+column = "amount"
+description = "Amount due, VND"
+
+[keys.ngay_sinh]
+type = "date"
+format = "%d/%m/%Y"
+pii = true
+
+[keys."hẹn gọi"]
+type = "datetime"
+format = "%d/%m/%Y %H:%M"
+
+[keys.otp]
+drop = true
+"""
+
+
+def contract(text: str, zone: ZoneInfo = SAIGON) -> Contract:
+    return read(text, zone)
+
+
+def faults(text: str) -> list[tuple[int, str]]:
+    """Line and words of each fault of a contract."""
+    with pytest.raises(SettingsError) as caught:
+        contract(text)
+    found = re.findall(r"^  - contract\.toml, line (\d+): (.*)$", str(caught.value), re.MULTILINE)
+    return [(int(line), words) for line, words in found]
+
+
+def flat_under(given: Contract, *records: Any, most_columns: int = 256) -> Flat:
+    stored = [StoredPage(1, page_of(*records))]
+    return flatten(stored, Rules(Window.of(DAY), given.zone, most_columns, given))
+
+
+# ---- reading
+
+
+def test_a_contract_says_of_each_key_its_type_its_column_and_what_it_means() -> None:
+    keys = contract(EXAMPLE).keys
+    assert keys["Số tiền"] == Declared(
+        "Số tiền", "decimal", column="amount", description="Amount due, VND"
+    )
+    assert keys["ngay_sinh"] == Declared("ngay_sinh", "date", format="%d/%m/%Y", pii=True)
+    assert keys["otp"] == Declared("otp", drop=True)
+
+
+def test_a_date_is_as_iso_has_it_unless_a_format_says_otherwise() -> None:
+    assert contract('keys.a.type = "date"').keys["a"].format == "%Y-%m-%d"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "[keys]\n"])
+def test_an_empty_contract_is_none(text: str) -> None:
+    assert contract(text).keys == {}
+    assert contract(text).mark == NO_MARK
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('[keys.a]\n\ntype = "money"', 3, 'no type "money": it is one of int, float'),
+        ('[keys.a]\n# c\ncolour = 1\ntype = "int"', 3, "did you mean column?"),
+        ("\n[keys.a]\npii = true", 2, "type is missing"),
+        ('[keys.a]\ntype = "int"\ndrop = true', 2, "means nothing beside drop"),
+        ("[keys.a]\ndrop = 'yes'", 2, "drop must be true or false"),
+        ('[keys.a]\ntype = "int"\npii = 1', 3, "pii must be true or false"),
+        ('[keys.a]\ntype = "datetime"', 1, "format is missing"),
+        ('[keys.a]\ntype = "int"\nformat = "%d"', 3, "format goes with date and datetime"),
+        ('[keys.a]\ntype = "date"\nformat = "%d/%m"', 3, "does not tell a whole date"),
+        ('[keys.a]\ntype = "date"\nformat = "day"', 3, "does not tell a whole date"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%d/%m/%Y"', 3, "does not tell a whole datetime"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%I:%M %d/%m/%Y"', 3, "cannot be read"),
+        ('[keys.a]\ntype = "date"\nformat = "%Q"', 3, "cannot be read"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%Y-%m-%dT%H:%M:%SZ"', 3, "write %#z"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%F %T %Z"', 3, "write %#z"),
+        ('[keys.a]\ntype = "datetime"\nformat = "%F %T.%f"', 3, "write %.f"),
+        *(
+            (f'[keys.a]\ntype = "int"\ncolumn = "{name}"', 3, says)
+            for name, says in {
+                "note": "there is a column note already",
+                "date": "there is a column date already",
+                "filename": "there is a column filename already",
+                "additional": "there is a column additional already",
+                "additional_x": "do not begin with additional_",
+                "a__int": "no column's name",
+                "Amount": "no column's name",
+                "2nd": "no column's name",
+                "a_": "no column's name",
+                "": "no column's name",
+                "số": "no column's name",
+            }.items()
         ),
-        "verified": pl.Boolean(),
-        **dict.fromkeys(("window_start", "window_end"), WALL_CLOCK),
-        **dict.fromkeys(("started_at", "finished_at"), LOCAL),
-        "api_host": pl.String(),
-    },
-    "additional_keys": {
-        **dict.fromkeys(("campaign_uuid", "key", "column"), pl.String()),
-        "records": pl.Int64(),
-    },
-    "cdr_rejects": {
-        **dict.fromkeys(("id", "field", "value", "reason"), pl.String()),
-        "payload": pl.Binary(),
-    },
-    "campaign_daily": {
-        "campaign_uuid": pl.String(),
-        "calls": pl.Int64(),
-        **dict.fromkeys((*DISPOSITIONS.split(), "seizures", "effective"), pl.Int64()),
-        **dict.fromkeys(("asr", "ner", "acd_seconds"), pl.Float64()),
-        **dict.fromkeys(
-            (
-                *("duration_seconds", "billsec", "ring_seconds", "short_calls", "key_presses"),
-                *("unique_leads", "unique_numbers"),
-            ),
-            pl.Int64(),
+        ('[keys]\na = "int"', 2, 'must be a table with a type, as type = "int"'),
+        ('[keys]\na = {type = "money"}', 2, "no type"),
+        ('keys.a.type = "int"\nkeys.b.type = "money"', 2, "no type"),
+        ("[columns.a]\ntype = 'int'", 1, '"columns" is not known here'),
+        ("keys = 3", 1, "keys must be tables"),
+        ('[[keys.a]]\ntype = "int"', 1, "must be a table"),
+        ('[keys.a]\ntype = "int', 2, "no TOML"),
+        ('[keys.a]\ntype = "int"\n[keys.a]', 3, "no TOML"),
+        ('[keys.a]\ntype = """int', 2, "no TOML"),
+        (
+            '[keys.a]\ntype = "int"\ncolumn = "x"\n[keys.b]\ntype = "int"\ncolumn = "x"',
+            6,
+            'its column x is that of "a", too',
         ),
-        **dict.fromkeys(("first_call_at", "last_call_at"), LOCAL),
-    },
-    "disposition_daily": {
-        **dict.fromkeys(
-            ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"),
-            pl.String(),
+        (
+            '[keys.TEN]\ntype = "int"\n[keys."tên"]\ntype = "int"',
+            3,
+            'its column additional_ten is that of "TEN", too',
         ),
-        **dict.fromkeys(("calls", "duration_seconds", "billsec"), pl.Int64()),
-        "share": pl.Float64(),
-    },
-}
+    ],
+)
+def test_a_fault_is_told_with_its_line(text: str, line: int, says: str) -> None:
+    ((at, words),) = faults(text)
+    assert at == line
+    assert says in words
 
 
-@pytest.mark.parametrize("name", PROMISED)
-def test_a_dataset_has_the_promised_columns_in_the_promised_order(name: str) -> None:
-    schema = dict(DATASETS[name].schema(SAIGON))
-    assert {column: schema.get(column) for column in PROMISED[name]} == PROMISED[name]
-    assert list(schema)[: len(PROMISED[name])] == list(PROMISED[name])
+def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
+    text = '[keys.a]\ntype = "money"\npii = 1\n[keys.b]\n[keys.c]\ntype = "int"\ncolumn = "id"'
+    assert [line for line, _ in faults(text)] == [2, 3, 4, 7]
 
 
-def test_a_call_has_the_documented_fields_then_ours_then_what_is_free() -> None:
-    assert list(CDRS.schema(SAIGON)) == [
-        *(field.label for field in FIELDS),
-        *("disposition", "is_root", "hour", "ring_seconds", "pdd_seconds", "key_pressed"),
-        *("additional", "extra"),
-    ]
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "cannot be read"), (b"\xff\xfe", "is not UTF-8 text")]
+)
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    path = tmp_path / "contract.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=says) as caught:
+        load(path, SAIGON)
+    assert str(path) in str(caught.value)
 
 
-def test_our_own_columns_of_a_call_have_the_promised_types() -> None:
-    schema = CDRS.schema(SAIGON)
-    ours = {name: schema[name] for name in list(schema)[len(FIELDS) :]}
-    assert ours == {
-        "disposition": pl.String(),
-        "is_root": pl.Boolean(),
-        "hour": pl.Int8(),
-        **dict.fromkeys(("ring_seconds", "pdd_seconds"), pl.Int64()),
-        "key_pressed": pl.Int8(),
-        **dict.fromkeys(("additional", "extra"), pl.String()),
+def test_without_a_file_nothing_is_declared() -> None:
+    assert load(None, SAIGON) == Contract(zone=SAIGON)
+
+
+# ---- the mark
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        EXAMPLE.replace("# What our campaigns send.", "\n\n# Something else."),
+        EXAMPLE.replace('description = "Amount due, VND"\n', ""),
+        EXAMPLE.replace("[keys.otp]\ndrop = true\n", "").replace(
+            '[keys."Số tiền"]', '[keys.otp]\ndrop   =   true\n[keys."Số tiền"]'
+        ),
+        EXAMPLE.replace('type = "date"', 'type = "date"\ndrop = false'),
+    ],
+)
+def test_equal_meaning_has_an_equal_mark(same: str) -> None:
+    assert same != EXAMPLE
+    assert contract(same).mark == contract(EXAMPLE).mark
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"amount"', '"amount_due"'),
+        ('"decimal"', '"float"'),
+        ("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
+        ("pii = true", "pii = false"),
+        ("keys.otp", "keys.OTP"),
+        ("drop = true", 'type = "string"'),
+    ],
+)
+def test_another_meaning_has_another_mark(old: str, new: str) -> None:
+    assert contract(EXAMPLE.replace(old, new)).mark != contract(EXAMPLE).mark
+
+
+# ---- values
+
+
+def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
+    """What a declared key's column holds for one JSON value."""
+    given = Contract({declared.key: declared}, zone)
+    texts = [f"{{{quoted(declared.key)}:{token}}}"]
+    ((_, cells),) = spread_under(given, texts).values() or ((None, [None]),)
+    return cells[0]
+
+
+def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list[Any]]]:
+    columns = spread(texts, given)
+    return {
+        one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")
     }
 
 
-@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
-def test_every_dataset_and_column_is_described_and_named_once(dataset: Dataset) -> None:
-    names = [column.name for column in dataset.columns]
-    assert len(set(names)) == len(names)
-    assert "date" not in names
-    assert dataset.description.endswith(".")
-    assert all(column.description.endswith(".") for column in dataset.columns)
-
-
-def test_bodies_payloads_and_people_are_not_shown() -> None:
-    assert shown(RAW_PAGES, RAW_PAGES.schema(SAIGON)) == list(RAW_PAGES.schema(SAIGON))[:-1]
-    open_ = shown(CDRS, [*CDRS.schema(SAIGON), "additional_ten", "unheard_of"])
-    assert {"id", "status", "duration", "disposition"} <= set(open_)
-    hidden = {"to_number", "recording_url", "additional", "additional_ten", "extra", "unheard_of"}
-    assert not hidden & set(open_)
+@pytest.mark.parametrize(
+    ("type_", "token", "value"),
+    [
+        *(("int", token, 33) for token in ("33", '"33"', "33.0", '" 33 "', '"+33"', "3.3e1")),
+        *(("int", token, None) for token in ("33.5", '"a"', "true", "[33]", '"3 3"', "1e400")),
+        ("int", '"0775702541"', 775702541),
+        ("int", "9223372036854775807", 2**63 - 1),
+        ("int", "9223372036854775808", None),
+        ("int", "9007199254740993.0", 9007199254740993),
+        ("int", "-0.0", 0),
+        ("int", "1e99999999999999999999", None),
+        ("float", "0.1", 0.1),
+        ("float", "7", 7.0),
+        ("float", '" 1e-3 "', 0.001),
+        ("float", "9007199254740993", None),
+        ("float", '"9007199254740993"', None),
+        ("float", "1e400", None),
+        ("float", '"nan"', None),
+        ("float", '"inf"', None),
+        ("decimal", "27.50", Decimal("27.5")),
+        ("decimal", "0.1", Decimal("0.1")),
+        ("decimal", '"1200000"', Decimal(1200000)),
+        ("decimal", "12345678901234567890.123456789", Decimal("12345678901234567890.123456789")),
+        ("decimal", "1.1234567891", None),
+        ("decimal", "1.12345678900000", Decimal("1.123456789")),
+        ("decimal", "9" * 29, Decimal("9" * 29)),
+        ("decimal", "9" * 30, None),
+        ("decimal", "1E+2", Decimal(100)),
+        ("decimal", "5e-10", None),
+        ("decimal", "0e999999", Decimal(0)),
+        ("decimal", '"1.200.000"', None),
+        ("decimal", '"1,5"', None),
+        ("bool", "true", True),
+        ("bool", "0", False),
+        ("bool", "2", None),
+        ("bool", "1.0", None),
+        *(("bool", quoted(word.upper()), value) for word, value in WORDS.items()),
+        ("bool", '"maybe"', None),
+        ("date", '"07/03/2023"', date(2023, 3, 7)),
+        ("date", '" 7/3/2023 "', date(2023, 3, 7)),
+        ("date", '"07/03/23"', None),
+        ("date", '"31/02/2023"', None),
+        ("date", '"07/03/2023 10:00"', None),
+        ("datetime", '"07/03/2023 10:05"', datetime(2023, 3, 7, 10, 5, tzinfo=SAIGON)),
+        ("datetime", '"07/03/2023"', None),
+        ("datetime", '"07/03/0023 10:05"', None),
+        ("string", '"0123"', "0123"),
+        ("string", "27.50", "27.50"),
+        ("string", "-0", "-0"),
+        ("string", "true", "true"),
+        ("string", '[ 1.10, {"a" : null} ]', '[1.10,{"a":null}]'),
+        *((type_, token, None) for type_ in DECLARED for token in ("null", '""')),
+    ],
+)
+def test_a_value_is_exact_or_null(type_: str, token: str, value: Any) -> None:
+    forms = {"date": "%d/%m/%Y", "datetime": "%d/%m/%Y %H:%M"}
+    found = cell(Declared("k", type_, format=forms.get(type_, "")), token)
+    assert (type(found), found) == (type(value), value)
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
+    ("form", "token", "instant"),
     [
-        ("additional_ten", pl.String()),
-        ("additional_ten_int", pl.String()),
-        ("additional_ten__int", pl.Int64()),
-        ("additional_ten_0a1b2c__float", pl.Float64()),
-        ("additional_ten__bool", pl.Boolean()),
-        ("additional_ten__json", pl.String()),
-        ("additional_ten__list", None),
-        ("ten__int", pl.Int64()),
-        ("so_tien__decimal", pl.Decimal(38, 9)),
-        ("ngay_sinh__date", pl.Date()),
-        ("hen_goi__datetime", pl.Datetime("us", "UTC")),
+        ("%Y-%m-%dT%H:%M:%S%#z", '"2023-03-07T10:00:00Z"', "2023-03-07T10:00:00Z"),
+        ("%Y-%m-%dT%H:%M:%S%z", '"2023-03-07T10:00:00+07:00"', "2023-03-07T03:00:00Z"),
+        ("%s", "1678158000", "2023-03-07T03:00:00Z"),
+        ("%Y-%m-%d %H:%M", '"2023-03-07 10:00"', "2023-03-07T15:00:00Z"),
     ],
 )
-def test_the_ending_of_a_free_column_tells_its_type(name: str, dtype: pl.DataType | None) -> None:
-    assert free_type(name) == dtype
-
-
-def test_a_frame_as_promised_fits_with_free_columns_on_top() -> None:
-    fits = CDRS.schema(SAIGON) | {"additional_ten": pl.String(), "additional_tuoi__int": pl.Int64()}
-    assert misfits(CDRS, pl.Schema(fits), SAIGON) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"duration": pl.Int32()}, "duration is Int32"),
-        ({"time_started": pl.Datetime("us", "UTC")}, "time_started"),
-        ({"time_ended": pl.Datetime("ms", "Asia/Ho_Chi_Minh")}, "time_ended"),
-        ({"status": pl.Categorical()}, "status is Categorical"),
-        ({"status": pl.Enum(["busy"])}, "status is Enum"),
-        ({"note": pl.Null()}, "note is Null"),
-        ({"additional_ten": pl.Int64()}, "additional_ten is Int64"),
-        ({"additional_ten__int": pl.Float64()}, "additional_ten__int is Float64"),
-        ({"additional_ten__struct": pl.Struct({"a": pl.Int64()})}, "additional_ten__struct"),
-        ({"surprise": pl.String()}, "surprise"),
-    ],
-)
-def test_a_column_of_another_type_or_name_is_a_misfit(
-    change: dict[str, pl.DataType], word: str
+def test_a_datetime_is_an_instant_read_in_the_zone_unless_it_tells_its_own(
+    form: str, token: str, instant: str
 ) -> None:
-    (fault,) = misfits(CDRS, pl.Schema(CDRS.schema(SAIGON) | change), SAIGON)
-    assert word in fault
+    found = cell(Declared("k", "datetime", format=form), token, NEW_YORK)
+    assert found.astimezone(UTC) == datetime.fromisoformat(instant)
 
 
-def test_a_missing_column_is_a_misfit() -> None:
-    schema = CDRS.schema(SAIGON)
-    del schema["billsec"]
-    assert misfits(CDRS, schema, SAIGON) == ["billsec is missing, not Int64"]
+def test_of_two_instants_of_one_name_the_earlier_is_taken_and_a_skipped_time_is_none() -> None:
+    declared = Declared("k", "datetime", format="%Y-%m-%d %H:%M")
+    twice = cell(declared, '"2023-11-05 01:30"', NEW_YORK)
+    assert twice.astimezone(UTC) == datetime(2023, 11, 5, 5, 30, tzinfo=UTC)
+    assert cell(declared, '"2023-03-12 02:30"', NEW_YORK) is None
+
+
+def number(token: str) -> Decimal | None:
+    """The number that a JSON value is, or that its text tells."""
+    text = json.loads(token).strip() if token.startswith('"') else token
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", text):
+        return None
+    with localcontext() as context:
+        context.prec = 6000
+        return Decimal(text)
+
+
+def slowly(type_: str, token: str) -> Any:
+    """What a value is in a type, by its definition in words."""
+    if token in ("null", '""'):
+        return None
+    if type_ == "string":
+        ending, value = read_value(token.encode())
+        return value if ending in ("", "__json") else token
+    if type_ == "bool":
+        told = json.loads(token)
+        return WORDS.get(str(told).strip().lower()) if type(told) in (str, int, bool) else None
+    exact = number(token)
+    if exact is None:
+        return None
+    if type_ == "int":
+        whole = exact == exact.to_integral_value() and -(2**63) <= exact < 2**63
+        return int(exact) if whole else None
+    if type_ == "float":
+        plain = re.fullmatch(r'"?\s*[+-]?[0-9]+\s*"?', token)
+        nearest = float(exact)
+        inexact = plain and abs(exact) >= 2**53
+        return None if inexact or math.isinf(nearest) else nearest
+    scaled = exact.scaleb(9)
+    return exact if scaled == scaled.to_integral_value() and abs(exact) < 10**29 else None
+
+
+NUMBER_TEXT = st.one_of(
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.integers(-(2**70), 2**70).map(str),
+    st.from_regex(r"[+-]?[0-9]{1,35}(\.[0-9]{0,12})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.sampled_from([*WORDS, "Có", "TRUE"]),
+)
+
+
+@given(
+    st.sampled_from(["int", "float", "decimal", "bool", "string"]),
+    VALUE | NUMBER_TEXT.map(quoted) | NUMBER_TEXT.filter(lambda text: text[0] in "123456789"),
+)
+@example("decimal", "-0.0")
+@example("int", "-9223372036854775808")
+def test_the_fast_fit_is_what_the_slow_reading_says(type_: str, token: str) -> None:
+    try:
+        json.loads(token, parse_int=str)
+    except ValueError:
+        return
+    due = slowly(type_, token)
+    found = cell(Declared("k", type_), token)
+    assert (type(found), found) == (type(due), due)
+
+
+# ---- columns
+
+
+A_TYPE = st.sampled_from(["int", "float", "decimal", "bool", "string", "date", "drop"])
+
+
+@st.composite
+def a_contract(draw: st.DrawFn) -> Contract:
+    """A few declared keys, some under names of their own."""
+    keys = draw(st.dictionaries(KEY, A_TYPE, max_size=4))
+    return Contract(
+        {
+            key: Declared(
+                key,
+                "" if type_ == "drop" else type_,
+                column=draw(st.sampled_from(["", f"own_{number}"])),
+                pii=draw(st.booleans()),
+                format="%Y-%m-%d",
+                drop=type_ == "drop",
+            )
+            for number, (key, type_) in enumerate(keys.items())
+        },
+        SAIGON,
+    )
+
+
+def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
+    """Each record's cells, by column."""
+    series = list(spread(texts, given).frame().drop("_shape", "_misfits"))
+    return [
+        {one.name: one[row] for one in series if one[row] is not None} for row in range(len(texts))
+    ]
+
+
+@given(a_contract(), st.lists(OBJECT, min_size=1, max_size=4))
+def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[str]) -> None:
+    for text, cells in zip(texts, cells_of(given, texts), strict=True):
+        members = json.loads(text)
+        names = spread([text])
+        due = {
+            column: values[0]
+            for column, values in names.values.items()
+            if not names.keys[column] & given.keys.keys()
+        }
+        under = spread([text], given)
+        others = {
+            column: cells[column] for column in cells if not under.keys[column] & given.keys.keys()
+        }
+        assert json.dumps(others, sort_keys=True) == json.dumps(due, sort_keys=True)
+        assert set().union(*under.keys.values()) <= members.keys()
+
+
+@given(a_contract(), st.lists(OBJECT, min_size=1, max_size=4))
+def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
+    given: Contract, texts: list[str]
+) -> None:
+    columns = spread(texts, given)
+    for row, text in enumerate(texts):
+        alone = spread([text], given)
+        counted = sorted(columns.misfits.get(row, []))
+        assert counted == sorted(alone.misfits.get(0, []))
+        placed = {key for keys in alone.keys.values() for key in keys}
+        for key, declared in given.keys.items():
+            token = text_of(text, key)
+            holds = token not in (None, "null", '""') and not declared.drop
+            assert (key in placed) + (key in counted) == holds
+            if key in placed:
+                (name,) = (name for name, keys in alone.keys.items() if key in keys)
+                assert name.endswith(declared.ending)
+                assert token is not None
+                if declared.type != "date":
+                    assert alone.values[name] == [slowly(declared.type, token)]
+
+
+def text_of(text: str, key: str) -> str | None:
+    """The JSON text of a key's value, the last where it stands twice."""
+    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    return bytes(members[key]).decode() if key in members else None
+
+
+@pytest.mark.parametrize(
+    ("zone", "form", "text"),
+    [
+        (SAIGON, "%Y-%m-%dT%H:%M:%S%#z", "9999-12-31T23:59:59Z"),
+        (SAIGON, "%s", "253402300799"),
+        (NEW_YORK, "%Y-%m-%d %H:%M:%S", "9999-12-31 23:59:59"),
+    ],
+)
+def test_never_as_many_systems_write_it_is_no_datetime_and_fails_no_day(
+    zone: ZoneInfo, form: str, text: str
+) -> None:
+    """Its last hours are of a year that Python has not: one such value failed the whole day."""
+    contract = read(f'[keys.a]\ntype = "datetime"\nformat = "{form}"', zone)
+    columns = spread([json.dumps({"a": text})], contract)
+    assert columns.misfits == {0: ["a"]}
+    assert not columns.used
+
+
+@given(st.lists(OBJECT, max_size=3))
+def test_without_a_contract_all_is_as_ever(texts: list[str]) -> None:
+    records = [verbatim("additional", text, id_=f"{at}") for at, text in enumerate(texts)]
+    bare = flatten([StoredPage(1, page_of(*records))], Rules(Window.of(DAY), SAIGON))
+    under = flat_under(Contract(zone=SAIGON), *records)
+    assert under.cdrs.equals(bare.cdrs)
+    assert under.cdrs.schema == bare.cdrs.schema
+    assert under.additional_keys.equals(bare.additional_keys)
+    assert under.misfits == []
+
+
+def test_a_column_has_its_declared_type_whatever_came() -> None:
+    given = contract(EXAMPLE)
+    texts = ['{"Số tiền": 1.5, "ngay_sinh": "07/03/1990"}', '{"hẹn gọi": "07/03/2023 10:00"}']
+    assert {name: dtype for name, (dtype, _) in spread_under(given, texts).items()} == {
+        "amount__decimal": pl.Decimal(38, 9),
+        "additional_ngay_sinh__date": pl.Date(),
+        "additional_hen_goi__datetime": pl.Datetime("us", "Asia/Ho_Chi_Minh"),
+    }
+    for name in spread_under(given, texts):
+        assert as_written(type_of(name), SAIGON) == spread_under(given, texts)[name][0]
+
+
+def test_a_dropped_key_has_no_column_and_stays_in_additional() -> None:
+    made = flat_under(contract(EXAMPLE), call(additional={"otp": "123456", "ten": "An"}))
+    assert [name for name in made.cdrs.columns if name not in CDRS.schema(SAIGON)] == [
+        "additional_ten"
+    ]
+    assert made.cdrs["additional"].to_list() == ['{"otp": "123456", "ten": "An"}']
+    rows = made.additional_keys.select("key", "column").rows()
+    assert rows == [("otp", None), ("ten", "additional_ten")]
+
+
+def test_a_declared_key_gives_way_in_a_record_where_another_owns_the_name() -> None:
+    given = contract('[keys."Số tiền"]\ntype = "string"')
+    texts = ['{"Số tiền": "1", "so_tien": "2"}', '{"Số tiền": "3"}']
+    (clash, alone) = cells_of(given, texts)
+    assert clash["additional_so_tien"] == "2"
+    assert sorted(clash.values()) == ["1", "2"]
+    assert alone == {"additional_so_tien": "3"}
+
+
+def test_declared_columns_are_never_too_many() -> None:
+    given = contract('[keys.rare]\ntype = "int"')
+    often = [call(f"{n}", additional={"a": "x", "b": "y"}) for n in range(3)]
+    made = flat_under(given, *often, call("r", additional={"rare": 7}), most_columns=1)
+    assert list(made.keys) == ["additional_a", "additional_rare__int"]
+    assert made.left_out == ["additional_b"]
+
+
+def test_misfits_are_counted_over_the_calls_that_stand_with_examples() -> None:
+    given = contract('[keys.n]\ntype = "int"\n[keys.p]\ntype = "int"\npii = true')
+    earlier = call("a", additional={"n": "superseded"})
+    calls = [
+        call("a", additional={"n": "một", "p": "An"}),
+        call("b", additional={"n": [1.5]}),
+        call("c", additional={"n": 1, "p": ""}),
+        call("d", "2023-03-08 10:00:00", additional={"n": "another day's"}),
+    ]
+    made = flat_under(given, earlier, *calls)
+    assert [str(one) for one in made.misfits] == [
+        'n: 2 no int, such as "một", [1.5]',
+        "p: 1 no int",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("n", "0912345678", '"091…"'),
+        ("n", "gọi +84 912 345 678", '"gọi +84 …"'),
+        ("n", "0912.34.5678", '"091…"'),
+        ("n", "https://pbx.example.vn/rec/1.mp3?token=abc", '"htt…"'),
+        ("n", "2023-31-12 10:11:12", '"2023-31-12 10:11:12"'),
+        ("n", "31/12/2023", '"31/12/2023"'),
+        ("Số ĐT", "không có", ""),
+        ("n", "1234567", '"1234567"'),
+    ],
+)
+def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
+    key: str, value: str, told: str
+) -> None:
+    given = contract(f'[keys."{key}"]\ntype = "bool"')
+    (misfits,) = flat_under(given, call(additional={key: value})).misfits
+    assert misfits.examples == ((told,) if told else ())
+
+
+def test_a_day_laid_aside_in_many_parts_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = contract(EXAMPLE)
+    pages = [
+        StoredPage(1, page_of(call(f"{at}", additional={"Số tiền": value, "ngay_sinh": "x"})))
+        for at, value in enumerate([1.5, "2", "a", "b", None, "", [1]])
+    ]
+    whole = flatten(pages, Rules(Window.of(DAY), SAIGON, contract=given))
+    monkeypatch.setattr(records, "BATCH_ROWS", 2)
+    monkeypatch.setattr(runs, "_RUN_ROWS", 1)
+    parts = flatten(pages, Rules(Window.of(DAY), SAIGON, contract=given), tmp_path)
+    assert parts.cdrs.equals(whole.cdrs)
+    assert [(one.declared.key, one.count) for one in parts.misfits] == [
+        ("ngay_sinh", 7),
+        ("Số tiền", 3),
+    ]
+    assert whole.misfits == parts.misfits
+
+
+def test_personal_values_stand_in_no_example() -> None:
+    given = contract('[keys.p]\ntype = "string"\npii = true')
+    made = flat_under(given, call(additional={"p": "Nguyễn Văn An", "q": "open"}))
+    examples = made.additional_keys.select("key", "example").rows()
+    assert examples == [("p", None), ("q", "open")]
+
+
+def test_every_json_type_is_known_to_every_declared_type() -> None:
+    for type_ in DECLARED:
+        for kind in JSON_TYPES:
+            if kind != "null":
+                value = {"integer": 1, "decimal": 1.5, "boolean": True}.get(kind, "x")
+                declared = Declared("k", type_, format="%Y-%m-%d %H:%M")
+                texts = [f'{{"k":{json.dumps(value)}}}'.encode()]
+                assert len(fit_declared(declared, kind, [value], texts, NO_CONTRACT)) == 1

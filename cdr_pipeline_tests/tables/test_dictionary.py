@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from cdr_pipeline.cli import main
-from cdr_pipeline.tables.contract import DATASETS, ENDINGS, INSTANT, Dataset
+from cdr_pipeline.tables.datasets import DATASETS, Dataset
 from cdr_pipeline.tables.dictionary import dictionary
+from cdr_pipeline.tables.types import ENDINGS, INSTANT
 
 STORED = Path(__file__).parents[2] / "data" / "DICTIONARY.md"
 
@@ -36,6 +37,7 @@ def test_every_column_is_explained_in_its_order(dataset: Dataset) -> None:
 
 def test_every_type_of_the_lead_lists_columns_is_explained() -> None:
     told = dictionary()
-    for ending, dtype in ENDINGS.items():
-        name = "Datetime(us, zone of CDR_TIMEZONE)" if dtype == INSTANT else dtype
-        assert not ending or f"| `{ending}` | {name} |" in told
+    for ending, one in ENDINGS.items():
+        name = "Datetime(us, zone of CDR_TIMEZONE)" if one.dtype == INSTANT else one.dtype
+        shown = f"`{ending}`" if ending else "(none)"
+        assert f"| {shown} | {name} | {one.values} |" in told

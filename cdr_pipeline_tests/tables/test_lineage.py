@@ -3,7 +3,7 @@
 import polars as pl
 
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS
 from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline_tests.records import SAIGON
 

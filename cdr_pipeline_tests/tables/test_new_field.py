@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 import polars as pl
 from cdr_pipeline.tables import catalog, readers
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
 

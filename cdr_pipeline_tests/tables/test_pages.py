@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import Difference, StoredPage, in_force, versions
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
 
 Reading = tuple[int, datetime, datetime]

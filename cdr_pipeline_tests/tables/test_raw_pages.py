@@ -5,11 +5,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cdr_pipeline.record import Window
-from cdr_pipeline.tables.contract import RAW_PAGES
+from cdr_pipeline.tables.datasets import RAW_PAGES
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.raw_pages import Pages
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, call, page_of, pages_row
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import cdr_pipeline
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.readers import AnotherContract, united
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, call, flat

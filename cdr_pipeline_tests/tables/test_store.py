@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     CAMPAIGN_DAILY,
     CDRS,
     DATASETS,
@@ -238,7 +238,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
 
 store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)

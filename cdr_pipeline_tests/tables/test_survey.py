@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdr_pipeline.tables import survey
-from cdr_pipeline.tables.contract import CDRS
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, read
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, read
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.names import digest
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, OBJECT, SAIGON

@@ -21,7 +21,7 @@ import httpx
 
 from cdr_pipeline.bench.contestants import Job, ours
 from cdr_pipeline.settings import PREFIX
-from cdr_pipeline.tables.contract import DATASETS
+from cdr_pipeline.tables.datasets import DATASETS
 
 _UNDER_WAY: Final = "REQUESTED"
 

@@ -14,7 +14,7 @@ from cdr_pipeline.assets.layer import Work
 from cdr_pipeline.bench.contest import cpu, memory
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.contestants.ours import settings_for
-from cdr_pipeline.tables.contract import CDRS, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.store import Store
 
 Spent = dict[str, float]

@@ -17,9 +17,9 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.bench.contestants import Job, Written, named
 from cdr_pipeline.home import home_apart
-from cdr_pipeline.record import spans
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.footer import keys_behind
+from cdr_pipeline.window import spans
 
 
 def prepare(job: Job) -> None:

@@ -16,9 +16,9 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.tally import gathered, roots
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
 from cdr_pipeline.tables.provenance import outdated_days
-from cdr_pipeline.tables.readers import contracted
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 
@@ -33,7 +33,7 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     days = sorted(changed)
     if not days:
         return
-    asked = gathered(calls_to_leads, contracted(store, CDRS, days))
+    asked = gathered(calls_to_leads, fixed(store, CDRS, days))
     theirs = _bear_on(store, days, asked)
     others = [day for day in _called_on(store, theirs) if day not in days]
     made = lead_attempts(_with_others(store, asked, others, theirs, days[0]).lazy(), days[0])
@@ -120,13 +120,13 @@ def _with_others(
     def of_theirs(cdrs: pl.LazyFrame) -> pl.LazyFrame:
         return calls_to_leads(cdrs.filter(theirs))
 
-    since = pl.concat([asked, gathered(of_theirs, contracted(store, CDRS, later))])
+    since = pl.concat([asked, gathered(of_theirs, fixed(store, CDRS, later))])
     again = since.lazy().select("lead").drop_nulls().unique()
 
     def to_the_same(cdrs: pl.LazyFrame) -> pl.LazyFrame:
         return of_theirs(cdrs).join(again, on="lead", how="semi", maintain_order="left")
 
-    known = gathered(to_the_same, contracted(store, CDRS, before))
+    known = gathered(to_the_same, fixed(store, CDRS, before))
     return pl.concat([known, since.sort(DATE, maintain_order=True)])
 
 
@@ -140,7 +140,7 @@ def _bear_on(store: Store, days: list[date], calls: pl.DataFrame) -> pl.Expr:
     held = [day for day in days if store.holds(LEAD_ATTEMPTS, day)]
     if any(_fetched_before(store, day) for day in days if day not in held):
         return pl.lit(True)
-    numbered = contracted(store, LEAD_ATTEMPTS, held).filter(pl.col("attempt").is_not_null())
+    numbered = fixed(store, LEAD_ATTEMPTS, held).filter(pl.col("attempt").is_not_null())
     now = calls.filter(pl.col("lead").is_not_null())["campaign_uuid"]
     campaigns = pl.concat([now, numbered.collect()["campaign_uuid"]]).unique()
     return pl.col("campaign_uuid").is_in(campaigns.implode(), nulls_equal=True)
@@ -155,7 +155,7 @@ def _called_on(store: Store, campaigns: pl.Expr) -> list[date]:
     does not tell what is in `cdrs` now.
     """
     told = set(store.days(CAMPAIGN_DAILY)) - set(outdated_days(store, CAMPAIGN_DAILY))
-    daily = contracted(store, CAMPAIGN_DAILY, sorted(told))
+    daily = fixed(store, CAMPAIGN_DAILY, sorted(told))
     leads = daily.filter(campaigns, pl.col("unique_leads") > 0)
     called = set(leads.select(DATE).unique().collect()[DATE])
     return [day for day in store.days(CDRS) if day in called or day not in told]

@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.record import Disposition, Window
+from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.daily import in_order
 from cdr_pipeline.tables.aggregates.tally import gathered, roots, singly
-from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS, DATE
-from cdr_pipeline.tables.readers import contracted
+from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS, DATE
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 
 #: Seconds. Where a zone's clock stands at a full hour, UTC's stands at a quarter.
 _QUARTER: Final = 900
@@ -112,7 +113,7 @@ def campaign_hourly(hours: Hours) -> pl.LazyFrame:
 
 def _of(store: Store, day: date) -> pl.DataFrame:
     days = store.days(CDRS, day - timedelta(days=1), day)
-    hours = Hours.read(contracted(store, CDRS, days), day, store.zone)
+    hours = Hours.read(fixed(store, CDRS, days), day, store.zone)
     return campaign_hourly(hours).collect(engine="in-memory")
 
 

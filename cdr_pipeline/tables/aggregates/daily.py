@@ -12,7 +12,7 @@ import polars as pl
 from cdr_pipeline.record import DIRECTIONS, KEYS, Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates import tally
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     AGENT_DAILY,
     CAMPAIGN_DAILY,
     COMPLIANCE_DAILY,

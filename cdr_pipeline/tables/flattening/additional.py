@@ -7,9 +7,9 @@ because of another.
 - Name: `additional_` and the key without diacritics, in lower case, runs of other characters than
   a-z 0-9 as one `_`. Where keys of one record would share a name, one of them gets the bare name
   and each other adds the first hex digits of its SHA-256.
-- Type: by the JSON value, told by the name's ending (`contract.ENDINGS`). null and "" are null.
+- Type: by the JSON value, told by the name's ending (`types.ENDINGS`). null and "" are null.
 
-A key that a user declared (see `declared`) goes by its declaration instead, and changes no other.
+A key that a user declared (see `contract`) goes by its declaration instead, and changes no other.
 """
 
 import json
@@ -19,17 +19,18 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.contract import ADDITIONAL_KEYS, free_type, typed
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract, Declared, own_token
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
+from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS
+from cdr_pipeline.tables.fitting import fit
 from cdr_pipeline.tables.flattening.shapes import Group, Shape, ShapeReader
 from cdr_pipeline.tables.names import column_names, sounds_personal
-from cdr_pipeline.tables.values import ENDING_OF, JSON_TYPES, read_object
+from cdr_pipeline.tables.types import ENDING_OF, as_written, type_of
+from cdr_pipeline.tables.values import JSON_TYPES, own_token, read_object
 
 _EXAMPLE_CHARACTERS: Final = 100
 
@@ -76,7 +77,7 @@ class Columns:
         not fit.
         """
         kept = sorted(self.used if some is None else self.used.keys() & some)
-        types = {name: column_type(name, self.contract.zone) for name in kept}
+        types = {name: as_written(type_of(name), self.contract.zone) for name in kept}
         objects = pl.DataFrame(
             [
                 pl.Series("_row", self.rows, dtype=pl.Int64),
@@ -199,7 +200,7 @@ def fit_declared(
     """A declared key's values in its type, null where one does not fit. `texts`: the objects."""
     if declared.by_its_digits(kind):
         values = [own_token(text, declared.key) for text in texts]
-    return contract.fit(declared, kind, values)
+    return fit(declared.type, declared.format, kind, values, contract.zone)
 
 
 @dataclass(frozen=True)
@@ -296,10 +297,3 @@ def key_table(
         ],
         schema={column.name: column.dtype for column in ADDITIONAL_KEYS.columns},
     ).sort("campaign_uuid", "key", "column")
-
-
-def column_type(name: str, zone: ZoneInfo) -> pl.DataType:
-    """The type of a free column as written, by its ending."""
-    dtype = free_type(name)
-    assert dtype is not None, name
-    return typed(dtype, zone)

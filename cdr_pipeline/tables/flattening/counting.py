@@ -9,9 +9,9 @@ from typing import Final
 
 import polars as pl
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.pages import began_in, number_by_place, without_neighbours_copies
+from cdr_pipeline.window import Window
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
 CHUNK_ROWS: Final = 8_000

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from cdr_pipeline import page
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.arrow import give_back
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.flattening.apart import Apart, apart
 from cdr_pipeline.tables.flattening.flatten import Flat, Part, columns_to_keep, part_of, united
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.raw_pages import Pages, groups_of
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 
 #: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
 #: which this one flattens three groups. Some 250,000 calls.

@@ -18,8 +18,8 @@ import polars as pl
 
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns
-from cdr_pipeline.tables.contract import CDRS, REJECTS
-from cdr_pipeline.tables.declared import Contract
+from cdr_pipeline.tables.contract import Contract
+from cdr_pipeline.tables.datasets import CDRS, REJECTS
 from cdr_pipeline.tables.flattening import additional
 from cdr_pipeline.tables.flattening.counting import (
     SHAPE,
@@ -36,6 +36,7 @@ from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.flattening.shapes import Shape
 from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed
 from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _REJECTS: Final = pl.Schema({column.name: column.dtype for column in REJECTS.columns})
@@ -238,7 +239,7 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     most_used = additional.most_used(used, keys, rules.most_columns, contract)
     dynamic = [name for name in most_used if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
-    free = [(name, additional.column_type(name, zone)) for name in dynamic]
+    free = [(name, as_written(type_of(name), zone)) for name in dynamic]
     if len(counted.dropped) and len(calls):
         objects = _objects_that_count(calls, ledger, counted.dropped)
     groups = counted.shapes.join(objects, on=SHAPE, nulls_equal=True)

@@ -12,14 +12,16 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from cdr_pipeline import page, record
-from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason, Window
+from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.contract import REJECTS, WALL_CLOCK
-from cdr_pipeline.tables.declared import NO_CONTRACT, Contract
+from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
+from cdr_pipeline.tables.datasets import REJECTS
 from cdr_pipeline.tables.flattening import additional
 from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import ALWAYS, began_in
+from cdr_pipeline.tables.types import WALL_CLOCK
+from cdr_pipeline.window import Window, steady_offset
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
     By subtraction where the zone's clocks are not moved meanwhile: a tenth of the time.
     """
     ends: list[Any] = [end for clock in clocks for end in (clock.min(), clock.max()) if end]
-    offset = record.steady_offset(min(ends), max(ends), zone) if ends else timedelta()
+    offset = steady_offset(min(ends), max(ends), zone) if ends else timedelta()
     if offset is not None:
         utc = (pl.all() - offset).dt.replace_time_zone("UTC")
         return clocks.select(utc.dt.convert_time_zone(zone.key))

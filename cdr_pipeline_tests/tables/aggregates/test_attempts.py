@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.tables.aggregates.attempts import remade
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
-from cdr_pipeline.tables.contract import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS, RECEIPTS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS, RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON, Sent, call, flat
 

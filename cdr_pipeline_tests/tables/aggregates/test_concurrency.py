@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly, remade
-from cdr_pipeline.tables.contract import CAMPAIGN_HOURLY, CDRS
+from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
 
 #: Hour, campaign, peak of calls, peak of talks; the campaign "all" is all of them.

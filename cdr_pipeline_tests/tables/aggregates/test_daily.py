@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, lead_attempts
@@ -23,12 +22,13 @@ from cdr_pipeline.tables.aggregates.daily import (
     disposition_daily,
     hotline_daily,
 )
-from cdr_pipeline.tables.contract import (
+from cdr_pipeline.tables.datasets import (
     CAMPAIGN_DAILY,
     CDRS,
     DATASETS,
     DISPOSITION_DAILY,
 )
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, flat, flat_pages
 from cdr_pipeline_tests.tables.recount import CLASSES, recounted
 

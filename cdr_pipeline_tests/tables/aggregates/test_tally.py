@@ -12,7 +12,7 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates import daily, tally
 from cdr_pipeline.tables.aggregates.daily import Day
-from cdr_pipeline.tables.contract import CDRS
+from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, flat_pages
 
 

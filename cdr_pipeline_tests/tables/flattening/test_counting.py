@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import Window
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage, versions
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, as_text, call, flat, flat_pages, page_of
 
 # ---- of one call, the version that came last

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cdr_pipeline.record import Window
-from cdr_pipeline.tables.contract import RAW_PAGES
-from cdr_pipeline.tables.declared import NO_CONTRACT
+from cdr_pipeline.tables.contract import NO_CONTRACT
+from cdr_pipeline.tables.datasets import RAW_PAGES
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of, pages_row
 
 MOST_COLUMNS = 2

@@ -18,16 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_pipeline import page
-from cdr_pipeline.record import FIELDS, Kind, Window
+from cdr_pipeline.record import FIELDS, Kind
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.contract import CDRS, REJECTS, misfits
+from cdr_pipeline.tables.datasets import CDRS, REJECTS, schema_faults
 from cdr_pipeline.tables.flattening import counting, runs
 from cdr_pipeline.tables.flattening import records as reading
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten, part_of, united
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import (
     DAY,
     ENTRY,
@@ -257,7 +258,7 @@ def test_equal_records_give_equal_cells_whatever_stands_around_them(
     for one in alone:
         for name, keys in one.keys.items():
             assert set(keys) <= set(together.keys[name])
-    assert misfits(CDRS, together.cdrs.schema, SAIGON) == []
+    assert schema_faults(CDRS, together.cdrs.schema, SAIGON) == []
 
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=lambda spoiler: spoiler.__name__)
@@ -283,7 +284,7 @@ def test_a_messy_day_balances_and_is_as_promised() -> None:
     made = flat_pages(pages)
     assert len(made.cdrs) + made.whole_rejects == len(texts)
     assert 0 < made.whole_rejects < len(texts) / 5
-    assert misfits(CDRS, made.cdrs.schema, SAIGON) == []
+    assert schema_faults(CDRS, made.cdrs.schema, SAIGON) == []
     assert {"no id", "not an object", "invalid UTF-8", "a lone surrogate"} <= set(
         made.rejects["reason"]
     )

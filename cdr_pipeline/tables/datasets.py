@@ -1,0 +1,468 @@
+"""Every dataset's columns, types and descriptions, once.
+
+The schema of a file, Dagster's table schema, previews and checks come from here; the documented
+fields come from `record`.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cdr_pipeline.record import (
+    ADDITIONAL,
+    DIRECTIONS,
+    FIELDS,
+    KEYS,
+    SHORT_CALL_SECONDS,
+    Disposition,
+    Kind,
+    Reason,
+)
+from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.types import INSTANT, WALL_CLOCK, as_written, free_type
+
+#: The partition's local day; it stands in the path alone.
+DATE: Final = "date"
+
+_TYPES: Final = {Kind.TEXT: pl.String(), Kind.COUNT: pl.Int64(), Kind.TIME: INSTANT}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `secret` keeps it out of logs and metadata."""
+
+    name: str
+    dtype: pl.DataType
+    description: str
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: a folder of daily partitions. `row`: what one of its rows is; `key`: the columns
+    that tell the rows of an aggregate apart, by which they are ordered.
+    """
+
+    name: str
+    row: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+
+    def schema(self, zone: ZoneInfo) -> pl.Schema:
+        """Column types as written, in order; dynamic columns come on top (see `additional`)."""
+        return pl.Schema({column.name: as_written(column.dtype, zone) for column in self.columns})
+
+    def __getitem__(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+_TEXT, _COUNT, _FLAG, _RATIO = pl.String(), pl.Int64(), pl.Boolean(), pl.Float64()
+
+RAW_PAGES: Final = Dataset(
+    "raw_pages",
+    "one response of the vendor",
+    "Every response, byte for byte. All other datasets can be made from it without the API.",
+    (
+        Column(
+            "pass",
+            _COUNT,
+            "Number of the reading; 0 asked for a total alone. Of two readings"
+            " that cover a moment, the later counts.",
+        ),
+        Column("offset", _COUNT, "Offset asked for."),
+        Column("limit", _COUNT, "Limit asked for."),
+        Column("window_start", WALL_CLOCK, "First second of the window (vendor's wall clock)."),
+        Column("window_end", WALL_CLOCK, "First second after the window."),
+        Column("fetched_at", INSTANT, "When the response had arrived."),
+        Column("body", pl.Binary(), "The response as received.", secret=True),
+    ),
+)
+
+RECEIPTS: Final = Dataset(
+    "cdr_receipts",
+    "one fetch of the day",
+    "How the day was fetched and proved: the vendor's own total against what was received.",
+    (
+        Column(
+            "reported_total", _COUNT, "The vendor's total, over the parts the day was proved in."
+        ),
+        Column("received", _COUNT, "Records in all responses."),
+        Column("unique_records", _COUNT, "Distinct records of the proof; equals reported_total."),
+        Column(
+            "duplicates", _COUNT, "received less unique_records: overlaps and repeated readings."
+        ),
+        Column("outside_window", _COUNT, "Records of the proof that began on another day."),
+        Column("pages", _COUNT, "Responses kept in raw_pages."),
+        Column("requests", _COUNT, "Requests made, retries not counted."),
+        Column("retries", _COUNT, "Requests made again after a fault."),
+        Column("passes", _COUNT, "Readings of the day or of a part of it."),
+        Column("verified", _FLAG, "The day is proved complete."),
+        Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
+        Column("window_end", WALL_CLOCK, "First second after the day."),
+        Column("started_at", INSTANT, "When the fetch began."),
+        Column("finished_at", INSTANT, "When it was proved."),
+        Column("api_host", _TEXT, "The vendor's host."),
+        Column("new_calls", _COUNT, "Calls the fetch before did not have; null on the first."),
+        Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
+        Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
+        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
+        Column(
+            "last_change_at",
+            INSTANT,
+            "When a fetch last found new, changed or gone calls; null if none did.",
+        ),
+    ),
+)
+
+CDRS: Final = Dataset(
+    "cdrs",
+    "one call",
+    "Every call that began on the day, typed; the lead list's columns as additional_*.",
+    (
+        *(
+            Column(field.label, _TYPES[field.kind], field.description, field.secret)
+            for field in FIELDS
+        ),
+        Column(
+            "disposition",
+            _TEXT,
+            "Our class of the call: "
+            + ", ".join(disposition.label for disposition in Disposition)
+            + ".",
+        ),
+        Column("is_root", _FLAG, "The root leg of its call (no parent, or its own)."),
+        Column("hour", pl.Int8(), "Local hour of time_started."),
+        Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
+        Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
+        Column("key_pressed", pl.Int8(), "First key of 0 to 9 pressed; null for none and 127."),
+        Column(
+            ADDITIONAL,
+            _TEXT,
+            "The lead list's object, JSON text as received; what is no object, as its text.",
+            secret=True,
+        ),
+        Column(
+            "extra", _TEXT, "JSON text of top-level fields that are not documented.", secret=True
+        ),
+    ),
+)
+
+REJECTS: Final = Dataset(
+    "cdr_rejects",
+    "one record that cannot be a call, or one field that does not fit",
+    "Whole records have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
+    (
+        Column("id", _TEXT, "The record's id, where it has one."),
+        Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),
+        Column("value", _TEXT, "The value that does not fit, as text.", secret=True),
+        Column("reason", _TEXT, f"Why: {', '.join(Reason)}."),
+        Column("payload", pl.Binary(), "The record as received.", secret=True),
+    ),
+)
+
+_CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside campaigns.")
+
+ADDITIONAL_KEYS: Final = Dataset(
+    "additional_keys",
+    "one key of one campaign",
+    "What each campaign's lead list sent on the day: its keys, and the JSON types of their values.",
+    (
+        _CAMPAIGN,
+        Column("key", _TEXT, "The key as received."),
+        Column(
+            "column",
+            _TEXT,
+            "Its column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
+        ),
+        Column("records", _COUNT, "Calls, of all legs, whose object has the key."),
+        Column("string", _COUNT, "Of those, text."),
+        Column("integer", _COUNT, "Integers within 64 bits."),
+        Column("decimal", _COUNT, "Other finite numbers."),
+        Column("boolean", _COUNT, "true or false."),
+        Column("null", _COUNT, "null."),
+        Column("number", _COUNT, "Numbers that no 64 bits hold."),
+        Column("object", _COUNT, "Objects."),
+        Column("array", _COUNT, "Lists."),
+        Column("example", _TEXT, "One of its values, cut short; none if marked pii.", secret=True),
+    ),
+)
+
+_CALLS = Column("calls", _COUNT, "Root legs.")
+#: See `kpi.seconds_of`.
+_BUT_FOR_ABSURD = ", but for those over 68 years"
+_SUMS = (
+    Column("duration_seconds", _COUNT, f"Sum of duration, seconds{_BUT_FOR_ABSURD}."),
+    Column("billsec", _COUNT, f"Sum of billsec, seconds{_BUT_FOR_ABSURD}."),
+)
+_RING_SECONDS = Column("ring_seconds", _COUNT, f"Sum of ring_seconds, seconds{_BUT_FOR_ABSURD}.")
+_SHORT_CALLS = Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s.")
+_KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed.")
+_UNIQUE_NUMBERS = Column("unique_numbers", _COUNT, "Distinct to_number; not additive.")
+_FIRST_AND_LAST = (
+    Column("first_call_at", INSTANT, "Earliest time_started."),
+    Column("last_call_at", INSTANT, "Latest time_started."),
+)
+
+
+def _of_disposition(one: Disposition) -> Column:
+    return Column(one.label, _COUNT, f"Calls of disposition {one.label}.")
+
+
+_ANSWERED = _of_disposition(Disposition.ANSWERED)
+_SEIZURES = Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425).")
+
+
+def _ratio(name: str) -> Column:
+    return Column(name, _RATIO, kpi.RATIOS[name].description)
+
+
+#: How the calls of a campaign, a hotline or an agent ended; all but the ratios add up.
+_OUTCOME = (
+    _CALLS,
+    *map(_of_disposition, Disposition),
+    _SEIZURES,
+    Column("effective", _COUNT, "Numerator of NER (ITU-T E.425)."),
+    *map(_ratio, kpi.OF_CALLS),
+    *_SUMS,
+    _RING_SECONDS,
+    _SHORT_CALLS,
+)
+
+_TALKS = (
+    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s; without billsec in no bucket."),
+    Column("talks_5_to_15s", _COUNT, "Answered, talked from 5 s to under 15 s."),
+    Column("talks_15_to_30s", _COUNT, "Answered, talked from 15 s to 30 s, both included."),
+    Column("talks_over_30s", _COUNT, "Answered, talked over 30 s."),
+)
+
+
+def _spread(of: str, what: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{of}_median_seconds", _RATIO, f"Median of {what}; not additive."),
+        Column(
+            f"{of}_p95_seconds", _RATIO, f"95th percentile, interpolated, of {what}; not additive."
+        ),
+    )
+
+
+#: What stands behind the sums: how long, which key, which side.
+_SHAPE = (
+    *_TALKS,
+    *(Column(f"key_{key}", _COUNT, f"Calls in which {key} was the first key.") for key in KEYS),
+    Column("rings", _COUNT, "Calls whose ring_seconds is known: ring_seconds / rings is the mean."),
+    *_spread("ring", "ring_seconds"),
+    *_spread("talk", "billsec of answered calls"),
+    Column("key_delay_seconds", _COUNT, "Sum of presskey_delay over key_presses, seconds."),
+    *_spread("key_delay", "presskey_delay over key_presses"),
+    Column("ended_by_system", _COUNT, "sip_hangup_disposition is send_*: our side ended it."),
+    Column("ended_by_far_end", _COUNT, "sip_hangup_disposition is recv_*: the other side did."),
+)
+
+CAMPAIGN_DAILY: Final = Dataset(
+    "campaign_daily",
+    "one campaign",
+    "Calls and telecom measures of each campaign. Calls outside campaigns stand under null.",
+    (
+        _CAMPAIGN,
+        *_OUTCOME,
+        _KEY_PRESSES,
+        Column("unique_leads", _COUNT, "Distinct lead_uuid; not additive."),
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+        *_SHAPE,
+    ),
+    key=("campaign_uuid",),
+)
+
+_ENDING: Final = ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition")
+
+DISPOSITION_DAILY: Final = Dataset(
+    "disposition_daily",
+    "one campaign x disposition x status x cause x sip_hangup_disposition",
+    "How each campaign's calls ended.",
+    (
+        *(Column(name, _TEXT, CDRS[name].description) for name in _ENDING),
+        _CALLS,
+        *_SUMS,
+        Column("share", _RATIO, "calls / all calls of the campaign on the day."),
+        _RING_SECONDS,
+        _KEY_PRESSES,
+        *_SHAPE,
+    ),
+    key=_ENDING,
+)
+
+CAMPAIGN_HOURLY: Final = Dataset(
+    "campaign_hourly",
+    "one local hour x campaign",
+    "The curve of the day. A call counts in the hour it began; the peaks count whatever goes on,"
+    " a call that crosses midnight on both days. Hours without either have no row.",
+    (
+        Column("hour", pl.Int8(), "Local hour."),
+        _CAMPAIGN,
+        _CALLS,
+        _ANSWERED,
+        _SEIZURES,
+        Column("billsec", _COUNT, "Sum of billsec of the calls that began in the hour, seconds."),
+        Column("peak_calls", _COUNT, "Most calls at once in any second of the hour; not additive."),
+        Column("peak_talks", _COUNT, "Most talks at once in any second of the hour; not additive."),
+        Column(
+            "peak_calls_all",
+            _COUNT,
+            "Most calls at once over all campaigns, in each row of the hour; not additive.",
+        ),
+        Column(
+            "peak_talks_all",
+            _COUNT,
+            "Most talks at once over all campaigns, in each row of the hour; not additive.",
+        ),
+    ),
+    key=("hour", "campaign_uuid"),
+)
+
+HOTLINE_DAILY: Final = Dataset(
+    "hotline_daily",
+    "one hotline",
+    "Outbound calls of each number that we call from: a burnt number shows here first.",
+    (
+        Column("from_number", _TEXT, "The hotline; null where the vendor gave none.", secret=True),
+        *_OUTCOME,
+        Column(
+            "congestion",
+            _COUNT,
+            "Network failures that are congestion, or the hotline blocked, by status or by cause.",
+        ),
+        _ratio("congestion_share"),
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+    ),
+    key=("from_number",),
+)
+
+LEAD_ATTEMPTS: Final = Dataset(
+    "lead_attempts",
+    "one campaign x number of the attempt",
+    "Which attempt reaches people. A lead's calls within a campaign are numbered over all the days"
+    " that are stored, whatever the order in which they were loaded.",
+    (
+        _CAMPAIGN,
+        Column("attempt", _COUNT, "1 for a lead's first call in the campaign; null without lead."),
+        _CALLS,
+        _ANSWERED,
+        _KEY_PRESSES,
+        Column(
+            "seconds_since_previous",
+            _COUNT,
+            "Sum of the seconds from the start of the lead's previous call to the start of this; 0"
+            " for first attempts.",
+        ),
+        Column(
+            "hours_since_previous",
+            _RATIO,
+            "Mean: seconds_since_previous / calls / 3600; null for first attempts.",
+        ),
+    ),
+    key=("campaign_uuid", "attempt"),
+)
+
+AGENT_DAILY: Final = Dataset(
+    "agent_daily",
+    "one extension",
+    "Calls of each agent; calls without an extension (autocall) are left out.",
+    (
+        Column("extension", _TEXT, "The agent's extension."),
+        *_OUTCOME,
+        *(
+            Column(direction, _COUNT, f"Calls of direction {direction}.")
+            for direction in sorted(DIRECTIONS)
+        ),
+        *_TALKS,
+        _UNIQUE_NUMBERS,
+        *_FIRST_AND_LAST,
+    ),
+    key=("extension",),
+)
+
+COMPLIANCE_DAILY: Final = Dataset(
+    "compliance_daily",
+    "one campaign",
+    "Outbound calls against the rules of CDR_ALLOWED_FROM, CDR_ALLOWED_UNTIL and"
+    " CDR_CALLS_PER_NUMBER, as they were when the day was made. Calls that were never attempted are"
+    " left out.",
+    (
+        _CAMPAIGN,
+        Column("calls", _COUNT, "Root legs, outbound, really attempted."),
+        Column(
+            "outside_window",
+            _COUNT,
+            "Begun outside of allowed_from to allowed_until, which reach over midnight where the"
+            " second is the earlier.",
+        ),
+        Column(
+            "over_limit",
+            _COUNT,
+            "Calls to a number that had been called calls_per_number times on the day, by whichever"
+            " campaign; calls of one second go by campaign_uuid, none first, then by id.",
+        ),
+        Column(
+            "numbers_over_limit",
+            _COUNT,
+            "Numbers called more than calls_per_number times on the day, each counted once, with"
+            " the campaign whose call was the first too many.",
+        ),
+        Column("allowed_from", _TEXT, "The rule applied: local time, HH:MM:SS."),
+        Column("allowed_until", _TEXT, "The rule applied: local time, HH:MM:SS, included."),
+        Column("calls_per_number", _COUNT, "The rule applied."),
+    ),
+    key=("campaign_uuid",),
+)
+
+DATASETS: Final = {
+    dataset.name: dataset
+    for dataset in (
+        RAW_PAGES,
+        RECEIPTS,
+        CDRS,
+        REJECTS,
+        ADDITIONAL_KEYS,
+        CAMPAIGN_DAILY,
+        DISPOSITION_DAILY,
+        CAMPAIGN_HOURLY,
+        HOTLINE_DAILY,
+        LEAD_ATTEMPTS,
+        AGENT_DAILY,
+        COMPLIANCE_DAILY,
+    )
+}
+
+
+def schema_faults(
+    dataset: Dataset, schema: pl.Schema, zone: ZoneInfo, own: Collection[str] = ()
+) -> list[str]:
+    """Columns of a frame that the dataset does not have, in words; empty where all fit.
+
+    Those on top of its own are of `additional`, by their names or among the `own` names that a
+    user declared; the ending tells their type.
+    """
+    due = dataset.schema(zone)
+    faults = [
+        f"{name} is {schema.get(name, 'missing')}, not {dtype}"
+        for name, dtype in due.items()
+        if schema.get(name) != dtype
+    ]
+    for name in [name for name in schema if name not in due]:
+        free = name.startswith(f"{ADDITIONAL}_") or name in own
+        dtype = free_type(name) if free else None
+        if dtype is None or schema[name] != as_written(dtype, zone):
+            faults.append(f"{name} is {schema[name]}, not {dtype}")
+    return faults
+
+
+def shown(dataset: Dataset, names: Iterable[str]) -> list[str]:
+    """Those of `names` that may stand in logs and metadata."""
+    open_ = {column.name for column in dataset.columns if not column.secret}
+    return [name for name in names if name in open_]
