@@ -34,8 +34,8 @@ from cdr_pipeline.tables.flattening.counting import (
 from cdr_pipeline.tables.flattening.records import Batch, batches
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.flattening.shapes import Shape
-from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed, wall_clocks
+from cdr_pipeline.tables.pages import StoredPage, began_in
 from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
@@ -100,7 +100,7 @@ class Part:
     objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
     cut: whether some batch had so many columns that it did not keep them all; of these `filled`
-        says how many records have a value, whether they are calls of the day or not.
+        says how many records of the day have a value, whichever of them count.
     """
 
     calls: Runs
@@ -185,8 +185,11 @@ class _Making:
 
     def add(self, batch: Batch) -> None:
         """One more batch."""
-        columns = self._spreader.spread(batch.objects, batch.campaigns)
-        calls = typed(batch, self._rules, columns, self._kept)
+        frame = batch.frame()
+        clocks = wall_clocks(frame)
+        objects = self._of_the_day(batch.objects, clocks["time_started"])
+        columns = self._spreader.spread(objects, batch.campaigns)
+        calls = typed(batch, frame, clocks, self._rules, columns, self._kept)
         run = self._calls.add(calls.drop("_shape", "_listed", "_began"))
         self._ledger.append(ledger_rows(calls, run))
         self._objects.append(_one_a_shape(calls.lazy()))
@@ -195,6 +198,15 @@ class _Making:
             faults = rejects_of(batch, self._rules.window)
             self._rejects.add(faults.filter("_inside"))
             self._whole.append(faults.filter(pl.col("field").is_null()).select(*WHOLE))
+
+    def _of_the_day(self, objects: list[bytes | None], began: pl.Series) -> Sequence[bytes | None]:
+        """The objects of the day's own calls: those of the days beside it, which a vendor who
+        filters by the date lists as well, have no columns here.
+        """
+        inside = began_in(began, self._rules.window).fill_null(True)
+        if inside.all():
+            return objects
+        return [text if own else None for text, own in zip(objects, inside, strict=True)]
 
     def part(self) -> Part:
         """What was made."""

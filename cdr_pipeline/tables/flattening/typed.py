@@ -55,10 +55,21 @@ class Rules:
     contract: Contract = NO_CONTRACT
 
 
+def wall_clocks(frame: pl.DataFrame) -> pl.DataFrame:
+    """A batch's frame -> its times by the vendor's wall clock, null where they cannot be read."""
+    return frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
+
+
 def typed(
-    batch: Batch, rules: Rules, columns: additional.Columns, kept: Collection[str] | None
+    batch: Batch,
+    frame: pl.DataFrame,
+    clocks: pl.DataFrame,
+    rules: Rules,
+    columns: additional.Columns,
+    kept: Collection[str] | None,
 ) -> pl.DataFrame:
-    """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`.
+    """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`, from its
+    `frame`, the `wall_clocks` of that, and the columns of its lead lists.
 
     Adds to the batch's faults.
     """
@@ -67,8 +78,6 @@ def typed(
         most = _BATCH_COLUMNS * rules.most_columns
         kept = additional.most_used(columns.used, columns.keys, most, rules.contract)
     spread = columns.frame(kept)
-    frame = batch.frame()
-    clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
     instants = _instants(clocks, rules.zone)
     _tell_unreadable(batch, frame, instants)
     status = _of_each_text(frame, "status", record.status_of, pl.String())

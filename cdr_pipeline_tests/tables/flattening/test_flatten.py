@@ -328,3 +328,19 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
         assert made.additional_keys.equals(whole.additional_keys)
     assert (made.keys, made.left_out) == (whole.keys, whole.left_out)
     assert made.whole_rejects == whole.whole_rejects
+
+
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_calls_of_the_days_beside_it_take_no_column_from_the_days_own(rows: int) -> None:
+    """A vendor who filters by the date lists three of them."""
+    own = [call(n, additional={f"own{key}": n for key in range(8)}) for n in range(10)]
+    before = [
+        call(f"b{n}", "2023-03-06 10:00:00", additional={f"other{key}": n for key in range(40)})
+        for n in range(30)
+    ]
+    rules = Rules(Window.of(DAY), SAIGON, most_columns=3)
+    stored = [StoredPage(1, page_of(*before, *own))]
+    with patch.object(reading, "BATCH_ROWS", rows):
+        made = flatten(stored, rules)
+    assert list(made.keys) == [f"additional_own{key}__int" for key in range(3)]
+    assert made.left_out == [f"additional_own{key}__int" for key in range(3, 8)]
