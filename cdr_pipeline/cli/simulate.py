@@ -26,9 +26,6 @@ class _WithFaults(click.Command):
 @click.option("--token", default="demo-token", show_default=True, help="The bearer token it takes.")
 @click.option("--api-key", default="demo-key", show_default=True, help="The API key it takes.")
 @click.option(
-    "--page-cap", type=click.IntRange(1), help="Give no more records a page, whatever limit says."
-)
-@click.option(
     "--bounds",
     type=click.Choice(["inclusive", "exclusive", "half-open"]),
     default="inclusive",
@@ -50,7 +47,6 @@ def simulate(
     calls_per_day: int,
     token: str,
     api_key: str,
-    page_cap: int | None,
     bounds: Any,
     order: Any,
     chaos: str,
@@ -69,7 +65,6 @@ def simulate(
         tenant=Tenant(seed=seed, calls_per_day=calls_per_day),
         token=token,
         api_key=api_key,
-        page_cap=page_cap,
         bounds=bounds,
         order=order,
         chaos=faults,

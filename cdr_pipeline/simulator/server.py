@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cdr_pipeline.simulator.chaos import Cap, Chaos
+from cdr_pipeline.simulator.chaos import Chaos
 from cdr_pipeline.simulator.exchange import (
     AS_JSON,
     LISTING,
@@ -70,8 +70,7 @@ class Vendor:
     """The vendor's API over a tenant, or over records of one's own; an ASGI application.
 
     With a `token` or an `api_key` clients have to show one, without either anybody is let in.
-    `page_cap` is a largest `limit` that nobody told the client of; `forbidden` answers each
-    listing with 403. A `Chaos` has a memory: give each vendor its own.
+    `forbidden` answers each listing with 403. A `Chaos` has a memory: give each vendor its own.
     """
 
     def __init__(
@@ -83,7 +82,6 @@ class Vendor:
         api_key: str = "",
         token_lifetime: int = TOKEN_LIFETIME,
         forbidden: bool = False,
-        page_cap: int | None = None,
         bounds: Bounds = "inclusive",
         order: Order = "newest",
         gzip: bool = True,
@@ -93,8 +91,7 @@ class Vendor:
         chaos = chaos or Chaos()
         self.requests: deque[Exchange] = deque(maxlen=100_000)
         self._source = chaos.holds(Fixed(records) if records is not None else tenant or Tenant())
-        listing = chaos.lists(self._page)
-        self._list = listing if page_cap is None else Cap(page_cap).lists(listing)
+        self._list = chaos.lists(self._page)
         self._answer = chaos.answers(self._route)
         self._token = token
         self._api_key = api_key

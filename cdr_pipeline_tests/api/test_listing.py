@@ -192,7 +192,7 @@ def test_a_total_that_lies_for_ever_is_a_failure_with_figures(connect: Connect, 
 
 
 def test_a_proof_that_is_stopped_ends_with_the_next_response(connect: Connect) -> None:
-    honest = vendor(page_cap=10)
+    honest = vendor("cap=10")
     with lister_of(connect(honest)) as lister:
 
         def keep(_: Page) -> None:

@@ -53,7 +53,14 @@ def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) 
 
 
 def test_raw_pages_hold_every_response_byte_for_byte(desk: Set) -> None:
-    at = desk(Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN, keep_bodies=True, page_cap=30))
+    at = desk(
+        Vendor(
+            tenant=Tenant(calls_per_day=120),
+            token=TOKEN,
+            keep_bodies=True,
+            chaos=Chaos.parse("cap=30"),
+        )
+    )
     at.run("2023-03-07")
     kept = at.store.read(RAW_PAGES, DAY)["body"].to_list()
     sent = [exchange.body for exchange in at.vendor.requests if exchange.status == 200]

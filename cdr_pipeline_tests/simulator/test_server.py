@@ -67,12 +67,6 @@ def test_an_offset_past_the_end_gives_an_empty_page(lister: Lister) -> None:
     assert (listed["data"], listed["total"]) == ([], 1)
 
 
-def test_a_page_cap_is_not_told_of(lister: Lister) -> None:
-    records = [call(str(n), f"10:00:{n:02}") for n in range(10)]
-    listed = lister(Vendor(records=records, page_cap=3))(limit=500)
-    assert (len(listed["data"]), listed["limit"], listed["total"]) == (3, 500, 10)
-
-
 # ---- order
 
 
