@@ -35,7 +35,7 @@ class Desk:
         """Materialize the days, both included."""
         self.ended.clear()
         loading = Loading(
-            settings=lambda _: self.settings,
+            settings=lambda **_: self.settings,
             on_day=lambda day, error: self.ended.append((day, error)),
         )
         daily = daily_calls(self.settings)

@@ -95,7 +95,7 @@ class World:
         self.skipped = ""
         self._cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
-        self.loading = Loading(settings=lambda _: self.settings)
+        self.loading = Loading(settings=lambda **_: self.settings)
         definitions = dg.Definitions(
             assets=[daily_calls(settings)],
             jobs=automation.JOBS,

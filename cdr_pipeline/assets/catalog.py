@@ -29,7 +29,7 @@ def catalog(
 ) -> dg.MaterializeResult[None]:
     """Write the catalog of what is stored now."""
     with failing_in_words():
-        settings = loading.settings(False)
+        settings = loading.settings(vendor=False)
         built = tables.build(Store.of(settings), Contract.of(settings))
     context.log.info(f"{built.path}: {len(built.views)} views")
     return dg.MaterializeResult(

@@ -110,7 +110,7 @@ def _load_days(
 ) -> dict[date, Exception]:
     """Load every day of the run; the days that failed, and why. Raises CdrError."""
     wanted = {key.to_user_string() for key in context.selected_asset_keys}
-    settings = loading.settings(_fetches(wanted))
+    settings = loading.settings(vendor=_fetches(wanted))
     store = Store.of(settings)
     store.prepare()
     contract = Contract.of(settings)
@@ -151,7 +151,7 @@ def _record_checks(
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
     """Checks asked for by themselves, in the UI, of the newest stored day. Raises CdrError."""
-    settings = loading.settings(False)
+    settings = loading.settings(vendor=False)
     store = Store.of(settings)
     contract = Contract.of(settings)
     for day in store.days(CDRS)[-1:]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -62,16 +62,20 @@ class Work:
             )
 
 
+class SettingsFor(Protocol):
+    """Gives the settings of a run that asks the `vendor`, or of one that does not."""
+
+    def __call__(self, *, vendor: bool) -> Settings: ...
+
+
 @dataclass(frozen=True)
 class Loading:
     """What a run is given from outside: where settings come from, and who watches.
 
-    `settings(vendor)` are those of a run that asks the vendor, or of one that does not.
-
     `on_day(day, error)` is called as each day ends.
     """
 
-    settings: Callable[[bool], Settings] = lambda vendor: Settings.load(vendor=vendor)
+    settings: SettingsFor = Settings.load
     on_day: Callable[[date, Exception | None], None] | None = None
 
 

@@ -71,7 +71,7 @@ def daily_report(settings: Settings) -> dg.AssetsDefinition:
 
 def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date, Exception]:
     """Draw and record every day of the run; the days that failed, and why. Raises CdrError."""
-    settings = loading.settings(False)
+    settings = loading.settings(vendor=False)
     store = Store.of(settings)
     failed: dict[date, Exception] = {}
     for key in sorted(context.partition_keys):

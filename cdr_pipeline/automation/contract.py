@@ -71,7 +71,7 @@ def evaluate_made_under_contract(
 ) -> None:
     """Say of each day whether it was made under the contract in force."""
     with failing_in_words():
-        settings = loading.settings(False)
+        settings = loading.settings(vendor=False)
         contract, store = Contract.of(settings), Store.of(settings)
         stale = stale_days(store, contract.mark)
         for key in config.days:

@@ -51,4 +51,4 @@ def days_tags(first: date, last: date) -> dict[str, str]:
 def settings_of(loading: Loading, *, vendor: bool) -> Settings:
     """Settings of one tick: a token that was replaced is used without a restart."""
     read_dotenv_again()
-    return loading.settings(vendor)
+    return loading.settings(vendor=vendor)

@@ -166,7 +166,7 @@ def _days(
                 selection=[dg.AssetKey(dataset.name) for dataset in datasets],
                 instance=instance,
                 tags={**days_tags(first, last), **process_tags()},
-                resources={"loading": Loading(settings=lambda _: settings, on_day=on_day)},
+                resources={"loading": Loading(settings=lambda **_: settings, on_day=on_day)},
                 run_config={
                     **QUIET,
                     "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
@@ -185,7 +185,7 @@ def _catalog(settings: Settings, instance: dg.DagsterInstance) -> _Ended:
         catalog.ASSETS,
         instance=instance,
         tags=process_tags(),
-        resources={"loading": Loading(settings=lambda _: settings)},
+        resources={"loading": Loading(settings=lambda **_: settings)},
         run_config=QUIET,
         raise_on_error=False,
     )

@@ -7,7 +7,7 @@ import duckdb
 
 from cdr_pipeline.assets.catalog import catalog
 from cdr_pipeline.assets.daily import daily_calls
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import Loading, SettingsFor
 from cdr_pipeline.automation.jobs import QUIET
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
@@ -19,9 +19,7 @@ from cdr_pipeline_tests.runs import run
 NewDesk = Callable[..., Desk]
 
 
-def build(
-    settings: Callable[[bool], Settings], instance: dg.DagsterInstance
-) -> dg.ExecuteInProcessResult:
+def build(settings: SettingsFor, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     return run([catalog], instance, Loading(settings=settings))
 
 
@@ -37,7 +35,7 @@ def test_it_stands_after_all_the_datasets() -> None:
 def test_its_metadata_says_where_it_is_and_what_is_in_it(desk: NewDesk) -> None:
     it = desk()
     it.run("2023-03-06", "2023-03-07")
-    result = build(lambda _: it.settings, it.instance)
+    result = build(lambda **_: it.settings, it.instance)
     (event,) = result.get_asset_materialization_events()
     told = event.materialization.metadata
     path = it.settings.data_dir / "cdrs.duckdb"
@@ -55,7 +53,7 @@ def test_its_metadata_says_where_it_is_and_what_is_in_it(desk: NewDesk) -> None:
 
 
 def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:
-    def wrong(_: bool) -> Settings:
+    def wrong(*, vendor: bool) -> Settings:
         raise SettingsError("CDR_TIMEZONE: must be an IANA zone")
 
     result = build(wrong, desk().instance)
@@ -70,7 +68,7 @@ def test_it_is_rebuilt_once_its_datasets_have_been_loaded(desk: NewDesk) -> None
     assert not daemon.requested()
     it.run("2023-03-06")
     assert daemon.requested()
-    build(lambda _: it.settings, it.instance)
+    build(lambda **_: it.settings, it.instance)
     assert not daemon.requested()
     it.run("2023-03-06", "2023-03-07")
     assert daemon.requested()
@@ -84,7 +82,7 @@ def test_asked_for_with_its_days_it_is_made_after_them(desk: NewDesk) -> None:
         [daily_calls(it.settings), catalog],
         partition_key="2023-03-06",
         instance=it.instance,
-        resources={"loading": Loading(settings=lambda _: it.settings)},
+        resources={"loading": Loading(settings=lambda **_: it.settings)},
         run_config=QUIET,
     )
     assert result.success

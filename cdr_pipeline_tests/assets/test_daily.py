@@ -310,7 +310,7 @@ def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(
     job = dg.Definitions(
         assets=[daily_calls(at.settings)],
         jobs=[dg.define_asset_job("look", dg.AssetSelection.all_asset_checks())],
-        resources={"loading": Loading(settings=lambda _: at.settings)},
+        resources={"loading": Loading(settings=lambda **_: at.settings)},
     ).resolve_job_def("look")
     result = job.execute_in_process(instance=at.instance)
     assert result.success

@@ -21,7 +21,7 @@ NewDesk = Callable[..., Desk]
 def draw(
     desk: Desk, first: str, last: str | None = None, *others: dg.AssetsDefinition
 ) -> dg.ExecuteInProcessResult:
-    loading = Loading(settings=lambda _: desk.settings)
+    loading = Loading(settings=lambda **_: desk.settings)
     return run([*others, daily_report(desk.settings)], desk.instance, loading, first, last)
 
 

@@ -56,7 +56,7 @@ class Daemon:
     def look(self, at: Desk) -> str | None:
         """Evaluate the sensor and launch the check's run; why none was asked for, if so."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
-        loading = Loading(settings=lambda _: at.settings)
+        loading = Loading(settings=lambda **_: at.settings)
         result = contract_sensor(context, loading=loading)
         if isinstance(result, dg.SkipReason):
             return result.skip_message
@@ -121,7 +121,7 @@ def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon:
     made = dg.Definitions(
         assets=[daily_calls(offline)],
         jobs=[REBUILD],
-        resources={"loading": Loading(settings=lambda _: offline)},
+        resources={"loading": Loading(settings=lambda **_: offline)},
         executor=dg.in_process_executor,
     ).resolve_job_def("rebuild")
     assert made.execute_in_process(instance=at.instance, tags=days_tags(DAY, DAY)).success

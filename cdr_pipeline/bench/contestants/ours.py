@@ -56,7 +56,7 @@ def load(job: Job) -> None:
                     "dagster/asset_partition_range_start": f"{first}",
                     "dagster/asset_partition_range_end": f"{last}",
                 },
-                resources={"loading": Loading(settings=lambda _: settings)},
+                resources={"loading": Loading(settings=lambda **_: settings)},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
 
