@@ -30,7 +30,9 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 #: Brackets within brackets from here on are too many: how many more could be read would depend on
 #: who called whom before (Python bounds both together).
 _DEEPEST: Final = 500
-SHORTEST_TOO_DEEP: Final = 2 * _DEEPEST
+SHORTEST_TOO_DEEP: Final = 2 * (_DEEPEST - 1)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_SHALLOW: Final = 8
 
 
 class MalformedPage(ValueError):
@@ -132,14 +134,20 @@ def check_encoding(body: bytes) -> None:
     pa.Array.from_buffers(pa.large_utf8(), 1, [None, ends, pa.py_buffer(body)]).validate(full=True)
 
 
-def too_deep(text: bytes) -> bool:
-    """Whether a JSON text is nested deeper than anything that is read."""
-    if len(text) < SHORTEST_TOO_DEEP or text.count(b"[") + text.count(b"{") <= _DEEPEST:
+def too_deep(text: bytes, within: int = 0) -> bool:
+    """Whether a JSON text, or a value so deep `within` it, is nested deeper than what is read."""
+    most = _DEEPEST - within
+    if len(text) < 2 * most or text.count(b"[") + text.count(b"{") <= most:
+        return False
+    brackets = text.translate(None, _NO_BRACKETS)
+    for _ in range(_SHALLOW):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if not brackets:  # as good as always; brackets in strings, where they do not cancel, are left
         return False
     depth = 0
     for token in _MARK.finditer(text):
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
-        if depth > _DEEPEST:
+        if depth > most:
             return True
     return False
 

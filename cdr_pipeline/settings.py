@@ -72,7 +72,10 @@ def _postgres_url(url: SecretStr) -> SecretStr:
 
 def _at_home(path: Path) -> Path:
     """A path as a shell would read it: `~` and variables, which `.env` and quotes leave there."""
-    return Path(os.path.expandvars(path)).expanduser()
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"names the home folder of nobody: {path}") from error
 
 
 def _folder(path: Path) -> Path:

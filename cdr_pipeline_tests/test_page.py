@@ -21,6 +21,7 @@ def test_how_deep_a_text_is_told_by_its_brackets_outside_of_strings(nested: byte
         text = nested.replace(b"%b", text)
         assert page.too_deep(text) == (depth > 500)
     assert not page.too_deep(b"[%b]" % b",".join([b'[{"a":[]}]'] * 1000))
+    assert not page.too_deep(b"[%b]" % b",".join([b'"["'] * 1000))
 
 
 @given(st.lists(ENTRY, max_size=5), st.integers(0, 99))

@@ -264,6 +264,13 @@ def test_a_path_is_read_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch, wri
     assert Settings.load().data_dir == Path("/home-of-somebody/calls")
 
 
+def test_the_home_of_nobody_is_a_fault_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDR_DATA_DIR", "~nobody-of-this-name/calls")
+    with pytest.raises(SettingsError, match="CDR_DATA_DIR: names the home folder of nobody"):
+        Settings.load()
+    assert Settings.for_display().page_size == 500
+
+
 @pytest.mark.parametrize("written", ["lake/env=prod/calls", "date=1"])
 def test_a_folder_that_readers_would_take_for_a_partition_is_refused(
     monkeypatch: pytest.MonkeyPatch, written: str

@@ -39,7 +39,7 @@ from cdr_pipeline.api.reading import (
     Unsettled,
     blur_of,
 )
-from cdr_pipeline.errors import NotProved, Refused, Unavailable
+from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import Seen
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.window import Window
@@ -64,7 +64,7 @@ ROUND_TOTAL = 100
 ROUNDEST_TOTAL = 1000
 
 #: A leg that is listed by its root's beginning began no later than this after it.
-LEG_AFTER_ROOT = timedelta(hours=1)
+LEG_AFTER_ROOT = timedelta(hours=2)
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
@@ -349,24 +349,39 @@ class _Proof:
         self._reader.expect(reading.total)
         window = reading.window
         blur = blur_of(reading.records.times(), window)
+        cuts = reading.cuts(blur) if blur else []
+        while blur and cuts:
+            found = self._doubt_at(reading, cuts.pop(0), blur)
+            if found and found > blur:  # a cut tells less than it was taken to
+                self._reader.tally.forgive(4)
+                cuts = reading.cuts(found)
+            blur = found
         if blur is None:
             return self._doubt_by_days(reading)
-        for cut in reading.cuts():
-            for half in (Window(window.start, cut), Window(cut, window.end)):
-                seen = self._reader.probe(half)
-                blur = self._blur_of_half(reading, half, seen, blur)
-                if blur is None:
-                    return self._doubt_by_days(reading)
-                if seen.total > reading.most(half, blur):
-                    self._suspect(reading, half, reading.most(half, blur))
-                if not reading.allows(half, seen.total, blur):
-                    raise Moved(f"{half} holds {seen.total:,} calls now")
         again = self._reader.read(window) if reading.pages == 1 else None
         now = again.total if again else self._reader.probe(window).total
         if now != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
+
+    def _doubt_at(self, reading: Reading, cut: datetime, blur: timedelta) -> timedelta | None:
+        """Hold the totals of both sides of a cut to what was received there. Returns to within what
+        they compare times; None where they tell nothing. Raises TooMuch or Moved.
+        """
+        for half in (Window(reading.window.start, cut), Window(cut, reading.window.end)):
+            seen = self._reader.probe(half)
+            found = self._blur_of_half(reading, half, seen, blur)
+            if found is None:
+                return None
+            blur, most = found, reading.most(half, found)
+            if seen.total > most:
+                self._suspect(reading, half, most)
+            if not reading.allows(half, seen.total, blur):
+                if blur > SECOND:  # as a date may look by a lone call near midnight
+                    return None
+                raise Moved(f"{half} holds {seen.total:,} calls now")
+        return blur
 
     def _blur_of_half(
         self, reading: Reading, half: Window, seen: Seen, least: timedelta
@@ -398,9 +413,9 @@ class _Proof:
         if times.is_empty() or self._limits.strays:
             return
         late, early = times[-1] - window.end, window.start - times[0]
-        far = min(max(late, early), window.length)
-        if far <= MINUTE:
+        if early <= MINUTE and late <= LEG_AFTER_ROOT:
             return
+        far = min(max(late, early), window.length - 2 * SECOND)
         self._see_own_at_the_other_end(records, far, at_start=late < early)
         began, calls = pl.col("began"), records.frame
         for strays in (
@@ -418,8 +433,9 @@ class _Proof:
         """
         window = self._window
         ends = (window.start - far, window.start), (window.end, window.end + far)
-        self._reader.tally.forgive()
-        seen = self._reader.probe(Window(*ends[at_start]), limit=0)
+        seen = self._listed_for(Window(*ends[at_start]))
+        if seen is None:
+            return
         listed = Records()
         listed.add(seen.keys, seen.started)
         own = listed.within(Window(window.start + SECOND, window.end - SECOND)).frame
@@ -451,17 +467,31 @@ class _Proof:
         where it does not say.
         """
         at = began.replace(microsecond=0)
-        self._reader.tally.forgive(2)
-        seen = self._reader.probe(Window(at, at + SECOND), limit=0)
-        if key in seen.keys:
+        seen = self._listed_for(Window(at, at + SECOND))
+        if seen is not None and key in seen.keys:
             return True
-        # One who leaves out the first or the last date lists nothing within a single one.
+        if seen is None or len(seen) < seen.total:
+            return None
+        # One who leaves out the first or the last date lists nothing within a single one, or its
+        # midnight.
         noon = datetime.combine(at.date(), time(12))
-        within_the_day = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
-        others = self._reader.probe(within_the_day, limit=0).began
-        if len(seen) < seen.total or blur_of(others, within_the_day) is None or others.is_empty():
+        within = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
+        others = self._listed_for(within)
+        if others is None or not others.began.is_between(within.start, within.end).any():
             return None
         return False
+
+    def _listed_for(self, window: Window) -> Seen | None:
+        """What one response lists for a window, to find out the vendor's ways; None where such a
+        range is refused.
+        """
+        self._reader.tally.forgive()
+        try:
+            return self._reader.probe(window, limit=0)
+        except Unauthorized:
+            raise
+        except Refused:
+            return None
 
     def _doubt_by_days(self, reading: Reading) -> Reading:
         """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell

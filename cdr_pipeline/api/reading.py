@@ -35,8 +35,12 @@ COST_BOUND = 5
 #: A range this short that is refused is refused for another reason than its length.
 SHORTEST_RANGE = MINUTE
 
-#: Calls that all began within so many seconds are looked for before and behind them.
-FEW_SECONDS = 60
+#: Calls that all began within so many seconds (or minutes, where no less is told apart) are looked
+#: for before and behind them.
+FEW = 60
+
+#: A cut tells where at least this share of the calls is on either side of it.
+BALANCED = 0.25
 
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 DEEP_ATTEMPTS = 5
@@ -165,25 +169,36 @@ class Reading:
         """Records that belong here; the vendor also lists some of the second before and after."""
         return self.records.within(self.window)
 
-    def cuts(self) -> list[datetime]:
-        """Where to halve the window so that calls which were not listed come to light.
+    def cuts(self, blur: timedelta) -> list[datetime]:
+        """Where to halve the window so that calls which were not listed come to light: with calls
+        that were on both sides, farther from the cut than `blur`.
 
-        Best near the middle call, with no call in the seconds around; of a day without a quiet
-        second, at the middle call; of a few seconds full of calls, on both sides of them.
+        Best near the middle call, with no call nearby; of a day without such a gap, at the middle
+        call; of little time full of calls, on both sides of them. At a full minute where that will
+        do: a vendor may compare no finer.
         """
         times = self.records.times()
         if times.is_empty():
             return []
         middle = times[len(times) // 2].replace(microsecond=0)
         seconds = times.dt.truncate("1s").unique(maintain_order=True)
-        quiet = seconds.filter(seconds.diff(-1) < -2 * SECOND) + 2 * SECOND
+        quiet = seconds.filter(seconds.diff(-1) < -2 * blur) + blur + SECOND
         if len(quiet):
             cuts = [quiet[(quiet - middle).abs().arg_min()]]
-        elif len(seconds) > FEW_SECONDS:
+        elif seconds[-1] - seconds[0] > FEW * blur:
             cuts = [middle]
         else:
-            cuts = [seconds[0], seconds[-1] + SECOND]
-        return [at for at in cuts if self.window.start < at < self.window.end]
+            cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
+        cuts = [self._at_a_minute(cut) for cut in cuts]
+        inside = [at for at in cuts if self.window.start < at < self.window.end]
+        half = (self.window.start + self.window.length / 2).replace(microsecond=0)
+        return inside or [half] * (self.window.start < half)
+
+    def _at_a_minute(self, cut: datetime) -> datetime:
+        """The full minute before, if there are as good as as many calls on both sides of it."""
+        times, minute = self.records.times(), cut.replace(second=0)
+        share = times.search_sorted(minute) / len(times)
+        return minute if BALANCED <= share <= 1 - BALANCED else cut
 
     def on(self, day: date) -> int:
         """The most calls that the vendor may count on one date."""

@@ -79,6 +79,7 @@ def in_words(error: Exception) -> str:
             " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
         )
     if isinstance(error, OSError):
-        told = f"could not be written: {error.strerror or error}. What was stored is unchanged."
-        return f"{told} {way_out(error)}".rstrip()
+        what = f"{error.filename} could not be" if error.filename else "could not be"
+        told = f"{what} read or written: {error.strerror or type(error).__name__}."
+        return f"{told} What was stored is unchanged. {way_out(error)}".rstrip()
     return f"{type(error).__name__}, a fault of this pipeline: please report it."

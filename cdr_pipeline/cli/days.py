@@ -82,11 +82,11 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     else:
         stale = stale_days(store, contract.mark, begin, end)
         days = sorted({*stale, *unmade_days(store, begin, end)})
-    if not days and not store.days(RAW_PAGES):
-        out.print(f"There are no raw_pages in {settings.data_dir} to make anything of.")
+    if not store.days(RAW_PAGES, begin, end):
+        out.print(f"There are no raw_pages of these days in {settings.data_dir}.", soft_wrap=True)
         return
     if not days:
-        out.print("No day needs to be made again. The catalog is made anew.", soft_wrap=True)
+        out.print("No day needs to be made again; the catalog is.", soft_wrap=True)
     lasting_home()
     with starting_dagster():
         from cdr_pipeline.cli.materialize import make_days

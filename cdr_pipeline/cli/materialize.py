@@ -109,7 +109,8 @@ class _Ended:
         over_all = [one for one in found if one.partition is None] or found
         for one in over_all:
             if not one.passed and one.severity is dg.AssetCheckSeverity.WARN:
-                yield f"{one.check_name}: {one.description}"
+                day = f"{one.partition}: " if one.partition else ""
+                yield f"{day}{one.check_name}: {one.description}"
 
     def causes(self) -> dict[str, list[str]]:
         """Why it failed, each cause with the days it stopped: those that it tells of in the end, or

@@ -44,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
     """Raises Damaged where a file that is read within is no whole Parquet."""
     try:
         yield
-    except (pl.exceptions.ComputeError, pa.ArrowInvalid) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowInvalid) as error:
         raise Damaged(path) from error
     except OSError as error:
         if error.errno is None:  # PyArrow's, about what it has read

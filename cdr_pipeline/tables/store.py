@@ -205,7 +205,7 @@ class Store:
         """
         try:
             yield
-        except pl.exceptions.ComputeError:
+        except pl.exceptions.PolarsError:
             for dataset, day in product(datasets, days):
                 if self.holds(dataset, day):
                     self.read(dataset, day)

@@ -544,6 +544,65 @@ def test_a_vendor_that_compares_minutes_and_a_busy_next_midnight_fail_no_day(
     assert prove(model, page_size=500).ids == model.truth()
 
 
+CROWDED: Final = {
+    f"spread-{n}": WINDOW.start + timedelta(seconds=8 * 3600 + n * 16) for n in range(2000)
+} | {f"crowd-{n}": WINDOW.start + timedelta(hours=17, seconds=n // 10) for n in range(1100)}
+NEXT_MIDNIGHT: Final = spread(300) | {
+    f"next-{n}": WINDOW.end + timedelta(seconds=n % 59) for n in range(1050)
+}
+
+
+@pytest.mark.parametrize("calls", [CROWDED, NEXT_MIDNIGHT], ids=["crowded", "next midnight"])
+@pytest.mark.parametrize("vendor", ["dates", "minutes"])
+def test_a_ceiling_in_a_crowd_is_not_taken_for_a_total(
+    vendor: str, calls: dict[str, datetime]
+) -> None:
+    """All that is received began within two minutes: no cut that is blurred by one tells much."""
+    model = (
+        Model(calls, bounds="dates", ceiling=1000)
+        if vendor == "dates"
+        else WholeMinutes(calls, ceiling=1000)
+    )
+    with pytest.raises(NotProved):
+        prove(model, page_size=500)
+
+
+@pytest.mark.parametrize("count", [100, 2900])
+def test_a_vendor_that_cuts_the_seconds_off_what_is_asked_is_proved(count: int) -> None:
+    hours = timedelta(hours=9)
+    calls = {
+        f"call-{n}": WINDOW.start + timedelta(hours=8) + n * hours / count for n in range(count)
+    }
+    model = ByTheMinute(calls)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+def test_legs_that_are_listed_by_their_root_fail_no_quiet_night() -> None:
+    class ByTheRoot(Model):
+        def _found(self, start: datetime, end: datetime) -> list[str]:
+            roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
+            return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+
+    calls = in_office_hours(3, 121)
+    for day in range(3):
+        last = WINDOW.start + timedelta(days=day) - timedelta(seconds=20)
+        calls |= {f"root-{day}": last, f"root-{day}#1": last + timedelta(seconds=50)}
+        calls |= {f"root-{day}#2": last + timedelta(seconds=90)}
+    model = ByTheRoot(calls)
+    listed = {id_ for id_ in model.truth() if "#" not in id_}
+    assert prove(model, page_size=500).ids >= listed
+
+
+def test_a_vendor_that_refuses_long_ranges_is_not_asked_for_them_to_see_its_ways() -> None:
+    calls = in_office_hours(3, 121) | {
+        f"wrong-{n}": WINDOW.start - timedelta(days=400 + n) for n in range(2)
+    }
+    filed = WINDOW.start + timedelta(hours=10)
+    model = Filed(calls, lambda id_, began: filed if id_.startswith("wrong") else began)
+    model._longest = timedelta(hours=12)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
 @pytest.mark.parametrize("ceiling", [120, 250])
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_a_ceiling_of_one_that_compares_minutes_is_found(ceiling: int, order: str) -> None:

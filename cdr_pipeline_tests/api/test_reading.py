@@ -350,7 +350,7 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
     model = Model(spread(200, timedelta(seconds=min(seconds, 86_400))), bounds=bounds)
     reading = Reading(WINDOW, total=200)
     reading.records.add(range(200), [f"{began}" for began in model.calls.values()])
-    for cut in reading.cuts():
+    for cut in reading.cuts(SECOND):
         for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
             query = Query(start_date=half.start - SECOND, end_date=half.end)
             total = model.get(query, limit=1, offset=0, read=lambda body: see(body).total).value

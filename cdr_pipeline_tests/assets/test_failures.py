@@ -19,8 +19,8 @@ def test_a_cause_names_its_days_as_ranges() -> None:
     """The disk was full: what needs several days together failed last, on the first day."""
     (text,) = summary(causes({TUESDAY: FULL, MONDAY: FULL}))
     assert text == (
-        "2023-03-06 to 2023-03-07: could not be written: No space left on device. What was stored"
-        " is unchanged. Make room on its disk, then try again."
+        "2023-03-06 to 2023-03-07: could not be read or written: No space left on device. What was"
+        " stored is unchanged. Make room on its disk, then try again."
     )
 
 
@@ -34,7 +34,7 @@ def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> No
     assert failure.description is not None
     counted, told = failure.description.split("\n")
     assert counted == "2 of 3 days failed"
-    assert told.startswith("2023-03-06 to 2023-03-07: could not be written")
+    assert told.startswith("2023-03-06 to 2023-03-07: could not be read or written")
     assert not failure.allow_retries
 
 

@@ -261,9 +261,9 @@ def _read_page(body: bytes) -> list[Any]:
         records = _strict_page.decode(body).data or []
     except msgspec.ValidationError:
         records = _page.decode(body).data or []
-    if any(len(one.additional) > page.SHORTEST_TOO_DEEP for one in records):
+    if any(len(one.additional) >= page.SHORTEST_TOO_DEEP for one in records):
         texts = (bytes(one.additional) for one in records)
-        if any(map(page.too_deep, texts)):
+        if any(page.too_deep(text, within=1) for text in texts):
             raise RecursionError
     return records
 
@@ -368,7 +368,9 @@ def _count(text: str) -> int | None:
         return None
     if not _WHOLE_NUMBER.fullmatch(text):
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
-    return _within_64_bits(int(text.partition(".")[0]))
+    whole = text.partition(".")[0].strip()
+    sign = "-" if whole.startswith("-") else ""
+    return _within_64_bits(int(sign + (whole.lstrip("+-0") or "0")))  # Python reads few digits
 
 
 def _within_64_bits(value: int) -> int:
