@@ -14,6 +14,7 @@ from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import is_made, of_the_fetch
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import days as every_day
 
 DAY: Final = timedelta(days=1)
 
@@ -66,7 +67,7 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
     Before the first day that is kept nothing is: which past to load is for people to say.
     """
     first = min(days, default=newest)
-    since = [first + DAY * ahead for ahead in range((newest - first).days + 1)]
+    since = every_day(first, newest)
     fetch = [
         day
         for day in since

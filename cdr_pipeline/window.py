@@ -57,11 +57,20 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
 
 
-def ranges(days: Iterable[date]) -> str:
-    """Days in words, stretches of them as such: 2023-03-01, 2023-03-06 to 2023-03-09."""
-    return ", ".join(
-        f"{first}" if first == last else f"{first} to {last}" for first, last in spans(days)
-    )
+def days(first: date, last: date) -> list[date]:
+    """Every day from `first` to `last`, both included."""
+    return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
+
+
+def ranges(days: Iterable[date], most: int = 0) -> str:
+    """Days in words, stretches of them as such: 2023-03-01, 2023-03-06 to 2023-03-09. Of more than
+    `most` (0: any) the rest are counted.
+    """
+    found = spans(days)
+    shown = found[: most or None]
+    told = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in shown)
+    left = len(found) - len(shown)
+    return f"{told} and {left:,} more ranges" if left else told
 
 
 def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:

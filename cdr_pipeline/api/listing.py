@@ -42,7 +42,7 @@ from cdr_pipeline.api.reading import (
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import Seen
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.window import Window
+from cdr_pipeline.window import Window, days
 
 #: Readings of the same window before it is taken in smaller parts.
 READINGS = 2
@@ -501,13 +501,12 @@ class _Proof:
         Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
         """
         window = reading.window
-        first, last = (window.start - SECOND).date(), window.end.date()
-        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        most = {day: reading.on(day) for day in days}
-        noons = {day: datetime.combine(day, time(12)) for day in days}
+        dates = days((window.start - SECOND).date(), window.end.date())
+        most = {day: reading.on(day) for day in dates}
+        noons = {day: datetime.combine(day, time(12)) for day in dates}
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
         # Two dates as well: one may be none for a vendor that leaves out the first or the last.
-        parts += [(Window(noons[a], noons[b]), most[a] + most[b]) for a, b in pairwise(days)]
+        parts += [(Window(noons[a], noons[b]), most[a] + most[b]) for a, b in pairwise(dates)]
         for part, known in parts:
             if self._reader.probe(part).total > known:
                 self._suspect(reading, part, known)

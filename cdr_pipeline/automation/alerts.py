@@ -1,7 +1,7 @@
 """Tells a webhook of every run that failed (the commands tell it of theirs)."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import dagster as dg
@@ -12,7 +12,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.window import ranges
+from cdr_pipeline.window import days, ranges
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"
@@ -59,12 +59,12 @@ def alert(
     `text` says all of it, which is what chat services show. Holds no secret of `settings`.
     """
     lines = [
-        f"{ranges(map(date.fromisoformat, days)) or 'A run'}: {settings.without_secrets(cause)}"
-        for cause, days in causes.items()
+        f"{ranges(map(date.fromisoformat, stopped)) or 'A run'}: {settings.without_secrets(cause)}"
+        for cause, stopped in causes.items()
     ]
     return {
         "text": "\n".join(["cdr-pipeline: a run failed", *lines, _SAFE, _TO_DO]),
-        "days": sorted({day for days in causes.values() for day in days}),
+        "days": sorted({day for stopped in causes.values() for day in stopped}),
         "cause": "\n".join(lines),
         "safe": _SAFE,
         "to_do": _TO_DO,
@@ -92,5 +92,4 @@ def _days_of(tags: Mapping[str, str]) -> list[str]:
     first, last = tags.get(FIRST, one), tags.get(LAST, one)
     if not (first and last):
         return []
-    begin, end = date.fromisoformat(first), date.fromisoformat(last)
-    return [f"{begin + timedelta(days=n)}" for n in range((end - begin).days + 1)]
+    return [f"{day}" for day in days(date.fromisoformat(first), date.fromisoformat(last))]

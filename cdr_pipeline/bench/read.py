@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from rich.table import Table
 
+from cdr_pipeline import window
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.load import empty_table, frame_of
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
@@ -257,9 +258,7 @@ def _polars_plain(root: Path, question: Question) -> Callable[[], Rows]:
     def run() -> Rows:
         source: Any = folder / "*" / FILE
         if question.days:
-            first, last = question.days
-            span = range((last - first).days + 1)
-            source = [folder / f"date={first + timedelta(days=n)}" / FILE for n in span]
+            source = [folder / f"date={day}" / FILE for day in window.days(*question.days)]
         frame = pl.scan_parquet(source, hive_partitioning=True)
         return question.polars(frame).collect().rows()
 

@@ -14,7 +14,7 @@ from typing import Final
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.footer import CALLS, FETCHED, footer
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.window import spans
+from cdr_pipeline.window import ranges
 
 #: What only the vendor can give, in the order of writing; the others are made from it.
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
@@ -146,7 +146,4 @@ def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:
 
 def in_words(days: Sequence[date]) -> str:
     """How many days, and which, as ranges."""
-    found = spans(days)
-    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in found[:_TOLD]]
-    more = f" and {len(found) - _TOLD:,} more ranges" if len(found) > _TOLD else ""
-    return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({', '.join(told)}{more})"
+    return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({ranges(days, _TOLD)})"
