@@ -454,7 +454,7 @@ class _Proof:
         """
         listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
         self._limits.strays = self._limits.strays or True in listed
-        if not any(one is None or one for one in listed):
+        if all(one is False for one in listed):
             raise NotProved(
                 f"{len(strays):,} calls came that began from {strays['began'][0]} to"
                 f" {strays['began'][-1]}, and they are not listed when asked for those seconds: ask"

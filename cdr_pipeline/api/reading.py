@@ -189,22 +189,14 @@ class Reading:
             cuts = [middle]
         else:
             cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
-        cuts = [self._at_a_minute(cut) for cut in cuts]
+        cuts = [_at_a_minute(cut, times) for cut in cuts]
         inside = [at for at in cuts if self.window.start < at < self.window.end]
         half = (self.window.start + self.window.length / 2).replace(microsecond=0)
         return inside or [half] * (self.window.start < half)
 
-    def _at_a_minute(self, cut: datetime) -> datetime:
-        """The full minute before, if there are as good as as many calls on both sides of it."""
-        times, minute = self.records.times(), cut.replace(second=0)
-        share = times.search_sorted(minute) / len(times)
-        return minute if BALANCED <= share <= 1 - BALANCED else cut
-
     def on(self, day: date) -> int:
         """The most calls that the vendor may count on one date."""
-        times = self.records.times()
-        unknown = len(self.records) - len(times)
-        return int((times.dt.date() == day).sum()) + unknown
+        return int((self.records.times().dt.date() == day).sum()) + self._unknown
 
     def allows(self, half: Window, total: int, blur: timedelta) -> bool:
         """Whether a half's total can be right, whatever bounds include at this vendor.
@@ -213,19 +205,26 @@ class Reading:
         second before or after it may be in or out, but all of them alike; where bounds are more
         blurred than that, any of them.
         """
-        times = self.records.times()
-        unknown = len(self.records) - len(times)
-        most = self.most(half, blur)
         if blur > SECOND:
-            return _in_half(times, self.window, half, -blur) <= total <= most
-        fewest = _in_half(times, self.window, half, 0 * SECOND)
-        return any(count <= total <= count + unknown for count in (fewest, most - unknown))
+            return self._in_half(half, -blur) <= total <= self.most(half, blur)
+        counts = (self._in_half(half, 0 * SECOND), self._in_half(half, blur))
+        return any(count <= total <= count + self._unknown for count in counts)
 
     def most(self, half: Window, blur: timedelta) -> int:
         """The most calls that the vendor may count in a half."""
+        return self._in_half(half, blur) + self._unknown
+
+    def _in_half(self, half: Window, over: timedelta) -> int:
+        """How many of the calls are in a half of the window, or so little over the cut."""
         times = self.records.times()
-        unknown = len(self.records) - len(times)
-        return _in_half(times, self.window, half, blur) + unknown
+        if half.start == self.window.start:
+            return int(times.search_sorted(half.end + over))
+        return len(times) - int(times.search_sorted(half.start - over))
+
+    @property
+    def _unknown(self) -> int:
+        """Records of which nobody knows when they began."""
+        return len(self.records) - len(self.records.times())
 
 
 def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:
@@ -239,11 +238,11 @@ def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> time
     return None
 
 
-def _in_half(times: pl.Series, window: Window, half: Window, over: timedelta) -> int:
-    """How many of a window's calls are in a half of it, or so little over the cut."""
-    if half.start == window.start:
-        return int(times.search_sorted(half.end + over))
-    return len(times) - int(times.search_sorted(half.start - over))
+def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:
+    """The full minute before a cut, if it has enough of the calls on either side (`BALANCED`)."""
+    minute = cut.replace(second=0)
+    share = times.search_sorted(minute) / len(times)
+    return minute if BALANCED <= share <= 1 - BALANCED else cut
 
 
 @dataclass

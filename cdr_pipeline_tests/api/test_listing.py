@@ -440,12 +440,15 @@ def midnight(at: datetime) -> datetime:
     return datetime.combine(at.date(), time())
 
 
-def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
-    class ByTheRoot(Model):
-        def _found(self, start: datetime, end: datetime) -> list[str]:
-            roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
-            return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+class ByTheRoot(Model):
+    """Lists legs, which are named after their root, where that began."""
 
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
+        return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+
+
+def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
     last = WINDOW.end - 20 * SECOND
     calls = spread(300) | {"late": last, "late#1": last + timedelta(minutes=5)}
     model = ByTheRoot(calls)
@@ -578,11 +581,6 @@ def test_a_vendor_that_cuts_the_seconds_off_what_is_asked_is_proved(count: int) 
 
 
 def test_legs_that_are_listed_by_their_root_fail_no_quiet_night() -> None:
-    class ByTheRoot(Model):
-        def _found(self, start: datetime, end: datetime) -> list[str]:
-            roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
-            return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
-
     calls = in_office_hours(3, 121)
     for day in range(3):
         last = WINDOW.start + timedelta(days=day) - timedelta(seconds=20)
