@@ -53,12 +53,9 @@ def _base_url(value: str) -> str:
 def _for_a_header(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value().strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        bearer = text.lower().startswith("bearer ")
-        raise ValueError(
-            "must be the token alone, without `Bearer`"
-            if bearer
-            else "holds a space, a line break or a non-ASCII character"
-        )
+        if text.lower().startswith("bearer "):
+            raise ValueError("must be the token alone, without `Bearer`")
+        raise ValueError("holds a space, a line break or a non-ASCII character")
     return SecretStr(text)
 
 
@@ -316,11 +313,8 @@ class Settings(BaseSettings):
         missing = []
         if self.api_base_url is None and "api_base_url" not in wrong:
             missing.append("CDR_API_BASE_URL is missing: the vendor's host")
-        if (
-            self.api_token is None
-            and self.api_key is None
-            and not {"api_token", "api_key"} & {*wrong}
-        ):
+        nothing_given = self.api_token is None and self.api_key is None
+        if nothing_given and {"api_token", "api_key"}.isdisjoint(wrong):
             missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
         return missing
 

@@ -71,7 +71,7 @@ def make(folder: Path, days: int, records: int, seed: int) -> Store:
     corpus = calls.make(folder / "corpus", records, seed=seed)
     template = next(Path(frame_of(corpus, folder)).glob("*/*.parquet"))
     day = pl.read_parquet(template)
-    keys = {name: sorted(behind) for name, behind in keys_behind([template]).items() if behind}
+    keys = {name: sorted(behind) for name, behind in keys_behind([template]).items()}
     store = Store(folder / "data", ZONE)
     for n in range(days):
         moved = day.with_columns(

@@ -126,9 +126,6 @@ class Contract:
 NO_CONTRACT: Final = Contract()
 
 
-# Reading
-
-
 def load(path: Path | None, zone: ZoneInfo) -> Contract:
     """The contract in a file, such as CDR_CONTRACT names; without one, that of no keys.
 

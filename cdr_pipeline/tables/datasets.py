@@ -278,14 +278,14 @@ CAMPAIGN_DAILY: Final = Dataset(
     key=("campaign_uuid",),
 )
 
-_ENDING: Final = ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition")
+_HOW_IT_ENDED: Final = ("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition")
 
 DISPOSITION_DAILY: Final = Dataset(
     "disposition_daily",
     "one campaign x disposition x status x cause x sip_hangup_disposition",
     "How each campaign's calls ended.",
     (
-        *(Column(name, _TEXT, CDRS[name].description) for name in _ENDING),
+        *(Column(name, _TEXT, CDRS[name].description) for name in _HOW_IT_ENDED),
         _CALLS,
         *_SUMS,
         Column("share", _RATIO, "calls / all calls of the campaign on the day."),
@@ -293,7 +293,7 @@ DISPOSITION_DAILY: Final = Dataset(
         _KEY_PRESSES,
         *_SHAPE,
     ),
-    key=_ENDING,
+    key=_HOW_IT_ENDED,
 )
 
 CAMPAIGN_HOURLY: Final = Dataset(

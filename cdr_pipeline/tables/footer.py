@@ -35,7 +35,8 @@ _SCHEMA: Final = "ARROW:schema"
 class Footer:
     """What a file says of itself.
 
-    columns: each additional_* (or declared) column -> the lead list's keys behind it.
+    columns: each column whose name may be a free one's -> the lead list's keys behind it; none
+        behind a dataset's own.
     zone: the zone of its calls' times.
     mark: that of the contract it was made under.
     fetched: the fetch that it was made of; calls: the contract and the zone of the `cdrs` that it
@@ -61,7 +62,8 @@ def keys_behind(paths: Iterable[Path]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         for name, keys in footer(path).columns.items():
-            found[name].update(keys)
+            if keys:
+                found[name].update(keys)
     return found
 
 

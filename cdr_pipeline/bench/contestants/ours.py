@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.automation.jobs import QUIET, days_tags
 from cdr_pipeline.bench.contestants import Job, Written, named
 from cdr_pipeline.home import home_apart
 from cdr_pipeline.settings import Settings
@@ -52,12 +53,9 @@ def load(job: Job) -> None:
             dg.materialize(
                 [daily_calls(settings)],
                 instance=instance,
-                tags={
-                    "dagster/asset_partition_range_start": f"{first}",
-                    "dagster/asset_partition_range_end": f"{last}",
-                },
+                tags=days_tags(first, last),
                 resources={"loading": Loading(settings=lambda **_: settings)},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config=QUIET,
             )
 
 

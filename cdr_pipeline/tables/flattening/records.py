@@ -66,7 +66,8 @@ _RAW: Final = pl.Schema(
 )
 _TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
 _DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
-_WHOLE_NUMBER = re.compile(r"\s*[+-]?0*[0-9]{1,19}(?:\.0*)?\s*")
+#: Its sign, and its digits without zeros before them, of which Python reads no more than some.
+_WHOLE_NUMBER = re.compile(r"\s*([+-]?)0*([0-9]{1,19})(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -366,11 +367,10 @@ def _count(text: str) -> int | None:
     """A whole number written as text: "33" is 33. Raises _Unfit."""
     if not text:
         return None
-    if not _WHOLE_NUMBER.fullmatch(text):
+    number = _WHOLE_NUMBER.fullmatch(text)
+    if not number:
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
-    whole = text.partition(".")[0].strip()
-    sign = "-" if whole.startswith("-") else ""
-    return _within_64_bits(int(sign + (whole.lstrip("+-0") or "0")))  # Python reads few digits
+    return _within_64_bits(int(number[1] + number[2]))
 
 
 def _within_64_bits(value: int) -> int:
