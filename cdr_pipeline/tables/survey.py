@@ -121,9 +121,11 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
         for objects, hints in _batches(store, day):
             for group in _of_objects(reader.groups, objects, hints):
                 texts = [objects[row] or b"" for row in group.rows]
-                shape = group.shape
-                for key, kind, values in zip(shape.keys, shape.types, group.columns, strict=True):
-                    seen.setdefault(key, Seen(key, store.zone)).add(kind, values, texts)
+                for key, cells in zip(group.keys, group.cells, strict=True):
+                    one = seen.setdefault(key, Seen(key, store.zone))
+                    for kind, places in cells.by_type().items():
+                        values = [cells.values[at] for at in places]
+                        one.add(kind, values, [texts[at] for at in places])
     return [seen[key] for key in sorted(seen)]
 
 

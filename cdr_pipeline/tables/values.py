@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from cdr_pipeline.page import UNREADABLE, compact
+from cdr_pipeline.page import UNREADABLE, compact, too_deep
 from cdr_pipeline.tables.types import ENDINGS
 
 INT64: Final = range(-(2**63), 2**63)
@@ -44,10 +44,11 @@ def read_object(text: str | bytes) -> dict[str, tuple[str, Any]]:
 
 def is_object(text: str) -> bool:
     """Whether a text is a JSON object, and so has columns."""
-    if not text.lstrip().startswith("{"):
+    written = text.encode()
+    if not written.lstrip().startswith(b"{") or too_deep(written):
         return False
     try:
-        read_object(text)
+        tokens_of(written)
     except UNREADABLE:
         return False
     return True

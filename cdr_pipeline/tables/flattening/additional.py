@@ -27,9 +27,9 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
 from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS
 from cdr_pipeline.tables.fitting import fit
-from cdr_pipeline.tables.flattening.shapes import Group, Shape, ShapeReader
+from cdr_pipeline.tables.flattening.shapes import Cells, Group, Shape, ShapeReader
 from cdr_pipeline.tables.names import column_names, sounds_personal
-from cdr_pipeline.tables.types import ENDING_OF, as_written, type_of
+from cdr_pipeline.tables.types import ENDING_OF, ENDINGS, as_written, type_of
 from cdr_pipeline.tables.values import JSON_TYPES, own_token, read_object
 
 _EXAMPLE_CHARACTERS: Final = 100
@@ -45,11 +45,11 @@ _NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[
 
 @dataclass
 class Columns:
-    """The free columns of some records: name -> its cells, shape by shape.
+    """The free columns of some records: name -> its cells, group by group.
 
-    `cells`: of each column, for each shape that has it, where its cells begin among `rows` and the
+    `cells`: of each column, for each group that has it, where its cells begin among `rows` and the
     cells. All other rows are null, and take no memory until they are asked for.
-    `rows`: those of the records that have an object, shape by shape.
+    `rows`: those of the records that have an object, group by group.
     `shapes`: the shape of each of these, by its number in `known_shapes`.
     `keys`: the keys behind each column. `used`: how many values it has.
     `misfits`: row -> the declared keys whose values do not fit.
@@ -92,10 +92,11 @@ class Columns:
         return frame.with_columns(misfits).drop("_row")
 
     def add(self, name: str, key: str, values: Sequence[Any], used: int) -> None:
-        """More cells of a column, `used` of them not null: those of the rows that come next."""
-        self.cells[name].append((len(self.rows), values))
-        self.keys[name].add(key)
-        self.used[name] += used
+        """More cells of a column, those of the rows that come next; `used` of them are not null."""
+        if used:
+            self.cells[name].append((len(self.rows), values))
+            self.keys[name].add(key)
+            self.used[name] += used
 
     def _in_full(self, name: str) -> list[Any]:
         cells: list[Any] = []
@@ -128,10 +129,11 @@ class Spreader:
         """
         columns = Columns(len(objects), self._contract)
         for group in self._reader.groups(objects, hints):
-            number = self._numbers.setdefault(group.shape, len(self._numbers))
             _place(columns, group, objects)
+            shapes, of_each = group.shapes()
+            numbers = [self._numbers.setdefault(one, len(self._numbers)) for one in shapes]
             columns.rows.extend(group.rows)
-            columns.shapes.extend(repeat(number, len(group.rows)))
+            columns.shapes.extend([numbers[place] for place in of_each])
         return columns
 
 
@@ -151,43 +153,47 @@ def most_used(
 
 
 def _place(columns: Columns, group: Group, objects: Sequence[bytes | None]) -> None:
-    """Put the values of records of one shape into their columns; null and "" into none."""
-    shape, rows = group.shape, group.rows
-    for key, name, kind, values in zip(
-        shape.keys, column_names(shape.keys), shape.types, group.columns, strict=True
-    ):
-        if kind == "null" or (kind == "string" and not any(values)):
-            continue
+    """Put the values of a group's records into their columns; null and "" into none."""
+    for key, name, cells in zip(group.keys, column_names(group.keys), group.cells, strict=True):
         declared = columns.contract.keys.get(key)
         if declared:
-            texts = [objects[row] or b"" for row in rows]
-            _place_declared(columns, declared, name, kind, rows, values, texts)
+            texts = [objects[row] or b"" for row in group.rows]
+            _place_declared(columns, declared, name, group.rows, cells, texts)
             continue
-        empty = values.count("") if kind == "string" else 0
-        cells = [value or None for value in values] if empty else values
-        columns.add(f"{name}{ENDING_OF[kind]}", key, cells, len(values) - empty)
+        for ending in {ENDING_OF[kind] for kind in ENDING_OF.keys() & cells.types}:
+            values, used = cells.of_types(ENDINGS[ending].json)
+            empty = 0 if ending else values.count("")
+            if empty:
+                values = [value or None for value in values]
+            columns.add(f"{name}{ending}", key, values, used - empty)
 
 
 def _place_declared(
     columns: Columns,
     declared: Declared,
     name: str,
-    kind: str,
-    rows: list[int],
-    values: Sequence[Any],
+    rows: Sequence[int],
+    cells: Cells,
     texts: Sequence[bytes],
 ) -> None:
     """Put a declared key's values into its column, and tell of those that do not fit."""
     own = declared.in_column(name)
     if own is None:
         return
-    fitted = fit_declared(declared, kind, values, texts, columns.contract)
-    cells = fitted.to_list()
-    for row, value, cell in zip(rows, values, cells, strict=True):
-        if cell is None and value != "":
-            columns.misfits.setdefault(row, []).append(declared.key)
-    if used := fitted.count():
-        columns.add(f"{own}{declared.ending}", declared.key, cells, used)
+    placed: list[Any] = [None] * len(rows)
+    used = 0
+    for kind, places in cells.by_type().items():
+        values = [cells.values[at] for at in places]
+        if kind == "null" or (kind == "string" and not any(values)):
+            continue
+        written = [texts[at] for at in places]
+        fitted = fit_declared(declared, kind, values, written, columns.contract)
+        used += fitted.count()
+        for at, value, cell in zip(places, values, fitted.to_list(), strict=True):
+            placed[at] = cell
+            if cell is None and value != "":
+                columns.misfits.setdefault(rows[at], []).append(declared.key)
+    columns.add(f"{own}{declared.ending}", declared.key, placed, used)
 
 
 def fit_declared(

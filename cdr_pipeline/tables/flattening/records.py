@@ -1,9 +1,9 @@
 """Records of some pages as columns of the documented fields, and the faults of what does not fit.
 
-A page is decoded at once by a strict decoder of the documented record. What it refuses is read
-again record by record, field by field: the slow reading, which says what a value means where it
-does not fit (a fraction in a number field, a field nobody documented). No type but the documented
-one is made of a value here: times are text still.
+A page is decoded at once by a strict decoder (`layouts`), as soon as that has learned how the
+vendor writes its records. Where it refuses some, each is read by itself. What a value means that is
+of another kind than its field (a fraction in a number field, an object in a text) is said here, of
+its token alone. No type but the documented one is made of a value: times are text still.
 """
 
 import json
@@ -19,8 +19,9 @@ import polars as pl
 
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind, Reason
+from cdr_pipeline.tables.flattening.layouts import Layout
 from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.values import INT64, Int64, is_object, members_of, tokens_of
+from cdr_pipeline.tables.values import INT64, is_object, members_of, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.
 BATCH_ROWS: Final = 8_000
@@ -28,30 +29,7 @@ BATCH_ROWS: Final = 8_000
 #: More records than a response ever holds: those of each count from another multiple of it.
 _PAGE_RECORDS: Final = 2**32
 
-_NONE: Final = msgspec.Raw(b"null")
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
-
-
-def _decoders(count: Any, text: Any) -> tuple[Any, msgspec.json.Decoder[Any]]:
-    """The record with fields of these types, and the decoder of a page of such records."""
-    types = {Kind.COUNT: count, Kind.TEXT: text, Kind.TIME: text}
-    record: Any = msgspec.defstruct(
-        "_Record",
-        [
-            *((one.name, types[one.kind] | None, None) for one in FIELDS),
-            (ADDITIONAL, msgspec.Raw, _NONE),
-        ],
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-    return record, msgspec.json.Decoder(msgspec.defstruct("_Page", [("data", list[record] | None)]))
-
-
-#: The documented record, strictly; and one in which text may be a number and the other way round:
-#: the vendor mixes these, and one of them should not slow down its page.
-_, _strict_page = _decoders(Int64, str)
-_Record, _page = _decoders(str | Int64, str | Int64)
-_record: Final = msgspec.json.Decoder(_Record)
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _CAMPAIGN: Final = list(_BY_NAME).index("campaign_uuid")
 
@@ -130,27 +108,38 @@ class Batch:
         text = self.text(at)
         self.faults.append(Fault(at, page.identity(text)[0], label, value, reason, text))
 
-    def add(self, at: Sequence[int], records: Sequence[Any], extra: Mapping[int, str]) -> None:
-        """Records of one page and their places in the order of arrival; `extra` by place.
+    def add(
+        self, at: Sequence[int], records: Sequence[Any], layout: Layout, extra: Mapping[int, str]
+    ) -> None:
+        """Records of one page, as `layout` reads them, and their places in the order of arrival.
+        `extra`: of those that it could not read whole, by place.
 
         A page at a time: what a page's values take is still in the processor's cache then.
         """
         if not records:
             return
-        *fields, objects = members_of(records)
+        members = members_of(records)
+        documented = members[: len(FIELDS)]
+        objects, *unknown = members[len(FIELDS) :]
         counts: dict[Field, Sequence[Any]] = {}
         texts: dict[Field, Sequence[Any]] = {}
-        for one, cells in zip(FIELDS, fields, strict=True):
+        for number, one in enumerate(FIELDS):
+            if one.name in layout.odd:
+                documented[number] = self._values(one, documented[number], at)
+            cells = documented[number]
             if any(cells) or cells.count("") + cells.count(None) < len(cells):
                 (counts if one.kind is Kind.COUNT else texts)[one] = cells
-        columns = [*self._columns(counts, pl.Int64, at), *self._columns(texts, pl.String, at)]
+        rows = len(at)
+        columns = [*_columns(counts, pl.Int64, rows), *_columns(texts, pl.String, rows)]
         columns.append(pl.Series("_at", at, dtype=pl.Int64))
         columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.Binary))
-        if extra:
-            unknown = [extra.get(place) for place in at]
-            columns.append(pl.Series("extra", unknown, dtype=pl.String))
+        if unknown or extra:
+            told: list[str | None] = [extra.get(place) for place in at]
+            for row, tokens in enumerate(zip(*unknown, strict=True)):
+                told[row] = told[row] or _extra(zip(layout.unknown, tokens, strict=True))
+            columns.append(pl.Series("extra", told, dtype=pl.String))
         self._frames.append(pl.DataFrame(columns))
-        self.campaigns.extend(fields[_CAMPAIGN])
+        self.campaigns.extend(documented[_CAMPAIGN])
 
     def frame(self) -> pl.DataFrame:
         """`_at`, the documented fields, `additional` and `extra`, as text but for the counts.
@@ -185,139 +174,95 @@ class Batch:
     def _place_of(self, at: int) -> tuple[int, StoredPage]:
         return self.pages[bisect_right(self.pages, at, key=lambda entry: entry[0]) - 1]
 
-    def _columns(
-        self, fields: Mapping[Field, Sequence[Any]], dtype: type[pl.DataType], at: Sequence[int]
-    ) -> list[pl.Series]:
-        """A page's values of some fields of one type.
-
-        One series, cut: to begin one of its own for each takes as long as 500 values.
-        """
-        values: list[Any] = []
-        for cells in fields.values():
-            values += cells
-        try:
-            together = pl.Series(values, dtype=dtype)
-        except TypeError:  # text among numbers, or numbers among text
-            return [
-                pl.Series(one.label, self._all_fitted(one, cells, at), dtype=dtype)
-                for one, cells in fields.items()
-            ]
-        rows = len(at)
-        return [
-            together.slice(number * rows, rows).alias(one.label)
-            for number, one in enumerate(fields)
-        ]
-
-    def _all_fitted(
-        self, one: Field, cells: Sequence[Any], at: Sequence[int]
+    def _values(
+        self, one: Field, tokens: Sequence[msgspec.Raw], at: Sequence[int]
     ) -> list[str | int | None]:
-        """Cells of which some are of another kind than their field's."""
-        due = int if one.kind is Kind.COUNT else str
-        return [
-            cell if cell is None or type(cell) is due else self._fitted(place, one, cell)
-            for place, cell in zip(at, cells, strict=True)
-        ]
+        """What the tokens of a field say. What does not fit is null and a fault."""
+        values: list[str | int | None] = []
+        for place, token in zip(at, map(bytes, tokens), strict=True):
+            try:
+                values.append(_value(token, one.kind))
+            except _Unfit as unfit:
+                self.fault(place, one.label, page.text_of(token) or "", unfit.reason)
+                values.append(None)
+        return values
 
-    def _fitted(self, at: int, one: Field, cell: str | int) -> str | int | None:
-        """A cell of another kind than its field's. What does not fit is null and a fault."""
-        if isinstance(cell, int):
-            # Text is as it was written, and 0 may have been written as -0.
-            return str(cell) if cell else page.text_of(bytes(_object(self.text(at))[one.name]))
-        try:
-            return _count(cell)
-        except _Unfit as unfit:
-            self.fault(at, one.label, cell, unfit.reason)
-            return None
+
+def _columns(
+    fields: Mapping[Field, Sequence[Any]], dtype: type[pl.DataType], rows: int
+) -> list[pl.Series]:
+    """A page's values of some fields of one type.
+
+    One series, cut: to begin one of its own for each takes as long as 500 values.
+    """
+    values: list[Any] = []
+    for cells in fields.values():
+        values += cells
+    together = pl.Series(values, dtype=dtype)
+    return [
+        together.slice(number * rows, rows).alias(one.label) for number, one in enumerate(fields)
+    ]
 
 
 def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
     """The records of the pages, some pages at a time, which came in that order."""
-    batch = Batch()
+    batch, layout = Batch(), Layout()
     for stored in pages:
         if batch.pages and stored.place < batch.pages[-1][1].place:
             yield batch
             batch = Batch()
-        _add(batch, stored)
+        layout = _add(batch, stored, layout)
         if len(batch) >= BATCH_ROWS:
             yield batch
             batch = Batch()
     yield batch
 
 
-def _add(batch: Batch, stored: StoredPage) -> None:
+def _add(batch: Batch, stored: StoredPage, layout: Layout) -> Layout:
+    """Add a page's records; the layout that read them, which is likely to read the next."""
     at = stored.place * _PAGE_RECORDS
-    batch.pages.append((at, stored))
     try:
         page.check_encoding(stored.body)
-        records = _read_page(stored.body)
+        records = layout.page(stored.body)
     except page.UNREADABLE:
-        _add_one_by_one(batch, page.split(stored.body), at)
+        texts = page.split(stored.body)
+        learned = layout.learning(texts)
+        if learned is not layout:
+            return _add(batch, stored, learned)
+        batch.pages.append((at, stored))
+        _add_one_by_one(batch, texts, at, layout)
     else:
-        batch.add(range(at, at + len(records)), records, {})
+        batch.pages.append((at, stored))
+        batch.add(range(at, at + len(records)), records, layout, {})
+    return layout
 
 
-def _read_page(body: bytes) -> list[Any]:
-    """The records of a page, if they are all as documented. Raises one of UNREADABLE."""
-    try:
-        records = _strict_page.decode(body).data or []
-    except msgspec.ValidationError:
-        records = _page.decode(body).data or []
-    if any(len(one.additional) >= page.SHORTEST_TOO_DEEP for one in records):
-        texts = (bytes(one.additional) for one in records)
-        if any(page.too_deep(text, within=1) for text in texts):
-            raise RecursionError
-    return records
-
-
-def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int) -> None:
+def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int, layout: Layout) -> None:
     places, records, extra = [], [], {}
     for at, text in enumerate(texts, first):
         try:
-            read, more, misfits = _read(text)
+            read, unknown = _read(text, layout)
         except _Unfit as unfit:
             id_, _ = page.identity(text)
             batch.faults.append(Fault(at, id_, None, None, unfit.reason, text))
             continue
         places.append(at)
         records.append(read)
-        if more:
-            extra[at] = more
-        for name, value, reason in misfits:
-            batch.faults.append(Fault(at, read.id, name, value, reason, text))
-    batch.add(places, records, extra)
+        if unknown:
+            extra[at] = unknown
+    batch.add(places, records, layout, extra)
 
 
-def _read(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, Reason]]]:
-    """One record; see `_read_slowly`."""
+def _read(text: bytes, layout: Layout) -> tuple[Any, str | None]:
+    """One record, and its undocumented fields where `layout` cannot take them. Raises _Unfit."""
     if page.too_deep(text):
         raise _Unfit(Reason.TOO_DEEP)
     try:
         page.check_encoding(text)
-        return _record.decode(text), None, []
+        return layout.one(text), None
     except page.UNREADABLE:
-        return _read_slowly(text)
-
-
-def _read_slowly(text: bytes) -> tuple[Any, str | None, list[tuple[str, str, Reason]]]:
-    """A record, its undocumented fields as JSON text, and (field, value, reason) of misfits.
-
-    Raises _Unfit.
-    """
-    members = _object(text)
-    misfits = []
-    values: dict[str, Any] = {}
-    for name, token in members.items():
-        documented = _BY_NAME.get(name)
-        if documented is None:
-            continue
-        try:
-            values[name] = _value(bytes(token), documented.kind)
-        except _Unfit as unfit:
-            misfits.append((documented.label, page.text_of(bytes(token)) or "", unfit.reason))
-    if ADDITIONAL in members:
-        values[ADDITIONAL] = members[ADDITIONAL]
-    unknown = {name: token for name, token in members.items() if name not in _DOCUMENTED}
-    return _Record(**values), _extra(unknown), misfits
+        members = _object(text)
+        return layout.of(members), _extra(members.items())
 
 
 def _object(text: bytes) -> dict[str, msgspec.Raw]:
@@ -379,12 +324,14 @@ def _within_64_bits(value: int) -> int:
     return value
 
 
-def _extra(unknown: Mapping[str, msgspec.Raw]) -> str | None:
-    members = [
+def _extra(members: Iterable[tuple[str, msgspec.Raw]]) -> str | None:
+    """Those fields of a record that nobody documented, by name, as JSON."""
+    told = [
         f"{json.dumps(name, ensure_ascii=False)}:{page.compact(bytes(token))}"
-        for name, token in unknown.items()
+        for name, token in sorted(members)
+        if name not in _DOCUMENTED and token
     ]
-    return "{" + ",".join(members) + "}" if members else None
+    return "{" + ",".join(told) + "}" if told else None
 
 
 def _objects_text(text: str) -> tuple[str | None, bool]:

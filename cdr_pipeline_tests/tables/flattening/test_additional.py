@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.tables.flattening.additional import Spreader
 from cdr_pipeline.tables.names import column_names
-from cdr_pipeline.tables.values import read_object
+from cdr_pipeline.tables.values import json_type, read_object
 from cdr_pipeline_tests.records import (
     DIFFERENT_NOTATION,
     KEY,
@@ -115,6 +115,8 @@ def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str 
 )
 @example(['{"a":1}', '{"a":1,"a":"x"}', '{"\\u0061":3}'], [(n % 3, 0) for n in range(15)])
 @example(['{"a":[1]}', '{"a":null}', '{"a":1e400}'], [(n % 3, n % 2) for n in range(15)])
+@example(['{"Ten":1}', '{"ten":"x"}', '{"ten":2,"Ten":3}'], [(n % 3, 0) for n in range(15)])
+@example(['{"a":1}', '{"b":""}', '{"b":[2],"c":null}'], [(n % 3, 0) for n in range(15)])
 def test_a_shape_that_was_learned_changes_nobodys_cells(
     texts: list[str], order: list[tuple[int, int]]
 ) -> None:
@@ -125,7 +127,11 @@ def test_a_shape_that_was_learned_changes_nobodys_cells(
             learned = spreader.spread(
                 [text.encode() for text in objects], [hint for _, hint in order]
             )
+    frame = learned.frame()
     for row, text in enumerate(objects):
+        members = sorted((key, json_type(*cell)) for key, cell in read_object(text).items())
+        shape = spreader.known_shapes[frame["_shape"][row]]
+        assert list(zip(shape.keys, shape.types, strict=True)) == members
         alone = {name: exact(one) for name, (one,) in spread([text]).values.items()}
         cells = {name: values[row] for name, values in learned.values.items()}
         assert {name: exact(one) for name, one in cells.items() if one is not None} == alone

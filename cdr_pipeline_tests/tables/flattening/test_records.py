@@ -6,19 +6,15 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_pipeline.record import FIELDS, Kind
-from cdr_pipeline.tables.flattening import records as reading
-from cdr_pipeline.tables.flattening.records import _read_slowly, _record
+from cdr_pipeline.tables.flattening.layouts import Layout
 from cdr_pipeline_tests.records import (
     ENTRY,
-    STRING,
     as_text,
     call,
     flat,
-    members_text,
     reject_rows,
     rejects_of,
     the_call,
@@ -99,7 +95,7 @@ def test_undocumented_fields_stand_in_extra_and_the_documented_beside_them_are_t
     assert made["duration"] == 27
     assert (
         made["extra"]
-        == '{"ai_summary":{"ý chính":["hẹn lại"]},"transferred":null,"time_ringing":1.50}'
+        == '{"ai_summary":{"ý chính":["hẹn lại"]},"time_ringing":1.50,"transferred":null}'
     )
 
 
@@ -176,12 +172,10 @@ def test_additional_that_is_no_object_keeps_its_text_and_is_told(token: str, tex
 def nothing_is_documented() -> Iterator[None]:
     """Every record is read slowly, as if the strict decoders refused them all."""
 
-    class Refusing:
-        def decode(self, _: bytes) -> object:
-            raise UnicodeDecodeError("utf-8", b"", 0, 1, "refused")
+    def refuse(_: Layout, text: bytes) -> object:
+        raise UnicodeDecodeError("utf-8", text, 0, 1, "refused")
 
-    no = Refusing()
-    with patch.multiple(reading, _strict_page=no, _page=no, _record=no):
+    with patch.multiple(Layout, page=refuse, one=refuse):
         yield
 
 
@@ -194,25 +188,3 @@ def test_fast_and_slow_reading_of_a_page_make_the_same_tables(records: list[byte
     assert fast.cdrs.schema == slow.cdrs.schema
     assert fast.keys == slow.keys
     assert reject_rows(fast) == reject_rows(slow)
-
-
-DOCUMENTED_RECORD = st.fixed_dictionaries(
-    {"id": STRING},
-    optional={
-        **{
-            field.name: st.integers(-(2**63), 2**63 - 1).map(str) | st.just("null")
-            if field.kind is Kind.COUNT
-            else STRING | st.just("null")
-            for field in FIELDS[1:]
-        },
-        "additional": STRING | st.sampled_from(("null", "[]", '{"a": 1e400}', "true")),
-    },
-).map(members_text)
-
-
-@given(DOCUMENTED_RECORD)
-@example(verbatim("note", r'"\ud83d\ude00\/\u0000"'))
-def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: bytes) -> None:
-    read, extra, misfits_ = _read_slowly(text)
-    assert _record.decode(text) == read
-    assert (extra, misfits_) == (None, [])

@@ -1,0 +1,151 @@
+"""What a decoder has learned of the vendor's ways changes no cell, and reads what it was for."""
+
+import json
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cdr_pipeline import page
+from cdr_pipeline.record import FIELDS, Kind
+from cdr_pipeline.tables.flattening import records as reading
+from cdr_pipeline.tables.flattening.layouts import Layout
+from cdr_pipeline.tables.values import tokens_of
+from cdr_pipeline_tests.records import (
+    ENTRY,
+    STRING,
+    as_text,
+    call,
+    flat,
+    flat_pages,
+    members_text,
+    page_of,
+    reject_rows,
+    verbatim,
+)
+
+EVERY_FIELD = frozenset(field.name for field in FIELDS)
+
+
+# ---- nobody's cells change
+
+
+@given(
+    st.lists(st.lists(ENTRY, max_size=4), max_size=4),
+    st.sets(st.sampled_from(sorted(EVERY_FIELD)), max_size=4) | st.just(EVERY_FIELD),
+    st.sets(st.sampled_from(["ai_summary", "transferred"])),
+)
+def test_what_was_learned_before_changes_nothing(
+    pages: list[list[bytes]], odd: set[str], unknown: set[str]
+) -> None:
+    plain = flat_pages(pages)
+    before = Layout(frozenset(odd), tuple(sorted(unknown)))
+    with patch.object(reading, "Layout", lambda: before):
+        learned = flat_pages(pages)
+    assert learned.cdrs.equals(plain.cdrs)
+    assert learned.cdrs.schema == plain.cdrs.schema
+    assert reject_rows(learned) == reject_rows(plain)
+
+
+DOCUMENTED_RECORD = st.fixed_dictionaries(
+    {"id": STRING},
+    optional={
+        **{
+            field.name: st.integers(-(2**63), 2**63 - 1).map(str) | st.just("null")
+            if field.kind is Kind.COUNT
+            else STRING | st.just("null")
+            for field in FIELDS[1:]
+        },
+        "additional": STRING | st.sampled_from(("null", "[]", '{"a": 1e400}', "true")),
+    },
+).map(members_text)
+
+
+@given(DOCUMENTED_RECORD)
+@example(verbatim("note", r'"\ud83d\ude00\/\u0000"'))
+def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: bytes) -> None:
+    layout = Layout()
+    assert layout.learning([text]) is layout
+    assert members(layout.one(text)) == members(layout.of(tokens_of(text)))
+
+
+# ---- what is learned
+
+
+@pytest.mark.parametrize(
+    ("field", "token"),
+    [
+        *(("rate", "5"), ("rate", "4.50"), ("note", "true"), ("press_key", '{"key":"1"}')),
+        *(("duration", '"33"'), ("duration", "33.0"), ("billsec", str(2**64)), ("app", "[]")),
+    ],
+)
+def test_a_field_of_another_kind_is_read_as_a_token_from_then_on(field: str, token: str) -> None:
+    text = verbatim(field, token)
+    learned = Layout().learning([as_text(call()), text])
+    assert learned == Layout(odd=frozenset({field}))
+    (read,) = learned.page(page_of(text))
+    assert bytes(getattr(read, field)).decode() == token
+
+
+def test_fields_that_nobody_documented_are_learned_by_name() -> None:
+    texts = [as_text(call(ai_summary="tốt", hợp_lệ=True)), as_text(call(queue=1))]
+    learned = Layout().learning(texts)
+    assert learned == Layout(unknown=("ai_summary", "hợp_lệ", "queue"))
+    read = learned.page(page_of(*texts))
+    assert [bytes(one.unknown_0) for one in read] == ['"tốt"'.encode(), b""]
+    assert learned.learning(texts) is learned
+
+
+def test_once_learned_a_page_is_read_at_once() -> None:
+    body = page_of(call("a", rate=5, queue="q"), call("b", duration="1.5"))
+    with pytest.raises(page.UNREADABLE):
+        Layout().page(body)
+    assert len(Layout().learning(page.split(body)).page(body)) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"null", b"17", b'{"id":"\xff","rate":5}', rb'{"rate":5,"n":"\ud83d"}'),
+        *(b'{"rate":5', b'{"rate":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+        *(as_text({'"': 1}), as_text({"\\": 1}), as_text({"a\nb": 1}), as_text({"\0": 1})),
+    ],
+)
+def test_nothing_is_learned_of_what_no_decoder_could_take(text: bytes) -> None:
+    layout = Layout()
+    assert layout.learning([text]) is layout
+
+
+def test_no_more_than_some_names_are_learned_and_every_field_stands_in_extra() -> None:
+    wide = [call(f"{n}", **{f"field_{n}_{m}": m for m in range(40)}) for n in range(4)]
+    learned = Layout().learning(map(as_text, wide))
+    assert len(learned.unknown) == 64
+    made = flat(*wide).cdrs.sort("id")["extra"].to_list()
+    assert [json.loads(text) for text in made] == [
+        {f"field_{n}_{m}": m for m in range(40)} for n in range(4)
+    ]
+
+
+def test_a_name_that_no_decoder_takes_stands_in_extra() -> None:
+    names = {'a"b': 1, "a\\b": 2, "a\nb": 3, "": 4, "😀": 5}
+    (text,) = flat(call("a", **names), call("b", queue=1)).cdrs.sort("id")["extra"].to_list()[:1]
+    assert json.loads(text) == names
+
+
+def test_what_is_nested_too_deep_is_not_read_by_a_decoder_that_would_let_it_pass() -> None:
+    deep = "[" * 600 + "]" * 600
+    for text in (verbatim("note", deep), verbatim("queue", deep), verbatim("additional", deep)):
+        learned = Layout().learning([verbatim("note", "[]"), verbatim("queue", "1")])
+        with pytest.raises(RecursionError):
+            learned.page(page_of(text))
+
+
+def members(record: Any) -> tuple[object, ...]:
+    """Of a record, tokens as bytes."""
+    return tuple(
+        bytes(member) if isinstance(member, msgspec.Raw) else member
+        for member in msgspec.structs.astuple(record)
+    )
