@@ -17,6 +17,7 @@ from cdr_pipeline.bench import calls
 from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
 from cdr_pipeline.bench import read as reading
+from cdr_pipeline.bench import writings as writing
 from cdr_pipeline.settings import Settings
 
 #: Figures are never cut: a table of eleven with their spreads is wider than most terminals.
@@ -36,6 +37,7 @@ def main() -> None:
     Loading more and more:             cdr-pipeline-bench growth
     Aggregates beside loading:         cdr-pipeline-bench aggregates
     Dagster's part of a backfill:      cdr-pipeline-bench backfill
+    Records of other writing:          cdr-pipeline-bench writings
     Reading a year:                    cdr-pipeline-bench read
 
     Nothing but loopback is asked; files stand in a temporary folder, which is removed.
@@ -201,6 +203,28 @@ def backfill(
     out.print(filling.table(found))
     if found.live:
         out.print(str(found.live))
+
+
+@main.command()
+@click.option("--records", default=50_000, show_default=True, help="Calls.")
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
+@_seed
+@_json
+def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
+    """Flatten the same calls as documented, and as a vendor may write them as well.
+
+    From responses in memory to typed and sorted rows, in this process; the least of some turns.
+    """
+    found: list[writing.Cost] = []
+    with _folder() as folder, err.status("Making up calls") as status:
+        corpus = calls.make(folder / "corpus", records, seed=seed)
+        for cost in writing.costs(corpus, folder, repeat):
+            found.append(cost)
+            status.update(f"{cost.way}: {cost.seconds:.1f} CPU s a million")
+    if as_json:
+        _emit({"records": records, "seed": seed, "costs": found})
+    else:
+        out.print(writing.table(found))
 
 
 @main.command()
