@@ -46,7 +46,7 @@ class Head(msgspec.Struct, gc=False):
     """What the listing needs of a record: its key and when it began."""
 
     id: str
-    time_started: str
+    time_started: str | None = None
 
 
 class _Headed(msgspec.Struct):

@@ -30,7 +30,7 @@ from cdr_pipeline.tables.fitting import fit
 from cdr_pipeline.tables.flattening.shapes import Cells, Group, Shape, ShapeReader
 from cdr_pipeline.tables.names import column_names, sounds_personal
 from cdr_pipeline.tables.types import ENDING_OF, ENDINGS, as_written, type_of
-from cdr_pipeline.tables.values import JSON_TYPES, own_token, read_object
+from cdr_pipeline.tables.values import JSON_TYPES, own_token, read_fast
 
 _EXAMPLE_CHARACTERS: Final = 100
 
@@ -277,7 +277,7 @@ def key_table(
     examples: dict[tuple[str | None, str, str | None], str] = {}
     for campaign, number, records, text in groups:
         shape = shapes[number]
-        cells = read_object(text)
+        cells = read_fast(text)
         for key, column, kind in zip(
             shape.keys, column_names(shape.keys), shape.types, strict=True
         ):
