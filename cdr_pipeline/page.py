@@ -7,9 +7,10 @@ fault sits beside. What a record *means* is not decided here.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -19,7 +20,8 @@ import pyarrow as pa
 from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
 
 RECORD_KEY: Final = "data"
-_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
 _TIME_FORM: Final = re.compile(TIME_FORM).match
 
 
@@ -30,12 +32,11 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 #: Brackets within brackets from here on are too many: how many more could be read would depend on
 #: who called whom before (Python bounds both together).
 _DEEPEST: Final = 500
-SHORTEST_TOO_DEEP: Final = 2 * (_DEEPEST - 1)
+_SHORTEST_TOO_DEEP: Final = 2 * (_DEEPEST - 1)
 
 #: What is no deeper than so many is told by its brackets alone, at a tenth of what a look costs.
 _SHALLOW: Final = 8
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_DEEPER_BY: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 class MalformedPage(ValueError):
@@ -138,21 +139,23 @@ def check_encoding(body: bytes) -> None:
 
 
 def too_deep(text: bytes, within: int = 0) -> bool:
-    """Whether a JSON text, or a value so deep `within` it, is nested deeper than what is read."""
+    """Whether a JSON text, or a value so deep `within` one, is nested deeper than what is read."""
     most = _DEEPEST - within
     if len(text) < 2 * most or text.count(b"[") + text.count(b"{") <= most:
         return False
-    brackets = text.translate(None, _NO_BRACKETS)
+    brackets = _JSON_STRING.sub(b"", text).translate(None, _NO_BRACKETS)
+    left = brackets
     for _ in range(_SHALLOW):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if not brackets:  # as good as always; brackets in strings, where they do not cancel, are left
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+    if not left:  # as good as always
         return False
-    depth = 0
-    for token in _MARK.finditer(text):
-        depth += _DEEPER_BY.get(token[0], 0)
-        if depth > most:
-            return True
-    return False
+    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)) > most
+
+
+def any_too_deep(tokens: Iterable[msgspec.Raw]) -> bool:
+    """Whether a member of a record is nested deeper than what is read."""
+    long = [bytes(token) for token in tokens if len(token) >= _SHORTEST_TOO_DEEP]
+    return any(too_deep(token, within=1) for token in long)
 
 
 def text_of(token: bytes) -> str | None:
@@ -223,7 +226,6 @@ def _text_or_none(token: msgspec.Raw | bytes | None) -> str | None:
 # The slow reading: where each value begins and ends, by its quotes and brackets alone. It decodes
 # nothing, so no encoding fault, no number and no depth of nesting can stop it.
 
-_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _MARK: Final = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)
 _SCALAR: Final = re.compile(_STRING + rb'|[^\s"\[\]{},:]+', re.DOTALL)
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")

@@ -7,7 +7,7 @@ documented, is from then on read as it is written: what its token means is said 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -17,24 +17,26 @@ import msgspec
 
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Kind
-from cdr_pipeline.tables.values import Int64, tokens_of
+from cdr_pipeline.tables.values import Int64
 
 #: What is read of a field that is not there.
 NULL: Final = msgspec.Raw(b"null")
 ABSENT: Final = msgspec.Raw(b"")
 
 #: Of more undocumented fields than this the rest are read record by record.
-_MOST_UNKNOWN: Final = 64
+_MOST_UNKNOWN: Final = 256
 
-_TYPES: Final[dict[Kind, Any]] = {
+#: What a field of a kind holds, if it is as documented.
+TYPES: Final[dict[Kind, Any]] = {
     Kind.COUNT: Int64 | None,
     Kind.TEXT: str | None,
     Kind.TIME: str | None,
 }
 _DECODE: Final[dict[Kind, Callable[[bytes], Any]]] = {
-    kind: msgspec.json.Decoder(expected).decode for kind, expected in _TYPES.items()
+    kind: msgspec.json.Decoder(expected).decode for kind, expected in TYPES.items()
 }
 _KINDS: Final = {field.name: field.kind for field in FIELDS}
+_DOCUMENTED: Final = {*_KINDS, ADDITIONAL}
 
 
 @dataclass(frozen=True)
@@ -51,51 +53,36 @@ class Layout:
 
     def page(self, body: bytes) -> list[Any]:
         """The records of a page. Raises one of `page.UNREADABLE` if some are not as expected."""
-        records = self._pages.decode(body).data or []
-        for member in self._tokens:
-            tokens = map(member, records)
-            long = [token for token in tokens if len(token) >= page.SHORTEST_TOO_DEEP]
-            if any(page.too_deep(bytes(token), within=1) for token in long):
-                raise RecursionError
-        return list(records)
+        return self._looked_at(self._pages.decode(body).data or [])
 
     def one(self, text: bytes) -> Any:
-        """One record. Raises as `page`; how deep it is nested is not looked at."""
-        return self._records.decode(text)
+        """One record. Raises as `page`."""
+        (record,) = self._looked_at([self._records.decode(text)])
+        return record
 
-    def of(self, members: Mapping[str, msgspec.Raw]) -> Any:
-        """The record of some members that this layout fits, but for the unknown fields: ABSENT."""
-        cells = {
-            name: token if name in self.odd or name == ADDITIONAL else _DECODE[_KINDS[name]](token)
-            for name, token in members.items()
-            if name in _KINDS or name == ADDITIONAL
-        }
+    def of(self, cells: Mapping[str, Any]) -> Any:
+        """The record of some cells: tokens or values, as this layout reads them."""
         return self._record(**cells)
 
-    def learning(self, texts: Iterable[bytes]) -> "Layout":
-        """What also takes these records, as far as they can be learned; perhaps this very one."""
-        odd, unknown = set(self.odd), set(self.unknown)
-        for text in texts:
-            members = self._refused(text)
-            odd.update(name for name, token in members.items() if not _as_documented(name, token))
-            new = members.keys() - _KINDS.keys() - {ADDITIONAL} - unknown
-            room = _MOST_UNKNOWN - len(unknown)
-            unknown.update(sorted(filter(_can_be_learned, new))[:room])
-        if len(odd) == len(self.odd) and len(unknown) == len(self.unknown):
+    def learning(self, members: Mapping[str, msgspec.Raw]) -> "Layout":
+        """What takes a record of these members, too, as far as that can be learned."""
+        odd = {
+            name
+            for name in members.keys() & _KINDS.keys() - self.odd
+            if not _as_documented(_KINDS[name], members[name])
+        }
+        new = filter(_can_be_learned, members.keys() - _DOCUMENTED - set(self.unknown))
+        unknown = sorted(new)[: _MOST_UNKNOWN - len(self.unknown)]
+        if not odd and not unknown:
             return self
-        return Layout(frozenset(odd), tuple(sorted(unknown)))
+        return Layout(self.odd | odd, tuple(sorted([*self.unknown, *unknown])))
 
-    def _refused(self, text: bytes) -> Mapping[str, msgspec.Raw]:
-        """The members of a record that this layout does not take; none if they cannot be read."""
-        try:
-            self.one(text)
-        except page.UNREADABLE:
-            try:
-                page.check_encoding(text)
-                return tokens_of(text)
-            except page.UNREADABLE:
-                pass
-        return {}
+    def _looked_at(self, records: list[Any]) -> list[Any]:
+        """The records. Raises RecursionError if one is nested too deep."""
+        for tokens in self._tokens:
+            if page.any_too_deep(map(tokens, records)):
+                raise RecursionError
+        return records
 
     @cached_property
     def _record(self) -> Any:
@@ -103,7 +90,7 @@ class Layout:
             "_Record",
             [
                 *(
-                    (name, msgspec.Raw, NULL) if name in self.odd else (name, _TYPES[kind], None)
+                    (name, msgspec.Raw, NULL) if name in self.odd else (name, TYPES[kind], None)
                     for name, kind in _KINDS.items()
                 ),
                 (ADDITIONAL, msgspec.Raw, NULL),
@@ -128,16 +115,16 @@ class Layout:
 
     @cached_property
     def _tokens(self) -> list[Callable[[Any], msgspec.Raw]]:
+        """What takes each member from a record that is a token."""
         unknown = (f"unknown_{at}" for at in range(len(self.unknown)))
         return [attrgetter(name) for name in (*self.odd, ADDITIONAL, *unknown)]
 
 
-def _as_documented(name: str, token: msgspec.Raw) -> bool:
-    if name in _KINDS:
-        try:
-            _DECODE[_KINDS[name]](token)
-        except page.UNREADABLE:
-            return False
+def _as_documented(kind: Kind, token: msgspec.Raw) -> bool:
+    try:
+        _DECODE[kind](token)
+    except page.UNREADABLE:
+        return False
     return True
 
 

@@ -9,9 +9,10 @@ its token alone. No type but the documented one is made of a value: times are te
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ import polars as pl
 
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind, Reason
-from cdr_pipeline.tables.flattening.layouts import Layout
+from cdr_pipeline.tables.flattening.layouts import TYPES, Layout
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, is_object, members_of, tokens_of
 
@@ -32,6 +33,12 @@ _PAGE_RECORDS: Final = 2**32
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _CAMPAIGN: Final = list(_BY_NAME).index("campaign_uuid")
+
+#: What reads many values of a kind, if all are as documented.
+_ALL: Final[dict[Kind, Callable[[bytes], list[Any]]]] = {
+    kind: msgspec.json.Decoder(list[expected]).decode  # type: ignore[valid-type]
+    for kind, expected in TYPES.items()
+}
 
 #: What a batch's frame holds: text but for the counts.
 _RAW: Final = pl.Schema(
@@ -108,8 +115,25 @@ class Batch:
         text = self.text(at)
         self.faults.append(Fault(at, page.identity(text)[0], label, value, reason, text))
 
+    def cells(
+        self, at: int, members: Mapping[str, msgspec.Raw], odd: Collection[str]
+    ) -> dict[str, Any]:
+        """What a record of these members has in the documented fields: values, but of `additional`
+        and the `odd` ones tokens. What does not fit is null and a fault.
+        """
+        tokens = {ADDITIONAL, *odd}
+        return {
+            name: token if name in tokens else self._value(at, _BY_NAME[name], token)
+            for name, token in members.items()
+            if name in _DOCUMENTED
+        }
+
     def add(
-        self, at: Sequence[int], records: Sequence[Any], layout: Layout, extra: Mapping[int, str]
+        self,
+        at: Sequence[int],
+        records: Sequence[Any],
+        layout: Layout,
+        extra: Mapping[int, str | None],
     ) -> None:
         """Records of one page, as `layout` reads them, and their places in the order of arrival.
         `extra`: of those that it could not read whole, by place.
@@ -134,9 +158,11 @@ class Batch:
         columns.append(pl.Series("_at", at, dtype=pl.Int64))
         columns.append(pl.Series(ADDITIONAL, self._texts_of(objects, at), dtype=pl.Binary))
         if unknown or extra:
-            told: list[str | None] = [extra.get(place) for place in at]
-            for row, tokens in enumerate(zip(*unknown, strict=True)):
-                told[row] = told[row] or _extra(zip(layout.unknown, tokens, strict=True))
+            told = [extra.get(place) for place in at]
+            there = [number for number, tokens in enumerate(unknown) if any(tokens)]
+            names = [layout.unknown[number] for number in there]
+            for row, tokens in enumerate(zip(*(unknown[number] for number in there), strict=True)):
+                told[row] = told[row] or _extra(zip(names, tokens, strict=True))
             columns.append(pl.Series("extra", told, dtype=pl.String))
         self._frames.append(pl.DataFrame(columns))
         self.campaigns.extend(documented[_CAMPAIGN])
@@ -177,15 +203,20 @@ class Batch:
     def _values(
         self, one: Field, tokens: Sequence[msgspec.Raw], at: Sequence[int]
     ) -> list[str | int | None]:
-        """What the tokens of a field say. What does not fit is null and a fault."""
-        values: list[str | int | None] = []
-        for place, token in zip(at, map(bytes, tokens), strict=True):
-            try:
-                values.append(_value(token, one.kind))
-            except _Unfit as unfit:
-                self.fault(place, one.label, page.text_of(token) or "", unfit.reason)
-                values.append(None)
-        return values
+        """What the tokens of a field say: at once where all are as documented."""
+        try:
+            return _ALL[one.kind](b"[%b]" % b",".join(tokens))
+        except page.UNREADABLE:
+            return [self._value(place, one, token) for place, token in zip(at, tokens, strict=True)]
+
+    def _value(self, at: int, one: Field, token: msgspec.Raw) -> str | int | None:
+        """What a field's token says. What does not fit is null and a fault."""
+        text = bytes(token)
+        try:
+            return _value(text, one.kind)
+        except _Unfit as unfit:
+            self.fault(at, one.label, page.text_of(text) or "", unfit.reason)
+            return None
 
 
 def _columns(
@@ -219,50 +250,39 @@ def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
 
 
 def _add(batch: Batch, stored: StoredPage, layout: Layout) -> Layout:
-    """Add a page's records; the layout that read them, which is likely to read the next."""
+    """Add a page's records; the layout to read the next page by."""
     at = stored.place * _PAGE_RECORDS
+    batch.pages.append((at, stored))
     try:
         page.check_encoding(stored.body)
         records = layout.page(stored.body)
     except page.UNREADABLE:
-        texts = page.split(stored.body)
-        learned = layout.learning(texts)
-        if learned is not layout:
-            return _add(batch, stored, learned)
-        batch.pages.append((at, stored))
-        _add_one_by_one(batch, texts, at, layout)
-    else:
-        batch.pages.append((at, stored))
-        batch.add(range(at, at + len(records)), records, layout, {})
+        return _add_one_by_one(batch, page.split(stored.body), at, layout)
+    batch.add(range(at, at + len(records)), records, layout, {})
     return layout
 
 
-def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int, layout: Layout) -> None:
-    places, records, extra = [], [], {}
+def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int, layout: Layout) -> Layout:
+    """As `_add`, where `layout` does not take all of the page's records."""
+    places, records, extra, learned = [], [], {}, layout
     for at, text in enumerate(texts, first):
         try:
-            read, unknown = _read(text, layout)
-        except _Unfit as unfit:
-            id_, _ = page.identity(text)
-            batch.faults.append(Fault(at, id_, None, None, unfit.reason, text))
-            continue
+            page.check_encoding(text)
+            record = layout.one(text)
+        except page.UNREADABLE:
+            try:
+                members = _object(text)
+            except _Unfit as unfit:
+                id_, _ = page.identity(text)
+                batch.faults.append(Fault(at, id_, None, None, unfit.reason, text))
+                continue
+            learned = learned.learning(members)
+            record = layout.of(batch.cells(at, members, layout.odd))
+            extra[at] = _extra(members.items())
         places.append(at)
-        records.append(read)
-        if unknown:
-            extra[at] = unknown
+        records.append(record)
     batch.add(places, records, layout, extra)
-
-
-def _read(text: bytes, layout: Layout) -> tuple[Any, str | None]:
-    """One record, and its undocumented fields where `layout` cannot take them. Raises _Unfit."""
-    if page.too_deep(text):
-        raise _Unfit(Reason.TOO_DEEP)
-    try:
-        page.check_encoding(text)
-        return layout.one(text), None
-    except page.UNREADABLE:
-        members = _object(text)
-        return layout.of(members), _extra(members.items())
+    return learned
 
 
 def _object(text: bytes) -> dict[str, msgspec.Raw]:
@@ -271,7 +291,7 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
     except ValueError as error:
         raise _Unfit(Reason.INVALID_UTF_8) from error
     try:
-        return tokens_of(text)
+        members = tokens_of(text)
     except msgspec.ValidationError as error:
         raise _Unfit(Reason.NO_OBJECT) from error
     except RecursionError as error:
@@ -279,6 +299,9 @@ def _object(text: bytes) -> dict[str, msgspec.Raw]:
     except msgspec.DecodeError as error:
         surrogate = _SURROGATE.search(text)
         raise _Unfit(Reason.SURROGATE if surrogate else Reason.NO_JSON) from error
+    if page.any_too_deep(members.values()):
+        raise _Unfit(Reason.TOO_DEEP)
+    return members
 
 
 def _value(token: bytes, kind: Kind) -> str | int | None:
@@ -326,12 +349,14 @@ def _within_64_bits(value: int) -> int:
 
 def _extra(members: Iterable[tuple[str, msgspec.Raw]]) -> str | None:
     """Those fields of a record that nobody documented, by name, as JSON."""
-    told = [
-        f"{json.dumps(name, ensure_ascii=False)}:{page.compact(bytes(token))}"
-        for name, token in sorted(members)
-        if name not in _DOCUMENTED and token
-    ]
+    there = [(name, token) for name, token in members if token and name not in _DOCUMENTED]
+    told = [_quoted(name) + page.compact(bytes(token)) for name, token in sorted(there)]
     return "{" + ",".join(told) + "}" if told else None
+
+
+@lru_cache(maxsize=1_000)
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False) + ":"
 
 
 def _objects_text(text: str) -> tuple[str | None, bool]:

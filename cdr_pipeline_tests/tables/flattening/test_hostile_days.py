@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.record import Reason
-from cdr_pipeline_tests.records import as_text, call, flat, verbatim
+from cdr_pipeline_tests.records import as_text, call, flat, flat_pages, verbatim
 
 T = TypeVar("T")
 
@@ -91,6 +91,20 @@ def test_whether_a_record_is_too_deep_depends_on_itself_alone(duration: str, dep
     additional = f'{{"k":{"[" * depth}{"]" * depth}}}'
     made = flat(verbatim("additional", additional), verbatim("duration", duration, "beside"))
     assert ("a" in made.cdrs["id"].to_list()) == (depth <= 498)
+
+
+DEEP: Final = "[" * 600 + "]" * 600
+CANCELLING: Final = '["]",' * 600 + "1" + ',"["]' * 600  # by brackets alone as good as none
+
+
+@pytest.mark.parametrize(
+    "members", [f'"queue":{DEEP},"queue":1', f'"note":"[","queue":{CANCELLING}', f'"rate":{DEEP}']
+)
+def test_how_deep_a_record_is_does_not_depend_on_its_neighbours(members: str) -> None:
+    record = as_text(call("a"))[:-1] + f",{members}}}".encode()
+    beside = [[], [b"null"], [call("b", queue="q", rate=5)]]
+    made = [flat_pages([some, some, [*some, record]]).cdrs["id"].to_list() for some in beside]
+    assert len({"a" in ids for ids in made}) == 1
 
 
 def within(calls: int, made: Callable[[], T]) -> T:

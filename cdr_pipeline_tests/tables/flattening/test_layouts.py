@@ -13,6 +13,7 @@ from cdr_pipeline import page
 from cdr_pipeline.record import FIELDS, Kind
 from cdr_pipeline.tables.flattening import records as reading
 from cdr_pipeline.tables.flattening.layouts import Layout
+from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.values import tokens_of
 from cdr_pipeline_tests.records import (
     ENTRY,
@@ -68,8 +69,8 @@ DOCUMENTED_RECORD = st.fixed_dictionaries(
 @example(verbatim("note", r'"\ud83d\ude00\/\u0000"'))
 def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: bytes) -> None:
     layout = Layout()
-    assert layout.learning([text]) is layout
-    assert members(layout.one(text)) == members(layout.of(tokens_of(text)))
+    assert layout.learning(tokens_of(text)) is layout
+    assert members(layout.one(text)) == members(layout.of(Batch().cells(0, tokens_of(text), [])))
 
 
 # ---- what is learned
@@ -84,7 +85,7 @@ def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: byte
 )
 def test_a_field_of_another_kind_is_read_as_a_token_from_then_on(field: str, token: str) -> None:
     text = verbatim(field, token)
-    learned = Layout().learning([as_text(call()), text])
+    learned = having_met(as_text(call()), text)
     assert learned == Layout(odd=frozenset({field}))
     (read,) = learned.page(page_of(text))
     assert bytes(getattr(read, field)).decode() == token
@@ -92,40 +93,39 @@ def test_a_field_of_another_kind_is_read_as_a_token_from_then_on(field: str, tok
 
 def test_fields_that_nobody_documented_are_learned_by_name() -> None:
     texts = [as_text(call(ai_summary="tốt", hợp_lệ=True)), as_text(call(queue=1))]
-    learned = Layout().learning(texts)
+    learned = having_met(*texts)
     assert learned == Layout(unknown=("ai_summary", "hợp_lệ", "queue"))
     read = learned.page(page_of(*texts))
     assert [bytes(one.unknown_0) for one in read] == ['"tốt"'.encode(), b""]
-    assert learned.learning(texts) is learned
+    assert all(learned.learning(tokens_of(text)) is learned for text in texts)
 
 
 def test_once_learned_a_page_is_read_at_once() -> None:
     body = page_of(call("a", rate=5, queue="q"), call("b", duration="1.5"))
     with pytest.raises(page.UNREADABLE):
         Layout().page(body)
-    assert len(Layout().learning(page.split(body)).page(body)) == 2
+    assert len(having_met(*page.split(body)).page(body)) == 2
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(b"null", b"17", b'{"id":"\xff","rate":5}', rb'{"rate":5,"n":"\ud83d"}'),
-        *(b'{"rate":5', b'{"rate":' + b"[" * 5000 + b"]" * 5000 + b"}"),
-        *(as_text({'"': 1}), as_text({"\\": 1}), as_text({"a\nb": 1}), as_text({"\0": 1})),
-    ],
-)
-def test_nothing_is_learned_of_what_no_decoder_could_take(text: bytes) -> None:
+@pytest.mark.parametrize("name", ['"', "\\", "a\nb", "\0"])
+def test_a_name_that_no_decoder_takes_is_not_learned(name: str) -> None:
     layout = Layout()
-    assert layout.learning([text]) is layout
+    assert layout.learning(tokens_of(as_text({name: 1}))) is layout
+
+
+def test_what_cannot_be_read_is_nothing_to_learn_from() -> None:
+    broken = [b"null", b'{"id":"\xff","rate":5}', rb'{"rate":5,"n":"\ud83d"}', b'{"rate":[}']
+    with patch.object(Layout, "learning") as learning:
+        flat(*broken[:3])
+    learning.assert_not_called()
 
 
 def test_no_more_than_some_names_are_learned_and_every_field_stands_in_extra() -> None:
-    wide = [call(f"{n}", **{f"field_{n}_{m}": m for m in range(40)}) for n in range(4)]
-    learned = Layout().learning(map(as_text, wide))
-    assert len(learned.unknown) == 64
-    made = flat(*wide).cdrs.sort("id")["extra"].to_list()
+    wide = [call(f"{n}", **{f"field_{n}_{m}": m for m in range(100)}) for n in range(4)]
+    assert len(having_met(*map(as_text, wide)).unknown) == 256
+    made = flat_pages([wide[:2], wide[2:]]).cdrs.sort("id")["extra"].to_list()
     assert [json.loads(text) for text in made] == [
-        {f"field_{n}_{m}": m for m in range(40)} for n in range(4)
+        {f"field_{n}_{m}": m for m in range(100)} for n in range(4)
     ]
 
 
@@ -138,9 +138,17 @@ def test_a_name_that_no_decoder_takes_stands_in_extra() -> None:
 def test_what_is_nested_too_deep_is_not_read_by_a_decoder_that_would_let_it_pass() -> None:
     deep = "[" * 600 + "]" * 600
     for text in (verbatim("note", deep), verbatim("queue", deep), verbatim("additional", deep)):
-        learned = Layout().learning([verbatim("note", "[]"), verbatim("queue", "1")])
+        learned = having_met(verbatim("note", "[]"), verbatim("queue", "1"))
         with pytest.raises(RecursionError):
             learned.page(page_of(text))
+
+
+def having_met(*texts: bytes) -> Layout:
+    """What has been learned from these records."""
+    layout = Layout()
+    for text in texts:
+        layout = layout.learning(tokens_of(text))
+    return layout
 
 
 def members(record: Any) -> tuple[object, ...]:
