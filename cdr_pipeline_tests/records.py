@@ -47,7 +47,7 @@ def read_time(text: str, zone: ZoneInfo) -> datetime | None:
 def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Columns:
     """The columns of some objects' texts by themselves."""
     objects = [text.encode() if text is not None else None for text in texts]
-    return Spreader(contract).spread(objects)
+    return Spreader(contract).spread(objects, [None] * len(objects))
 
 
 def call(id_: object = "a", time_started: object = "2023-03-07 10:00:00", **fields: object) -> Sent:

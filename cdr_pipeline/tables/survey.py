@@ -6,15 +6,15 @@ memory grows with the number of keys, not of calls.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.page import UNREADABLE, compact
+from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import Contract, Declared
 from cdr_pipeline.tables.datasets import CDRS
@@ -24,16 +24,15 @@ from cdr_pipeline.tables.flattening.additional import (
     fit_declared,
     misfits,
     most_used,
+    objects_of,
     united,
 )
-from cdr_pipeline.tables.flattening.shapes import ShapeReader
+from cdr_pipeline.tables.flattening.objects import ObjectReader
 from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_personal
 from cdr_pipeline.tables.provenance import in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.tables.values import is_object, own_token
-
-_Read = TypeVar("_Read")
+from cdr_pipeline.tables.values import own_token
 
 _ROWS: Final = 20_000
 _EXAMPLE: Final = 40
@@ -116,10 +115,11 @@ class Seen:
 def observe(store: Store, days: Iterable[date]) -> list[Seen]:
     """What the stored calls of these days hold, key by key, by name."""
     seen: dict[str, Seen] = {}
-    reader = ShapeReader()
+    reader = ObjectReader()
     for day in days:
-        for objects, hints in _batches(store, day):
-            for group in _of_objects(reader.groups, objects, hints):
+        for calls in _batches(store, day):
+            objects, campaigns = objects_of(calls)
+            for group in reader.groups(objects, campaigns):
                 texts = [objects[row] or b"" for row in group.rows]
                 for key, cells in zip(group.keys, group.cells, strict=True):
                     one = seen.setdefault(key, Seen(key, store.zone))
@@ -202,14 +202,12 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         now |= additional_columns(CDRS, [store.path(CDRS, day)])
         used: Counter[str] = Counter()
         keys: dict[str, set[str]] = {}
-        for objects, hints in _batches(store, day):
-            columns = _of_objects(spreader.spread, objects, hints)
+        for calls in _batches(store, day):
+            columns = spreader.spread(*objects_of(calls))
             used.update(columns.used)
             for name, some in columns.keys.items():
                 keys.setdefault(name, set()).update(some)
-            told = columns.frame().select(
-                "_misfits", pl.Series(ADDITIONAL, objects, pl.Binary).cast(pl.String)
-            )
+            told = columns.frame().select("_misfits", calls[ADDITIONAL])
             unfit.append(misfits(told.lazy(), contract))
         unfit = [united(unfit)]
         then.update(most_used(used, keys, most_columns, contract))
@@ -219,8 +217,7 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     }
-    heard = {key for shape in spreader.known_shapes for key in shape.keys}
-    return Changes(changed, united(unfit), sorted(contract.keys.keys() - heard))
+    return Changes(changed, united(unfit), sorted(contract.keys.keys() - spreader.sent.keys))
 
 
 def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
@@ -230,29 +227,8 @@ def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
 # Stored objects
 
 
-_Batch = tuple[list[bytes | None], list[str | None]]
-
-
-def _batches(store: Store, day: date) -> Iterator[_Batch]:
-    """The objects of a day's calls, and each one's campaign."""
-    rows = store.lazy(CDRS, day).select(pl.col(ADDITIONAL).cast(pl.Binary), "campaign_uuid")
+def _batches(store: Store, day: date) -> Iterator[pl.DataFrame]:
+    """`additional` and `campaign_uuid` of a day's calls that have the former."""
+    rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
     for at in range(0, store.rows(CDRS, day), _ROWS):
-        batch = rows.slice(at, _ROWS).collect().filter(pl.col(ADDITIONAL).is_not_null())
-        yield batch[ADDITIONAL].to_list(), batch["campaign_uuid"].to_list()
-
-
-def _objects(texts: list[bytes | None]) -> list[bytes | None]:
-    """Without what is kept in `additional` but is no object."""
-    return [text if text is not None and is_object(text.decode()) else None for text in texts]
-
-
-def _of_objects(
-    read: Callable[[list[bytes | None], list[str | None]], _Read],
-    texts: list[bytes | None],
-    hints: list[str | None],
-) -> _Read:
-    """What is read of the objects; what is none is left out only where it stops the reading."""
-    try:
-        return read(texts, hints)
-    except UNREADABLE:
-        return read(_objects(texts), hints)
+        yield rows.slice(at, _ROWS).collect().filter(pl.col(ADDITIONAL).is_not_null())

@@ -42,13 +42,12 @@ def read_object(text: str | bytes) -> dict[str, tuple[str, Any]]:
     return {key: read_value(bytes(token)) for key, token in tokens_of(text).items()}
 
 
-def is_object(text: str) -> bool:
+def is_object(text: bytes) -> bool:
     """Whether a text is a JSON object, and so has columns."""
-    written = text.encode()
-    if not written.lstrip().startswith(b"{") or too_deep(written):
+    if not text.lstrip().startswith(b"{") or too_deep(text):
         return False
     try:
-        tokens_of(written)
+        tokens_of(text)
     except UNREADABLE:
         return False
     return True

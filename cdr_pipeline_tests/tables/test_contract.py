@@ -240,9 +240,7 @@ def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
 
 def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list[Any]]]:
     columns = spread(texts, given)
-    return {
-        one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_shape", "_misfits")
-    }
+    return {one.name: (one.dtype, one.to_list()) for one in columns.frame().drop("_misfits")}
 
 
 @pytest.mark.parametrize(
@@ -418,7 +416,7 @@ def a_contract(draw: st.DrawFn) -> Contract:
 
 def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
     """Each record's cells, by column."""
-    series = list(spread(texts, given).frame().drop("_shape", "_misfits"))
+    series = list(spread(texts, given).frame().drop("_misfits"))
     return [
         {one.name: one[row] for one in series if one[row] is not None} for row in range(len(texts))
     ]

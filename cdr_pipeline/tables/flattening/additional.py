@@ -12,10 +12,9 @@ because of another.
 A key that a user declared (see `contract`) goes by its declaration instead, and changes no other.
 """
 
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final
@@ -25,14 +24,12 @@ import polars as pl
 from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
-from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS
 from cdr_pipeline.tables.fitting import fit
-from cdr_pipeline.tables.flattening.shapes import Cells, Group, Shape, ShapeReader
+from cdr_pipeline.tables.flattening.objects import Campaign, Cells, Group, ObjectReader
+from cdr_pipeline.tables.flattening.sent import Sent
 from cdr_pipeline.tables.names import column_names, sounds_personal
 from cdr_pipeline.tables.types import ENDING_OF, ENDINGS, as_written, type_of
-from cdr_pipeline.tables.values import JSON_TYPES, own_token, read_fast
-
-_EXAMPLE_CHARACTERS: Final = 100
+from cdr_pipeline.tables.values import is_object, own_token
 
 #: How many values that do not fit are told of a key, and how much of each.
 _EXAMPLES: Final = 3
@@ -50,7 +47,6 @@ class Columns:
     `cells`: of each column, for each group that has it, where its cells begin among `rows` and the
     cells. All other rows are null, and take no memory until they are asked for.
     `rows`: those of the records that have an object, group by group.
-    `shapes`: the shape of each of these, by its number in `known_shapes`.
     `keys`: the keys behind each column. `used`: how many values it has.
     `misfits`: row -> the declared keys whose values do not fit.
     """
@@ -61,7 +57,6 @@ class Columns:
         default_factory=lambda: defaultdict(list)
     )
     rows: list[int] = field(default_factory=list)
-    shapes: list[int] = field(default_factory=list)
     keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     used: Counter[str] = field(default_factory=Counter)
     misfits: dict[int, list[str]] = field(default_factory=dict)
@@ -69,19 +64,17 @@ class Columns:
     @property
     def values(self) -> dict[str, list[Any]]:
         """Each column in full, null where a record has no value."""
-        return self.frame().drop("_shape", "_misfits").to_dict(as_series=False)
+        return self.frame().drop("_misfits").to_dict(as_series=False)
 
     def frame(self, some: Collection[str] | None = None) -> pl.DataFrame:
         """The columns, or those of them that are among `some`, in order of their names, a row a
-        record, typed by their endings; `_shape`; and `_misfits`: the declared keys whose values do
-        not fit.
+        record, typed by their endings; and `_misfits`: the declared keys whose values do not fit.
         """
         kept = sorted(self.used if some is None else self.used.keys() & some)
         types = {name: as_written(type_of(name), self.contract.zone) for name in kept}
         objects = pl.DataFrame(
             [
                 pl.Series("_row", self.rows, dtype=pl.Int64),
-                pl.Series("_shape", self.shapes, dtype=pl.UInt32),
                 *(pl.Series(name, self._in_full(name), dtype=types[name]) for name in kept),
             ]
         )
@@ -92,11 +85,10 @@ class Columns:
         return frame.with_columns(misfits).drop("_row")
 
     def add(self, name: str, key: str, values: Sequence[Any], used: int) -> None:
-        """More cells of a column, those of the rows that come next; `used` of them are not null."""
-        if used:
-            self.cells[name].append((len(self.rows), values))
-            self.keys[name].add(key)
-            self.used[name] += used
+        """More cells of a column, `used` of them not null: those of the rows that come next."""
+        self.cells[name].append((len(self.rows), values))
+        self.keys[name].add(key)
+        self.used[name] += used
 
     def _in_full(self, name: str) -> list[Any]:
         cells: list[Any] = []
@@ -108,33 +100,59 @@ class Columns:
 
 
 class Spreader:
-    """Spreads objects into columns, batch after batch, learning their shapes on the way."""
+    """Spreads objects into columns, batch after batch.
+
+    sent: what came under each key, of all the objects so far.
+    """
 
     def __init__(self, contract: Contract = NO_CONTRACT) -> None:
         self._contract = contract
-        self._reader = ShapeReader()
-        self._numbers: dict[Shape, int] = {}
+        self._reader = ObjectReader()
+        self.sent = Sent()
 
-    @property
-    def known_shapes(self) -> list[Shape]:
-        """The shapes met so far, by number."""
-        return list(self._numbers)
-
-    def spread(
-        self, objects: Sequence[bytes | None], hints: Sequence[Hashable] | None = None
-    ) -> Columns:
-        """The columns of `objects`: one JSON object a record, or None.
-
-        Records of equal `hints` (their campaign) likely have equal keys; that is all they do.
+    def spread(self, objects: Sequence[bytes | None], campaigns: Sequence[Campaign]) -> Columns:
+        """The columns of `objects`: one JSON object a record, or None. Records of one campaign
+        likely have equal keys; that is all that the campaign does to them.
         """
         columns = Columns(len(objects), self._contract)
-        for group in self._reader.groups(objects, hints):
-            _place(columns, group, objects)
-            shapes, of_each = group.shapes()
-            numbers = [self._numbers.setdefault(one, len(self._numbers)) for one in shapes]
+        for group in self._reader.groups(objects, campaigns):
+            self._place(columns, group, objects)
             columns.rows.extend(group.rows)
-            columns.shapes.extend([numbers[place] for place in of_each])
         return columns
+
+    def _place(self, columns: Columns, group: Group, objects: Sequence[bytes | None]) -> None:
+        """Put the values of a group's records into their columns; null and "" into none."""
+        for key, name, cells in zip(group.keys, column_names(group.keys), group.cells, strict=True):
+            declared = self._contract.keys.get(key)
+            column = declared.in_column(name) if declared else name
+            self.sent.add((group.campaign, key, column), cells.count())
+            for ending, values, used in _by_ending(cells):
+                if not (declared and declared.pii):
+                    self.sent.show((group.campaign, key, column), ending, values)
+                if not declared:
+                    columns.add(f"{name}{ending}", key, values, used)
+            if declared and column:
+                texts = [objects[row] or b"" for row in group.rows]
+                _place_declared(columns, declared, column, group.rows, cells, texts)
+
+
+def objects_of(calls: pl.DataFrame) -> tuple[list[bytes | None], list[Campaign]]:
+    """What there is to spread of calls with `additional`, which may be no object, and
+    `campaign_uuid`.
+    """
+    texts = calls[ADDITIONAL].cast(pl.Binary)
+    objects = [text if text is not None and is_object(text) else None for text in texts]
+    return objects, calls["campaign_uuid"].to_list()
+
+
+def too_many(
+    used: Mapping[str, int],
+    keys: Mapping[str, Iterable[str]],
+    most: int,
+    contract: Contract,
+) -> bool:
+    """Whether some columns are left out by `most_used`."""
+    return len(used) > most and len(most_used(used, keys, most, contract)) < len(used)
 
 
 def most_used(
@@ -152,34 +170,28 @@ def most_used(
     return sorted({*declared, *free[:most]})
 
 
-def _place(columns: Columns, group: Group, objects: Sequence[bytes | None]) -> None:
-    """Put the values of a group's records into their columns; null and "" into none."""
-    for key, name, cells in zip(group.keys, column_names(group.keys), group.cells, strict=True):
-        declared = columns.contract.keys.get(key)
-        if declared:
-            texts = [objects[row] or b"" for row in group.rows]
-            _place_declared(columns, declared, name, group.rows, cells, texts)
-            continue
-        for ending in {ENDING_OF[kind] for kind in ENDING_OF.keys() & cells.types}:
-            values, used = cells.of_types(ENDINGS[ending].json)
-            empty = 0 if ending else values.count("")
-            if empty:
-                values = [value or None for value in values]
-            columns.add(f"{name}{ending}", key, values, used - empty)
+def _by_ending(cells: Cells) -> Iterator[tuple[str, Sequence[Any], int]]:
+    """The endings that a key's values have, the values of each, null and "" as None, and how many
+    there are.
+    """
+    for ending in sorted({ENDING_OF[kind] for kind in ENDING_OF.keys() & cells.types}):
+        values, used = cells.of_types(ENDINGS[ending].json)
+        empty = 0 if ending else values.count("")
+        if empty:
+            values = [value or None for value in values]
+        if used > empty:
+            yield ending, values, used - empty
 
 
 def _place_declared(
     columns: Columns,
     declared: Declared,
-    name: str,
+    column: str,
     rows: Sequence[int],
     cells: Cells,
     texts: Sequence[bytes],
 ) -> None:
     """Put a declared key's values into its column, and tell of those that do not fit."""
-    own = declared.in_column(name)
-    if own is None:
-        return
     placed: list[Any] = [None] * len(rows)
     used = 0
     for kind, places in cells.by_type().items():
@@ -193,7 +205,8 @@ def _place_declared(
             placed[at] = cell
             if cell is None and value != "":
                 columns.misfits.setdefault(rows[at], []).append(declared.key)
-    columns.add(f"{own}{declared.ending}", declared.key, placed, used)
+    if used:
+        columns.add(f"{column}{declared.ending}", declared.key, placed, used)
 
 
 def fit_declared(
@@ -262,44 +275,3 @@ def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
     tokens = (compact(own_token(text, declared.key).encode()) for text in texts)
     told = (_NOT_WHOLE.sub(lambda found: f"{found[0][:3]}…", token) for token in tokens)
     return tuple(sorted({token[:_EXAMPLE_SHORT] for token in told}))
-
-
-def key_table(
-    groups: Iterable[tuple[str | None, int, int, str]],
-    shapes: Sequence[Shape],
-    contract: Contract = NO_CONTRACT,
-) -> pl.DataFrame:
-    """`additional_keys`: what each campaign sent under each key.
-
-    `groups`: campaign_uuid, shape, records of that shape in it, and the object of one of them.
-    """
-    counts: dict[tuple[str | None, str, str | None], Counter[str]] = defaultdict(Counter)
-    examples: dict[tuple[str | None, str, str | None], str] = {}
-    for campaign, number, records, text in groups:
-        shape = shapes[number]
-        cells = read_fast(text)
-        for key, column, kind in zip(
-            shape.keys, column_names(shape.keys), shape.types, strict=True
-        ):
-            declared = contract.keys.get(key)
-            row = (campaign, key, declared.in_column(column) if declared else column)
-            counts[row][kind] += records
-            value = cells[key][1]
-            if value not in (None, "") and not (declared and declared.pii):
-                told = value if isinstance(value, str) else json.dumps(value)
-                example = told[:_EXAMPLE_CHARACTERS]
-                examples[row] = min(example, examples.get(row, example))
-    return pl.DataFrame(
-        [
-            {
-                "campaign_uuid": row[0],
-                "key": row[1],
-                "column": row[2],
-                "records": sum(kinds.values()),
-                **{kind: kinds[kind] for kind in JSON_TYPES},
-                "example": examples.get(row),
-            }
-            for row, kinds in counts.items()
-        ],
-        schema={column.name: column.dtype for column in ADDITIONAL_KEYS.columns},
-    ).sort("campaign_uuid", "key", "column")

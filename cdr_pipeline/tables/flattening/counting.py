@@ -16,8 +16,6 @@ from cdr_pipeline.window import Window
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.
 CHUNK_ROWS: Final = 8_000
 
-SHAPE: Final = ["campaign_uuid", "_shape"]
-
 #: What is kept of records that cannot be calls.
 WHOLE: Final = {
     "_at": pl.Int64(),
@@ -42,7 +40,6 @@ def ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
         pl.col("id").hash().alias("_key"),
         pl.lit(run, pl.UInt32).alias("_run"),
         "_listed",
-        "_shape",
         pl.col("campaign_uuid").cast(pl.Categorical),
         "_began",
     )
@@ -53,14 +50,19 @@ class Counted:
     """Which records of a window count, and where they stand.
 
     dropped: `_at` of the records that do not.
+    repeated: whether some of these are calls of the window that came again.
     chunks: how many rows of each run every chunk takes.
-    shapes: campaign_uuid, _shape, and how many calls have it (`len`).
     """
 
     dropped: pl.DataFrame
+    repeated: bool
     chunks: list[list[int]]
-    shapes: pl.DataFrame
     whole_rejects: int
+
+
+def can_count(window: Window) -> pl.Expr:
+    """Whether a call, of which `_began` and `_listed` are known, belongs to a window."""
+    return began_in(pl.col("_began"), window) & pl.col("_listed")
 
 
 def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -> Counted:
@@ -77,15 +79,14 @@ def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -
         counting = counting.join(last, on="_at", how="semi")
         rejected = whole.join(last, on="_at", how="semi")
     rejected = rejected.filter("_inside")
-    inside = began_in(pl.col("_began"), window) & pl.col("_listed")
-    counting = counting.lazy().filter(inside).select("_at", *SHAPE).collect()
+    own = can_count(window)
+    counting = counting.lazy().filter(own).select("_at").collect()
     kept = pl.concat([counting["_at"], rejected["_at"]])
     came = pl.concat([calls["_at"], whole["_at"]])
-    shapes = counting.filter(pl.col("_shape").is_not_null()).group_by(SHAPE).len()
     return Counted(
         dropped=_without(came, kept).to_frame(),
+        repeated=len(counting) < calls.select(own.sum()).item(),
         chunks=_chunks(calls, runs),
-        shapes=shapes.with_columns(pl.col("campaign_uuid").cast(pl.String)),
         whole_rejects=len(rejected),
     )
 

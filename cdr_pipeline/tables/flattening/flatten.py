@@ -8,7 +8,7 @@ file, chunk by chunk, so that a day may be of any size.
 
 import gc
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,21 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, REJECTS
-from cdr_pipeline.tables.flattening import additional
+from cdr_pipeline.tables.flattening.additional import (
+    Columns,
+    Misfits,
+    Spreader,
+    misfits,
+    most_used,
+    objects_of,
+    too_many,
+)
+from cdr_pipeline.tables.flattening.additional import united as united_misfits
 from cdr_pipeline.tables.flattening.counting import (
-    SHAPE,
     WHOLE,
     Counted,
     by_arrival,
+    can_count,
     count,
     ledger_rows,
     that_count,
@@ -33,9 +42,9 @@ from cdr_pipeline.tables.flattening.counting import (
 )
 from cdr_pipeline.tables.flattening.records import Batch, batches
 from cdr_pipeline.tables.flattening.runs import Runs
-from cdr_pipeline.tables.flattening.shapes import Shape
-from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed, wall_clocks
-from cdr_pipeline.tables.pages import StoredPage, began_in
+from cdr_pipeline.tables.flattening.sent import Sent
+from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed
+from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
@@ -57,7 +66,7 @@ class Flat:
     additional_keys: pl.DataFrame
     keys: dict[str, list[str]]
     left_out: list[str]
-    misfits: list[additional.Misfits]
+    misfits: list[Misfits]
     whole_rejects: int
     _calls: Runs
     _rejects: Runs
@@ -97,18 +106,16 @@ class Part:
 
     ledger: as `ledger_rows`, batch by batch: pickled as one, it would take its memory thrice.
     whole: the records that cannot be calls, as `rejects_of`'s.
-    objects: one object of each campaign's shapes, whose numbers are places in `shapes`.
+    sent: what came under each key of the calls that can count.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether some batch had so many columns that it did not keep them all; of these `filled`
-        says how many records of the day have a value, whichever of them count.
+    cut: whether there were too many columns, so that calls and rejects are not complete.
     """
 
     calls: Runs
     rejects: Runs
     ledger: list[pl.DataFrame]
     whole: pl.DataFrame
-    objects: pl.DataFrame
-    shapes: list[Shape]
+    sent: Sent
     keys: dict[str, set[str]]
     filled: Counter[str]
     cut: bool
@@ -128,11 +135,11 @@ def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = Non
 
 def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
     """The additional_* columns that a day is to be made anew with, from all its pages at once; None
-    where no batch had too many, and so each has all of the day's.
+    where no part had too many, and so each has all of its own.
     """
     if not any(part.cut for part in parts):
         return None
-    return additional.most_used(*_columns_of(parts), rules.most_columns, rules.contract)
+    return most_used(*_columns_of(parts), rules.most_columns, rules.contract)
 
 
 def _columns_of(parts: Sequence[Part]) -> tuple[Counter[str], dict[str, set[str]]]:
@@ -156,7 +163,7 @@ def part_of(
     """A part of a day, its `number`th: the half of `flatten` that needs no other part.
 
     `pages`: any of the day's, with their places, which tell in what order they came. `kept`: the
-    additional_* columns to make; those most used where that is not yet known.
+    additional_* columns to make; all where that is not yet known.
     """
     making = _Making(rules, folder, number, kept)
     with _uncollected():
@@ -173,40 +180,44 @@ class _Making:
     ) -> None:
         self._rules = rules
         self._kept = kept
-        self._spreader = additional.Spreader(rules.contract)
+        self._spreader = Spreader(rules.contract)
         self._calls = Runs(folder, f"calls-{number}", _ORDER)
         self._rejects = Runs(folder, f"rejects-{number}", ARRIVAL)
         self._ledger: list[pl.DataFrame] = []
         self._whole = [pl.DataFrame(schema=WHOLE)]
-        self._objects: list[pl.DataFrame] = []
         self._keys: dict[str, set[str]] = defaultdict(set)
         self._filled: Counter[str] = Counter()
         self._cut = False
 
     def add(self, batch: Batch) -> None:
-        """One more batch."""
-        frame = batch.frame()
-        clocks = wall_clocks(frame)
-        objects = self._of_the_day(batch.objects, clocks["time_started"])
-        columns = self._spreader.spread(objects, batch.campaigns)
-        calls = typed(batch, frame, clocks, self._rules, columns, self._kept)
-        run = self._calls.add(calls.drop("_shape", "_listed", "_began"))
+        """One more batch. Once there are too many columns only these are counted: the part is to be
+        made anew, with those that are most used.
+        """
+        calls = typed(batch, self._rules)
+        campaigns = calls["campaign_uuid"].to_list()
+        columns = self._spreader.spread(self._objects(batch, calls), campaigns)
+        self._count_columns(columns)
+        if self._cut:
+            return
+        free = columns.frame(columns.used if self._kept is None else self._kept)
+        run = self._calls.add(calls.drop("_row", "_listed", "_began").hstack(free))
         self._ledger.append(ledger_rows(calls, run))
-        self._objects.append(_one_a_shape(calls.lazy()))
-        self._count_columns(columns, calls)
         if batch.faults:
             faults = rejects_of(batch, self._rules.window)
             self._rejects.add(faults.filter("_inside"))
             self._whole.append(faults.filter(pl.col("field").is_null()).select(*WHOLE))
 
-    def _of_the_day(self, objects: list[bytes | None], began: pl.Series) -> Sequence[bytes | None]:
-        """The objects of the day's own calls: those of the days beside it, which a vendor who
-        filters by the date lists as well, have no columns here.
+    def _objects(self, batch: Batch, calls: pl.DataFrame) -> Sequence[bytes | None]:
+        """The objects of the calls that can count. Others have no columns: those of the days beside
+        this one, which a vendor who filters by the date lists as well.
         """
-        inside = began_in(began, self._rules.window).fill_null(True)
-        if inside.all():
-            return objects
-        return [text if own else None for text, own in zip(objects, inside, strict=True)]
+        own = calls.select(can_count(self._rules.window)).to_series()
+        if len(own) == len(batch) and own.all():
+            return batch.objects
+        return [
+            batch.objects[row] if counts else None
+            for row, counts in zip(calls["_row"], own, strict=True)
+        ]
 
     def part(self) -> Part:
         """What was made."""
@@ -215,54 +226,44 @@ class _Making:
             self._rejects,
             ledger=self._ledger,
             whole=pl.concat(self._whole),
-            objects=pl.concat(self._objects),
-            shapes=self._spreader.known_shapes,
+            sent=self._spreader.sent,
             keys=self._keys,
             filled=self._filled,
             cut=self._cut,
         )
 
-    def _count_columns(self, columns: additional.Columns, calls: pl.DataFrame) -> None:
-        there = columns.keys.keys() & calls.columns
-        counts = {name: calls[name].count() for name in there}
-        if self._kept is None:
-            self._cut = self._cut or len(there) < len(columns.keys)
-            self._filled.update(columns.used | counts)
-        else:
-            self._filled.update(counts)
+    def _count_columns(self, columns: Columns) -> None:
         for name, some in columns.keys.items():
             self._keys[name].update(some)
+        if self._kept is not None:
+            self._filled.update({name: columns.used[name] for name in self._kept})
+            return
+        self._filled.update(columns.used)
+        most, contract = self._rules.most_columns, self._rules.contract
+        self._cut = self._cut or too_many(self._filled, self._keys, most, contract)
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
     """A day from all its parts."""
     contract, zone = rules.contract, rules.zone
-    calls, rejects = Runs(order=_ORDER), Runs(order=ARRIVAL)
-    met = dict.fromkeys(shape for part in parts for shape in part.shapes)
-    shapes = {shape: number for number, shape in enumerate(met)}
-    ledger, objects = _as_one(parts, shapes)
-    whole = told_apart(pl.concat(part.whole for part in parts).sort("_at"))
-    filled, keys = _columns_of(parts)
+    calls, rejects, ledger = Runs(order=_ORDER), Runs(order=ARRIVAL), []
     for part in parts:
+        ledger += [rows.with_columns(pl.col("_run") + len(calls)) for rows in part.ledger]
         calls.append(part.calls)
         rejects.append(part.rejects)
-    counted = count(ledger, whole, rules.window, len(calls))
+    whole = told_apart(pl.concat(part.whole for part in parts).sort("_at"))
+    filled, keys = _columns_of(parts)
+    counted = count(pl.concat(ledger), whole, rules.window, len(calls))
     used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
-    most_used = additional.most_used(used, keys, rules.most_columns, contract)
-    dynamic = [name for name in most_used if used[name]]
+    kept = most_used(used, keys, rules.most_columns, contract)
+    dynamic = [name for name in kept if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
     free = [(name, as_written(type_of(name), zone)) for name in dynamic]
-    if len(counted.dropped) and len(calls):
-        objects = _objects_that_count(calls, ledger, counted.dropped)
-    groups = counted.shapes.join(objects, on=SHAPE, nulls_equal=True)
-    groups = groups.group_by(SHAPE).agg(pl.col("len").first(), pl.col(ADDITIONAL).max())
     return Flat(
         schema=pl.Schema([*columns_before, *free, extra]),
-        additional_keys=additional.key_table(
-            groups.sort(SHAPE).iter_rows(), list(shapes), contract
-        ),
+        additional_keys=_sent(parts, calls, counted, contract).table(),
         keys={name: sorted(keys[name]) for name in dynamic},
-        left_out=sorted(set(used) - set(most_used)),
+        left_out=sorted(set(used) - set(kept)),
         misfits=_misfits(calls, counted.dropped, contract),
         whole_rejects=counted.whole_rejects,
         _calls=calls,
@@ -271,18 +272,18 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     )
 
 
-def _as_one(
-    parts: Sequence[Part], shapes: Mapping[Shape, int]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`ledger` and `objects` of all parts: runs numbered through, and shapes as in `shapes`."""
-    ledgers, objects, runs = [], [], 0
-    for part in parts:
-        places = pl.Series([shapes[one] for one in part.shapes], dtype=pl.UInt32)
-        shape = pl.lit(places).gather("_shape").alias("_shape")
-        ledgers += [rows.with_columns(shape, pl.col("_run") + runs) for rows in part.ledger]
-        objects.append(part.objects.with_columns(shape))
-        runs += len(part.calls)
-    return pl.concat(ledgers), pl.concat(objects)
+def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract) -> Sent:
+    """What came under each key of the calls that count; where some came again, counted anew."""
+    if not counted.repeated:
+        sent = Sent()
+        for part in parts:
+            sent.update(part.sent)
+        return sent
+    spreader = Spreader(contract)
+    for run in calls:
+        rows = that_count(run, counted.dropped).select(ADDITIONAL, "campaign_uuid").collect()
+        spreader.spread(*objects_of(rows))
+    return spreader.sent
 
 
 @contextmanager
@@ -299,10 +300,10 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[additional.Misfits]:
+def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[Misfits]:
     """What does not fit its declared type among the calls that count."""
     runs = calls if contract.keys else ()
-    return additional.united(additional.misfits(that_count(run, dropped), contract) for run in runs)
+    return united_misfits(misfits(that_count(run, dropped), contract) for run in runs)
 
 
 def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> dict[str, int]:
@@ -316,19 +317,3 @@ def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> d
         gone = run.join(dropped.lazy(), on="_at", how="semi").select(pl.col(names).count())
         used.subtract({name: count.item() for name, count in gone.collect().to_dict().items()})
     return used
-
-
-def _one_a_shape(calls: pl.LazyFrame) -> pl.DataFrame:
-    """One object of each shape that a campaign sent: the last by its text, for the first is likely
-    to be one of empty values.
-    """
-    sent = calls.filter(pl.col("_shape").is_not_null())
-    return sent.group_by(SHAPE).agg(pl.col(ADDITIONAL).max()).collect()
-
-
-def _objects_that_count(calls: Runs, ledger: pl.DataFrame, dropped: pl.DataFrame) -> pl.DataFrame:
-    """As `_one_a_shape`, of the calls that count alone."""
-    shapes = ledger.lazy().select("_at", "_shape")
-    return pl.concat(
-        _one_a_shape(that_count(run, dropped).join(shapes, on="_at", how="inner")) for run in calls
-    )

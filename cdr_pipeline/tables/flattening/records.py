@@ -32,7 +32,6 @@ _PAGE_RECORDS: Final = 2**32
 
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 _BY_NAME: Final = {field.name: field for field in FIELDS}
-_CAMPAIGN: Final = list(_BY_NAME).index("campaign_uuid")
 
 #: What reads many values of a kind, if all are as documented.
 _ALL: Final[dict[Kind, Callable[[bytes], list[Any]]]] = {
@@ -81,11 +80,9 @@ class Batch:
 
     objects: the JSON of each one's `additional` where that is an object; None where not. In bytes:
         to make a text of it, only to be read and written again, takes as long as to read it.
-    campaigns: the `campaign_uuid` of each, as it came.
     """
 
     objects: list[bytes | None] = field(default_factory=list)
-    campaigns: list[Any] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     pages: list[tuple[int, StoredPage]] = field(default_factory=list)
     _frames: list[pl.DataFrame] = field(default_factory=list)
@@ -165,7 +162,6 @@ class Batch:
                 told[row] = told[row] or _extra(zip(names, tokens, strict=True))
             columns.append(pl.Series("extra", told, dtype=pl.String))
         self._frames.append(pl.DataFrame(columns))
-        self.campaigns.extend(documented[_CAMPAIGN])
 
     def frame(self) -> pl.DataFrame:
         """`_at`, the documented fields, `additional` and `extra`, as text but for the counts.
@@ -365,5 +361,5 @@ def _objects_text(text: str) -> tuple[str | None, bool]:
         return None, False
     if text[0] == '"':
         text = str(msgspec.json.decode(text))
-        return text, is_object(text)
+        return text, is_object(text.encode())
     return (None if page.compact(text.encode()) == "[]" else text), False

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -16,7 +16,6 @@ from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
-from cdr_pipeline.tables.flattening import additional
 from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.kpi import disposition
 from cdr_pipeline.tables.pages import ALWAYS, began_in
@@ -27,7 +26,6 @@ T = TypeVar("T")
 
 #: The additional_* columns of a day, unless the settings say otherwise.
 _MOST_COLUMNS: Final[int] = Settings.model_fields["max_additional_columns"].default
-_BATCH_COLUMNS: Final = 4
 
 #: Rejects in the order they came.
 ARRIVAL: Final = ["_at", "field"]
@@ -55,33 +53,18 @@ class Rules:
     contract: Contract = NO_CONTRACT
 
 
-def wall_clocks(frame: pl.DataFrame) -> pl.DataFrame:
-    """A batch's frame -> its times by the vendor's wall clock, null where they cannot be read."""
-    return frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
-
-
-def typed(
-    batch: Batch,
-    frame: pl.DataFrame,
-    clocks: pl.DataFrame,
-    rules: Rules,
-    columns: additional.Columns,
-    kept: Collection[str] | None,
-) -> pl.DataFrame:
-    """The batch's calls as typed columns, with `_at`, `_shape`, `_listed` and `_began`, from its
-    `frame`, the `wall_clocks` of that, and the columns of its lead lists.
+def typed(batch: Batch, rules: Rules) -> pl.DataFrame:
+    """The batch's calls as typed columns, but for those of their lead lists; with `_at`, `_began`,
+    `_listed`, and `_row`, each one's place among the batch's records.
 
     Adds to the batch's faults.
     """
-    if kept is None:
-        # Some columns more than the day will keep, since another batch may use them more.
-        most = _BATCH_COLUMNS * rules.most_columns
-        kept = additional.most_used(columns.used, columns.keys, most, rules.contract)
-    spread = columns.frame(kept)
+    frame = batch.frame().with_row_index("_row")
+    clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
     instants = _instants(clocks, rules.zone)
     _tell_unreadable(batch, frame, instants)
     status = _of_each_text(frame, "status", record.status_of, pl.String())
-    frame = frame.with_columns(status, *instants, *spread, _began=clocks["time_started"])
+    frame = frame.with_columns(status, *instants, _began=clocks["time_started"])
     frame = _without_whole_rejects(batch, frame.with_columns(_listed(batch, frame)))
     return frame.with_columns(_derived(frame))
 

@@ -6,7 +6,7 @@ them in orders of their own: `additional_keys` took its example from whatever sh
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import polars as pl
 import pytest
@@ -102,7 +102,7 @@ CANCELLING: Final = '["]",' * 600 + "1" + ',"["]' * 600  # by brackets alone as 
 )
 def test_how_deep_a_record_is_does_not_depend_on_its_neighbours(members: str) -> None:
     record = as_text(call("a"))[:-1] + f",{members}}}".encode()
-    beside = [[], [b"null"], [call("b", queue="q", rate=5)]]
+    beside: list[list[Any]] = [[], [b"null"], [call("b", queue="q", rate=5)]]
     made = [flat_pages([some, some, [*some, record]]).cdrs["id"].to_list() for some in beside]
     assert len({"a" in ids for ids in made}) == 1
 

@@ -1,0 +1,333 @@
+"""The fast reading of `additional`: strict decoders that learn which keys come together.
+
+A campaign's records mostly have some of the same keys, and msgspec reads such an object several
+times faster than it reads any. A decoder takes a record that has no other keys than its own, and
+each value tells its own type, so learning one changes nobody's cells; what none takes is read by
+the law (`values.read_object`), slowly.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from cdr_pipeline.page import UNREADABLE
+from cdr_pipeline.tables.names import plain_name
+from cdr_pipeline.tables.values import Int64, json_type, members_of, read_fast, read_value
+
+#: After so many records of a campaign that were read slowly it gets a decoder; after twice as many
+#: a wider one, and so on.
+_WORTH_LEARNING: Final = 8
+
+#: A decoder takes no more times as many keys as a record has: each that is not there costs time.
+_SPARSEST: Final = 8
+
+#: More decoders are not made, and more different keys of a campaign not remembered.
+_MOST_DECODERS: Final = 1_024
+_MOST_REMEMBERED: Final = 4_096
+
+_PLAIN: Any = str | Int64 | float | bool | None
+
+#: What stands for the JSON type where a record has not the key.
+ABSENT: Final = "absent"
+
+#: Type of a decoded value -> JSON type. The values of other types are read one by one.
+_JSON_TYPE: Final[dict[type, str]] = {
+    str: "string",
+    int: "integer",
+    float: "decimal",
+    bool: "boolean",
+    type(None): "null",
+    msgspec.UnsetType: ABSENT,
+}
+
+Campaign: TypeAlias = str | None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A key's values in some records, and the JSON type of each: ABSENT where one has not the key.
+    A type that all have stands there once.
+    """
+
+    values: Sequence[Any]
+    types: list[str]
+
+    def of_types(self, some: Collection[str]) -> tuple[Sequence[Any], int]:
+        """The values of some types, None for the others; and how many are of these."""
+        if len(self.types) == 1 and self.types[0] in some:
+            return self.values, len(self.values)
+        cells = zip(self.values, self.types, strict=True)
+        values = [value if one in some else None for value, one in cells]
+        return values, sum(map(self.types.count, some))
+
+    def by_type(self) -> dict[str, list[int]]:
+        """Each type but ABSENT, and the places of its values."""
+        places: dict[str, list[int]] = defaultdict(list)
+        same = len(self.types) == 1
+        for at, one in enumerate(self.types * len(self.values) if same else self.types):
+            places[one].append(at)
+        places.pop(ABSENT, None)
+        return places
+
+    def count(self) -> Mapping[str, int]:
+        """How many values are of each type."""
+        if len(self.types) == 1:
+            return {self.types[0]: len(self.values)}
+        return Counter(self.types)
+
+    def at(self, places: Sequence[int]) -> "Cells":
+        """Those of some records."""
+        types = self.types if len(self.types) == 1 else [self.types[at] for at in places]
+        return Cells([self.values[at] for at in places], types)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records of a campaign that have some of these keys and no other, by their rows. Whichever of
+    them a record has, its columns are named like those of a record that has them all.
+    """
+
+    campaign: Campaign
+    keys: tuple[str, ...]
+    rows: Sequence[int]
+    cells: Sequence[Cells]
+
+
+class ObjectReader:
+    """Reads objects campaign by campaign, and learns which keys come together."""
+
+    def __init__(self) -> None:
+        self._known: dict[Campaign, _Known] = defaultdict(_Known)
+        self._made: dict[frozenset[str], _Learned] = {}
+
+    def groups(
+        self, objects: Sequence[bytes | None], campaigns: Sequence[Campaign]
+    ) -> Iterator[Group]:
+        """The objects, each of a campaign's, group by group. Raises what `values.read_object`
+        raises.
+        """
+        rows: dict[Campaign, list[int]] = defaultdict(list)
+        for row, (text, campaign) in enumerate(zip(objects, campaigns, strict=True)):
+            if text is not None:
+                rows[campaign or None].append(row)
+        for campaign, some in rows.items():
+            for read in self._read(objects, some, self._known[campaign]):
+                yield from read.groups(campaign)
+
+    def _read(
+        self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known"
+    ) -> Iterator["_Read"]:
+        slow = _Slow()
+        left = rows
+        while left:
+            if known.learned:
+                taken, left = known.learned.take(objects, left)
+                yield taken
+            left = left[self._by_law(objects, left, known, slow) :]
+        yield from slow.read()
+
+    def _by_law(
+        self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
+    ) -> int:
+        """Read rows slowly until there is a decoder that may take the rest; how many these were."""
+        for place, row in enumerate(rows, 1):
+            members = read_fast(objects[row] or b"")
+            types = {key: json_type(*cell) for key, cell in members.items()}
+            slow.add(row, {key: value for key, (_, value) in members.items()}, types)
+            if self._learn(known, types):
+                return place
+        return len(rows)
+
+    def _learn(self, known: "_Known", types: Mapping[str, str]) -> bool:
+        """Whether there is a new decoder for records like one that was read slowly."""
+        known.note(types)
+        same = self._made.get(frozenset(types))
+        if known.learned is None and same and known.nested <= same.nested:
+            known.learned = same  # another campaign has this list, too
+            return True
+        if known.slow < known.due:
+            return False
+        known.due = 2 * known.slow
+        learned = self._decoder(*known.wanted())
+        if learned is None or learned is known.learned:
+            return False
+        if known.learned:
+            self._made.pop(known.learned.keys, None)
+        known.learned = self._made[learned.keys] = learned
+        return True
+
+    def _decoder(self, keys: frozenset[str], nested: frozenset[str]) -> "_Learned | None":
+        made = self._made.get(keys)
+        if made and nested <= made.nested:
+            return made
+        if not keys or len(self._made) >= _MOST_DECODERS:
+            return None
+        return _decoder(keys, nested | (made.nested if made else frozenset()))
+
+
+@dataclass
+class _Known:
+    """What is known of a campaign's records.
+
+    slow: how many were read slowly. due: how many there will be when it gets another decoder.
+    cells: how many keys those had, all together. seen: how often each came. nested: the keys with
+    values that are read one by one.
+    """
+
+    learned: "_Learned | None" = None
+    slow: int = 0
+    due: int = field(default_factory=lambda: _WORTH_LEARNING)
+    cells: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    nested: set[str] = field(default_factory=set)
+
+    def note(self, types: Mapping[str, str]) -> None:
+        """A record that was read slowly."""
+        if len(self.seen) > _MOST_REMEMBERED:
+            self.seen.clear()
+            self.nested.clear()
+        self.slow += 1
+        self.cells += len(types)
+        self.seen.update(types.keys())
+        self.nested.update(key for key, one in types.items() if one not in _JSON_TYPE.values())
+
+    def wanted(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The keys that a decoder should take, and those of them with nested values; none if they
+        would be too many.
+        """
+        keys = frozenset(key for key, times in self.seen.items() if times > 1 or self.slow == 1)
+        nested = frozenset(self.nested)
+        if self.learned:
+            keys, nested = keys | self.learned.keys, nested | self.learned.nested
+        if len(keys) * self.slow > _SPARSEST * self.cells:
+            return frozenset(), frozenset()
+        return keys, nested & keys
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Records that have some of these keys and no other. distinct: whether each key has the same
+    name whichever of the others are there.
+    """
+
+    keys: tuple[str, ...]
+    rows: Sequence[int]
+    cells: Sequence[Cells]
+    distinct: bool = True
+
+    def groups(self, campaign: Campaign) -> Iterator[Group]:
+        """All of them, or those of the same keys together where names depend on it."""
+        if self.distinct or not any(ABSENT in one.types for one in self.cells):
+            if self.rows:
+                yield Group(campaign, self.keys, self.rows, self.cells)
+            return
+        by_keys: dict[tuple[bool, ...], list[int]] = defaultdict(list)
+        for at in range(len(self.rows)):
+            by_keys[tuple(one.values[at] is not msgspec.UNSET for one in self.cells)].append(at)
+        for there, places in by_keys.items():
+            keys = tuple(compress(self.keys, there))
+            cells = [one.at(places) for one in compress(self.cells, there)]
+            yield Group(campaign, keys, [self.rows[at] for at in places], cells)
+
+
+class _Slow:
+    """Objects that were read by the law, by their keys."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, ...], list[tuple[int, list[Any], list[str]]]] = {}
+
+    def add(self, row: int, values: Mapping[str, Any], types: Mapping[str, str]) -> None:
+        """One more, key by key."""
+        keys = tuple(sorted(values))
+        cells = [values[key] for key in keys], [types[key] for key in keys]
+        self._found.setdefault(keys, []).append((row, *cells))
+
+    def read(self) -> Iterator[_Read]:
+        """Those of equal keys together."""
+        for keys, records in self._found.items():
+            rows, values, types = zip(*records, strict=True)
+            cells = zip(zip(*values, strict=True), zip(*types, strict=True), strict=True)
+            yield _Read(keys, rows, [Cells(some, _once(of_each)) for some, of_each in cells])
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """Some keys, those of them whose values may be nested, and the decoders of objects that have
+    none but these.
+    """
+
+    keys: frozenset[str]
+    nested: frozenset[str]
+    distinct: bool
+    one: msgspec.json.Decoder[Any]
+    many: msgspec.json.Decoder[list[Any]]
+
+    def take(
+        self, objects: Sequence[bytes | None], rows: Sequence[int]
+    ) -> tuple[_Read, Sequence[int]]:
+        """The objects that have no other keys; the rows of those that have."""
+        texts = [objects[row] or b"" for row in rows]
+        try:
+            structs = self.many.decode(b"[%b]" % b",".join(texts))
+        except UNREADABLE:
+            taken, structs, left = [], [], []
+            for row, text in zip(rows, texts, strict=True):
+                try:
+                    structs.append(self.one.decode(text))
+                except UNREADABLE:
+                    left.append(row)
+                else:
+                    taken.append(row)
+            return self._read(taken, structs), left
+        return self._read(rows, structs), []
+
+    def _read(self, rows: Sequence[int], structs: Sequence[Any]) -> _Read:
+        keys = tuple(sorted(self.keys))
+        cells = [
+            _nested(values) if key in self.nested else Cells(values, _types(values))
+            for key, values in zip(keys, members_of(structs), strict=False)  # without any, none
+        ]
+        return _Read(keys, rows, cells, self.distinct)
+
+
+def _types(values: Sequence[Any]) -> list[str]:
+    """The JSON type of each value, or the one that they all have."""
+    types = set(map(type, values))
+    return [_JSON_TYPE[one] for one in (types if len(types) == 1 else map(type, values))]
+
+
+def _once(types: Sequence[str]) -> list[str]:
+    """The types of some values, or the one that they all have."""
+    return list(types[:1] if len(set(types)) == 1 else types)
+
+
+def _nested(tokens: Sequence[Any]) -> Cells:
+    """The cells of values that may be nested."""
+    values, types = list(tokens), [ABSENT] * len(tokens)
+    for at, token in enumerate(tokens):
+        if token is not msgspec.UNSET:
+            ending, values[at] = read_value(bytes(token))
+            types[at] = json_type(ending, values[at])
+    return Cells(values, _once(types))
+
+
+def _decoder(keys: frozenset[str], nested: frozenset[str]) -> _Learned | None:
+    fields = [
+        (
+            f"field_{at}",
+            msgspec.Raw if key in nested else _PLAIN,
+            msgspec.field(name=key, default=msgspec.UNSET),
+        )
+        for at, key in enumerate(sorted(keys))
+    ]
+    try:
+        struct = msgspec.defstruct("Keys", fields, forbid_unknown_fields=True, gc=False)
+    except ValueError:  # a key with a quote, a backslash or a control character
+        return None
+    distinct = len(set(map(plain_name, keys))) == len(keys)
+    one, many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+    return _Learned(keys, nested, distinct, one, many)

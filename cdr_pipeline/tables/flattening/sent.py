@@ -1,0 +1,80 @@
+"""What campaigns sent under each key of their lead lists: `additional_keys` in the making."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import polars as pl
+
+from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS
+from cdr_pipeline.tables.flattening.objects import ABSENT, Campaign
+from cdr_pipeline.tables.values import JSON_TYPES
+
+_EXAMPLE_CHARACTERS: Final = 100
+
+#: Campaign, key, and the column that its values go to, without its ending; None for none.
+_Key: TypeAlias = tuple[Campaign, str, str | None]
+
+
+class Sent:
+    """What came under each key.
+
+    counts: how many values of each JSON type. least: the least value of each ending.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[_Key, Counter[str]] = defaultdict(Counter)
+        self.least: dict[_Key, dict[str, Any]] = defaultdict(dict)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys that came."""
+        return {key for _, key, _ in self.counts}
+
+    def add(self, at: _Key, count: Mapping[str, int]) -> None:
+        """So many values of each JSON type."""
+        there = {kind: times for kind, times in count.items() if kind != ABSENT}
+        if there:
+            self.counts[at].update(there)
+
+    def show(self, at: _Key, ending: str, values: Iterable[Any]) -> None:
+        """Values of an ending that may be told, some perhaps None."""
+        self._remember(at, ending, min(value for value in values if value is not None))
+
+    def update(self, other: "Sent") -> None:
+        """What came in another part of the day."""
+        for at, count in other.counts.items():
+            self.counts[at].update(count)
+        for at, least in other.least.items():
+            for ending, value in least.items():
+                self._remember(at, ending, value)
+
+    def _remember(self, at: _Key, ending: str, value: Any) -> None:
+        short = value[:_EXAMPLE_CHARACTERS] if isinstance(value, str) else value
+        least = self.least[at]
+        least[ending] = min(short, least.get(ending, short))
+
+    def table(self) -> pl.DataFrame:
+        """`additional_keys`. Its example is the least of a key's values, by its text at last."""
+        return pl.DataFrame(
+            [
+                {
+                    "campaign_uuid": at[0],
+                    "key": at[1],
+                    "column": at[2],
+                    "records": count.total(),
+                    **{kind: count[kind] for kind in JSON_TYPES},
+                    "example": min(map(_text, self.least[at].values()), default=None),
+                }
+                for at, count in self.counts.items()
+            ],
+            schema={column.name: column.dtype for column in ADDITIONAL_KEYS.columns},
+        ).sort("campaign_uuid", "key", "column")
+
+
+def _text(value: Any) -> str:
+    """A value as it is told; a zero without its sign, which no order of values knows."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value + 0.0 if isinstance(value, float) else value)
