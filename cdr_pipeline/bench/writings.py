@@ -1,7 +1,7 @@
 """What flattening costs where a vendor writes its records in other ways than the documented one."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +21,8 @@ from cdr_pipeline.window import Window
 #: Calls of a page.
 _PAGE: Final = 1_000
 
+_LISTS: Final = {text: ["x"] for text in ("app", "cause", "direction", "note", "rate", "status")}
+
 _Call = dict[str, Any]
 _Rewrite = Callable[[_Call, Random], _Call]
 
@@ -33,32 +35,43 @@ class Cost:
     seconds: float
 
 
-def _list(call: _Call, draw: Random, *, left_out: float = 0, shuffled: bool = False) -> _Call:
-    """The call with a lead list of ten keys."""
-    names = [f"cột {n}" for n in range(10) if draw.random() >= left_out]
-    if shuffled:
-        draw.shuffle(names)
-    return call | {"additional": {name: f"{call['id']} {name}" for name in names}}
+def _listing(call: _Call, keys: Iterable[int]) -> _Call:
+    """The call with a lead list of such keys."""
+    return call | {"additional": {f"cột {key}": f"{call['id']} {key}" for key in keys}}
+
+
+def _some_null(call: _Call, draw: Random) -> _Call:
+    members = _listing(call, range(30))["additional"].items()
+    cells = {key: text if draw.random() > 1 / 3 else None for key, text in members}
+    return call | {"additional": cells}
+
+
+def _seldom(share: float, change: _Call) -> _Rewrite:
+    return lambda call, draw: call | change if draw.random() < share else call
 
 
 #: Each way, and what it makes of a call.
 WAYS: Final[dict[str, _Rewrite]] = {
     "as documented": lambda call, _: call,
     "with a field that nobody documented": lambda call, _: call | {"queue_name": "Q1"},
+    "... whose name no decoder takes": lambda call, _: call | {'"queue"': "Q1"},
     "counts as text": lambda call, _: call | {"duration": f"{call['duration']}"},
     "the rating as a number": lambda call, _: call | {"rate": 4.5},
     "press_key as an object": lambda call, _: call | {"press_key": {"key": "1"}},
-    "one duration in a hundred that is none": lambda call, draw: (
-        call | ({"duration": "abc"} if draw.random() < 0.01 else {})
-    ),
+    "one duration in a hundred that is none": _seldom(0.01, {"duration": "abc"}),
+    "one call in 5,000 with all texts as lists": _seldom(1 / 5000, _LISTS),
     "null for empty text": lambda call, _: {key: one or None for key, one in call.items()},
     "without what is empty": lambda call, _: {key: one for key, one in call.items() if one != ""},
     "additional as a text": lambda call, _: (
         call | {"additional": json.dumps(call.get("additional"), ensure_ascii=False)}
     ),
-    "lead lists of ten keys": _list,
-    "... in any order": lambda call, draw: _list(call, draw, shuffled=True),
-    "... a third of them left out": lambda call, draw: _list(call, draw, left_out=1 / 3),
+    "lead lists of ten keys": lambda call, _: _listing(call, range(10)),
+    "... in any order": lambda call, draw: _listing(call, draw.sample(range(10), 10)),
+    "... a third of them left out": lambda call, draw: _listing(
+        call, [key for key in range(10) if draw.random() > 1 / 3]
+    ),
+    "... of a thousand": lambda call, draw: _listing(call, draw.sample(range(1_000), 10)),
+    "lead lists of thirty keys, a third null": _some_null,
 }
 
 

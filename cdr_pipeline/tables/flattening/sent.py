@@ -40,7 +40,7 @@ class Sent:
 
     def show(self, at: _Key, ending: str, values: Iterable[Any]) -> None:
         """Values of an ending that may be told, some perhaps None."""
-        self._remember(at, ending, min(value for value in values if value is not None))
+        self._remember(at, ending, min([value for value in values if value is not None]))
 
     def update(self, other: "Sent") -> None:
         """What came in another part of the day."""
