@@ -62,7 +62,8 @@ def _lineage(name: str) -> dg.TableColumnLineage:
         if name == CAMPAIGN_HOURLY.name:
             return concurrency.campaign_hourly(concurrency.Hours.of(dated, day, zone))
         if name == LEAD_ATTEMPTS.name:
-            return attempts.lead_attempts(attempts.calls_to_leads(dated), day).drop(DATE)
+            counts = attempts.counted(attempts.calls_to_leads(dated), day)
+            return attempts.lead_attempts(counts).drop(DATE)
         return _of_one_day(Settings.model_construct())[name](daily.Day.of(cdrs))
 
     return column_lineage(measure, CDRS)

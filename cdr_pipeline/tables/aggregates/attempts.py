@@ -10,17 +10,22 @@ the hundred million calls before, two share them by chance on one day in two hun
 
 from collections.abc import Iterable, Iterator
 from datetime import date
+from math import ceil
+from typing import Final
 
 import polars as pl
 
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
-from cdr_pipeline.tables.aggregates.tally import gathered, roots
+from cdr_pipeline.tables.aggregates.tally import roots
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
 from cdr_pipeline.tables.provenance import outdated_days
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
+
+#: Calls that are numbered at a time, more or less: some 200 bytes of each.
+_AT_ONCE: Final = 3_000_000
 
 
 def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
@@ -33,10 +38,9 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     days = sorted(changed)
     if not days:
         return
-    asked = gathered(calls_to_leads, fixed(store, CDRS, days))
-    theirs = _bear_on(store, days, asked)
+    theirs = _bear_on(store, days)
     others = [day for day in _called_on(store, theirs) if day not in days]
-    made = lead_attempts(_with_others(store, asked, others, theirs, days[0]).lazy(), days[0])
+    made = lead_attempts(_counts(store, days, others, theirs).lazy())
     frames = made.collect(engine="in-memory")
     for day in reversed(store.days(CDRS, first=days[0])):
         new = frames.filter(pl.col(DATE) == day).drop(DATE)
@@ -49,9 +53,23 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
                 yield day, frame
 
 
-def lead_attempts(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
-    """`calls_to_leads` of all days, in order -> `lead_attempts`, with `date`, from `first` on."""
+def lead_attempts(counts: pl.LazyFrame) -> pl.LazyFrame:
+    """`counted` of all leads, whichever of them together -> `lead_attempts`, with `date`."""
     made = (
+        counts.group_by(DATE, *LEAD_ATTEMPTS.key)
+        .agg(pl.all().sum())
+        .with_columns(hours_since_previous=hours_since_previous())
+    )
+    return made.sort(DATE, *LEAD_ATTEMPTS.key).select(
+        DATE, *(column.name for column in LEAD_ATTEMPTS.columns)
+    )
+
+
+def counted(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
+    """All the `calls_to_leads` of some leads, in order -> what adds up of their `lead_attempts`,
+    with `date`, from `first` on.
+    """
+    return (
         calls.sort("lead", maintain_order=True)
         .with_columns(attempt=attempt())
         .with_columns(seconds_since_previous=seconds_since_previous())
@@ -63,16 +81,13 @@ def lead_attempts(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
             key_presses=kpi.count(pl.col("key_pressed")),
             seconds_since_previous=pl.col("seconds_since_previous").sum(),
         )
-        .with_columns(hours_since_previous=hours_since_previous())
-    )
-    return made.sort(DATE, *LEAD_ATTEMPTS.key).select(
-        DATE, *(column.name for column in LEAD_ATTEMPTS.columns)
     )
 
 
 def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     """`cdrs` with `date` -> its root legs as `date`, `campaign_uuid`, `time_started`, `lead` (64
-    bits of the lead and its campaign; null for none), `answered` and `key_pressed` (Booleans).
+    bits of the lead and its campaign; null for none), `answered`, `key_pressed` (Booleans) and
+    `calls`, 1: those that a row stands for (`so_far`).
 
     A campaign's calls stand as in `cdrs`: by time, then id.
     """
@@ -83,14 +98,24 @@ def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:
         lead=kpi.in_64_bits("lead_uuid", "campaign_uuid"),
         answered=kpi.is_of(Disposition.ANSWERED),
         key_pressed=pl.col("key_pressed").is_not_null(),
+        calls=pl.lit(1, pl.Int32),
     )
+
+
+def so_far(calls: pl.LazyFrame) -> pl.LazyFrame:
+    """`calls_to_leads`, in order -> in one row a lead what numbers its next calls: `date` and
+    `time_started` of the last one, `lead`, and `calls`, how many there were.
+    """
+    return calls.group_by("lead").agg(pl.col(DATE, "time_started").last(), pl.col("calls").sum())
 
 
 def attempt() -> pl.Expr:
     """The number of a call among its lead's in its campaign, from 1; null without a lead. Rows are
-    sorted by lead, then in the order of the calls.
+    sorted by lead, then in the order of the calls; a lead's first may stand for more (`so_far`).
     """
-    return pl.when(pl.col("lead").is_not_null()).then(kpi.number_within("lead"))
+    row = kpi.number_within("lead")
+    of_the_first = pl.when(row == 1).then(pl.col("calls")).forward_fill()
+    return pl.when(pl.col("lead").is_not_null()).then(row + of_the_first - 1)
 
 
 def seconds_since_previous() -> pl.Expr:
@@ -107,30 +132,36 @@ def hours_since_previous() -> pl.Expr:
     return pl.when(pl.col("attempt") > 1).then(hours)
 
 
-def _with_others(
-    store: Store, asked: pl.DataFrame, others: list[date], theirs: pl.Expr, first: date
-) -> pl.DataFrame:
-    """The calls asked for and, in order, those of other days that bear on them: all that their
-    campaigns made later, and those before to leads that are called again.
+def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr) -> pl.DataFrame:
+    """`counted` of the days asked for and of all that their campaigns made later.
+
+    That may be a year of calls: they are numbered some leads in each turn, and of those before them
+    one row a lead is kept. Each turn reads the files anew: 0.06 CPU s a million calls.
     """
-    if not others:
-        return asked
-    before, later = [d for d in others if d < first], [d for d in others if d > first]
+    first = days[0]
+    before = [day for day in others if day < first]
+    since = sorted({*days, *others} - {*before})
+    rows = fixed(store, CDRS, since).select(pl.len()).collect().item()
+    turns = max(1, ceil(rows / _AT_ONCE))
+    bear = pl.col(DATE).is_in(days) | theirs
 
-    def of_theirs(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-        return calls_to_leads(cdrs.filter(theirs))
+    def of_turn(turn: int) -> pl.DataFrame:
+        # Calls without a lead are but counted: in whichever turn, so long as none has them all.
+        mine = pl.coalesce("lead", pl.col("time_started").hash()) % turns == turn
 
-    since = pl.concat([asked, gathered(of_theirs, fixed(store, CDRS, later))])
-    again = since.lazy().select("lead").drop_nulls().unique()
+        def calls(some: list[date]) -> pl.LazyFrame:
+            return calls_to_leads(fixed(store, CDRS, some).filter(bear)).filter(mine)
 
-    def to_the_same(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-        return of_theirs(cdrs).join(again, on="lead", how="semi", maintain_order="left")
+        now = calls(since).collect(engine="streaming").lazy()
+        again = now.select("lead").drop_nulls().unique()
+        known = calls(before).join(again, on="lead", how="semi", maintain_order="left")
+        earlier = so_far(known).collect(engine="streaming").lazy()
+        return counted(pl.concat([earlier, now], how="diagonal"), first).collect(engine="in-memory")
 
-    known = gathered(to_the_same, fixed(store, CDRS, before))
-    return pl.concat([known, since.sort(DATE, maintain_order=True)])
+    return pl.concat(map(of_turn, range(turns)))
 
 
-def _bear_on(store: Store, days: list[date], calls: pl.DataFrame) -> pl.Expr:
+def _bear_on(store: Store, days: list[date]) -> pl.Expr:
     """Whether a call is one of a campaign that called leads on these days: by their calls as they
     are, and as they were numbered last.
 
@@ -140,9 +171,10 @@ def _bear_on(store: Store, days: list[date], calls: pl.DataFrame) -> pl.Expr:
     held = [day for day in days if store.holds(LEAD_ATTEMPTS, day)]
     if any(_fetched_before(store, day) for day in days if day not in held):
         return pl.lit(True)
-    numbered = fixed(store, LEAD_ATTEMPTS, held).filter(pl.col("attempt").is_not_null())
-    now = calls.filter(pl.col("lead").is_not_null())["campaign_uuid"]
-    campaigns = pl.concat([now, numbered.collect()["campaign_uuid"]]).unique()
+    now = roots(fixed(store, CDRS, days)).filter(pl.col("lead_uuid").is_not_null())
+    then = fixed(store, LEAD_ATTEMPTS, held).filter(pl.col("attempt").is_not_null())
+    called = pl.concat([one.select("campaign_uuid") for one in (now, then)]).unique()
+    campaigns = called.collect(engine="streaming").to_series()
     return pl.col("campaign_uuid").is_in(campaigns.implode(), nulls_equal=True)
 
 

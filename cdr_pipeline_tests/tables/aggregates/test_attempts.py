@@ -6,12 +6,19 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdr_pipeline.tables.aggregates.attempts import remade
+from cdr_pipeline.tables.aggregates.attempts import (
+    calls_to_leads,
+    counted,
+    lead_attempts,
+    remade,
+)
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
-from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, LEAD_ATTEMPTS, RECEIPTS
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON, Sent, call, flat
 
@@ -112,17 +119,23 @@ _CALLS: Final = st.lists(
 )
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), _CALLS), min_size=1, max_size=7),
-    st.permutations(range(4)),
-)
-@settings(max_examples=20, deadline=None)
-def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
-    loads: list[tuple[int, list[tuple[str, int, str]]]], order: list[int]
-) -> None:
-    days = [
+_LOADS: Final = st.lists(st.tuples(st.integers(0, 3), _CALLS), min_size=1, max_size=7)
+_Loads = list[tuple[int, list[tuple[str, int, str]]]]
+
+
+def called(loads: _Loads) -> list[tuple[int, list[Sent]]]:
+    """Days by their numbers, and their calls."""
+    return [
         (day, [to(lead, day, hour, campaign) for lead, hour, campaign in c]) for day, c in loads
     ]
+
+
+@given(_LOADS, st.permutations(range(4)))
+@settings(max_examples=20, deadline=None)
+def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
+    loads: _Loads, order: list[int]
+) -> None:
+    days = called(loads)
     last = dict(days)
     with TemporaryDirectory() as folder:
         one, other = (Store(Path(folder) / name, SAIGON) for name in ("one", "other"))
@@ -135,6 +148,23 @@ def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
             assert ours.equals(theirs)
         total = sum(one.read(LEAD_ATTEMPTS, day)["calls"].sum() for day in one.days(LEAD_ATTEMPTS))
         assert total == sum(map(len, last.values()))
+
+
+@given(_LOADS, st.integers(1, 12))
+@settings(max_examples=30, deadline=None)
+def test_what_is_stored_does_not_tell_how_many_calls_were_numbered_at_a_time(
+    loads: _Loads, at_once: int
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdr_pipeline.tables.aggregates.attempts._AT_ONCE", at_once)
+        store = Store(Path(folder), SAIGON)
+        for number, records in called(loads):
+            load(store, DAYS[number], records)
+        all_ = calls_to_leads(fixed(store, CDRS, store.days(CDRS)))
+        due = lead_attempts(counted(all_, FIRST)).collect(engine="in-memory")
+        for day in store.days(CDRS):
+            numbered = due.filter(pl.col(DATE) == day).drop(DATE)
+            assert store.read(LEAD_ATTEMPTS, day).equals(numbered)
 
 
 def test_a_frame_is_as_promised(store: Store) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, lead_attempts
+from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, counted, lead_attempts
 from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly
 from cdr_pipeline.tables.aggregates.daily import (
     CallingRules,
@@ -47,7 +47,7 @@ def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
             Hours.of(with_the_day_before.filter(pl.col("date") <= day), day, SAIGON)
         ),
         "hotline_daily": hotline_daily(of_the_day),
-        "lead_attempts": lead_attempts(calls_to_leads(cdrs.lazy()), day)
+        "lead_attempts": lead_attempts(counted(calls_to_leads(cdrs.lazy()), day))
         .filter(pl.col("date") == day)
         .drop("date"),
         "agent_daily": agent_daily(of_the_day),
