@@ -6,7 +6,7 @@ denominators are stored beside them, so that days add up to weeks and months. Me
 and counts of distinct values do not add up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -180,27 +180,37 @@ def seconds(column: str, of: str = "calls") -> pl.Expr:
     return (pl.col(column) * pl.col(of)).sum()
 
 
-def spread(name: str, column: str, of: str = "calls") -> dict[str, pl.Expr]:
-    """Median and 95th percentile of what each of the calls took, linearly interpolated between
-    neighbours (as Excel's PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not
-    additive.
+def ranked(column: str, by: Sequence[str], of: str = "calls") -> dict[str, pl.Expr]:
+    """What `spread` needs of a tally's rows, added before they are grouped: how many of the group's
+    calls (or talks, or key presses) there are up to the row and with it, in the order of what they
+    took, and how many in all.
+
+    To order each group by itself, as it is summed, takes ten times as long where there are many.
     """
+    known = pl.when(pl.col(column).is_not_null()).then(of)
     return {
-        f"{name}_median_seconds": _percentile(column, of, 0.5),
-        f"{name}_p95_seconds": _percentile(column, of, 0.95),
+        f"{column}_up_to": known.cum_sum().over(by, order_by=column),
+        f"{column}_known": known.sum().over(by),
     }
 
 
-def _percentile(column: str, of: str, share: float) -> pl.Expr:
+def spread(name: str, column: str) -> dict[str, pl.Expr]:
+    """Median and 95th percentile of what each of the calls took, linearly interpolated between
+    neighbours (as Excel's PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not
+    additive. Rows are `ranked` by the column.
+    """
+    return {
+        f"{name}_median_seconds": _percentile(column, 0.5),
+        f"{name}_p95_seconds": _percentile(column, 0.95),
+    }
+
+
+def _percentile(column: str, share: float) -> pl.Expr:
     """Exact, since a tally says of every value how often there is it."""
-    known = pl.col(column).is_not_null() & (pl.col(of) > 0)
-    values = pl.col(column).filter(known)
-    up_to = pl.col(of).filter(known).sort_by(values).cum_sum()
-    place = share * (up_to.max() - 1)
-    below, above = (
-        values.sort().filter(up_to > at).first() for at in (place.floor(), place.ceil())
-    )
-    return below + (above - below) * (place - place.floor())
+    up_to = pl.col(f"{column}_up_to")
+    place = share * (pl.col(f"{column}_known") - 1)
+    below, above = (pl.when(up_to > at).then(column).min() for at in (place.floor(), place.ceil()))
+    return below + (above - below) * (place - place.floor()).first()
 
 
 def _talks(hold: pl.Expr) -> pl.Expr:

@@ -3,7 +3,7 @@
 What needs other days as well stands in `concurrency` and `attempts`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time
 from typing import Final, Self
 
@@ -43,9 +43,9 @@ _SHAPE: Final = {
     **{f"key_{key}": kpi.presses_of(key) for key in KEYS},
     "rings": kpi.rings(),
     **kpi.spread("ring", "ring_seconds"),
-    **kpi.spread("talk", "talk_seconds", "talks"),
+    **kpi.spread("talk", "talk_seconds"),
     "key_delay_seconds": kpi.seconds("key_delay", "key_presses"),
-    **kpi.spread("key_delay", "key_delay", "key_presses"),
+    **kpi.spread("key_delay", "key_delay"),
     "ended_by_system": kpi.ended_by("send"),
     "ended_by_far_end": kpi.ended_by("recv"),
 }
@@ -87,6 +87,15 @@ class Day:
         """Those calls of which something holds."""
         return Day(self.tally.filter(holds), self.calls.filter(holds))
 
+    def ranked(self, by: tuple[str, ...]) -> "Day":
+        """With what medians of groups are found by (`kpi.ranked`)."""
+        ranks = {
+            **kpi.ranked("ring_seconds", by),
+            **kpi.ranked("talk_seconds", by, "talks"),
+            **kpi.ranked("key_delay", by, "key_presses"),
+        }
+        return replace(self, tally=self.tally.with_columns(**ranks))
+
 
 def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     return tally.roots(cdrs).select(
@@ -100,7 +109,8 @@ def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 def campaign_daily(day: Day) -> pl.LazyFrame:
     """`campaign_daily`: one row a campaign."""
     unique = _NUMBERS | {"unique_leads": kpi.unique("lead")}
-    return _counted(CAMPAIGN_DAILY, day, _OUTCOME | _SHAPE | _TIMES, unique)
+    ranked = day.ranked(CAMPAIGN_DAILY.key)
+    return _counted(CAMPAIGN_DAILY, ranked, _OUTCOME | _SHAPE | _TIMES, unique)
 
 
 def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
@@ -114,7 +124,8 @@ def disposition_daily(day: Day) -> pl.LazyFrame:
     """`disposition_daily`: how each campaign's calls ended."""
     of_the_campaign = pl.col("calls").sum().over("campaign_uuid")
     made = (
-        day.tally.group_by(*DISPOSITION_DAILY.key)
+        day.ranked(DISPOSITION_DAILY.key)
+        .tally.group_by(*DISPOSITION_DAILY.key)
         .agg(**_OUTCOME | _SHAPE)
         .with_columns(share=pl.col("calls") / of_the_campaign)
     )

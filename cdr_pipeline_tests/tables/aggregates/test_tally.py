@@ -1,7 +1,5 @@
 """Tallies: few rows tell what single calls do, whatever parts a day is read in."""
 
-from collections import Counter
-
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -64,16 +62,26 @@ def test_seconds_that_no_call_takes_are_in_no_sum() -> None:
     assert (told["duration_seconds"], told["billsec"], told["key_delay_seconds"]) == (9, 5, 0)
 
 
-_SECONDS = st.lists(st.integers(-5, 40) | st.none(), max_size=30)
+_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", None]), st.none() | st.integers(-5, 40), st.integers(0, 3)
+    ),
+    max_size=30,
+)
 
 
-@given(_SECONDS)
+@given(_ROWS)
 @settings(max_examples=60, deadline=None)
-def test_percentiles_of_counted_values_are_those_of_the_values(seconds: list[int | None]) -> None:
-    counted = pl.DataFrame(
-        list(Counter(seconds).items()), {"x": pl.Int64, "calls": pl.Int64}, orient="row"
+def test_percentiles_of_counted_values_are_those_of_the_values(
+    rows: list[tuple[str | None, int | None, int]],
+) -> None:
+    counted = pl.DataFrame(rows, {"by": pl.String, "x": pl.Int64, "calls": pl.Int64}, orient="row")
+    told = (
+        counted.with_columns(**kpi.ranked("x", ["by"])).group_by("by").agg(**kpi.spread("x", "x"))
     )
-    told = counted.select(**kpi.spread("x", "x")).row(0)
-    values = pl.Series(seconds, dtype=pl.Int64)
-    due = [values.quantile(share, interpolation="linear") for share in (0.5, 0.95)]
-    assert told == pytest.approx(due)
+    assert len(told) == len({group for group, *_ in rows})
+    for group, *percentiles in told.rows():
+        seconds = [x for by, x, calls in rows if by == group for _ in range(calls)]
+        values = pl.Series(seconds, dtype=pl.Int64)
+        due = [values.quantile(share, interpolation="linear") for share in (0.5, 0.95)]
+        assert percentiles == pytest.approx(due)
