@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
@@ -27,7 +28,7 @@ from filelock import FileLock
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.arrow import COMPRESSION, arrow_schema, give_back, reading
+from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import RAW_PAGES, Dataset, schema_faults
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
@@ -267,14 +268,14 @@ class RowWriter:
     def add(self, rows: pa.Table) -> None:
         """The next rows, in the columns of the partition."""
         self._rows = pa.concat_tables([self._rows, rows.cast(self._schema)])
-        if full := len(self._rows) - len(self._rows) % _ROW_GROUP:
-            self._write(self._rows.slice(0, full))
+        while full := self._full():
+            self._write(self._rows.slice(0, full), _ROW_GROUP)
             self._rows = self._rows.slice(full)
 
     def close(self) -> None:
         """Nothing more comes."""
         if self._file is None or self._file.is_open:
-            self._write(self._rows).close()
+            self._write(self._rows, len(self._rows)).close()
             self._rows = self._schema.empty_table()
             give_back()
 
@@ -282,10 +283,20 @@ class RowWriter:
         """What has been written, once closed."""
         return pl.scan_parquet(self._path, hive_partitioning=False, glob=False)
 
-    def _write(self, rows: pa.Table) -> pq.ParquetWriter:
-        """Opens the file with the first rows, which tell how large its filters have to be."""
+    def _full(self) -> int:
+        """How many rows make a row group; 0 while more may come into it."""
+        rows, most = self._rows.slice(0, _ROW_GROUP), _ROW_GROUP * ROW_BYTES
+        if rows.nbytes > most:  # which is more than its text takes, and is known at once
+            text = pl.sum_horizontal(cs.string().str.len_bytes(), cs.binary().bin.size())
+            ends = pl.DataFrame(rows).select(text.cast(pl.Int64).cum_sum()).to_series()
+            if ends[-1] > most:
+                return max(1, int(ends.search_sorted(most, side="right")))
+        return len(rows) if len(rows) == _ROW_GROUP else 0
+
+    def _write(self, rows: pa.Table, most: int) -> pq.ParquetWriter:
+        """Opens the file with the first rows; filters are made for `most` in a row group."""
         if self._file is None:
-            layout = _layout(self._schema, min(len(rows), _ROW_GROUP))
+            layout = _layout(self._schema, most)
             self._file = pq.ParquetWriter(self._path, self._schema, **COMPRESSION, **layout)
         if len(rows):
             self._file.write_table(rows, row_group_size=_ROW_GROUP)

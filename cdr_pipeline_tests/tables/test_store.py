@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
+from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.datasets import (
     CAMPAIGN_DAILY,
     CDRS,
@@ -320,3 +321,20 @@ def test_duckdb_reads_the_cells_as_they_are(two_days: Store) -> None:
         ("2023-03-07", "a", ten, zoned, 5, None, "8", True, None, None),
         ("2023-03-07", "b", ten, zoned, None, "NUL \0, 😀", None, None, 1.5, None),
     ]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 9])
+def test_a_row_group_of_large_rows_has_fewer_however_many_come_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.store._ROW_GROUP", 4)
+    notes = ["x" * ROW_BYTES * most for most in (0, 0, 0, 0, 0, 3, 2, 9, 0)]
+    frame = flat(*(call(f"{at}", note=note) for at, note in enumerate(notes))).cdrs
+    rows = frame.to_arrow()
+    with store.writing(CDRS, DAY, frame.schema) as writer:
+        for at in range(0, len(rows), at_once):
+            writer.add(rows.slice(at, at_once))
+    meta = pq.read_metadata(store.path(CDRS, DAY))
+    groups = [meta.row_group(at).num_rows for at in range(meta.num_row_groups)]
+    assert groups == [4, 2, 1, 1, 1]
+    assert store.read(CDRS, DAY).equals(frame)

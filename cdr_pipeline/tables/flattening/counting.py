@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 
+from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.pages import began_in, number_by_place, without_neighbours_copies
 from cdr_pipeline.window import Window
@@ -42,6 +44,7 @@ def ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
         "_listed",
         pl.col("campaign_uuid").cast(pl.Categorical),
         "_began",
+        pl.sum_horizontal(cs.string().str.len_bytes()).alias("_bytes"),
     )
 
 
@@ -108,26 +111,33 @@ def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
         campaigns, on="campaign_uuid", how="left", nulls_equal=True, maintain_order="left"
     )["_rank"]
     second = pl.lit(rank).cast(pl.Int64) * _MOST_SECONDS + pl.col("_began").dt.epoch("s")
-    return _in_turn(calls.select("_run", _turn=second), runs)
+    return _in_turn(calls.select("_run", "_bytes", _turn=second), runs)
 
 
 def by_arrival(rejects: Runs) -> list[list[int]]:
     """How many rows of each run every chunk takes, where rejects stand as they came."""
     turns = [
-        run.select(pl.lit(number, pl.UInt32).alias("_run"), pl.col("_at").alias("_turn")).collect()
+        run.select(
+            pl.lit(number, pl.UInt32).alias("_run"),
+            pl.col("_at").alias("_turn"),
+            pl.col("payload").bin.size().alias("_bytes"),
+        ).collect()
         for number, run in enumerate(rejects)
     ]
     return _in_turn(pl.concat(turns), len(turns)) if turns else []
 
 
 def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
-    """How many rows of each run every chunk takes; `rows`: `_run`, `_turn`.
+    """How many rows of each run every chunk takes; `rows`: `_run`, `_turn`, `_bytes`.
 
-    Those of one turn are never torn.
+    Those of one turn are never torn. Larger rows are fewer: by their own text, so that a chunk is
+    the same whatever the order in which they came.
     """
-    turns = rows["_turn"]
-    starts = turns.sort().gather_every(CHUNK_ROWS)
-    chunk = starts.search_sorted(turns, side="right").alias("_chunk")
+    size = pl.max_horizontal("_bytes", ROW_BYTES).cast(pl.Int64).sum()
+    turns = rows.group_by("_turn").agg(_end=size).sort("_turn")
+    full = (pl.col("_end").cum_sum() - 1) // (CHUNK_ROWS * ROW_BYTES)
+    starts = turns.filter(full.is_first_distinct())["_turn"]
+    chunk = starts.search_sorted(rows["_turn"], side="right").alias("_chunk")
     counts = rows.select("_run", chunk).group_by("_chunk", "_run").len()
     chunks: dict[int, list[int]] = defaultdict(lambda: [0] * runs)
     for number, run, length in counts.sort("_chunk").iter_rows():

@@ -169,6 +169,7 @@ def part_of(
     with _uncollected():
         for batch in batches(pages):
             making.add(batch)
+            del batch  # or it stood beside the next
     return making.part()
 
 
@@ -200,7 +201,8 @@ class _Making:
         if self._cut:
             return
         free = columns.frame(columns.used if self._kept is None else self._kept)
-        run = self._calls.add(calls.drop("_row", "_listed", "_began").hstack(free))
+        calls = calls.hstack(free)
+        run = self._calls.add(calls.drop("_row", "_listed", "_began"))
         self._ledger.append(ledger_rows(calls, run))
         if batch.faults:
             faults = rejects_of(batch, self._rules.window)

@@ -20,6 +20,7 @@ import polars as pl
 
 from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind, Reason
+from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening.layouts import TYPES, Layout
 from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.values import INT64, is_object, members_of, tokens_of
@@ -233,15 +234,16 @@ def _columns(
 
 def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
     """The records of the pages, some pages at a time, which came in that order."""
-    batch, layout = Batch(), Layout()
+    batch, layout, size = Batch(), Layout(), 0
     for stored in pages:
         if batch.pages and stored.place < batch.pages[-1][1].place:
             yield batch
-            batch = Batch()
+            batch, size = Batch(), 0
         layout = _add(batch, stored, layout)
-        if len(batch) >= BATCH_ROWS:
+        size += len(stored.body)
+        if len(batch) >= BATCH_ROWS or size >= BATCH_ROWS * ROW_BYTES:
             yield batch
-            batch = Batch()
+            batch, size = Batch(), 0
     yield batch
 
 

@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 
 from cdr_pipeline.tables.arrow import Rows
 
-#: Rows of a run, more or less. A table of fewer is not written.
+#: Rows of a run, more or less, and bytes of larger rows: an ordinary day's run has 10 MB. While it
+#: is put in order and written it is there three times. A table of fewer is not written.
 _RUN_ROWS: Final = 16_000
+_RUN_BYTES: Final = 2**24
 
-#: Rows of a run that are read at once; a chunk has some of every run.
-_ROWS_READ: Final = 1_000
+#: A run is read again in so many pieces; while a chunk is put in order, one of every run is there.
+_PIECES: Final = 16
 
 #: A run's columns are thousands of small pieces, which go to its file so many bytes at once: each
 #: by itself takes twice as long.
@@ -43,6 +45,7 @@ class Runs:
         self.schema: dict[str, pl.DataType] = {}
         self._runs: list[pl.DataFrame | Path] = []
         self._coming: list[pl.DataFrame] = []
+        self._rows = self._bytes = 0  # of these
 
     def __len__(self) -> int:
         return len(self._runs) + bool(self._coming)
@@ -57,7 +60,9 @@ class Runs:
         number = len(self._runs)
         self.schema |= frame.schema
         self._coming.append(frame)
-        if sum(map(len, self._coming)) >= _RUN_ROWS:
+        self._rows += len(frame)
+        self._bytes += int(frame.estimated_size())
+        if self._rows >= _RUN_ROWS or self._bytes >= _RUN_BYTES:
             self._end_run(self._folder)
         return number
 
@@ -89,7 +94,7 @@ class Runs:
     def _end_run(self, folder: Path | None) -> None:
         """What came since the last run is one: sorted, and laid aside if there is a folder."""
         rows = pl.concat(self._coming, how="diagonal")
-        self._coming = []
+        self._coming, self._rows, self._bytes = [], 0, 0
         if self._order:
             rows = rows.sort(self._order)
         filled = rows.select(one for one in rows if not len(one) or one.null_count() < len(one))
@@ -103,7 +108,7 @@ class Runs:
             pa.BufferedOutputStream(raw, _WRITE_BYTES) as sink,
             pa.ipc.new_file(sink, table.schema) as file,
         ):
-            file.write_table(table, max_chunksize=_ROWS_READ)
+            file.write_table(table, max_chunksize=max(1, len(table) // _PIECES))
         self._runs.append(path)
 
     def _in_order(self, parts: Sequence[Rows]) -> Rows:

@@ -1,13 +1,27 @@
 """Which of the records that came count: of one call the last version, of all calls the day's."""
 
+from unittest.mock import patch
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdr_pipeline.tables.arrow import ROW_BYTES
+from cdr_pipeline.tables.flattening import counting
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.pages import StoredPage, versions
 from cdr_pipeline.window import Window
-from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, as_text, call, flat, flat_pages, page_of
+from cdr_pipeline_tests.records import (
+    DAY,
+    ENTRY,
+    SAIGON,
+    Sent,
+    as_text,
+    call,
+    flat,
+    flat_pages,
+    page_of,
+)
 
 # ---- of one call, the version that came last
 
@@ -104,3 +118,33 @@ def test_calls_stand_by_campaign_then_time() -> None:
     records = [call(str(h), f"2023-03-07 {h:02}:00:00", campaign_uuid=c) for c, h in sent]
     made = flat(*records).cdrs
     assert made["hour"].to_list() == [10, 8, 11, 7, 9]
+
+
+# ---- chunks
+
+
+def chunks_of(*calls: Sent, rows: int) -> list[list[str]]:
+    """The ids of the calls, chunk by chunk."""
+    with patch.object(counting, "CHUNK_ROWS", rows):
+        made = flat(*calls)
+        return [chunk["id"].to_pylist() for chunk in made.calls()]
+
+
+def test_a_chunk_has_so_many_calls_and_fewer_long_ones() -> None:
+    times = [f"2023-03-07 09:00:0{at}" for at in range(8)]
+    notes = ["x" * ROW_BYTES * most for most in (2, 2, 2, 2, 9, 9, 9, 9)]
+    short = [call(time[-1], time) for time in times]
+    long = [call(time[-1], time, note=note) for time, note in zip(times, notes, strict=True)]
+    lists = [call(time[-1], time, additional={"a": "x" * 3 * ROW_BYTES}) for time in times]
+    assert chunks_of(*short, rows=4) == [["0", "1", "2", "3"], ["4", "5", "6", "7"]]
+    assert chunks_of(*long, rows=5) == [["0", "1"], ["2", "3"], ["4"], ["5"], ["6"], ["7"]]
+    assert chunks_of(*lists, rows=6) == [[time[-1]] for time in times]
+
+
+@given(st.permutations(range(9)))
+def test_chunks_are_the_same_in_whatever_order_long_calls_came(order: list[int]) -> None:
+    calls = [
+        call(f"{at}", f"2023-03-07 09:00:0{at // 3}", note="x" * ROW_BYTES * (at % 3))
+        for at in range(9)
+    ]
+    assert chunks_of(*(calls[at] for at in order), rows=4) == chunks_of(*calls, rows=4)

@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdr_pipeline.tables.arrow import ROW_BYTES
+from cdr_pipeline.tables.flattening import records as reading
 from cdr_pipeline.tables.flattening.layouts import Layout
+from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline_tests.records import (
     ENTRY,
     as_text,
     call,
     flat,
+    page_of,
     reject_rows,
     rejects_of,
     the_call,
@@ -188,3 +192,16 @@ def test_fast_and_slow_reading_of_a_page_make_the_same_tables(records: list[byte
     assert fast.cdrs.schema == slow.cdrs.schema
     assert fast.keys == slow.keys
     assert reject_rows(fast) == reject_rows(slow)
+
+
+# ---- records in batches
+
+
+def test_a_batch_of_long_records_ends_by_its_bytes() -> None:
+    def rows(note: str) -> list[int]:
+        pages = [StoredPage(1, page_of(call(note=note)), place=at) for at in range(8)]
+        return [len(batch) for batch in reading.batches(pages)]
+
+    with patch.object(reading, "BATCH_ROWS", 4):
+        assert rows("short") == [4, 4, 0]
+        assert rows("x" * 2 * ROW_BYTES) == [2, 2, 2, 2, 0]

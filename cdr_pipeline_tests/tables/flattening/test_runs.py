@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import polars as pl
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,6 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         TemporaryDirectory() as folder,
         patch.object(reading, "BATCH_ROWS", rows),
         patch.object(runs, "_RUN_ROWS", run_rows),
-        patch.object(runs, "_ROWS_READ", 1),
         patch.object(counting, "CHUNK_ROWS", rows),
     ):
         aside = flatten(pages, Rules(Window.of(DAY), SAIGON), Path(folder))
@@ -41,3 +41,21 @@ def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
         ]
     seconds = [second for chunk in chunks for second in chunk]
     assert len(seconds) == len(set(seconds))
+
+
+def test_a_run_of_large_rows_ends_by_its_bytes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["x" * 1_000] * 100})
+    with patch.object(runs, "_RUN_BYTES", 250_000):
+        made = runs.Runs(tmp_path)
+        assert [made.add(frame) for _ in range(7)] == [0, 0, 0, 1, 1, 1, 2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_of_a_run_in_a_file_a_small_part_is_read_at_once(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"at": range(48)})
+    with patch.object(runs, "_RUN_ROWS", 48):
+        made = runs.Runs(tmp_path)
+        made.add(frame)
+    (path,) = tmp_path.iterdir()
+    with pa.ipc.open_file(path) as file:
+        assert [len(file.get_batch(at)) for at in range(file.num_record_batches)] == [3] * 16
