@@ -1,5 +1,6 @@
 """A process of ours ends at once, but not before all is done that somebody waits for."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_a_thread_is_waited_for() -> None:
 def test_what_was_not_taken_apart_is_not_told_of() -> None:
     kept = "type('Kept', (), {'__del__': lambda _: print('taken apart')})()"
     assert ended(f"global kept; kept = {kept}").stdout == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
+def test_large_pieces_of_memory_go_back_when_they_are_free() -> None:
+    pieces = "[(bytearray(2**23), bytearray(2**17)) for _ in range(20)]"
+    body = f"""bytearray(2**24)
+    pages = lambda: int(open('/proc/self/statm').read().split()[1])
+    before, kept = pages(), [small for _, small in {pieces}]
+    print((pages() - before) // 2**8)"""
+    assert int(ended(body).stdout) < 20  # MB, of 160
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")

@@ -17,6 +17,7 @@ from queue import Queue
 from typing import IO, Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from cdr_pipeline.errors import ProcessLost
+from cdr_pipeline.process import give_back_large
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,6 +125,7 @@ def _environment() -> dict[str, str]:
 
 def _main() -> None:
     """The other process: its work comes by stdin, and then the pieces."""
+    give_back_large()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
     given, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
