@@ -88,6 +88,7 @@ class Batch:
     pages: list[tuple[int, StoredPage]] = field(default_factory=list)
     _frames: list[pl.DataFrame] = field(default_factory=list)
     _texts: dict[int, list[bytes]] = field(default_factory=dict)
+    _identities: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -108,10 +109,15 @@ class Batch:
             self._texts[first] = page.split(stored.body)
         return self._texts[first][at - first]
 
+    def identity(self, at: int) -> tuple[str | None, str | None]:
+        """The record's `page.identity`, looked up once for all that does not fit in it."""
+        if at not in self._identities:
+            self._identities[at] = page.identity(self.text(at))
+        return self._identities[at]
+
     def fault(self, at: int, label: str | None, value: str | None, reason: Reason) -> None:
         """A field that does not fit; without a `label`, the record."""
-        text = self.text(at)
-        self.faults.append(Fault(at, page.identity(text)[0], label, value, reason, text))
+        self.faults.append(Fault(at, self.identity(at)[0], label, value, reason, self.text(at)))
 
     def cells(
         self, at: int, members: Mapping[str, msgspec.Raw], odd: Collection[str]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -121,8 +121,9 @@ def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) 
         rows = (text.is_not_null() & read.is_null()).arg_true()
         unread = text.gather(rows)
         odd = [one for one in unread.unique() if not record.SENTINEL_TIME.fullmatch(one)]
-        for row in rows.filter(unread.is_in(odd)) if odd else ():
-            batch.fault(frame["_at"][row], time.label, text[row], Reason.NO_TIME)
+        rows = rows.filter(unread.is_in(odd))
+        for at, value in zip(frame["_at"].gather(rows), text.gather(rows), strict=True):
+            batch.fault(at, time.label, value, Reason.NO_TIME)
 
 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
@@ -196,11 +197,13 @@ def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
     """
     rows = []
     for fault in batch.faults:
-        stored, name = batch.page_of(fault.at), fault.id
-        began = page.began(page.identity(fault.payload)[1]) if fault.field is None else None
-        inside = not began or (began in window and began in stored.window)
-        key = name or f"\0{hashlib.sha256(fault.payload).hexdigest()}"
-        place = {} if name else {"_pass": stored.pass_, "_offset": batch.offset(fault.at)}
-        rows.append({**asdict(fault), "_at": fault.at, "_inside": inside, "_key": key, **place})
-    frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA)
+        told = (fault.id, fault.field, fault.value, fault.reason, fault.payload, fault.at)
+        began = page.began(batch.identity(fault.at)[1]) if fault.field is None else None
+        inside = not began or (began in window and began in batch.page_of(fault.at).window)
+        key, reading, offset = fault.id, None, None
+        if not key:
+            key = f"\0{hashlib.sha256(fault.payload).hexdigest()}"
+            reading, offset = batch.page_of(fault.at).pass_, batch.offset(fault.at)
+        rows.append((*told, inside, key, reading, offset))
+    frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA, orient="row")
     return frame.with_columns(pl.col("_key").hash()).sort(ARRIVAL)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cdr_pipeline import page
 from cdr_pipeline.tables.flattening.typed import first_key
 from cdr_pipeline_tests.records import NEW_YORK, SAIGON, call, flat, read_time, rejects_of, the_call
 
@@ -212,3 +214,14 @@ def test_a_press_key_that_is_no_text_is_its_json(
 ) -> None:
     made = the_call(call(press_key=press_key))
     assert (made["press_key"], made["key_pressed"]) == (text, key)
+
+
+def test_what_a_record_is_called_is_looked_up_once_for_all_that_does_not_fit() -> None:
+    odd = {"time_ringging": "n/a", "time_answered": "n/a", "time_ended": "n/a", "duration": "abc"}
+    with patch.object(page, "identity", side_effect=page.identity) as looked_up:
+        made = flat(call("a", **odd), call("", **odd), call("c", "hôm qua", **odd))
+    assert looked_up.call_count == 3
+    assert made.rejects.select("id", "field").rows() == [
+        *(("a", name) for name in ("duration", "time_answered", "time_ended", "time_ringing")),
+        *((None, None), ("c", None)),
+    ]
