@@ -53,12 +53,12 @@ class Counted:
     """Which records of a window count, and where they stand.
 
     dropped: `_at` of the records that do not.
-    repeated: whether some of these are calls of the window that came again.
+    repeated: `_at` of those among them that are calls of the window and came again.
     chunks: how many rows of each run every chunk takes.
     """
 
     dropped: pl.DataFrame
-    repeated: bool
+    repeated: pl.DataFrame
     chunks: list[list[int]]
     whole_rejects: int
 
@@ -84,11 +84,12 @@ def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -
     rejected = rejected.filter("_inside")
     own = can_count(window)
     counting = counting.lazy().filter(own).select("_at").collect()
+    owned = calls.lazy().filter(own).select("_at").collect()
     kept = pl.concat([counting["_at"], rejected["_at"]])
     came = pl.concat([calls["_at"], whole["_at"]])
     return Counted(
         dropped=_without(came, kept).to_frame(),
-        repeated=len(counting) < calls.select(own.sum()).item(),
+        repeated=_without(owned["_at"], counting["_at"]).to_frame(),
         chunks=_chunks(calls, runs),
         whole_rejects=len(rejected),
     )

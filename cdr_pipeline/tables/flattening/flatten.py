@@ -48,6 +48,7 @@ from cdr_pipeline.tables.pages import StoredPage
 from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
+_SENT: Final = [ADDITIONAL, "campaign_uuid"]
 _REJECTS: Final = pl.Schema({column.name: column.dtype for column in REJECTS.columns})
 
 
@@ -108,7 +109,7 @@ class Part:
     whole: the records that cannot be calls, as `rejects_of`'s.
     sent: what came under each key of the calls that can count.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether there were too many columns, so that calls and rejects are not complete.
+    cut: whether there were too many columns, so that the calls have not all of theirs.
     """
 
     calls: Runs
@@ -139,18 +140,9 @@ def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
     """
     if not any(part.cut for part in parts):
         return None
-    return most_used(*_columns_of(parts), rules.most_columns, rules.contract)
-
-
-def _columns_of(parts: Sequence[Part]) -> tuple[Counter[str], dict[str, set[str]]]:
-    """`filled` and `keys` of all parts."""
-    filled: Counter[str] = Counter()
-    keys: dict[str, set[str]] = defaultdict(set)
-    for part in parts:
-        filled.update(part.filled)
-        for name, some in part.keys.items():
-            keys[name] |= some
-    return filled, keys
+    calls, counted = _counted(parts, rules)
+    used, keys = _columns_of(parts, calls, counted, rules.contract)
+    return most_used(used, keys, rules.most_columns, rules.contract)
 
 
 def part_of(
@@ -191,16 +183,15 @@ class _Making:
         self._cut = False
 
     def add(self, batch: Batch) -> None:
-        """One more batch. Once there are too many columns only these are counted: the part is to be
+        """One more batch. Once there are too many columns they are only counted: the part is to be
         made anew, with those that are most used.
         """
         calls = typed(batch, self._rules)
         campaigns = calls["campaign_uuid"].to_list()
         columns = self._spreader.spread(self._objects(batch, calls), campaigns)
         self._count_columns(columns)
-        if self._cut:
-            return
-        free = columns.frame(columns.used if self._kept is None else self._kept)
+        some = () if self._cut else columns.used
+        free = columns.frame(some if self._kept is None else self._kept)
         calls = calls.hstack(free)
         run = self._calls.add(calls.drop("_row", "_listed", "_began"))
         self._ledger.append(ledger_rows(calls, run))
@@ -248,15 +239,11 @@ class _Making:
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
     """A day from all its parts."""
     contract, zone = rules.contract, rules.zone
-    calls, rejects, ledger = Runs(order=_ORDER), Runs(order=ARRIVAL), []
+    calls, counted = _counted(parts, rules)
+    rejects = Runs(order=ARRIVAL)
     for part in parts:
-        ledger += [rows.with_columns(pl.col("_run") + len(calls)) for rows in part.ledger]
-        calls.append(part.calls)
         rejects.append(part.rejects)
-    whole = told_apart(pl.concat(part.whole for part in parts).sort("_at"))
-    filled, keys = _columns_of(parts)
-    counted = count(pl.concat(ledger), whole, rules.window, len(calls))
-    used = dict.fromkeys(keys, 0) | _less_dropped(filled, calls, counted.dropped)
+    used, keys = _columns_of(parts, calls, counted, contract)
     kept = most_used(used, keys, rules.most_columns, contract)
     dynamic = [name for name in kept if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
@@ -274,17 +261,43 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     )
 
 
+def _counted(parts: Sequence[Part], rules: Rules) -> tuple[Runs, Counted]:
+    """The calls of all parts, and which of the records count."""
+    calls, ledger = Runs(order=_ORDER), []
+    for part in parts:
+        ledger += [rows.with_columns(pl.col("_run") + len(calls)) for rows in part.ledger]
+        calls.append(part.calls)
+    whole = told_apart(pl.concat(part.whole for part in parts).sort("_at"))
+    return calls, count(pl.concat(ledger), whole, rules.window, len(calls))
+
+
+def _columns_of(
+    parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract
+) -> tuple[Counter[str], dict[str, set[str]]]:
+    """How many of the calls that count have a value in each column, and the keys behind it."""
+    used: Counter[str] = Counter()
+    keys: dict[str, set[str]] = defaultdict(set)
+    for part in parts:
+        used.update(part.filled)
+        for name, some in part.keys.items():
+            keys[name] |= some
+    for run in calls if len(counted.repeated) else ():
+        gone = run.join(counted.repeated.lazy(), on="_at", how="semi")
+        again = Spreader(contract).spread(*objects_of(gone.select(*_SENT).collect()))
+        used.subtract({name: again.used[name] for name in used.keys() & again.used.keys()})
+    return Counter(dict.fromkeys(keys, 0) | used), keys
+
+
 def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract) -> Sent:
     """What came under each key of the calls that count; where some came again, counted anew."""
-    if not counted.repeated:
+    if counted.repeated.is_empty():
         sent = Sent()
         for part in parts:
             sent.update(part.sent)
         return sent
     spreader = Spreader(contract)
     for run in calls:
-        rows = that_count(run, counted.dropped).select(ADDITIONAL, "campaign_uuid").collect()
-        spreader.spread(*objects_of(rows))
+        spreader.spread(*objects_of(that_count(run, counted.dropped).select(*_SENT).collect()))
     return spreader.sent
 
 
@@ -306,16 +319,3 @@ def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[Mis
     """What does not fit its declared type among the calls that count."""
     runs = calls if contract.keys else ()
     return united_misfits(misfits(that_count(run, dropped), contract) for run in runs)
-
-
-def _less_dropped(filled: Counter[str], calls: Runs, dropped: pl.DataFrame) -> dict[str, int]:
-    """How many of the calls that count have a value in each of some columns.
-
-    `filled`: how many of all calls have.
-    """
-    used = Counter(filled)
-    for run in calls if len(dropped) else ():
-        names = sorted(run.collect_schema().keys() & filled.keys())
-        gone = run.join(dropped.lazy(), on="_at", how="semi").select(pl.col(names).count())
-        used.subtract({name: count.item() for name, count in gone.collect().to_dict().items()})
-    return used
