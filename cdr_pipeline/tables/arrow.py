@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 
 from cdr_pipeline.errors import Damaged
@@ -20,6 +21,11 @@ COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
 #: Wherever many rows are held at once, they are fewer where they take more than this each, or long
 #: notes would fill the memory. An ordinary call's JSON takes half of it, its row's text a quarter.
 ROW_BYTES: Final = 2**11
+
+
+def text_bytes() -> pl.Expr:
+    """How much text each row has."""
+    return pl.sum_horizontal(pl.lit(0), cs.string().str.len_bytes(), cs.binary().bin.size())
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
-import polars.selectors as cs
 
-from cdr_pipeline.tables.arrow import ROW_BYTES
+from cdr_pipeline.tables.arrow import ROW_BYTES, text_bytes
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.pages import began_in, number_by_place, without_neighbours_copies
 from cdr_pipeline.window import Window
@@ -44,7 +43,7 @@ def ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
         "_listed",
         pl.col("campaign_uuid").cast(pl.Categorical),
         "_began",
-        pl.sum_horizontal(cs.string().str.len_bytes()).alias("_bytes"),
+        text_bytes().alias("_bytes"),
     )
 
 
