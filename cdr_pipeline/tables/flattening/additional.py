@@ -16,7 +16,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from typing import Any, Final
 
 import polars as pl
@@ -26,7 +26,7 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
 from cdr_pipeline.tables.fitting import fit
 from cdr_pipeline.tables.flattening.objects import Campaign, Cells, Group, ObjectReader
-from cdr_pipeline.tables.flattening.sent import Sent
+from cdr_pipeline.tables.flattening.sent import Senders, Sent
 from cdr_pipeline.tables.names import column_names, sounds_personal
 from cdr_pipeline.tables.types import ENDING_OF, ENDINGS, as_written, type_of
 from cdr_pipeline.tables.values import is_object, own_token
@@ -116,19 +116,21 @@ class Spreader:
         """
         columns = Columns(len(objects), self._contract)
         for group in self._reader.groups(objects, campaigns):
-            self._place(columns, group, objects)
+            self._place(columns, group, _senders(campaigns[row] for row in group.rows), objects)
             columns.rows.extend(group.rows)
         return columns
 
-    def _place(self, columns: Columns, group: Group, objects: Sequence[bytes | None]) -> None:
+    def _place(
+        self, columns: Columns, group: Group, senders: Senders, objects: Sequence[bytes | None]
+    ) -> None:
         """Put the values of a group's records into their columns; null and "" into none."""
         for key, name, cells in zip(group.keys, column_names(group.keys), group.cells, strict=True):
             declared = self._contract.keys.get(key)
             column = declared.in_column(name) if declared else name
-            self.sent.add((group.campaign, key, column), cells.count())
+            self.sent.add(key, column, senders, cells)
             for ending, values, used in _by_ending(cells):
                 if not (declared and declared.pii):
-                    self.sent.show((group.campaign, key, column), ending, values)
+                    self.sent.show(key, column, senders, ending, values)
                 if not declared:
                     columns.add(f"{name}{ending}", key, values, used)
             if declared and column:
@@ -168,6 +170,16 @@ def most_used(
     declared = {name for name in used if not contract.keys.keys().isdisjoint(keys.get(name, ()))}
     free = sorted(used.keys() - declared, key=lambda name: (-used[name], name))
     return sorted({*declared, *free[:most]})
+
+
+def _senders(campaigns: Iterable[Campaign]) -> Senders:
+    """Whose records are which, where those of a campaign stand together."""
+    senders, start = [], 0
+    for campaign, some in groupby(campaigns):
+        stop = start + sum(1 for _ in some)
+        senders.append((campaign, slice(start, stop)))
+        start = stop
+    return senders
 
 
 def _by_ending(cells: Cells) -> Iterator[tuple[str, Sequence[Any], int]]:

@@ -109,7 +109,8 @@ class Part:
     whole: the records that cannot be calls, as `rejects_of`'s.
     sent: what came under each key of the calls that can count.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether there were too many columns, so that the calls have not all of theirs.
+    cut: whether there were too many columns, of those calls that came again as well, so that the
+        calls have not all of theirs.
     """
 
     calls: Runs
@@ -228,12 +229,10 @@ class _Making:
     def _count_columns(self, columns: Columns) -> None:
         for name, some in columns.keys.items():
             self._keys[name].update(some)
-        if self._kept is not None:
-            self._filled.update({name: columns.used[name] for name in self._kept})
-            return
         self._filled.update(columns.used)
         most, contract = self._rules.most_columns, self._rules.contract
-        self._cut = self._cut or too_many(self._filled, self._keys, most, contract)
+        if self._kept is None and not self._cut:
+            self._cut = too_many(self._filled, self._keys, most, contract)
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
@@ -245,13 +244,12 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
         rejects.append(part.rejects)
     used, keys = _columns_of(parts, calls, counted, contract)
     kept = most_used(used, keys, rules.most_columns, contract)
-    dynamic = [name for name in kept if used[name]]
     *columns_before, extra = CDRS.schema(zone).items()
-    free = [(name, as_written(type_of(name), zone)) for name in dynamic]
+    free = [(name, as_written(type_of(name), zone)) for name in kept]
     return Flat(
         schema=pl.Schema([*columns_before, *free, extra]),
         additional_keys=_sent(parts, calls, counted, contract).table(),
-        keys={name: sorted(keys[name]) for name in dynamic},
+        keys={name: sorted(keys[name]) for name in kept},
         left_out=sorted(set(used) - set(kept)),
         misfits=_misfits(calls, counted.dropped, contract),
         whole_rejects=counted.whole_rejects,
@@ -284,8 +282,8 @@ def _columns_of(
     for run in calls if len(counted.repeated) else ():
         gone = run.join(counted.repeated.lazy(), on="_at", how="semi")
         again = Spreader(contract).spread(*objects_of(gone.select(*_SENT).collect()))
-        used.subtract({name: again.used[name] for name in used.keys() & again.used.keys()})
-    return Counter(dict.fromkeys(keys, 0) | used), keys
+        used.subtract(again.used)
+    return +used, keys  # less those that only calls of which a later version counts have
 
 
 def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract) -> Sent:

@@ -53,11 +53,16 @@ class Layout:
 
     def page(self, body: bytes) -> list[Any]:
         """The records of a page. Raises one of `page.UNREADABLE` if some are not as expected."""
-        return self._looked_at(self._pages.decode(body).data or [])
+        records = self._pages.decode(body).data or []
+        if any(page.any_too_deep(map(token, records)) for token in self._tokens):
+            raise RecursionError
+        return list(records)
 
     def one(self, text: bytes) -> Any:
         """One record. Raises as `page`."""
-        (record,) = self._looked_at([self._records.decode(text)])
+        record = self._records.decode(text)
+        if page.any_too_deep(token(record) for token in self._tokens):
+            raise RecursionError
         return record
 
     def of(self, cells: Mapping[str, Any]) -> Any:
@@ -76,13 +81,6 @@ class Layout:
         if not odd and not unknown:
             return self
         return Layout(self.odd | odd, tuple(sorted([*self.unknown, *unknown])))
-
-    def _looked_at(self, records: list[Any]) -> list[Any]:
-        """The records. Raises RecursionError if one is nested too deep."""
-        for tokens in self._tokens:
-            if page.any_too_deep(map(tokens, records)):
-                raise RecursionError
-        return records
 
     @cached_property
     def _record(self) -> Any:

@@ -25,7 +25,7 @@ _WORTH_LEARNING: Final = 8
 #: A decoder takes no more times as many keys as a record has: each that is not there costs time.
 _SPARSEST: Final = 8
 
-#: More decoders are not made, and more different keys of a campaign not remembered.
+#: While there are more decoders none is made, and more keys of a campaign are not remembered.
 _MOST_DECODERS: Final = 1_024
 _MOST_REMEMBERED: Final = 4_096
 
@@ -73,11 +73,14 @@ class Cells:
         places.pop(ABSENT, None)
         return places
 
-    def count(self) -> Mapping[str, int]:
-        """How many values are of each type."""
+    def count(self, some: slice) -> Mapping[str, int]:
+        """How many of some values are of each type but ABSENT."""
         if len(self.types) == 1:
-            return {self.types[0]: len(self.values)}
-        return Counter(self.types)
+            count = {self.types[0]: some.stop - some.start}
+        else:
+            count = Counter(self.types[some])
+        count.pop(ABSENT, None)
+        return count
 
     def at(self, places: Sequence[int]) -> "Cells":
         """Those of some records."""
@@ -87,18 +90,17 @@ class Cells:
 
 @dataclass(frozen=True)
 class Group:
-    """Records of a campaign that have some of these keys and no other, by their rows. Whichever of
-    them a record has, its columns are named like those of a record that has them all.
+    """Records that have some of these keys and no other, by their rows, campaign by campaign.
+    Whichever of them a record has, its columns are named like those of a record that has them all.
     """
 
-    campaign: Campaign
     keys: tuple[str, ...]
     rows: Sequence[int]
     cells: Sequence[Cells]
 
 
 class ObjectReader:
-    """Reads objects campaign by campaign, and learns which keys come together."""
+    """Reads objects, and learns which keys come together in the lead lists of each campaign."""
 
     def __init__(self) -> None:
         self._known: dict[Campaign, _Known] = defaultdict(_Known)
@@ -110,25 +112,36 @@ class ObjectReader:
         """The objects, each of a campaign's, group by group. Raises what `values.read_object`
         raises.
         """
-        rows: dict[Campaign, list[int]] = defaultdict(list)
+        of_campaign: dict[Campaign, list[int]] = defaultdict(list)
         for row, (text, campaign) in enumerate(zip(objects, campaigns, strict=True)):
             if text is not None:
-                rows[campaign or None].append(row)
-        for campaign, some in rows.items():
-            for read in self._read(objects, some, self._known[campaign]):
-                yield from read.groups(campaign)
-
-    def _read(
-        self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known"
-    ) -> Iterator["_Read"]:
+                of_campaign[campaign].append(row)
+        of_decoder: dict[_Learned, list[int]] = defaultdict(list)
+        left: dict[Campaign, list[int]] = defaultdict(list)
+        for campaign, rows in of_campaign.items():
+            learned = self._known[campaign].learned
+            (of_decoder[learned] if learned else left[campaign]).extend(rows)
+        for learned, rows in of_decoder.items():
+            read, refused = learned.take(objects, rows)
+            yield from read.groups()
+            for row in refused:
+                left[campaigns[row]].append(row)
         slow = _Slow()
+        for campaign, rows in left.items():
+            yield from self._learning(objects, rows, self._known[campaign], slow)
+        for read in slow.read():
+            yield from read.groups()
+
+    def _learning(
+        self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
+    ) -> Iterator[Group]:
+        """Records of a campaign that its decoder, if it has one, does not take."""
         left = rows
         while left:
-            if known.learned:
-                taken, left = known.learned.take(objects, left)
-                yield taken
             left = left[self._by_law(objects, left, known, slow) :]
-        yield from slow.read()
+            if left and known.learned:
+                read, left = known.learned.take(objects, left)
+                yield from read.groups()
 
     def _by_law(
         self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
@@ -219,11 +232,11 @@ class _Read:
     cells: Sequence[Cells]
     distinct: bool = True
 
-    def groups(self, campaign: Campaign) -> Iterator[Group]:
+    def groups(self) -> Iterator[Group]:
         """All of them, or those of the same keys together where names depend on it."""
         if self.distinct or not any(ABSENT in one.types for one in self.cells):
             if self.rows:
-                yield Group(campaign, self.keys, self.rows, self.cells)
+                yield Group(self.keys, self.rows, self.cells)
             return
         by_keys: dict[tuple[bool, ...], list[int]] = defaultdict(list)
         for at in range(len(self.rows)):
@@ -231,7 +244,7 @@ class _Read:
         for there, places in by_keys.items():
             keys = tuple(compress(self.keys, there))
             cells = [one.at(places) for one in compress(self.cells, there)]
-            yield Group(campaign, keys, [self.rows[at] for at in places], cells)
+            yield Group(keys, [self.rows[at] for at in places], cells)
 
 
 class _Slow:
@@ -254,7 +267,7 @@ class _Slow:
             yield _Read(keys, rows, [Cells(some, _once(of_each)) for some, of_each in cells])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Learned:
     """Some keys, those of them whose values may be nested, and the decoders of objects that have
     none but these.

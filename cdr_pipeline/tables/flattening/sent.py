@@ -2,19 +2,22 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import polars as pl
 
 from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS
-from cdr_pipeline.tables.flattening.objects import ABSENT, Campaign
+from cdr_pipeline.tables.flattening.objects import Campaign, Cells
 from cdr_pipeline.tables.values import JSON_TYPES
 
 _EXAMPLE_CHARACTERS: Final = 100
 
 #: Campaign, key, and the column that its values go to, without its ending; None for none.
 _Key: TypeAlias = tuple[Campaign, str, str | None]
+
+#: Whose some records are, campaign by campaign.
+Senders: TypeAlias = Sequence[tuple[Campaign, slice]]
 
 
 class Sent:
@@ -32,15 +35,20 @@ class Sent:
         """The keys that came."""
         return {key for _, key, _ in self.counts}
 
-    def add(self, at: _Key, count: Mapping[str, int]) -> None:
-        """So many values of each JSON type."""
-        there = {kind: times for kind, times in count.items() if kind != ABSENT}
-        if there:
-            self.counts[at].update(there)
+    def add(self, key: str, column: str | None, senders: Senders, cells: Cells) -> None:
+        """A key's values in some records."""
+        for campaign, some in senders:
+            if count := cells.count(some):
+                self.counts[campaign, key, column].update(count)
 
-    def show(self, at: _Key, ending: str, values: Iterable[Any]) -> None:
-        """Values of an ending that may be told, some perhaps None."""
-        self._remember(at, ending, min([value for value in values if value is not None]))
+    def show(
+        self, key: str, column: str | None, senders: Senders, ending: str, values: Sequence[Any]
+    ) -> None:
+        """Those values of an ending that may be told; None for the others."""
+        for campaign, some in senders:
+            least = min([value for value in values[some] if value is not None], default=None)
+            if least is not None:
+                self._remember((campaign, key, column), ending, least)
 
     def update(self, other: "Sent") -> None:
         """What came in another part of the day."""

@@ -351,3 +351,10 @@ def test_calls_of_the_days_beside_it_take_no_column_from_the_days_own(rows: int)
         made = flatten(stored, rules)
     assert list(made.keys) == [f"additional_own{key}__int" for key in range(3)]
     assert made.left_out == [f"additional_own{key}__int" for key in range(3, 8)]
+
+
+def test_a_column_that_only_an_older_version_had_is_not_left_out() -> None:
+    older, newer = call("1", additional={"a": 1}), call("1", additional={"b": 1})
+    stored = [StoredPage(1, page_of(one), place=at) for at, one in enumerate((older, newer))]
+    made = flatten(stored, Rules(Window.of(DAY), SAIGON, most_columns=1))
+    assert (made.keys, made.left_out) == ({"additional_b__int": ["b"]}, [])

@@ -1,7 +1,7 @@
 """A few days of everything that a lead list can do at once: the order they come in changes nothing.
 
 Found by an independent harness, which loaded hostile days in three orders from vendors that list
-them in orders of their own: `additional_keys` took its example from whatever shape had come first.
+them in orders of their own: `additional_keys` took its example from whatever had come first.
 """
 
 from collections.abc import Callable

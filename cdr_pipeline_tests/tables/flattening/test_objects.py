@@ -95,6 +95,15 @@ def test_campaigns_with_the_same_list_share_its_decoder(slow: list[bytes]) -> No
     assert len(slow) == 8 + 1_999  # the first of each other campaign
 
 
+def test_campaigns_of_one_decoder_are_read_together() -> None:
+    reader = ObjectReader()
+    texts = [b'{"ten":"x","sdt":"y"}'] * 40
+    campaigns = [f"c{row % 4}" for row in range(40)]
+    list(reader.groups(texts, campaigns))
+    (group,) = reader.groups(texts, campaigns)
+    assert sorted(group.rows) == list(range(40))
+
+
 def test_where_keys_share_a_name_those_of_equal_keys_are_together() -> None:
     reader = ObjectReader()
     objects = [{"Ten": 1}, {"ten": 2}, {"ten": 3, "Ten": 4}] * 20
