@@ -53,10 +53,10 @@ class Layout:
 
     def page(self, body: bytes) -> list[Any]:
         """The records of a page. Raises one of `page.UNREADABLE` if some are not as expected."""
-        records = self._pages.decode(body).data or []
+        records: list[Any] = self._pages.decode(body).data or []
         if any(page.any_too_deep(map(token, records)) for token in self._tokens):
             raise RecursionError
-        return list(records)
+        return records
 
     def one(self, text: bytes) -> Any:
         """One record. Raises as `page`."""
