@@ -9,25 +9,23 @@ those. In the end the parts' totals are asked for once more, so that none has ch
 What nobody who reads once can see: a call that vanishes and another that arrives, both on pages
 already read, before the vendor is next asked for that window's total. It does not move then, and
 nothing else tells. For a day read as a whole that is between two responses, or while a total of
-several pages is doubted (once, see `_doubt_total`); for one read in parts, between a part's last
+several pages is doubted (once, see `doubts`); for one read in parts, between a part's last
 reading and the last look at its total.
 """
 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 import polars as pl
 
 from cdr_pipeline.api.client import Client
+from cdr_pipeline.api.doubts import SMALLEST_CEILING, Doubts
 from cdr_pipeline.api.reading import (
-    MINUTE,
     SECOND,
     Limits,
     Moved,
@@ -37,12 +35,10 @@ from cdr_pipeline.api.reading import (
     Records,
     TooMuch,
     Unsettled,
-    blur_of,
 )
-from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
-from cdr_pipeline.page import Seen
+from cdr_pipeline.errors import NotProved
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.window import Window, days
+from cdr_pipeline.window import Window
 
 #: Readings of the same window before it is taken in smaller parts.
 READINGS = 2
@@ -56,15 +52,6 @@ DRIFTING_PAGES = 3
 
 #: How often parts that changed after they were proved are read again.
 REREADS = 3
-
-#: A total below this is no ceiling; a multiple of the second may be one however often it was not,
-#: and one of the third is not believed where nothing else speaks for it.
-SMALLEST_CEILING = 10
-ROUND_TOTAL = 100
-ROUNDEST_TOTAL = 1000
-
-#: A leg that is listed by its root's beginning began no later than this after it.
-LEG_AFTER_ROOT = timedelta(hours=2)
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 ENOUGH_SEEN = 0.8
@@ -224,6 +211,7 @@ class _Proof:
         self._reader = reader
         self._window = window
         self._limits = limits
+        self._doubts = Doubts(reader, limits)
         self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
@@ -234,7 +222,9 @@ class _Proof:
         try:
             whole = self._as_a_whole()
             parts = [whole] if whole else self._in_parts()
-            self._see_that_none_stand_elsewhere(Records.of(part.records for part in parts))
+            self._doubts.see_none_elsewhere(
+                Records.of(part.records for part in parts), self._window
+            )
             return parts
         except NotProved as error:
             tally = self._reader.tally
@@ -259,7 +249,7 @@ class _Proof:
         unsettled = 0
         while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
             try:
-                return self._doubt_total(self._reader.read(self._window))
+                return self._doubts.see_no_ceiling(self._reader.read(self._window))
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -335,198 +325,6 @@ class _Proof:
         whole = Records([listed]).within(self._window)
         return listed["key"].n_unique() == len(listed) and whole.keys().equals(own)
 
-    def _doubt_total(self, reading: Reading) -> Reading:
-        """See that a total is no ceiling: by halves, more calls would come to light.
-
-        Both halves hold calls, so under a ceiling their totals add up to more. Asked only of
-        round totals and of those larger than any seen to be honest. Returns the reading that
-        stands: one that took a single response is made again, for that is as cheap as asking for
-        its total, and shows what changed meanwhile. Raises TooMuch or Unsettled.
-        """
-        suspicious = reading.total % ROUND_TOTAL == 0 or reading.total > self._limits.honest
-        if reading.total < SMALLEST_CEILING or not suspicious:
-            return reading
-        self._reader.expect(reading.total)
-        window = reading.window
-        blur = blur_of(reading.records.times(), window)
-        cuts = reading.cuts(blur) if blur else []
-        while blur and cuts:
-            found = self._doubt_at(reading, cuts.pop(0), blur)
-            if found and found > blur:  # a cut tells less than it was taken to
-                self._reader.tally.forgive(4)
-                cuts = reading.cuts(found)
-            blur = found
-        if blur is None:
-            return self._doubt_by_days(reading)
-        again = self._reader.read(window) if reading.pages == 1 else None
-        now = again.total if again else self._reader.probe(window).total
-        if now != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
-        self._limits.honest = max(self._limits.honest, reading.total)
-        return again or reading
-
-    def _doubt_at(self, reading: Reading, cut: datetime, blur: timedelta) -> timedelta | None:
-        """Hold the totals of both sides of a cut to what was received there. Returns to within what
-        they compare times; None where they tell nothing. Raises TooMuch or Moved.
-        """
-        for half in (Window(reading.window.start, cut), Window(cut, reading.window.end)):
-            seen = self._reader.probe(half)
-            found = self._blur_of_half(reading, half, seen, blur)
-            if found is None:
-                return None
-            blur, most = found, reading.most(half, found)
-            if seen.total > most:
-                self._suspect(reading, half, most)
-            if not reading.allows(half, seen.total, blur):
-                if blur > SECOND:  # as a date may look by a lone call near midnight
-                    return None
-                raise Moved(f"{half} holds {seen.total:,} calls now")
-        return blur
-
-    def _blur_of_half(
-        self, reading: Reading, half: Window, seen: Seen, least: timedelta
-    ) -> timedelta | None:
-        """`blur_of` a half, whose first row was `seen`: where its total is odd, as far as its first
-        page and last row tell, in one of which stand rows of the other half if the vendor filters
-        by the date.
-        """
-        blur = blur_of(seen.began, half, least)
-        if blur is None or reading.allows(half, seen.total, blur):
-            return blur
-        if self._limits.blur is None:
-            self._reader.tally.forgive(2)
-            rows = [self._reader.probe(half, limit=0)]
-            with suppress(Refused, Unavailable):  # too deep
-                rows.append(self._reader.probe(half, offset=seen.total - 1))
-            self._limits.blur = blur_of(pl.concat(some.began for some in rows), half, blur)
-        return self._limits.blur and max(blur, self._limits.blur)
-
-    def _see_that_none_stand_elsewhere(self, records: Records) -> None:
-        """See why calls were listed that began far outside the window: by a vendor who filters by
-        the date alone, or by a leg's root.
-
-        One who compares other times than it writes, in another zone or those of the end, lists the
-        window's own outside of it, or does not list the others where they began: whole days would
-        be short of calls that nobody lists for them. Raises NotProved.
-        """
-        window, times = self._window, records.times()
-        if times.is_empty() or self._limits.strays:
-            return
-        late, early = times[-1] - window.end, window.start - times[0]
-        if early <= MINUTE and late <= LEG_AFTER_ROOT:
-            return
-        far = min(max(late, early), window.length - 2 * SECOND)
-        self._see_own_at_the_other_end(records, far, at_start=late < early)
-        began, calls = pl.col("began"), records.frame
-        for strays in (
-            calls.filter(began < window.start - MINUTE),
-            calls.filter(began >= window.end + LEG_AFTER_ROOT),
-        ):
-            if len(strays) > 1:  # one alone may have been given a wrong time
-                self._see_that_they_are_listed_where_they_began(strays)
-
-    def _see_own_at_the_other_end(
-        self, records: Records, far: timedelta, *, at_start: bool
-    ) -> None:
-        """See that the window's own calls are not listed for the time `far` behind it, where calls
-        came from before it (`at_start`); else for the time before. Raises NotProved.
-        """
-        window = self._window
-        ends = (window.start - far, window.start), (window.end, window.end + far)
-        seen = self._listed_for(Window(*ends[at_start]))
-        if seen is None:
-            return
-        listed = Records()
-        listed.add(seen.keys, seen.started)
-        own = listed.within(Window(window.start + SECOND, window.end - SECOND)).frame
-        known = records.keys().implode()
-        missed = len(own.filter(~pl.col("key").is_in(known), pl.col("began").is_not_null()))
-        if missed > len(seen) / 2:
-            raise NotProved(
-                f"calls came that began up to {far} outside of it, and {missed:,} of its own are"
-                " listed there and not for it: ask the vendor in which zone start_date and"
-                " end_date are compared"
-            )
-
-    def _see_that_they_are_listed_where_they_began(self, strays: pl.DataFrame) -> None:
-        """See that calls from outside, of which the first and the last are asked for, are listed
-        for the day that they are of. Raises NotProved.
-        """
-        listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
-        self._limits.strays = self._limits.strays or True in listed
-        if all(one is False for one in listed):
-            raise NotProved(
-                f"{len(strays):,} calls came that began from {strays['began'][0]} to"
-                f" {strays['began'][-1]}, and they are not listed when asked for those seconds: ask"
-                " the vendor which time, in which zone, start_date and end_date are compared with."
-                " Of the days on which they began, calls may be missing, too"
-            )
-
-    def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
-        """Whether the vendor lists a call when it is asked for the second in which it began; None
-        where it does not say.
-        """
-        at = began.replace(microsecond=0)
-        seen = self._listed_for(Window(at, at + SECOND))
-        if seen is not None and key in seen.keys:
-            return True
-        if seen is None or len(seen) < seen.total:
-            return None
-        # One who leaves out the first or the last date lists nothing within a single one, or its
-        # midnight.
-        noon = datetime.combine(at.date(), time(12))
-        within = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
-        others = self._listed_for(within)
-        if others is None or not others.began.is_between(within.start, within.end).any():
-            return None
-        return False
-
-    def _listed_for(self, window: Window) -> Seen | None:
-        """What one response lists for a window, to find out the vendor's ways; None where such a
-        range is refused.
-        """
-        self._reader.tally.forgive()
-        try:
-            return self._reader.probe(window, limit=0)
-        except Unauthorized:
-            raise
-        except Refused:
-            return None
-
-    def _doubt_by_days(self, reading: Reading) -> Reading:
-        """As `_doubt_total`, where the vendor filters by the date alone: parts of a day tell
-        nothing, but what is asked for are three dates, and each may be asked for by itself, or with
-        the next.
-
-        Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
-        """
-        window = reading.window
-        dates = days((window.start - SECOND).date(), window.end.date())
-        most = {day: reading.on(day) for day in dates}
-        noons = {day: datetime.combine(day, time(12)) for day in dates}
-        parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
-        # Two dates as well: one may be none for a vendor that leaves out the first or the last.
-        parts += [(Window(noons[a], noons[b]), most[a] + most[b]) for a, b in pairwise(dates)]
-        for part, known in parts:
-            if self._reader.probe(part).total > known:
-                self._suspect(reading, part, known)
-        if reading.total % ROUNDEST_TOTAL == 0 and sum(count > 0 for count in most.values()) == 1:
-            raise TooMuch(
-                f"its total is {reading.total:,}, the vendor filters by the date alone, and so"
-                " nothing tells whether totals stop there"
-            )
-        return reading
-
-    def _suspect(self, reading: Reading, part: Window, most: int) -> None:
-        """A part holds more than was received: a ceiling, unless something moved meanwhile."""
-        now = self._reader.probe(reading.window).total
-        if now != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
-        if self._reader.probe(part).total <= most:
-            raise Moved(f"{part} held more calls for a moment")
-        self._limits.learn_ceiling(reading.total)
-        raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
-
     def _walk(self, window: Window, calls: float) -> list[Reading]:
         """Parts from start to end, each as long as it can be; `calls`: what the window may hold.
 
@@ -561,7 +359,7 @@ class _Proof:
             try:
                 reading = self._reader.read(part, most)
                 if reading.total >= self._largest_total():
-                    reading = self._doubt_total(reading)
+                    reading = self._doubts.see_no_ceiling(reading)
                 return reading
             except Unsettled as doubt:
                 self._doubted(doubt)

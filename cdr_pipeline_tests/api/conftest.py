@@ -256,6 +256,13 @@ class Model:
         return found
 
 
+class ByTheMinute(Model):
+    """Cuts the seconds off what it is asked."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return super()._found(start.replace(second=0), end.replace(second=0))
+
+
 def spread(count: int, over: timedelta = timedelta(days=1), seed: int = 0) -> dict[str, datetime]:
     """So many calls over the first part of the day; the first and the last at its very edges."""
     random = Random(seed)

@@ -1,0 +1,350 @@
+"""Answers that add up and are doubted all the same: ceilings, and calls listed elsewhere."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, time, timedelta
+from itertools import product
+from typing import Any, Final
+
+import pytest
+
+from cdr_pipeline.api.reading import PROBE, SECOND
+from cdr_pipeline.errors import NotProved
+from cdr_pipeline_tests.api.conftest import WINDOW, ByTheMinute, Model, prove, spread
+
+# ---- ceilings
+
+
+@pytest.mark.parametrize("beyond", ["400", "500", "empty"])
+@pytest.mark.parametrize(
+    ("ceiling", "order"),
+    [
+        *product((100, 300, 437, 700, 1000), ("newest", "oldest", "shuffled")),
+        (10_000, "newest"),
+    ],
+)
+def test_a_ceiling_of_any_number_is_found_out(ceiling: int, beyond: str, order: str) -> None:
+    calls = spread(ceiling * 5 // 4)
+    model = Model(calls, order=order, ceiling=ceiling, beyond=beyond)
+    proof = prove(model, page_size=max(ceiling // 8, 25))
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+@pytest.mark.parametrize("calls", [100, 300, 437, 700, 1000, 9_999])
+def test_a_total_is_no_ceiling_for_being_round(calls: int) -> None:
+    proof = prove(Model(spread(calls)), page_size=500)
+    proof.adds_up()
+    assert {page.window for page in proof.pages if page.pass_ != PROBE} == {WINDOW}
+
+
+@pytest.mark.parametrize("hours", [24, 6])
+@pytest.mark.parametrize("ceiling", [300, 437])
+def test_a_ceiling_is_found_out_where_long_ranges_are_refused_too(ceiling: int, hours: int) -> None:
+    calls = spread(2500, timedelta(hours=10))
+    model = Model(calls, ceiling=ceiling, longest=timedelta(hours=hours))
+    proof = prove(model, page_size=100)
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+def test_a_ceiling_is_found_out_where_most_calls_began_at_once(order: str) -> None:
+    noon = WINDOW.start + timedelta(hours=12)
+    calls = {f"at-once-{number}": noon for number in range(80)} | spread(120, seed=5)
+    proof = prove(Model(calls, order=order, ceiling=150), page_size=50)
+    assert proof.ids == set(calls)
+
+
+def test_a_round_ceiling_is_found_out_behind_a_larger_day_that_was_honest() -> None:
+    calls = spread(700)
+    proof = prove(Model(calls, ceiling=500), page_size=100, honest=900)
+    proof.adds_up()
+    assert proof.ids == set(calls)
+
+
+# ---- a vendor that looks at the dates of a range alone
+
+
+def dates(before: int, on_it: int, after: int, **options: Any) -> Model:
+    """So many calls on the day before, on the day itself, and on the day after."""
+    calls = {
+        f"{number}-{id_}": began + timedelta(days=number)
+        for number, count in ((-1, before), (0, on_it), (1, after))
+        for id_, began in spread(count).items()
+    }
+    return Model(calls, bounds="dates", **options)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+@pytest.mark.parametrize("neighbours", list(product((0, 90), (0, 80))))
+def test_a_filter_by_the_date_is_no_ceiling(order: str, neighbours: tuple[int, int]) -> None:
+    before, after = neighbours
+    model = dates(before, 437, after, order=order)
+    proof = prove(model, page_size=100)
+    proof.adds_up()
+    assert proof.ids == model.truth()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+@pytest.mark.parametrize("ceiling", [437, 500, 1000])
+def test_behind_a_filter_by_the_date_a_ceiling_is_a_failure(order: str, ceiling: int) -> None:
+    each = ceiling * 9 // 10
+    with pytest.raises(NotProved, match="its total stops at"):
+        prove(dates(each, each, each, order=order, ceiling=ceiling), page_size=100)
+
+
+def test_a_round_total_of_one_date_is_not_believed() -> None:
+    with pytest.raises(NotProved, match="nothing tells whether totals stop there"):
+        prove(dates(0, 1500, 0, ceiling=1000), page_size=100)
+
+
+class ByDates(Model):
+    """Compares dates alone, each in its own way."""
+
+    def __init__(
+        self, calls: Mapping[str, datetime], holds: Callable[..., bool], **how: Any
+    ) -> None:
+        super().__init__(calls, **how)
+        self._holds = holds
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return [id_ for id_, began in self.calls.items() if self._holds(start, began, end)]
+
+
+DATES: Final[list[tuple[str, Callable[..., bool]]]] = [
+    ("both", lambda start, began, end: start.date() <= began.date() <= end.date()),
+    ("without the last", lambda start, began, end: start.date() <= began.date() < end.date()),
+    ("without the first", lambda start, began, end: start.date() < began.date() <= end.date()),
+    ("by midnights", lambda start, began, end: midnight(start) <= began <= midnight(end)),
+]
+
+
+@pytest.mark.parametrize("holds", [one for _, one in DATES], ids=[name for name, _ in DATES])
+def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
+    holds: Callable[..., bool],
+) -> None:
+    calls = spread(300) | {
+        f"{side}-{n}": at + step * (37 * n + 30) * SECOND
+        for n in range(200)
+        for side, at, step in (("before", WINDOW.start, -1), ("after", WINDOW.end, 1))
+    }
+    model = ByDates(calls, holds)
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+def cut_off(filter_: str, order: str, ceiling: int) -> ByDates:
+    """Three days of 300 calls, and a ceiling lower than what such a filter takes for the day."""
+    starts = [WINDOW.start + timedelta(days=n) for n in (-1, 0, 1)]
+    times = [at + n * timedelta(minutes=4) for at in starts for n in range(300)]
+    calls = enumerate(times if order == "oldest" else times[::-1])
+    return ByDates({f"call-{n}": at for n, at in calls}, dict(DATES)[filter_], ceiling=ceiling)
+
+
+#: Filter, what is listed first, ceiling: of all of these, those behind which the day can be seen.
+CUT_OFF: Final = list(product(dict(DATES), ("oldest", "newest"), (437, 600)))
+SEEN: Final = [
+    ("without the last", "oldest", 600),
+    ("without the last", "newest", 437),
+    ("without the last", "newest", 600),
+    ("without the first", "oldest", 437),
+    ("without the first", "oldest", 600),
+    ("without the first", "newest", 600),
+    ("by midnights", "newest", 437),
+    ("by midnights", "newest", 600),
+]
+
+
+@pytest.mark.parametrize(("filter_", "order", "ceiling"), SEEN)
+def test_and_a_day_that_shows_behind_a_ceiling_is_proved(
+    filter_: str, order: str, ceiling: int
+) -> None:
+    model = cut_off(filter_, order, ceiling)
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "order", "ceiling"), [case for case in CUT_OFF if case not in SEEN]
+)
+def test_and_a_ceiling_that_cuts_the_day_off_is_not_taken_for_its_total(
+    filter_: str, order: str, ceiling: int
+) -> None:
+    with pytest.raises(NotProved, match=f"its total stops at {ceiling}"):
+        prove(cut_off(filter_, order, ceiling), page_size=100)
+
+
+def midnight(at: datetime) -> datetime:
+    return datetime.combine(at.date(), time())
+
+
+# ---- calls that are listed elsewhere than where they began
+
+
+class ByTheRoot(Model):
+    """Lists legs, which are named after their root, where that began."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
+        return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+
+
+def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
+    last = WINDOW.end - 20 * SECOND
+    calls = spread(300) | {"late": last, "late#1": last + timedelta(minutes=5)}
+    model = ByTheRoot(calls)
+    assert prove(model).ids == model.truth()
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves_nothing(
+    hours: int,
+) -> None:
+    class Elsewhere(Model):
+        def _found(self, start: datetime, end: datetime) -> list[str]:
+            ahead = timedelta(hours=hours)
+            return super()._found(start + ahead, end + ahead)
+
+    start = WINDOW.start - timedelta(days=1)
+    calls = {f"call-{n}": start + timedelta(minutes=17 * n) for n in range(254)}
+    with pytest.raises(NotProved, match=r"in which zone|another part than the one"):
+        prove(Elsewhere(calls), page_size=25)
+
+
+class Filed(Model):
+    """Finds a call by another moment than the one that it writes."""
+
+    def __init__(
+        self, calls: Mapping[str, datetime], by: Callable[[str, datetime], datetime]
+    ) -> None:
+        super().__init__(calls)
+        self._by = by
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return [id_ for id_, began in self.calls.items() if start <= self._by(id_, began) <= end]
+
+
+def in_office_hours(days: int, each: int) -> dict[str, datetime]:
+    """Calls of some days, none before eight or after five: nothing is near a midnight."""
+    first = WINDOW.start - timedelta(days=1)
+    step = timedelta(hours=9) / each
+    return {
+        f"call-{day}-{n}": first + timedelta(days=day, hours=8) + n * step
+        for day in range(days)
+        for n in range(each)
+    }
+
+
+@pytest.mark.parametrize("each", [3, 121])
+def test_calls_that_the_next_day_would_be_short_of_fail_the_day_they_are_listed_for(
+    each: int,
+) -> None:
+    """The bounds are taken for another zone's: tomorrow's early calls are listed today, and nobody
+    lists them tomorrow. None of today's is missed."""
+    early = {f"early-{n}": WINDOW.end + timedelta(hours=1 + n / 10) for n in range(40)}
+    calls = in_office_hours(3, each) | early
+    model = Filed(calls, lambda id_, began: began - timedelta(hours=7))
+    with pytest.raises(NotProved, match=r"they are not listed .* in which zone"):
+        prove(model, page_size=25)
+
+
+@pytest.mark.parametrize("each", [3, 121])
+def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(each: int) -> None:
+    over = {f"over-{n}": WINDOW.start - timedelta(minutes=2 + n) for n in range(4)}
+    hour = timedelta(hours=1)
+    model = Filed(
+        in_office_hours(3, each) | over,
+        lambda id_, began: began + hour if id_ in over else began,
+    )
+    with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:55:00 to"):
+        prove(model, page_size=500)
+
+
+def test_a_single_call_with_a_wrong_time_fails_no_day() -> None:
+    filed = WINDOW.start + timedelta(hours=10)
+    calls = in_office_hours(3, 121) | {"wrong": WINDOW.start - timedelta(days=400)}
+    model = Filed(calls, lambda id_, began: filed if id_ == "wrong" else began)
+    proof = prove(model, page_size=50)
+    assert proof.ids == model.truth()
+    assert proof.receipt.outside_window == 1
+
+
+class WholeMinutes(Model):
+    """Compares minutes, both ends of a range included."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return super()._found(start.replace(second=0), end.replace(second=59))
+
+
+@pytest.mark.parametrize("each", [9, 41, 300])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_vendor_that_compares_minutes_and_a_busy_next_midnight_fail_no_day(
+    each: int, order: str
+) -> None:
+    burst = {f"burst-{n}": WINDOW.end + timedelta(seconds=n % 59) for n in range(100)}
+    morning = {f"morning-{n}": WINDOW.end + timedelta(minutes=3 * n + 1) for n in range(300)}
+    calls = {f"call-{n}": WINDOW.start + n * timedelta(days=1) / each for n in range(each)}
+    model = WholeMinutes(calls | burst | morning, order=order)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+CROWDED: Final = {
+    f"spread-{n}": WINDOW.start + timedelta(seconds=8 * 3600 + n * 16) for n in range(2000)
+} | {f"crowd-{n}": WINDOW.start + timedelta(hours=17, seconds=n // 10) for n in range(1100)}
+NEXT_MIDNIGHT: Final = spread(300) | {
+    f"next-{n}": WINDOW.end + timedelta(seconds=n % 59) for n in range(1050)
+}
+
+
+@pytest.mark.parametrize("calls", [CROWDED, NEXT_MIDNIGHT], ids=["crowded", "next midnight"])
+@pytest.mark.parametrize("vendor", ["dates", "minutes"])
+def test_a_ceiling_in_a_crowd_is_not_taken_for_a_total(
+    vendor: str, calls: dict[str, datetime]
+) -> None:
+    """All that is received began within two minutes: no cut that is blurred by one tells much."""
+    model = (
+        Model(calls, bounds="dates", ceiling=1000)
+        if vendor == "dates"
+        else WholeMinutes(calls, ceiling=1000)
+    )
+    with pytest.raises(NotProved):
+        prove(model, page_size=500)
+
+
+@pytest.mark.parametrize("count", [100, 2900])
+def test_a_vendor_that_cuts_the_seconds_off_what_is_asked_is_proved(count: int) -> None:
+    hours = timedelta(hours=9)
+    calls = {
+        f"call-{n}": WINDOW.start + timedelta(hours=8) + n * hours / count for n in range(count)
+    }
+    model = ByTheMinute(calls)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+def test_legs_that_are_listed_by_their_root_fail_no_quiet_night() -> None:
+    calls = in_office_hours(3, 121)
+    for day in range(3):
+        last = WINDOW.start + timedelta(days=day) - timedelta(seconds=20)
+        calls |= {f"root-{day}": last, f"root-{day}#1": last + timedelta(seconds=50)}
+        calls |= {f"root-{day}#2": last + timedelta(seconds=90)}
+    model = ByTheRoot(calls)
+    listed = {id_ for id_ in model.truth() if "#" not in id_}
+    assert prove(model, page_size=500).ids >= listed
+
+
+def test_a_vendor_that_refuses_long_ranges_is_not_asked_for_them_to_see_its_ways() -> None:
+    calls = in_office_hours(3, 121) | {
+        f"wrong-{n}": WINDOW.start - timedelta(days=400 + n) for n in range(2)
+    }
+    filed = WINDOW.start + timedelta(hours=10)
+    model = Filed(calls, lambda id_, began: filed if id_.startswith("wrong") else began)
+    model._longest = timedelta(hours=12)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+@pytest.mark.parametrize("ceiling", [120, 250])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_ceiling_of_one_that_compares_minutes_is_found(ceiling: int, order: str) -> None:
+    late = {f"late-{n}": WINDOW.end + timedelta(seconds=n) for n in range(20, 30)}
+    model = WholeMinutes(spread(300) | late, ceiling=ceiling, order=order)
+    proof = prove(model, page_size=50)
+    assert proof.ids == model.truth()
+    assert proof.receipt.parts > 1
