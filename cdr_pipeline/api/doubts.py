@@ -5,7 +5,7 @@ Each doubt costs a few requests for a total or a page, which are part of no read
 """
 
 from contextlib import suppress
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -20,7 +20,6 @@ from cdr_pipeline.api.reading import (
     Reading,
     Records,
     TooMuch,
-    blur_of,
 )
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import Seen
@@ -31,6 +30,13 @@ from cdr_pipeline.window import Window, days
 SMALLEST_CEILING: Final = 10
 ROUND_TOTAL: Final = 100
 ROUNDEST_TOTAL: Final = 1000
+
+#: Calls that all began within so many seconds (or minutes, where no less is told apart) are looked
+#: for before and behind them.
+FEW: Final = 60
+
+#: A cut tells where at least this share of the calls is on either side of it.
+BALANCED: Final = 0.25
 
 #: A leg that is listed by its root's beginning began no later than this after it.
 LEG_AFTER_ROOT: Final = timedelta(hours=2)
@@ -55,14 +61,14 @@ class Doubts:
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
         self._reader.expect(reading.total)
-        window = reading.window
+        window, calls = reading.window, ByTime(reading)
         blur = blur_of(reading.records.times(), window)
-        cuts = reading.cuts(blur) if blur else []
+        cuts = calls.cuts(blur) if blur else []
         while blur and cuts:
             found = self._see_both_sides(reading, cuts.pop(0), blur)
             if found and found > blur:  # a cut tells less than it was taken to
                 self._reader.tally.forgive(4)
-                cuts = reading.cuts(found)
+                cuts = calls.cuts(found)
             blur = found
         if blur is None:
             return self._see_by_dates(reading)
@@ -77,29 +83,30 @@ class Doubts:
         """Hold the totals of both sides of a cut to what was received there. Returns to within what
         they compare times; None where they tell nothing. Raises TooMuch or Moved.
         """
+        calls = ByTime(reading)
         for half in (Window(reading.window.start, cut), Window(cut, reading.window.end)):
             seen = self._reader.probe(half)
-            found = self._blur_of_half(reading, half, seen, blur)
+            found = self._blur_of_half(calls, half, seen, blur)
             if found is None:
                 return None
-            blur, most = found, reading.most(half, found)
+            blur, most = found, calls.most(half, found)
             if seen.total > most:
                 self._suspect(reading, half, most)
-            if not reading.allows(half, seen.total, blur):
+            if not calls.allows(half, seen.total, blur):
                 if blur > SECOND:  # as a date may look by a lone call near midnight
                     return None
                 raise Moved(f"{half} holds {seen.total:,} calls now")
         return blur
 
     def _blur_of_half(
-        self, reading: Reading, half: Window, seen: Seen, least: timedelta
+        self, calls: "ByTime", half: Window, seen: Seen, least: timedelta
     ) -> timedelta | None:
         """`blur_of` a half, whose first row was `seen`: where its total is odd, as far as its first
         page and last row tell, in one of which stand rows of the other half if the vendor filters
         by the date.
         """
         blur = blur_of(seen.began, half, least)
-        if blur is None or reading.allows(half, seen.total, blur):
+        if blur is None or calls.allows(half, seen.total, blur):
             return blur
         if self._limits.blur is None:
             self._reader.tally.forgive(2)
@@ -116,9 +123,9 @@ class Doubts:
 
         Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
         """
-        window = reading.window
+        window, calls = reading.window, ByTime(reading)
         dates = days((window.start - SECOND).date(), window.end.date())
-        most = {day: reading.on(day) for day in dates}
+        most = {day: calls.on(day) for day in dates}
         noons = {day: datetime.combine(day, time(12)) for day in dates}
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
         # Two dates as well: one may be none for a vendor that leaves out the first or the last.
@@ -233,3 +240,82 @@ class Doubts:
             raise
         except Refused:
             return None
+
+
+class ByTime:
+    """The calls of a reading by their times: where to cut it, and what a part may hold."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._window = reading.window
+        self._times = reading.records.times()
+        #: How many there are of which nobody knows when they began.
+        self._unknown = len(reading.records) - len(self._times)
+
+    def cuts(self, blur: timedelta) -> list[datetime]:
+        """Where to halve the window so that calls which were not listed come to light: with calls
+        that were on both sides, farther from the cut than `blur`.
+
+        Best near the middle call, with no call nearby; of a day without such a gap, at the middle
+        call; of little time full of calls, on both sides of them. At a full minute where that will
+        do: a vendor may compare no finer.
+        """
+        times = self._times
+        if times.is_empty():
+            return []
+        middle = times[len(times) // 2].replace(microsecond=0)
+        seconds = times.dt.truncate("1s").unique(maintain_order=True)
+        quiet = seconds.filter(seconds.diff(-1) < -2 * blur) + blur + SECOND
+        if len(quiet):
+            cuts = [quiet[(quiet - middle).abs().arg_min()]]
+        elif seconds[-1] - seconds[0] > FEW * blur:
+            cuts = [middle]
+        else:
+            cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
+        cuts = [_at_a_minute(cut, times) for cut in cuts]
+        inside = [at for at in cuts if self._window.start < at < self._window.end]
+        half = (self._window.start + self._window.length / 2).replace(microsecond=0)
+        return inside or [half] * (self._window.start < half)
+
+    def on(self, day: date) -> int:
+        """The most calls that the vendor may count on one date."""
+        return int((self._times.dt.date() == day).sum()) + self._unknown
+
+    def allows(self, half: Window, total: int, blur: timedelta) -> bool:
+        """Whether a half's total can be right, whatever bounds include at this vendor.
+
+        At the window's own end it counts as it did in the reading. At the cut, the calls of the
+        second before or after it may be in or out, but all of them alike; where bounds are more
+        blurred than that, any of them.
+        """
+        if blur > SECOND:
+            return self._in_half(half, -blur) <= total <= self.most(half, blur)
+        counts = (self._in_half(half, 0 * SECOND), self._in_half(half, blur))
+        return any(count <= total <= count + self._unknown for count in counts)
+
+    def most(self, half: Window, blur: timedelta) -> int:
+        """The most calls that the vendor may count in a half."""
+        return self._in_half(half, blur) + self._unknown
+
+    def _in_half(self, half: Window, over: timedelta) -> int:
+        """How many of the calls are in a half of the window, or so little over the cut."""
+        if half.start == self._window.start:
+            return int(self._times.search_sorted(half.end + over))
+        return len(self._times) - int(self._times.search_sorted(half.start - over))
+
+
+def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:
+    """To within what whoever listed these calls for a window compares times: to the second, to the
+    minute, or None, by the date at best. `least`: as is known already.
+    """
+    for blur in (least, MINUTE):
+        near = began.is_between(window.start - blur, window.end + blur - SECOND)
+        if near.fill_null(True).all():
+            return blur
+    return None
+
+
+def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:
+    """The full minute before a cut, if it has enough of the calls on either side (`BALANCED`)."""
+    minute = cut.replace(second=0)
+    share = times.search_sorted(minute) / len(times)
+    return minute if BALANCED <= share <= 1 - BALANCED else cut

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
@@ -34,13 +34,6 @@ COST_BOUND = 5
 
 #: A range this short that is refused is refused for another reason than its length.
 SHORTEST_RANGE = MINUTE
-
-#: Calls that all began within so many seconds (or minutes, where no less is told apart) are looked
-#: for before and behind them.
-FEW = 60
-
-#: A cut tells where at least this share of the calls is on either side of it.
-BALANCED = 0.25
 
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 DEEP_ATTEMPTS = 5
@@ -169,81 +162,6 @@ class Reading:
         """Records that belong here; the vendor also lists some of the second before and after."""
         return self.records.within(self.window)
 
-    def cuts(self, blur: timedelta) -> list[datetime]:
-        """Where to halve the window so that calls which were not listed come to light: with calls
-        that were on both sides, farther from the cut than `blur`.
-
-        Best near the middle call, with no call nearby; of a day without such a gap, at the middle
-        call; of little time full of calls, on both sides of them. At a full minute where that will
-        do: a vendor may compare no finer.
-        """
-        times = self.records.times()
-        if times.is_empty():
-            return []
-        middle = times[len(times) // 2].replace(microsecond=0)
-        seconds = times.dt.truncate("1s").unique(maintain_order=True)
-        quiet = seconds.filter(seconds.diff(-1) < -2 * blur) + blur + SECOND
-        if len(quiet):
-            cuts = [quiet[(quiet - middle).abs().arg_min()]]
-        elif seconds[-1] - seconds[0] > FEW * blur:
-            cuts = [middle]
-        else:
-            cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
-        cuts = [_at_a_minute(cut, times) for cut in cuts]
-        inside = [at for at in cuts if self.window.start < at < self.window.end]
-        half = (self.window.start + self.window.length / 2).replace(microsecond=0)
-        return inside or [half] * (self.window.start < half)
-
-    def on(self, day: date) -> int:
-        """The most calls that the vendor may count on one date."""
-        return int((self.records.times().dt.date() == day).sum()) + self._unknown
-
-    def allows(self, half: Window, total: int, blur: timedelta) -> bool:
-        """Whether a half's total can be right, whatever bounds include at this vendor.
-
-        At the window's own end it counts as it did in the reading. At the cut, the calls of the
-        second before or after it may be in or out, but all of them alike; where bounds are more
-        blurred than that, any of them.
-        """
-        if blur > SECOND:
-            return self._in_half(half, -blur) <= total <= self.most(half, blur)
-        counts = (self._in_half(half, 0 * SECOND), self._in_half(half, blur))
-        return any(count <= total <= count + self._unknown for count in counts)
-
-    def most(self, half: Window, blur: timedelta) -> int:
-        """The most calls that the vendor may count in a half."""
-        return self._in_half(half, blur) + self._unknown
-
-    def _in_half(self, half: Window, over: timedelta) -> int:
-        """How many of the calls are in a half of the window, or so little over the cut."""
-        times = self.records.times()
-        if half.start == self.window.start:
-            return int(times.search_sorted(half.end + over))
-        return len(times) - int(times.search_sorted(half.start - over))
-
-    @property
-    def _unknown(self) -> int:
-        """Records of which nobody knows when they began."""
-        return len(self.records) - len(self.records.times())
-
-
-def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:
-    """To within what whoever listed these calls for a window compares times: to the second, to the
-    minute, or None, by the date at best. `least`: as is known already.
-    """
-    for blur in (least, MINUTE):
-        near = began.is_between(window.start - blur, window.end + blur - SECOND)
-        if near.fill_null(True).all():
-            return blur
-    return None
-
-
-def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:
-    """The full minute before a cut, if it has enough of the calls on either side (`BALANCED`)."""
-    minute = cut.replace(second=0)
-    share = times.search_sorted(minute) / len(times)
-    return minute if BALANCED <= share <= 1 - BALANCED else cut
-
 
 @dataclass
 class Limits:
@@ -255,7 +173,7 @@ class Limits:
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
-    blur: timedelta | None = None  # to within what it was seen to compare times (`blur_of`)
+    blur: timedelta | None = None  # to within what it was seen to compare times (`doubts.blur_of`)
     strays: bool = False  # whether it was seen to list calls from far outside, and miss none
 
     def learn_ceiling(self, total: int) -> None:

@@ -7,8 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from cdr_pipeline.api.reading import PROBE, SECOND
+from cdr_pipeline.api.client import Query
+from cdr_pipeline.api.doubts import ByTime
+from cdr_pipeline.api.reading import PROBE, SECOND, Reading
 from cdr_pipeline.errors import NotProved
+from cdr_pipeline.page import see
+from cdr_pipeline.window import Window
 from cdr_pipeline_tests.api.conftest import WINDOW, ByTheMinute, Model, prove, spread
 
 # ---- ceilings
@@ -60,6 +64,24 @@ def test_a_round_ceiling_is_found_out_behind_a_larger_day_that_was_honest() -> N
     proof = prove(Model(calls, ceiling=500), page_size=100, honest=900)
     proof.adds_up()
     assert proof.ids == set(calls)
+
+
+@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
+@pytest.mark.parametrize("seconds", [10, 60, 100_000])
+def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_call_more(
+    bounds: str, seconds: int
+) -> None:
+    model = Model(spread(200, timedelta(seconds=min(seconds, 86_400))), bounds=bounds)
+    reading = Reading(WINDOW, total=200)
+    reading.records.add(range(200), [f"{began}" for began in model.calls.values()])
+    calls = ByTime(reading)
+    for cut in calls.cuts(SECOND):
+        for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
+            query = Query(start_date=half.start - SECOND, end_date=half.end)
+            total = model.get(query, limit=1, offset=0, read=lambda body: see(body).total).value
+            assert calls.allows(half, total, SECOND)
+            assert total <= calls.most(half, SECOND)
+            assert not calls.allows(half, calls.most(half, SECOND) + 1, SECOND)
 
 
 # ---- a vendor that looks at the dates of a range alone

@@ -342,23 +342,6 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     assert len(reading.inside) == 3
 
 
-@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
-@pytest.mark.parametrize("seconds", [10, 60, 100_000])
-def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_call_more(
-    bounds: str, seconds: int
-) -> None:
-    model = Model(spread(200, timedelta(seconds=min(seconds, 86_400))), bounds=bounds)
-    reading = Reading(WINDOW, total=200)
-    reading.records.add(range(200), [f"{began}" for began in model.calls.values()])
-    for cut in reading.cuts(SECOND):
-        for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
-            query = Query(start_date=half.start - SECOND, end_date=half.end)
-            total = model.get(query, limit=1, offset=0, read=lambda body: see(body).total).value
-            assert reading.allows(half, total, SECOND)
-            assert total <= reading.most(half, SECOND)
-            assert not reading.allows(half, reading.most(half, SECOND) + 1, SECOND)
-
-
 def test_requests_end_at_the_bound() -> None:
     tally = Tally()
     tally.expect(3)
