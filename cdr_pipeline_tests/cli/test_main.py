@@ -1,12 +1,22 @@
 """What holds for every command: help, wrong settings, ports."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from socket import create_server
 
+import click
 import pytest
 
+from cdr_pipeline.cli import main
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline_tests.cli.typed import Type, small
+
+
+def every_command(of: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command and every group below one."""
+    yield words
+    for name, command in of.commands.items() if isinstance(of, click.Group) else ():
+        yield from every_command(command, *words, name)
 
 
 def test_help_names_every_command_and_every_fault(type_: Type) -> None:
@@ -16,6 +26,12 @@ def test_help_names_every_command_and_every_fault(type_: Type) -> None:
     faults = type_("simulate", "--help").output
     for fault in Chaos.names():
         assert fault in faults
+
+
+@pytest.mark.parametrize("words", [*every_command(main)], ids=" ".join)
+def test_each_command_has_help(type_: Type, words: tuple[str, ...]) -> None:
+    done = type_(*words, "--help")
+    assert done.exit_code == 0, done.output
 
 
 def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
