@@ -32,7 +32,7 @@ class _Moment(click.DateTime):
         super().__init__(formats)
         self.form = form
 
-    def get_metavar(self, param: Any, ctx: Any = None) -> str:
+    def get_metavar(self, *_: Any, **__: Any) -> str:
         return self.form
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
