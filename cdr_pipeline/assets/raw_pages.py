@@ -48,7 +48,7 @@ def fetch(
             raise
         about = about_fetch(receipt.finished_at)
         pages.close(about)
-        difference = _since_last_time(work, pages)
+        difference = _since_last_time(work, receipt, pages)
         changed = _last_change(work, receipt, difference)
         yield []
     frame = _receipt_frame(store, receipt, difference, changed)
@@ -82,25 +82,44 @@ def _row(page: Page) -> dict[str, object]:
     }
 
 
-def _since_last_time(work: Work, pages: PageWriter) -> Difference | None:
-    """New, changed and gone calls since the day was last fetched. Raises Shrunk."""
-    if not work.store.holds(RAW_PAGES, work.day):
+def _since_last_time(work: Work, receipt: Receipt, pages: PageWriter) -> Difference | None:
+    """New, changed and gone calls since the day was last fetched; None where its pages are not
+    there, of which then the receipt alone tells. Raises Shrunk.
+    """
+    store, day = work.store, work.day
+    if not store.holds(RAW_PAGES, day):
+        if store.holds(RECEIPTS, day):
+            proved, before = _records(receipt), last_fetch(store, day).records
+            if proved < before:
+                _refuse_less(work, proved, before, "its raw_pages are gone")
         return None
-    window = Window.of(work.day)
-    old = versions(work.store.pages(work.day), window)
+    window = Window.of(day)
+    old = versions(store.pages(day), window)
     new = versions(pages.written(), window)
     difference = Difference.between(old, new)
     fewer, others = len(new) < len(old), difference.gone_calls > len(old) / 2
-    if (fewer or others) and not work.accept_shrink:
-        doubt = "" if fewer else " Is it the same vendor (CDR_API_BASE_URL)?"
-        raise Shrunk(
-            f"{work.day}: the vendor now proves {len(new):,} calls where {len(old):,} are stored"
-            f" ({difference.gone_calls:,} gone, {difference.new_calls:,} new). What is stored is"
-            f" kept.{doubt} If the vendor really deleted them, load the day again with"
-            " `cdr-pipeline run --accept-shrink`, or in Dagster with the run config"
-            " `{ops: {daily_calls: {config: {accept_shrink: true}}}}`."
-        )
+    if fewer or others:
+        how = f"{difference.gone_calls:,} gone, {difference.new_calls:,} new"
+        _refuse_less(work, len(new), len(old), how)
     return difference
+
+
+def _refuse_less(work: Work, now: int, before: int, how: str) -> None:
+    """Raises Shrunk, unless the run was told to accept it."""
+    if work.accept_shrink:
+        return
+    doubt = "" if now < before else " Is it the same vendor (CDR_API_BASE_URL)?"
+    raise Shrunk(
+        f"{work.day}: the vendor now proves {now:,} calls where {before:,} are stored ({how}). What"
+        f" is stored is kept.{doubt} If the vendor really deleted them, load the day again with"
+        " `cdr-pipeline run --accept-shrink`, or in Dagster with the run config"
+        " `{ops: {daily_calls: {config: {accept_shrink: true}}}}`."
+    )
+
+
+def _records(receipt: Receipt) -> int:
+    """Those of the day; `cdr_receipts` tells the same of the fetch before (`last_fetch`)."""
+    return receipt.unique_records - receipt.outside_window
 
 
 def _last_change(work: Work, receipt: Receipt, difference: Difference | None) -> datetime | None:
@@ -112,8 +131,7 @@ def _last_change(work: Work, receipt: Receipt, difference: Difference | None) ->
     if difference is None or not work.store.holds(RECEIPTS, work.day):
         return None
     before = last_fetch(work.store, work.day)
-    more = receipt.unique_records - receipt.outside_window - before.records
-    if more or any(asdict(difference).values()):
+    if _records(receipt) != before.records or any(asdict(difference).values()):
         return receipt.finished_at
     return before.changed_at
 

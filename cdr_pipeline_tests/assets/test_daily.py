@@ -235,6 +235,18 @@ def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     assert len(at.store.read(CDRS, DAY)) == 8
 
 
+def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: Set) -> None:
+    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
+    at = desk(Vendor(records=calls, token=TOKEN))
+    at.run("2023-03-07")
+    at.store.path(RAW_PAGES, DAY).unlink()
+    fewer = desk(Vendor(records=calls[2:], token=TOKEN))
+    assert not fewer.run("2023-03-07").success
+    assert "8 calls where 10 are stored (its raw_pages are gone)" in str(fewer.ended[0][1])
+    assert len(at.store.read(CDRS, DAY)) == 10
+    assert desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07").success
+
+
 def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: Set) -> None:
     """As from a wrong host: every call was replaced, and only a figure told of it."""
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
