@@ -11,6 +11,7 @@
     ├── Shrunk                a proved day holds fewer calls than what is stored, or others
     ├── NotThere              a partition that another is to be made from has not been made
     ├── Damaged               a stored file cannot be read
+    ├── NotTogether           what needs several days could not be made, the days could
     ├── CheckFailed           data that must not flow on
     └── ProcessLost           a process of ours ended without a result
 
@@ -91,11 +92,14 @@ class Damaged(CdrError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} cannot be read: it is damaged, or a part of it is missing. Nothing was"
-            " changed. Delete it; `cdr-pipeline rebuild` then makes it again from raw_pages, and"
-            " where it is itself one of raw_pages or cdr_receipts, `cdr-pipeline run` loads its day"
-            " again."
+            f"{self.path} cannot be read: it is damaged, or a part of it is missing. Delete it;"
+            " `cdr-pipeline rebuild` then makes it again from raw_pages, and where it is itself one"
+            " of raw_pages or cdr_receipts, `cdr-pipeline run` loads its day again."
         )
+
+
+class NotTogether(CdrError):
+    """Aggregates that look at several days could not be made of days that could."""
 
 
 class CheckFailed(CdrError):

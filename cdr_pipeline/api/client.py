@@ -313,7 +313,7 @@ class Client:
         if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
             raise Unauthorized(
                 f"{self.host} answered {response.status_code} to the sign-in: it does not accept"
-                " CDR_API_KEY.",
+                " CDR_API_KEY. Check it, and that it belongs to this host.",
                 response.status_code,
             )
         self._raise_for(response)

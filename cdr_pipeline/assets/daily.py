@@ -25,7 +25,14 @@ from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead, names
-from cdr_pipeline.assets.failures import causes, days_failed, failing_in_words, in_words, summary
+from cdr_pipeline.assets.failures import (
+    causes,
+    days_failed,
+    failing_in_words,
+    in_words,
+    not_together,
+    summary,
+)
 from cdr_pipeline.assets.layer import Loading, Made, Work, check_spec, evaluation
 from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import VERIFIED, Finding
@@ -207,15 +214,15 @@ def _load_together(
     wanted: set[str],
 ) -> dict[date, Exception]:
     """What needs several days, once they are loaded; the days that failed, and why."""
-    failed: dict[date, Exception] = {}
+    failed: dict[str, Exception] = {}
     for name in aggregates.across(wanted):
         try:
             for day, made in aggregates.of_days_together(settings, store, days, [name]):
                 _record(context, day, made)
         except Exception as error:
             context.log.exception(f"{name}: {in_words(error)}")
-            failed |= dict.fromkeys(days, error)
-    return failed
+            failed[name] = error
+    return dict.fromkeys(days, not_together(failed)) if failed else {}
 
 
 def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:

@@ -1,5 +1,6 @@
 """How a run that failed says why: each cause once, in words, with the days it stopped."""
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -8,7 +9,7 @@ from typing import Final
 import dagster as dg
 import polars as pl
 
-from cdr_pipeline.errors import CdrError, Unavailable, way_out
+from cdr_pipeline.errors import ApiError, CdrError, NotTogether, way_out
 from cdr_pipeline.window import ranges
 
 #: In the metadata of a run's failure: the days that failed, by cause.
@@ -64,9 +65,18 @@ def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:
     return days
 
 
+def not_together(failed: Mapping[str, Exception]) -> NotTogether:
+    """What stopped datasets that look at several days, where each of the days itself is made."""
+    names: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        names.setdefault(in_words(error), []).append(name)
+    told = [f"{' and '.join(some)}: {cause}" for cause, some in names.items()]
+    return NotTogether(" ".join([*told, "All else of these days is made."]))
+
+
 def in_words(error: Exception) -> str:
     """What happened, what is safe, and what to do."""
-    if isinstance(error, Unavailable):
+    if isinstance(error, ApiError):
         return f"{error} What was stored is unchanged."
     if isinstance(error, CdrError):
         return str(error)
@@ -79,7 +89,9 @@ def in_words(error: Exception) -> str:
             " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
         )
     if isinstance(error, OSError):
-        what = f"{error.filename} could not be" if error.filename else "could not be"
-        told = f"{what} read or written: {error.strerror or type(error).__name__}."
-        return f"{told} What was stored is unchanged. {way_out(error)}".rstrip()
+        # PyArrow names no file, and tells its own code's words beside the system's.
+        what = error.filename or "a file in CDR_DATA_DIR"
+        why = os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
+        told = f"{what} could not be read or written: {why}. What was stored is unchanged."
+        return f"{told} {way_out(error)}".rstrip()
     return f"{type(error).__name__}, a fault of this pipeline: please report it."

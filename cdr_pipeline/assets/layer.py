@@ -57,8 +57,9 @@ class Work:
         """Raises NotThere if an upstream partition is missing."""
         if not self.store.holds(dataset, self.day):
             raise NotThere(
-                f"{dataset.name} of {self.day} is not there: materialize it first, or together"
-                " with this asset."
+                f"{dataset.name} of {self.day} is not there. What is stored of this day is"
+                " unchanged. Load the day, `cdr-pipeline run --from"
+                f" {self.day} --to {self.day}`, or materialize {dataset.name} of it."
             )
 
 

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.errors import SettingsError, way_out
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
@@ -110,7 +110,7 @@ class Store:
         except OSError as error:
             raise SettingsError(
                 f"CDR_DATA_DIR: {self.root.resolve()} cannot be written: {error.strerror}. Nothing"
-                " was changed, and the vendor was not asked."
+                f" was changed, and the vendor was not asked. {way_out(error)}".rstrip()
             ) from None
 
     @contextmanager

@@ -8,8 +8,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cdr_pipeline.assets.failures import causes, days_failed, failing_in_words, in_words, summary
-from cdr_pipeline.errors import Damaged, Unavailable
+from cdr_pipeline.assets.failures import (
+    causes,
+    days_failed,
+    failing_in_words,
+    in_words,
+    not_together,
+    summary,
+)
+from cdr_pipeline.errors import Damaged, Unauthorized, Unavailable
 
 MONDAY, TUESDAY = date(2023, 3, 6), date(2023, 3, 7)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -19,8 +26,8 @@ def test_a_cause_names_its_days_as_ranges() -> None:
     """The disk was full: what needs several days together failed last, on the first day."""
     (text,) = summary(causes({TUESDAY: FULL, MONDAY: FULL}))
     assert text == (
-        "2023-03-06 to 2023-03-07: could not be read or written: No space left on device. What was"
-        " stored is unchanged. Make room on its disk, then try again."
+        "2023-03-06 to 2023-03-07: a file in CDR_DATA_DIR could not be read or written: No space"
+        " left on device. What was stored is unchanged. Make room on its disk, then try again."
     )
 
 
@@ -34,8 +41,19 @@ def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> No
     assert failure.description is not None
     counted, told = failure.description.split("\n")
     assert counted == "2 of 3 days failed"
-    assert told.startswith("2023-03-06 to 2023-03-07: could not be read or written")
+    assert told.startswith(
+        "2023-03-06 to 2023-03-07: a file in CDR_DATA_DIR could not be read or written"
+    )
     assert not failure.allow_retries
+
+
+def test_what_needs_several_days_is_named_where_the_days_themselves_are_made() -> None:
+    told = not_together({"campaign_hourly": FULL, "lead_attempts": FULL})
+    (line,) = summary(causes({MONDAY: told, TUESDAY: told}))
+    assert line.startswith(
+        "2023-03-06 to 2023-03-07: campaign_hourly and lead_attempts: a file in CDR_DATA_DIR"
+    )
+    assert line.endswith("All else of these days is made.")
 
 
 def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again() -> None:
@@ -51,6 +69,8 @@ def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again()
     ("error", "words"),
     [
         (Unavailable("it did not answer."), ["did not answer", "What was stored is unchanged."]),
+        (Unauthorized("no token.", 401), ["no token. What was stored is unchanged."]),
+        (OSError(errno.ENOSPC, "Error writing bytes. [errno 28]"), [": No space left on device."]),
         (FileNotFoundError(errno.ENOENT, "gone", "a.parquet"), ["a.parquet is missing"]),
         (pl.exceptions.ComputeError("parquet: no footer"), ["cannot be read", "rebuild --all"]),
         (OSError(errno.EROFS, "Read-only file system"), ["Read-only", "may write there"]),
