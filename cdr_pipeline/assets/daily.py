@@ -89,8 +89,9 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-    """The outputs of a step whose days have been recorded each by itself: what else the run was
-    asked for goes on from them, and Dagster, by a mark of its own, records nothing twice.
+    """The outputs of a step whose days have been recorded each by itself, and its checks as well:
+    what else the run was asked for goes on from them, and Dagster, by a mark of its own, records
+    nothing twice.
     """
     for spec in context.assets_def.specs:
         if spec.key in context.selected_asset_keys:
@@ -98,6 +99,9 @@ def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[N
             yield dg.Output(
                 None, name, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
             )
+    for name, check in context.assets_def.check_specs_by_output_name.items():
+        if check.key in context.selected_asset_check_keys:
+            yield dg.Output(None, name)
 
 
 @contextmanager

@@ -52,6 +52,18 @@ def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) 
     assert at.store.read(DISPOSITION_DAILY, DAY)["calls"].sum() == roots
 
 
+def test_what_follows_from_a_check_finds_its_output(desk: Set) -> None:
+    """Dagster warns of each that is missing, as if the proof had been skipped."""
+    outputs = [
+        event.step_output_data.output_name
+        for event in desk().run("2023-03-07").all_events
+        if event.event_type_value == "STEP_OUTPUT"
+    ]
+    assert sorted(outputs) == sorted(
+        [*DATASETS, *(f"{check.asset}_{check.name}" for check in checks.ALL)]
+    )
+
+
 def test_raw_pages_hold_every_response_byte_for_byte(desk: Set) -> None:
     at = desk(
         Vendor(
