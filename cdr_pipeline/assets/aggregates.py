@@ -69,13 +69,15 @@ def _lineage(name: str) -> dg.TableColumnLineage:
     return column_lineage(measure, CDRS)
 
 
+#: More days than anybody has stored: `lead_attempts` looks back to the first.
+_CENTURY: Final = 36_525
+
 #: The earlier days of `cdrs` that a dataset looks back to, as assets of their own: name -> how many
 #: days before its own the first of them is, and what is said of it.
 #:
 #: Nothing makes these. Were the datasets themselves said to depend on earlier days of `cdrs`,
 #: Dagster would take whoever asks for a day to ask for all that follow it, too: a backfill of a
 #: week would go on to today. It does not look beyond an asset that it cannot make.
-_CENTURY: Final = 36_525
 _BEFORE: Final = {
     "cdrs_day_before": (
         1,

@@ -3,8 +3,8 @@
 The truth is made together with the JSON, column by column, and by nothing of the pipeline's: it is
 what the pipeline is held to. Shapes and shares follow `API.md`'s tenant; the lead lists hold what
 readers get wrong: zeros in front, keys that come late or differ in case alone, one key with another
-type in each campaign, 1 beside 1.5, integers beyond 2^53 and 2^63
-(none beyond 2^63: dlt and the floor's parser refuse a page for one).
+type in each campaign, 1 beside 1.5, integers beyond 2^53 (none beyond 2^63: dlt and the floor's
+parser refuse a page for one).
 """
 
 import json
@@ -59,8 +59,10 @@ _CAMPAIGNS: Final = (
 #: What calls outside campaigns have in place of a lead list; the last is: no such field.
 _NO_LIST: Final = ('"additional":"",', '"additional":null,', '"additional":[],', "")
 
-#: The record's fields, in the documented order.
+#: The fields that are numbers; all others are text.
 COUNTS: Final = ("duration", "billsec", "presskey_delay")
+
+#: The record's fields, in the documented order.
 FIELDS: Final = (
     *("id", "parent_id", "sip_call_id", "cause", "duration", "direction", "recording_url"),
     *("extension", "from_number", "to_number", "receive_dest", "time_started", "time_answered"),

@@ -54,6 +54,7 @@ class Counted:
     dropped: `_at` of the records that do not.
     repeated: `_at` of those among them that are calls of the window and came again.
     chunks: how many rows of each run every chunk takes.
+    whole_rejects: how many of the records that cannot be calls count.
     """
 
     dropped: pl.DataFrame
@@ -146,9 +147,9 @@ def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
 
 
 def told_apart(whole: pl.DataFrame) -> pl.DataFrame:
-    """`_at` and `_key` of records that cannot be calls. One without an id is told apart by its
-    bytes, which its `_key` stands for, and by its number among equals of its reading (`_pass`), by
-    their offsets.
+    """`_at`, `_inside` and `_key` of records that cannot be calls. One without an id is told apart
+    by its bytes, which its `_key` stands for, and by its number among equals of its reading
+    (`_pass`), by their offsets.
     """
     number = number_by_place("_pass", "_key", "_offset")
     numbered = pl.struct("_key", number).hash()

@@ -57,6 +57,7 @@ class Flat:
     """A day's calls and rejects, and what their lead lists sent.
 
     schema: of the calls, with their additional_* columns.
+    additional_keys: the dataset of that name, whole.
     keys: the keys behind each additional_* column.
     left_out: the additional_* columns that were too many; their values are in `additional` alone.
     misfits: values that do not fit their declared type; they are in `additional` alone.
@@ -71,7 +72,7 @@ class Flat:
     whole_rejects: int
     _calls: Runs
     _rejects: Runs
-    _counted: "Counted"
+    _counted: Counted
 
     def calls(self) -> Iterator[Rows]:
         """The calls by campaign, then time, then id: some at a time."""
@@ -283,7 +284,7 @@ def _columns_of(
         gone = run.join(counted.repeated.lazy(), on="_at", how="semi")
         again = Spreader(contract).spread(*objects_of(gone.select(*_SENT).collect()))
         used.subtract(again.used)
-    return +used, keys  # less those that only calls of which a later version counts have
+    return +used, keys  # `+` drops columns that only superseded versions of calls have
 
 
 def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract) -> Sent:

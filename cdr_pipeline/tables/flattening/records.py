@@ -122,8 +122,8 @@ class Batch:
     def cells(
         self, at: int, members: Mapping[str, msgspec.Raw], odd: Collection[str]
     ) -> dict[str, Any]:
-        """What a record of these members has in the documented fields: values, but of `additional`
-        and the `odd` ones tokens. What does not fit is null and a fault.
+        """What a record of these members has in the documented fields: tokens of `additional` and
+        the `odd` ones, values of the others. What does not fit is null and a fault.
         """
         tokens = {ADDITIONAL, *odd}
         return {
