@@ -1,6 +1,6 @@
 """One value of a lead list's object: its JSON type, and the cell it makes.
 
-The type is told from the value alone; the ending of its column (`types.ENDINGS`) tells it.
+The type is told from the value alone, and tells the ending of its column (`types.ENDING_OF`).
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from cdr_pipeline.page import UNREADABLE, compact, too_deep
-from cdr_pipeline.tables.types import ENDINGS
+from cdr_pipeline.tables.types import ENDING_OF
 
 INT64: Final = range(-(2**63), 2**63)
 
@@ -24,18 +24,21 @@ tokens_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _values = msgspec.json.Decoder(dict[str, Any])
 
-#: Ending -> JSON type, where there is but one.
-_TYPE_OF: Final = {end: one.json[0] for end, one in ENDINGS.items() if len(one.json) == 1}
+#: Every type of a JSON value that is told apart.
+JSON_TYPES: Final = (*ENDING_OF, "null")
 
-#: Every type of a JSON value that is told apart, in the order of `additional_keys`.
-JSON_TYPES: Final = (*_TYPE_OF.values(), "null", *ENDINGS["__json"].json)
-
-#: Type of a decoded value -> ending. What is not here is read token by token.
-_PLAIN: Final[dict[type, str]] = {str: "", int: "__int", float: "__float", bool: "__bool"}
+#: Type of a decoded value -> JSON type. What is not here is read token by token.
+PLAIN: Final[dict[type, str]] = {
+    str: "string",
+    int: "integer",
+    float: "decimal",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 def read_object(text: str | bytes) -> dict[str, tuple[str, Any]]:
-    """Each key of a JSON object with the ending and the value of its cell: the law, token by token.
+    """Each key of a JSON object with its value's JSON type and cell: the law, token by token.
 
     Raises msgspec.MsgspecError for what is no JSON object.
     """
@@ -54,23 +57,23 @@ def is_object(text: bytes) -> bool:
 
 
 def read_value(token: bytes) -> tuple[str, Any]:
-    """Ending and value of the cell for one JSON value."""
+    """Type and cell of one JSON value."""
     first = token[:1]
     if first == b'"':
-        return "", msgspec.json.decode(token)
+        return "string", msgspec.json.decode(token)
     if first in b"tf":
-        return "__bool", first == b"t"
+        return "boolean", first == b"t"
     if first == b"n":
-        return "", None
+        return "null", None
     if first in b"{[":
-        return "__json", compact(token)
+        return "object" if first == b"{" else "array", compact(token)
     if re.fullmatch(rb"-?\d+", token):
         # What has more digits than any 64-bit number need not be read (and Python may refuse to).
         if len(token) <= 20 and int(token) in INT64:
-            return "__int", int(token)
-        return "__json", token.decode()
+            return "integer", int(token)
+        return "number", token.decode()
     decimal = float(token)
-    return ("__float", decimal) if math.isfinite(decimal) else ("__json", token.decode())
+    return ("decimal", decimal) if math.isfinite(decimal) else ("number", token.decode())
 
 
 def members_of(structs: Iterable[Any]) -> list[list[Any]]:
@@ -87,15 +90,6 @@ def members_of(structs: Iterable[Any]) -> list[list[Any]]:
     return [values[member::step] for member in range(step)]
 
 
-def json_type(ending: str, value: Any) -> str:
-    """The JSON type of a value, by its cell: one of JSON_TYPES."""
-    if value is None:
-        return "null"
-    if ending == "__json":
-        return {"{": "object", "[": "array"}.get(value[0], "number")
-    return _TYPE_OF[ending]
-
-
 def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
     """As `read_object`, at once where every value is plain."""
     try:
@@ -104,13 +98,10 @@ def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
         return read_object(text)
     members = {}
     for key, value in values.items():
-        if value is None:
-            members[key] = ("", None)
-            continue
-        ending = _PLAIN.get(type(value))
-        if ending is None or (ending == "__int" and value not in INT64):
+        kind = PLAIN.get(type(value))
+        if kind is None or (kind == "integer" and value not in INT64):
             return read_object(text)
-        members[key] = (ending, value)
+        members[key] = (kind, value)
     return members
 
 

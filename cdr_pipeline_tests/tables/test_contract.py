@@ -341,8 +341,8 @@ def slowly(type_: str, token: str) -> Any:
     if token in ("null", '""'):
         return None
     if type_ == "string":
-        ending, value = read_value(token.encode())
-        return value if ending in ("", "__json") else token
+        kind, value = read_value(token.encode())
+        return value if kind in ("string", "number", "object", "array") else token
     if type_ == "bool":
         told = json.loads(token)
         return WORDS.get(str(told).strip().lower()) if type(told) in (str, int, bool) else None

@@ -16,7 +16,7 @@ import msgspec
 
 from cdr_pipeline.page import UNREADABLE
 from cdr_pipeline.tables.names import plain_name
-from cdr_pipeline.tables.values import Int64, json_type, members_of, read_fast, read_value
+from cdr_pipeline.tables.values import PLAIN, Int64, members_of, read_fast, read_value
 
 #: After so many records of a campaign that were read slowly it gets a decoder; after twice as many
 #: a wider one, and so on.
@@ -35,14 +35,7 @@ _PLAIN: Any = str | Int64 | float | bool | None
 ABSENT: Final = "absent"
 
 #: Type of a decoded value -> JSON type. The values of other types are read one by one.
-_JSON_TYPE: Final[dict[type, str]] = {
-    str: "string",
-    int: "integer",
-    float: "decimal",
-    bool: "boolean",
-    type(None): "null",
-    msgspec.UnsetType: ABSENT,
-}
+_JSON_TYPE: Final = PLAIN | {msgspec.UnsetType: ABSENT}
 
 Campaign: TypeAlias = str | None
 
@@ -149,7 +142,7 @@ class ObjectReader:
         """Read rows slowly until there is a decoder that may take the rest; how many these were."""
         for place, row in enumerate(rows, 1):
             members = read_fast(objects[row] or b"")
-            types = {key: json_type(*cell) for key, cell in members.items()}
+            types = {key: kind for key, (kind, _) in members.items()}
             slow.add(row, {key: value for key, (_, value) in members.items()}, types)
             if self._learn(known, types):
                 return place
@@ -323,8 +316,7 @@ def _nested(tokens: Sequence[Any]) -> Cells:
     values, types = list(tokens), [ABSENT] * len(tokens)
     for at, token in enumerate(tokens):
         if token is not msgspec.UNSET:
-            ending, values[at] = read_value(bytes(token))
-            types[at] = json_type(ending, values[at])
+            types[at], values[at] = read_value(bytes(token))
     return Cells(values, _once(types))
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.tables.flattening.additional import Spreader
 from cdr_pipeline.tables.names import column_names
+from cdr_pipeline.tables.types import ENDING_OF
 from cdr_pipeline.tables.values import read_object
 from cdr_pipeline_tests.records import (
     DIFFERENT_NOTATION,
@@ -94,8 +95,8 @@ def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str 
         members = read_object(text) if text is not None else {}
         names = column_names(tuple(members))
         due = {
-            f"{name}{ending}": value
-            for name, (ending, value) in zip(names, members.values(), strict=True)
+            f"{name}{ENDING_OF[kind]}": value
+            for name, (kind, value) in zip(names, members.values(), strict=True)
             if value not in (None, "")
         }
         cells = {name: one[row] for name, one in series.items() if one[row] is not None}

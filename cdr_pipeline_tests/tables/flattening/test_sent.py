@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.names import column_names
-from cdr_pipeline.tables.values import JSON_TYPES, json_type, read_object
+from cdr_pipeline.tables.values import JSON_TYPES, read_object
 from cdr_pipeline_tests.records import OBJECT, call, flat, flat_pages, quoted, verbatim
 
 CAMPAIGN = st.sampled_from(["c1", "c2", ""])
@@ -24,8 +24,9 @@ def recounted(made: Flat) -> list[dict[str, Any]]:
     counts: dict[tuple[str | None, str, str], Counter[str]] = defaultdict(Counter)
     for campaign, text in made.cdrs.select("campaign_uuid", "additional").iter_rows():
         members = read_object(text or "{}")
-        for (key, cell), column in zip(members.items(), column_names(tuple(members)), strict=True):
-            counts[campaign, key, column][json_type(*cell)] += 1
+        columns = column_names(tuple(members))
+        for (key, (kind, _)), column in zip(members.items(), columns, strict=True):
+            counts[campaign, key, column][kind] += 1
     rows = [
         {
             "campaign_uuid": campaign,
