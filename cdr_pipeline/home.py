@@ -8,7 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.settings import Settings
+from cdr_pipeline.settings import ENV_FILE, Settings
 
 DEFAULT_HOME = Path(".dagster")
 
@@ -20,7 +20,7 @@ def lasting_home() -> Path:
     process and its children. Raises SettingsError where Postgres is asked for in vain.
     """
     postgres_url()
-    given = os.environ.get("DAGSTER_HOME") or dotenv_values(".env").get("DAGSTER_HOME")
+    given = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
     return _made(Path(given or DEFAULT_HOME))
 
 
@@ -39,7 +39,7 @@ def read_dotenv_again() -> None:
     a daemon would go on with a token that was replaced weeks ago.
     """
     os.environ |= {
-        name: value for name, value in dotenv_values(".env").items() if value is not None
+        name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None
     }
 
 

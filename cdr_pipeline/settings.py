@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,7 +24,7 @@ from cdr_pipeline.errors import SettingsError
 
 PREFIX = "CDR_"
 
-_ENV_FILE = ".env"
+ENV_FILE = ".env"
 
 #: From this likeness on, of 1, a name that is no setting's is taken for a slip of the pen.
 _NEAR = 0.85
@@ -148,7 +149,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=_ENV_FILE,
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -284,7 +285,7 @@ class Settings(BaseSettings):
     def _mistyped(cls) -> Iterator[str]:
         """Names that are set and are no setting's, but near one's that is not set."""
         known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
-        given = {name.upper() for name in (*os.environ, *_names_in(_ENV_FILE))}
+        given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
         for name in sorted(one for one in given - known if one.startswith(PREFIX)):
             for meant in get_close_matches(name, sorted(known - given), 1, _NEAR):
                 yield f"{name} is no setting: did you mean {meant}?"
@@ -317,15 +318,6 @@ class Settings(BaseSettings):
         if nothing_given and {"api_token", "api_key"}.isdisjoint(wrong):
             missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
         return missing
-
-
-def _names_in(path: str) -> list[str]:
-    """The variables that a file like `.env` sets; of one that cannot be read, pydantic tells."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    return re.findall(r"^\s*(?:export\s+)?(\w+)\s*=", text, re.MULTILINE)
 
 
 def _fault(name: str, reason: str) -> str:
