@@ -37,6 +37,11 @@ _WAY_OUT = (
 )
 
 
+def variable(name: str) -> str:
+    """The environment's variable of a setting, by its field."""
+    return f"{PREFIX}{name.upper()}"
+
+
 def _base_url(value: str) -> str:
     """A host or URL as a URL without a trailing slash; https where no scheme is given."""
     value = value.strip()
@@ -284,7 +289,7 @@ class Settings(BaseSettings):
     @classmethod
     def _mistyped(cls) -> Iterator[str]:
         """Names that are set and are no setting's, but near one's that is not set."""
-        known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+        known = set(map(variable, cls.model_fields))
         given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
         for name in sorted(one for one in given - known if one.startswith(PREFIX)):
             for meant in get_close_matches(name, sorted(known - given), 1, _NEAR):
@@ -321,7 +326,7 @@ class Settings(BaseSettings):
 
 
 def _fault(name: str, reason: str) -> str:
-    return f"{PREFIX}{name.upper()}: {reason}"
+    return f"{variable(name)}: {reason}"
 
 
 def _reason(message: str) -> str:

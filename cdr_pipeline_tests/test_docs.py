@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.cli import main
-from cdr_pipeline.settings import PREFIX, Settings
+from cdr_pipeline.settings import Settings, variable
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.contract import read
 from cdr_pipeline.tables.datasets import DATASETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-NAMES = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+NAMES = [variable(name) for name in Settings.model_fields]
 
 
 def shown(default: object) -> str:
@@ -37,8 +37,7 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
     rows = re.findall(r"^\| (CDR_[\w ]+) \| ([^|]*)\|", README, re.MULTILINE)
     told = {name: default.strip(" `") for names, default in rows for name in names.split(" or ")}
     assert told == {
-        f"{PREFIX}{name.upper()}": shown(field.default)
-        for name, field in Settings.model_fields.items()
+        variable(name): shown(field.default) for name, field in Settings.model_fields.items()
     }
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.settings import PREFIX, Settings
+from cdr_pipeline.settings import Settings, variable
 
 SECRET = "s3cret-that-opens-doors"
 ROOT = Path(__file__).parent.parent
@@ -21,12 +21,12 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty working folder, and an environment without a setting of ours."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
-        monkeypatch.delenv(f"{PREFIX}{name.upper()}", raising=False)
+        monkeypatch.delenv(variable(name), raising=False)
 
 
 def given(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
     for name, value in settings.items():
-        monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
+        monkeypatch.setenv(variable(name), value)
 
 
 def fault(*, vendor: bool = False) -> str:
@@ -152,7 +152,7 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
     given(monkeypatch, **wrong)
     message = fault()
     assert re.findall(r"^  - (CDR_\w+): \S", message, re.MULTILINE) == [
-        f"{PREFIX}{name.upper()}" for name in wrong
+        variable(name) for name in wrong
     ]
     assert ".env.example" in message
     assert "cdr-pipeline demo" in message
@@ -247,7 +247,7 @@ def test_a_secret_that_fits_no_header_is_a_fault_of_its_own(
     given(monkeypatch, api_base_url="api.example.vn", **{name: written})
     message = fault(vendor=True)
     assert message.count("  - ") == 1
-    assert f"  - {PREFIX}{name.upper()}: " in message
+    assert f"  - {variable(name)}: " in message
     assert written not in message
 
 
@@ -365,7 +365,7 @@ def test_what_is_no_setting_and_near_none_is_anothers(monkeypatch: pytest.Monkey
 
 def test_empty_values_are_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     defaults = Settings.load()
-    names = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    names = [variable(name) for name in Settings.model_fields]
     (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in names))
     assert Settings.load() == defaults
     for name in names:

@@ -16,7 +16,7 @@ from cdr_pipeline.cli.shared import PORT, exit_if, out, readable_errors, startin
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.settings import Settings
+from cdr_pipeline.settings import Settings, variable
 
 FOLDER: Final = Path(".demo")
 DAYS: Final = (date(2023, 3, 6), date(2023, 3, 12))
@@ -46,7 +46,7 @@ def demo(open_ui: bool, port: int) -> None:
         _print_demo(settings)
         if open_ui:
             own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
-            os.environ |= {"CDR_" + name.upper(): value for name, value in _as_text(own)}
+            os.environ |= {variable(name): value for name, value in _as_text(own)}
             # Dagster lets a `.env` in its working folder win, which would be the user's here.
             sys.exit(dagster_dev(port, FOLDER))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.settings import PREFIX, Settings
+from cdr_pipeline.settings import Settings, variable
 
 
 @pytest.fixture
@@ -14,5 +14,5 @@ def unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Resources as on a fresh machine, where nothing is set."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
-        monkeypatch.delenv(f"{PREFIX}{name.upper()}", raising=False)
+        monkeypatch.delenv(variable(name), raising=False)
     return {"loading": Loading()}

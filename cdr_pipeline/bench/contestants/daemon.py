@@ -20,7 +20,7 @@ from typing import Any, Final
 import httpx
 
 from cdr_pipeline.bench.contestants import Job, ours
-from cdr_pipeline.settings import PREFIX
+from cdr_pipeline.settings import variable
 from cdr_pipeline.tables.datasets import DATASETS
 
 _UNDER_WAY: Final = "REQUESTED"
@@ -108,7 +108,7 @@ def _ui(job: Job) -> Iterator[Callable[..., Any]]:
 
     given = ours.settings_for(job).model_dump(exclude_unset=True)
     # A token is blotted out, and any is welcome.
-    settings = {f"{PREFIX}{name.upper()}": f"{value}" for name, value in given.items()}
+    settings = {variable(name): f"{value}" for name, value in given.items()}
     program = "from cdr_pipeline.cli import program; program()"
     command = [sys.executable, "-c", program, "ui", "--port", f"{port}"]
     with subprocess.Popen(command, env=os.environ | settings) as process:
