@@ -169,7 +169,7 @@ def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
     """The columns of one partition, in which Dagster shows the dataset's words by itself: to
     record them with each day would be most of what it records.
     """
-    known = {column.name for column in dataset.columns}
+    known = set(dataset.names)
     return dg.TableSchema(
         [
             dg.TableColumn(

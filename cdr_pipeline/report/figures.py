@@ -162,7 +162,7 @@ def _stored(store: Store, first: date, last: date) -> list[date]:
 
 def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:
     """Sums of an aggregate's whole numbers over some days, by one of its keys."""
-    counts = [column.name for column in dataset.columns if column.dtype == pl.Int64()]
+    counts = [name for name, dtype in dataset.types.items() if dtype == pl.Int64()]
     return (
         fixed(store, dataset, days)
         .group_by(by)

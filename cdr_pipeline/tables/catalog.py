@@ -219,7 +219,7 @@ def _define(
         days = store.days(dataset)
         paths = [store.path(dataset, day) for day in days]
         shown = unite(additional_columns(dataset, paths))
-        stored = {column.name: _TYPES[column.dtype] for column in dataset.columns}
+        stored = {name: _TYPES[dtype] for name, dtype in dataset.types.items()}
         stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
         template = _template(connection, store, dataset, stored)
         view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
@@ -260,7 +260,7 @@ def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneIn
     day = f"CAST(left(right(filename, {len(FILE) + 11}), 10) AS DATE)"
     return ", ".join(
         (
-            *(_name(column.name) for column in dataset.columns),
+            *map(_name, dataset.names),
             f"{day} AS {_name(DATE)}",
             *(f"{_united(names, zone)} AS {_name(name)}" for name, names in shown.items()),
         )

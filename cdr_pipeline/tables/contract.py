@@ -41,7 +41,7 @@ _DATE_FORMAT: Final = "%Y-%m-%d"
 _COLUMN: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
 #: Names of other columns; DuckDB's for a file's path stands in the catalog's views.
-_TAKEN: Final = frozenset({DATE, "filename", *(column.name for column in CDRS.columns)})
+_TAKEN: Final = frozenset({DATE, "filename", *CDRS.names})
 _OPTIONS: Final = ("type", "column", "description", "pii", "format", "drop")
 _AT_LINE: Final = re.compile(r" ?\(at line (\d+), column \d+\)")
 _SAMPLE: Final = datetime(2023, 11, 25, 13, 14)

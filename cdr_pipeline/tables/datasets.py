@@ -52,9 +52,19 @@ class Dataset:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """Its own columns, in order; dynamic columns come on top (see `additional`)."""
+        return [column.name for column in self.columns]
+
+    @property
+    def types(self) -> dict[str, pl.DataType]:
+        """Column types, in order; instants stand in UTC."""
+        return {column.name: column.dtype for column in self.columns}
+
     def schema(self, zone: ZoneInfo) -> pl.Schema:
-        """Column types as written, in order; dynamic columns come on top (see `additional`)."""
-        return pl.Schema({column.name: as_written(column.dtype, zone) for column in self.columns})
+        """Column types as written."""
+        return pl.Schema({name: as_written(dtype, zone) for name, dtype in self.types.items()})
 
     def __getitem__(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -117,10 +117,9 @@ def fixed(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
 
 def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
     """The lead list's columns that stand in these files; reads footers, each once a process."""
-    own = {column.name for column in dataset.columns}
-    if ADDITIONAL not in own:
+    if ADDITIONAL not in dataset.names:
         return set()
-    return {name for path in paths for name in footer(path).columns} - own
+    return {name for path in paths for name in footer(path).columns}.difference(dataset.names)
 
 
 def unite(columns: Iterable[str]) -> dict[str, list[str]]:

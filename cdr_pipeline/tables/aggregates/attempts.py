@@ -60,9 +60,7 @@ def lead_attempts(counts: pl.LazyFrame) -> pl.LazyFrame:
         .agg(pl.all().sum())
         .with_columns(hours_since_previous=hours_since_previous())
     )
-    return made.sort(DATE, *LEAD_ATTEMPTS.key).select(
-        DATE, *(column.name for column in LEAD_ATTEMPTS.columns)
-    )
+    return made.sort(DATE, *LEAD_ATTEMPTS.key).select(DATE, *LEAD_ATTEMPTS.names)
 
 
 def counted(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:

@@ -152,7 +152,7 @@ def _counted(
 ) -> pl.LazyFrame:
     """A dataset of sums, ratios, and distinct values."""
     by = dataset.key
-    ratios = kpi.ratios(one.name for one in dataset.columns if one.name in kpi.RATIOS)
+    ratios = kpi.ratios(name for name in dataset.names if name in kpi.RATIOS)
     distinct = day.calls.group_by(*by).agg(**unique)
     summed = day.tally.group_by(*by).agg(**sums).with_columns(**ratios)
     return in_order(dataset, summed.join(distinct, on=by, how="left", nulls_equal=True))
@@ -219,4 +219,4 @@ def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
 
 def in_order(dataset: Dataset, made: pl.LazyFrame) -> pl.LazyFrame:
     """A dataset's columns in the promised order, rows ordered by its key."""
-    return made.sort(*dataset.key).select(column.name for column in dataset.columns)
+    return made.sort(*dataset.key).select(dataset.names)

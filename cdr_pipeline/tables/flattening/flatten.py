@@ -49,7 +49,7 @@ from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _SENT: Final = [ADDITIONAL, "campaign_uuid"]
-_REJECTS: Final = pl.Schema({column.name: column.dtype for column in REJECTS.columns})
+_REJECTS: Final = pl.Schema(REJECTS.types)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Sent:
                 }
                 for at, count in self.counts.items()
             ],
-            schema={column.name: column.dtype for column in ADDITIONAL_KEYS.columns},
+            schema=ADDITIONAL_KEYS.types,
         ).sort("campaign_uuid", "key", "column")
 
 

@@ -32,7 +32,7 @@ ARRIVAL: Final = ["_at", "field"]
 
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
 _REJECT_SCHEMA: Final = {
-    **{column.name: column.dtype for column in REJECTS.columns},
+    **REJECTS.types,
     "_at": pl.Int64(),
     "_inside": pl.Boolean(),
     "_key": pl.String(),
