@@ -6,7 +6,7 @@ from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.daily import GROUP
 from cdr_pipeline.assets.failures import failing_in_words
 from cdr_pipeline.assets.layer import LOADED, Loading
-from cdr_pipeline.tables import catalog as tables
+from cdr_pipeline.tables.catalog import NAME, available, build
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.store import Store
@@ -19,7 +19,7 @@ from cdr_pipeline.tables.store import Store
     # Days that were never loaded do not hold it up.
     automation_condition=LOADED.with_label("after its datasets"),
     description=(
-        f"`{tables.NAME}` in the data folder: a view for every dataset, columns explained, macros"
+        f"`{NAME}` in the data folder: a view for every dataset, columns explained, macros"
         " for ASR, NER and ACD. It holds no data and is swapped in whole, so readers of the old"
         " one block nothing."
     ),
@@ -30,7 +30,7 @@ def catalog(
     """Write the catalog of what is stored now."""
     with failing_in_words():
         settings = loading.settings(vendor=False)
-        built = tables.build(Store.of(settings), Contract.of(settings))
+        built = build(Store.of(settings), Contract.of(settings))
     context.log.info(f"{built.path}: {len(built.views)} views")
     return dg.MaterializeResult(
         metadata={
@@ -51,5 +51,5 @@ automation = dg.AutomationConditionSensorDefinition(
 )
 
 #: Nothing where DuckDB is not installed.
-ASSETS = [catalog] if tables.available() else []
-SENSORS = [automation] if tables.available() else []
+ASSETS = [catalog] if available() else []
+SENSORS = [automation] if available() else []

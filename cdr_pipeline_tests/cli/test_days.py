@@ -126,7 +126,7 @@ def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_f
 
     Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
     monkeypatch.setitem(aggregates._ACROSS, "lead_attempts", broken)
-    monkeypatch.setattr("cdr_pipeline.tables.catalog.build", broken)
+    monkeypatch.setattr("cdr_pipeline.assets.catalog.build", broken)
     url, heard = hook
     done = loaded("rebuild", CDR_ALERT_URL=url, CDR_CONTRACT="contract.toml")
     assert done.exit_code == 1
