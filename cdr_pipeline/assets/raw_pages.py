@@ -16,7 +16,7 @@ from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.raw_pages import OnGroup, PageWriter
-from cdr_pipeline.tables.readers import lazy
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
@@ -65,7 +65,7 @@ def honest_total(store: Store, host: str) -> int:
     What another host did says nothing of this one. Raises Damaged.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
-    whole = lazy(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
+    whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
     with store.naming_damage([RECEIPTS], days):
         return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
 
