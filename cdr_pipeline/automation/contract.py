@@ -128,8 +128,9 @@ def contract_sensor(
     found = look(before, with_zone(mark, settings.zone.key), stale)
     cursor = msgspec.json.encode(found.known).decode()
     days = (*found.stale, *found.in_order)
-    runs = [dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days))]
-    runs = runs if days else []
+    runs = []
+    if days:
+        runs.append(dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days)))
     if found.changed:
         runs += [dg.RunRequest(job_name=job.name) for job in _CATALOG_JOBS]
     if not runs:
