@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from cdr_pipeline.page import began_in
 from cdr_pipeline.record import (
     DIRECTIONS,
     KNOWN_CAUSES,
@@ -23,7 +24,6 @@ from cdr_pipeline.record import (
 from cdr_pipeline.tables.contract import NO_MARK, Contract
 from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
 from cdr_pipeline.tables.flattening.additional import Misfits
-from cdr_pipeline.tables.pages import began_in
 from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 
 from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
+from cdr_pipeline.window import Window
+
+_Column = TypeVar("_Column", pl.Expr, pl.Series)
 
 RECORD_KEY: Final = "data"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -193,6 +196,11 @@ def wall_clock(text: pl.Expr) -> pl.Expr:
         .then(text)
         .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
     )
+
+
+def began_in(began: _Column, window: Window) -> _Column:
+    """Whether each wall clock lies in the window; null for null."""
+    return began.is_between(window.start, window.end, closed="left")
 
 
 def _see_each(body: bytes) -> Seen:

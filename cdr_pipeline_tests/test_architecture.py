@@ -14,7 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "window": set(),
     "process": set(),
-    "page": {"record"},
+    "page": {"record", "window"},
     "settings": {"errors"},
     "api": GROUND | {"api"},
     "tables": GROUND | {"process", "tables"},

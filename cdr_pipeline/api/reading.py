@@ -20,7 +20,7 @@ import polars as pl
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
-from cdr_pipeline.page import Seen, see, split_and_total, wall_clock
+from cdr_pipeline.page import Seen, began_in, see, split_and_total, wall_clock
 from cdr_pipeline.window import Window
 
 SECOND = timedelta(seconds=1)
@@ -122,8 +122,7 @@ class Records:
     def within(self, window: Window) -> Self:
         """Those that began in the window, and those of which nobody knows."""
         began = pl.col("began")
-        inside = began.is_between(window.start, window.end, closed="left")
-        return type(self)([self.frame.filter(inside | began.is_null())])
+        return type(self)([self.frame.filter(began_in(began, window) | began.is_null())])
 
     def keys(self) -> pl.Series:
         """Their keys, in order."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import polars as pl
 
@@ -19,9 +19,6 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "pass": pl.Int64(),
     "offset": pl.Int64(),
 }
-
-
-_Column = TypeVar("_Column", pl.Expr, pl.Series)
 
 ALWAYS: Final = Window(datetime.min, datetime.max)
 
@@ -55,11 +52,6 @@ def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
             counting.add(number)
         later.append((start, end))
     return counting
-
-
-def began_in(began: _Column, window: Window) -> _Column:
-    """Whether a wall clock lies in the window."""
-    return began.is_between(window.start, window.end, closed="left")
 
 
 def number_by_place(reading: str, key: str, offset: str) -> pl.Expr:
@@ -97,7 +89,7 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
                     "key": seen.keys,
                     "nameless": [at in nameless for at in range(len(seen))],
                     "began": began,
-                    "_listed": began_in(began, stored.window).fill_null(True),
+                    "_listed": page.began_in(began, stored.window).fill_null(True),
                     "digest": [hash(text) for text in page.split(stored.body)],
                     "pass": [stored.pass_] * len(seen),
                     "offset": range(stored.offset, stored.offset + len(seen)),
@@ -105,7 +97,7 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
                 schema=_SEEN,
             )
         )
-    inside = began_in(pl.col("began"), window) & pl.col("_listed")
+    inside = page.began_in(pl.col("began"), window) & pl.col("_listed")
     came = pl.concat(frames).with_row_index("at")
     named = came.filter(~pl.col("nameless")).with_columns(number=pl.lit(0, pl.Int64))
     number = number_by_place("pass", "key", "offset")

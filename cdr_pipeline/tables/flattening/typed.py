@@ -18,7 +18,7 @@ from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
 from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.kpi import disposition
-from cdr_pipeline.tables.pages import ALWAYS, began_in
+from cdr_pipeline.tables.pages import ALWAYS
 from cdr_pipeline.tables.types import WALL_CLOCK
 from cdr_pipeline.window import Window, steady_offset
 
@@ -73,7 +73,7 @@ def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
     """Whether each record began in the window that its own page was asked for."""
     windows = [ALWAYS, *(stored.window for _, stored in batch.pages)]
     common = Window(max(one.start for one in windows), min(one.end for one in windows))
-    inside = began_in(frame.get_column("_began"), common).fill_null(True)
+    inside = page.began_in(frame.get_column("_began"), common).fill_null(True)
     if inside.all():  # all began in every page's window, as they do on a day read as a whole
         return inside.alias("_listed")
     pages = pl.DataFrame(
