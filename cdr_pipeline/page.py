@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from cdr_pipeline.record import SENTINEL_TIME, TIME_FORM
+from cdr_pipeline.record import EARLIEST_TIME, TIME_FORM
 from cdr_pipeline.window import Window
 
 _Column = TypeVar("_Column", pl.Expr, pl.Series)
@@ -25,7 +25,7 @@ _Column = TypeVar("_Column", pl.Expr, pl.Series)
 RECORD_KEY: Final = "data"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
-_TIME_FORM: Final = re.compile(TIME_FORM).match
+_is_time: Final = re.compile(TIME_FORM).match
 
 
 #: What decoding raises for something that is not what was hoped for.
@@ -181,7 +181,7 @@ def compact(token: bytes) -> str:
 
 def began(text: str | None) -> datetime | None:
     """The wall clock at which a record began, or None where that cannot be read."""
-    if not text or not _TIME_FORM(text) or SENTINEL_TIME.fullmatch(text):
+    if not text or not _is_time(text) or text < EARLIEST_TIME:
         return None
     try:
         return datetime.fromisoformat(text)
@@ -192,7 +192,7 @@ def began(text: str | None) -> datetime | None:
 def wall_clock(text: pl.Expr) -> pl.Expr:
     """As `began`, of many."""
     return (
-        pl.when(text.str.contains(TIME_FORM) & (text >= "1980"))
+        pl.when(text.str.contains(TIME_FORM) & (text >= EARLIEST_TIME))
         .then(text)
         .str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
     )

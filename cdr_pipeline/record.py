@@ -219,8 +219,11 @@ SHORT_CALL_SECONDS: Final = 6
 #: The keys that a customer can press.
 KEYS: Final = range(10)
 
-#: Times the vendor writes for "not reached": 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and kin.
-#: No PBX of this kind wrote a record before 1980, so any earlier time stands for "none".
+#: No PBX of this kind wrote a record before, so any earlier time stands for "none". Times compare
+#: as their texts do.
+EARLIEST_TIME: Final = "1980"
+
+#: Such times, in whatever form: 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and kin.
 SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:[ T].*)?")
 
 #: The documented form of a time, in the vendor's zone. Any other is refused, loudly: whether a
