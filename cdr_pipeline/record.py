@@ -90,6 +90,9 @@ FIELDS: Final = (
 #: The free-form object of the campaign's lead list.
 ADDITIONAL: Final = "additional"
 
+#: The names of all documented members of a record.
+DOCUMENTED: Final = frozenset({*(field.name for field in FIELDS), ADDITIONAL})
+
 STATUSES: Final = frozenset(
     {
         "answered",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from cdr_pipeline import page
-from cdr_pipeline.record import ADDITIONAL, FIELDS, Kind
+from cdr_pipeline.record import ADDITIONAL, DOCUMENTED, FIELDS, Kind
 from cdr_pipeline.tables.values import Int64
 
 #: What is read of a field that is not there.
@@ -36,7 +36,6 @@ _DECODE: Final[dict[Kind, Callable[[bytes], Any]]] = {
     kind: msgspec.json.Decoder(expected).decode for kind, expected in TYPES.items()
 }
 _KINDS: Final = {field.name: field.kind for field in FIELDS}
-_DOCUMENTED: Final = {*_KINDS, ADDITIONAL}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Layout:
             for name in members.keys() & _KINDS.keys() - self.odd
             if not _as_documented(_KINDS[name], members[name])
         }
-        new = filter(_can_be_learned, members.keys() - _DOCUMENTED - set(self.unknown))
+        new = filter(_can_be_learned, members.keys() - DOCUMENTED - set(self.unknown))
         unknown = sorted(new)[: _MOST_UNKNOWN - len(self.unknown)]
         if not odd and not unknown:
             return self

@@ -19,7 +19,7 @@ import msgspec
 import polars as pl
 
 from cdr_pipeline import page
-from cdr_pipeline.record import ADDITIONAL, FIELDS, Field, Kind, Reason
+from cdr_pipeline.record import ADDITIONAL, DOCUMENTED, FIELDS, Field, Kind, Reason
 from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening.layouts import TYPES, Layout
 from cdr_pipeline.tables.pages import StoredPage
@@ -50,7 +50,7 @@ _RAW: Final = pl.Schema(
     }
 )
 _TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
-_DOCUMENTED: Final = {*_BY_NAME, ADDITIONAL}
+
 #: Its sign, and its digits without zeros before them, of which Python reads no more than some.
 _WHOLE_NUMBER = re.compile(r"\s*([+-]?)0*([0-9]{1,19})(?:\.0*)?\s*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -129,7 +129,7 @@ class Batch:
         return {
             name: token if name in tokens else self._value(at, _BY_NAME[name], token)
             for name, token in members.items()
-            if name in _DOCUMENTED
+            if name in DOCUMENTED
         }
 
     def add(
@@ -353,7 +353,7 @@ def _within_64_bits(value: int) -> int:
 
 def _extra(members: Iterable[tuple[str, msgspec.Raw]]) -> str | None:
     """Those fields of a record that nobody documented, by name, as JSON."""
-    there = [(name, token) for name, token in members if token and name not in _DOCUMENTED]
+    there = [(name, token) for name, token in members if token and name not in DOCUMENTED]
     told = [_quoted(name) + page.compact(bytes(token)) for name, token in sorted(there)]
     return "{" + ",".join(told) + "}" if told else None
 
