@@ -51,8 +51,10 @@ _RAW: Final = pl.Schema(
 )
 _TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
 
-#: Its sign, and its digits without zeros before them, of which Python reads no more than some.
-_WHOLE_NUMBER = re.compile(r"\s*([+-]?)0*([0-9]{1,19})(?:\.0*)?\s*")
+#: Its sign and its digits, of which Python reads no more than some.
+_WHOLE_NUMBER = re.compile(r"\s*([+-]?)([0-9]++)(?:\.0*)?\s*")
+_MOST_DIGITS: Final = len(str(INT64[-1]))
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -328,7 +330,7 @@ def _value(token: bytes, kind: Kind) -> str | int | None:
         raise _Unfit(Reason.NO_WHOLE_NUMBER if small else Reason.TOO_LARGE) from None
     if not number:
         return 0
-    if number.adjusted() > len(str(INT64[-1])):
+    if number.adjusted() > _MOST_DIGITS:
         raise _Unfit(Reason.TOO_LARGE)
     if number != number.to_integral_value():
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
@@ -342,7 +344,10 @@ def _count(text: str) -> int | None:
     number = _WHOLE_NUMBER.fullmatch(text)
     if not number:
         raise _Unfit(Reason.NO_WHOLE_NUMBER)
-    return _within_64_bits(int(number[1] + number[2]))
+    digits = number[2].lstrip("0") or "0"
+    if len(digits) > _MOST_DIGITS:
+        raise _Unfit(Reason.TOO_LARGE)
+    return _within_64_bits(int(number[1] + digits))
 
 
 def _within_64_bits(value: int) -> int:

@@ -85,6 +85,13 @@ def test_zeros_before_a_number_are_no_digits_of_it() -> None:
     assert flat(call(duration=f"-{'0' * 5000}12")).cdrs["duration"].item() == -12
 
 
+@pytest.mark.parametrize("number", [str(2**63), "9" * 20, f"-{'9' * 5000}", f"{10**30}.0"])
+def test_a_number_beyond_64_bits_is_told_as_such_as_text_too(number: str) -> None:
+    for token in (number, f'"{number}"'):
+        made = flat(verbatim("duration", token))
+        assert made.rejects["reason"].to_list() == [Reason.TOO_LARGE]
+
+
 @pytest.mark.parametrize("duration", ["1", "1.5"], ids=["fast", "slow"])
 @pytest.mark.parametrize("depth", range(495, 502))
 def test_whether_a_record_is_too_deep_depends_on_itself_alone(duration: str, depth: int) -> None:
