@@ -5,10 +5,12 @@ and a history that was lost all end in the same days being asked for.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import is_made, of_the_fetch
@@ -51,12 +53,23 @@ class Wanted:
 
 
 def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
-    """Of the days from `first` to `last`, both included, those that are stored."""
-    return {
-        day: Kept(last_fetch(store, day).proved_at.date(), is_made(store, day))
-        for day in store.days(RECEIPTS, first, last)
-        if of_the_fetch(store, day, [RAW_PAGES])
-    }
+    """Of the days from `first` to `last`, both included, those that are stored. One whose pages or
+    receipt cannot be read is not: it is asked for, and its run says which file it is.
+    """
+    found = {}
+    for day in store.days(RECEIPTS, first, last):
+        with suppress(Damaged):
+            if of_the_fetch(store, day, [RAW_PAGES]):
+                found[day] = Kept(last_fetch(store, day).proved_at.date(), _whole(store, day))
+    return found
+
+
+def _whole(store: Store, day: date) -> bool:
+    """Whether all of a day was made; what cannot be read is made again."""
+    try:
+        return is_made(store, day)
+    except Damaged:
+        return False
 
 
 def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wanted:

@@ -1,7 +1,16 @@
 """The schedule, night by night: what it asks for."""
 
+import pytest
+
 from cdr_pipeline.automation.jobs import ASKED_BY
-from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS, RAW_PAGES
+from cdr_pipeline.tables.datasets import (
+    CAMPAIGN_DAILY,
+    CDRS,
+    DATASETS,
+    RAW_PAGES,
+    RECEIPTS,
+    Dataset,
+)
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
@@ -63,3 +72,16 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
     assert asked(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
     Clock.at += DAY
     assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+def test_a_damaged_file_stops_no_tick_and_its_day_is_asked_for(
+    world: NewWorld, dataset: Dataset
+) -> None:
+    it, _ = world(some_days(Switchboard(), 6), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    path = it.store.path(dataset, FIRST + DAY)
+    path.write_bytes(path.read_bytes()[:-20])
+    Clock.at = at(FIRST + DAY * 4, 1.5)
+    assert sorted(asked(it.nightly())) == [("2023-03-02",) * 2, ("2023-03-04",) * 2]
+    assert it.store.holds(CDRS, FIRST + DAY * 3) == (dataset is not RECEIPTS)
