@@ -62,12 +62,15 @@ def fetch(
 
 def honest_total(store: Store, host: str) -> int:
     """The largest total of the newest stored days that were proved as a whole: no ceiling so far.
-    What another host did says nothing of this one. Raises Damaged.
+    What another host did says nothing of this one. Where a receipt cannot be read, 0: totals are
+    doubted anew, and its own day says so.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
     whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
-    with store.naming_damage([RECEIPTS], days):
+    try:
         return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
+    except pl.exceptions.PolarsError:
+        return 0
 
 
 def _row(page: Page) -> dict[str, object]:
