@@ -24,7 +24,7 @@ from cdr_pipeline.record import (
 from cdr_pipeline.tables.contract import NO_MARK, Contract
 from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
 from cdr_pipeline.tables.flattening.additional import Misfits
-from cdr_pipeline.tables.provenance import WAY_OUT, in_words, mark
+from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, mark
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE
 from cdr_pipeline.window import Window
@@ -347,7 +347,7 @@ def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date
     made, due = _in_words(mark(store, day)), _in_words(contract.mark)
     if made == due:
         return Finding(MADE_UNDER, True, f"made {made}")
-    others = f" In all, {in_words(stale)} are to be made again." if len(stale) > 1 else ""
+    others = f" In all, {days_in_words(stale)} are to be made again." if len(stale) > 1 else ""
     summary = f"{day} was made {made}, and today it would be made {due}. {WAY_OUT}.{others}"
     return Finding(MADE_UNDER, False, summary)
 

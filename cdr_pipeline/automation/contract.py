@@ -22,7 +22,7 @@ from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS
-from cdr_pipeline.tables.provenance import in_words, stale_days, with_zone
+from cdr_pipeline.tables.provenance import days_in_words, stale_days, with_zone
 from cdr_pipeline.tables.store import Store
 
 _SECONDS_BETWEEN: Final = 60
@@ -146,5 +146,5 @@ def _asking(days: Iterable[date]) -> dict[str, object]:
 
 def _at_rest(known: Known) -> str:
     if known.told:
-        return f"{in_words(known.told)} were made under another contract, and still are."
+        return f"{days_in_words(known.told)} were made under another contract, and still are."
     return "Every stored day was made under the contract in force."

@@ -55,7 +55,7 @@ def print_days(
     from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
         WAY_OUT,
-        in_words,
+        days_in_words,
         stale_days,
         stale_in_words,
         torn_days,
@@ -73,12 +73,12 @@ def print_days(
         to.print(_table(store, days, stale, unmade))
     for some, told in (
         (stale, stale_in_words(stale)),
-        (unmade, f"Fetched, and not all made of it since: {in_words(unmade)}. {WAY_OUT}."),
+        (unmade, f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."),
         (
             torn,
             "Fetched anew by a run that was killed before it wrote the receipt:"
-            f" {in_words(torn)}. Their calls are those of the fetch before. Load them again with"
-            " `cdr-pipeline run`.",
+            f" {days_in_words(torn)}. Their calls are those of the fetch before. Load them again"
+            " with `cdr-pipeline run`.",
         ),
     ):
         if some:

@@ -51,8 +51,8 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
 def stale_in_words(days: Sequence[date]) -> str:
     """What to say of `stale_days`."""
     return (
-        f"{in_words(days)} were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE)"
-        f" than is in force. {WAY_OUT}."
+        f"{days_in_words(days)} were made under another contract or zone (CDR_CONTRACT,"
+        f" CDR_TIMEZONE) than is in force. {WAY_OUT}."
     )
 
 
@@ -144,6 +144,6 @@ def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:
     return footer(store.path(dataset, day)).fetched
 
 
-def in_words(days: Sequence[date]) -> str:
+def days_in_words(days: Sequence[date]) -> str:
     """How many days, and which, as ranges."""
     return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({ranges(days, _TOLD)})"

@@ -25,11 +25,11 @@ from cdr_pipeline.tables.flattening.additional import (
     misfits,
     most_used,
     objects_of,
-    united,
+    united_misfits,
 )
 from cdr_pipeline.tables.flattening.objects import ObjectReader
 from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_personal
-from cdr_pipeline.tables.provenance import in_words
+from cdr_pipeline.tables.provenance import days_in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.values import own_token
@@ -132,7 +132,7 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
 def proposal(seen: Sequence[Seen], days: Sequence[date]) -> str:
     """A contract's TOML text: every key that held a value, in the type that all its values fit."""
     lines = [
-        f"# Proposed from the calls of {in_words(days)}: types that fit every value.",
+        f"# Proposed from the calls of {days_in_words(days)}: types that fit every value.",
         "# Check it, remove what you do not need, and name the file in CDR_CONTRACT. Types: int,",
         "# float, decimal, bool, date, datetime, string; drop = true instead of a type: no column;",
         '# column = "..." for a name of its own, description = "..." for those who read it.',
@@ -209,7 +209,7 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
                 keys.setdefault(name, set()).update(some)
             told = columns.frame().select("_misfits", calls[ADDITIONAL])
             unfit.append(misfits(told.lazy(), contract))
-        unfit = [united(unfit)]
+        unfit = [united_misfits(unfit)]
         then.update(most_used(used, keys, most_columns, contract))
     before, after = _types(now), _types(then)
     changed = {
@@ -217,7 +217,9 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     }
-    return Changes(changed, united(unfit), sorted(contract.keys.keys() - spreader.sent.keys))
+    return Changes(
+        changed, united_misfits(unfit), sorted(contract.keys.keys() - spreader.sent.keys)
+    )
 
 
 def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:

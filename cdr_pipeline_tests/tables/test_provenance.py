@@ -20,7 +20,7 @@ from cdr_pipeline.tables.provenance import (
     about_calls,
     about_fetch,
     about_source,
-    in_words,
+    days_in_words,
     mark,
     outdated_days,
     stale_days,
@@ -183,9 +183,9 @@ def test_a_day_no_file_of_which_says_of_what_it_was_made_is_believed(store: Stor
 def test_days_are_told_as_ranges() -> None:
     days = [date(2023, 3, day) for day in (1, 2, 3, 5, 8, 9)]
     told = "6 days (2023-03-01 to 2023-03-03, 2023-03-05, 2023-03-08 to 2023-03-09)"
-    assert in_words(days) == told
-    assert in_words(days[:1]) == "1 day (2023-03-01)"
-    assert in_words(days[::2] + [date(2024, n, 1) for n in range(1, 12)]).endswith(
+    assert days_in_words(days) == told
+    assert days_in_words(days[:1]) == "1 day (2023-03-01)"
+    assert days_in_words(days[::2] + [date(2024, n, 1) for n in range(1, 12)]).endswith(
         "and 8 more ranges)"
     )
 

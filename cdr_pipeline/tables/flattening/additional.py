@@ -270,7 +270,7 @@ def misfits(calls: pl.LazyFrame, contract: Contract) -> list[Misfits]:
     ]
 
 
-def united(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
+def united_misfits(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
     """The misfits of some parts of the calls as one, the most frequent first."""
     found: dict[str, Misfits] = {}
     for one in chain.from_iterable(parts):

@@ -28,8 +28,8 @@ from cdr_pipeline.tables.flattening.additional import (
     most_used,
     objects_of,
     too_many,
+    united_misfits,
 )
-from cdr_pipeline.tables.flattening.additional import united as united_misfits
 from cdr_pipeline.tables.flattening.counting import (
     WHOLE,
     Counted,
