@@ -109,7 +109,7 @@ automation = dg.AutomationConditionSensorDefinition(
 
 def assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Nothing where the libraries that draw are not installed."""
-    return [daily_report(settings)] if page.available() else []
+    return [daily_report(settings)] if charts.available() else []
 
 
-SENSORS = [automation] if page.available() else []
+SENSORS = [automation] if charts.available() else []

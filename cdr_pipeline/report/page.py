@@ -31,18 +31,13 @@ _TOP: Final = (
 _NAMED: Final = 5
 
 
-def available() -> bool:
-    """Whether the optional extra is installed."""
-    return charts.available()
-
-
 def write(
     store: Store, first: date, last: date, language: Language, output: Path | None = None
 ) -> tuple[Path, Figures]:
     """Write the page of the days, both included, to `output` or to its place in the data folder;
     the file is replaced whole. Raises CdrError where nothing is stored, or cannot be drawn.
     """
-    if not available():
+    if not charts.available():
         raise CdrError(
             "The report needs Altair, vl-convert and Jinja2, which are not installed: `uv sync"
             " --extra report`, or `pip install altair vl-convert-python jinja2`. Everything else"

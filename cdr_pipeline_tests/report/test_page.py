@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.report import page
+from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import OTHERS, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
@@ -229,7 +229,7 @@ def test_without_the_extra_it_says_how_to_get_it(
     store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(DAY, [])
-    monkeypatch.setattr(page, "available", lambda: False)
+    monkeypatch.setattr(charts, "available", lambda: False)
     with pytest.raises(CdrError, match="uv sync --extra report"):
         page.write(store, DAY, DAY, "en")
     assert not (store.root / page.FOLDER).exists()
