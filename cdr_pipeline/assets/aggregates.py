@@ -155,19 +155,18 @@ def across(wanted: Iterable[str]) -> list[str]:
 
 
 def of_days_together(
-    settings: Settings, store: Store, days: Iterable[date], wanted: Iterable[str]
+    settings: Settings, store: Store, days: Iterable[date], name: str
 ) -> Iterator[tuple[date, Made]]:
-    """Those of `wanted` that need days before their own, once `cdrs` of some days has changed.
+    """A dataset that needs days before its own, once `cdrs` of some days has changed.
 
     Partitions of later days are written as well where they come out different now, and those that
     a killed run left behind: so what is stored never tells in which order days were loaded. One
     run at a time does this, lest an earlier look at `cdrs` overwrite a later one.
     """
     with store.locked("days-together"):
-        for name in across(wanted):
-            changed = {*days, *outdated_days(store, DATASETS[name])}
-            for day, frame in _ACROSS[name](store, changed):
-                yield day, _written(Work(day, settings, store), name, frame)
+        changed = {*days, *outdated_days(store, DATASETS[name])}
+        for day, frame in _ACROSS[name](store, changed):
+            yield day, _written(Work(day, settings, store), name, frame)
 
 
 def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:

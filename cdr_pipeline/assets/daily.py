@@ -221,7 +221,7 @@ def _load_together(
     failed: dict[str, Exception] = {}
     for name in aggregates.across(wanted):
         try:
-            for day, made in aggregates.of_days_together(settings, store, days, [name]):
+            for day, made in aggregates.of_days_together(settings, store, days, name):
                 _record(context, day, made)
         except Exception as error:
             context.log.exception(f"{name}: {in_words(error)}")

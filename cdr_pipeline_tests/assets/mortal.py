@@ -70,5 +70,6 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
         store.locked(day),
     ):
         list(layers(Work(day, settings, store), set(DATASETS), lister))
-    list(aggregates.of_days_together(settings, store, [day], DATASETS))
+    for name in aggregates.across(DATASETS):
+        list(aggregates.of_days_together(settings, store, [day], name))
     moments.send(counted.passed)

@@ -35,7 +35,8 @@ def load(job: Job) -> None:
             with _counted(spent, "aggregates"):
                 aggregates.of_the_day(work, DATASETS)
     with _counted(spent, "aggregates"):
-        list(aggregates.of_days_together(settings, store, job.days, DATASETS))
+        for name in aggregates.across(DATASETS):
+            list(aggregates.of_days_together(settings, store, job.days, name))
     (job.folder / "spent.json").write_text(json.dumps(spent))
 
 
