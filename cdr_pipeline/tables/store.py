@@ -31,13 +31,13 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
-from cdr_pipeline.tables.datasets import RAW_PAGES, Dataset, schema_faults
+from cdr_pipeline.tables.datasets import DATE, RAW_PAGES, Dataset, schema_faults
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
 
 FILE: Final = "part-0.parquet"
 
 #: Whatever else somebody keeps beside these is none of ours.
-_DAY_FOLDER: Final = re.compile(r"date=\d{4}-\d\d-\d\d")
+_DAY_FOLDER: Final = re.compile(rf"{DATE}=(\d{{4}}-\d\d-\d\d)")
 
 _ROW_GROUP: Final = 2**16
 
@@ -82,7 +82,7 @@ class Store:
 
     def path(self, dataset: Dataset, day: date) -> Path:
         """Where a partition stands, whether it exists or not."""
-        return self.root / dataset.name / f"date={day:%Y-%m-%d}" / FILE
+        return self.root / dataset.name / f"{DATE}={day:%Y-%m-%d}" / FILE
 
     def holds(self, dataset: Dataset, day: date) -> bool:
         """Whether the partition has been written."""
@@ -93,9 +93,9 @@ class Store:
         folder = self.root / dataset.name
         # A path of each, as iterdir makes, takes longer than the listing.
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
-        dates = (name[5:] for name in names if _DAY_FOLDER.fullmatch(name))
-        found = (text for text in dates if f"{first}" <= text <= f"{last}")
-        days = sorted(day for text in found if (day := _day(text)))
+        dates = (one[1] for one in map(_DAY_FOLDER.fullmatch, names) if one)
+        asked = (text for text in dates if f"{first}" <= text <= f"{last}")
+        days = sorted(day for text in asked if (day := _day(text)))
         return [day for day in days if self.holds(dataset, day)]
 
     def written_at(self, dataset: Dataset, day: date) -> int:
@@ -172,7 +172,7 @@ class Store:
         Leaving by an exception leaves the partition as it was. `on_group` is told of each row group
         that is written.
         """
-        schema = self._arrow_schema(RAW_PAGES)
+        schema = _described(RAW_PAGES, arrow_schema(RAW_PAGES.schema(self.zone)), {})
         with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema, on_group) as pages:
             yield pages
 
@@ -219,9 +219,6 @@ class Store:
     def pages(self, day: date) -> Pages:
         """The responses of a day that count, in the order they were kept."""
         return Pages(self.path(RAW_PAGES, day))
-
-    def _arrow_schema(self, dataset: Dataset) -> pa.Schema:
-        return _described(dataset, arrow_schema(dataset.schema(self.zone)), {})
 
     @contextmanager
     def workspace(self, day: date) -> Iterator[Path]:
