@@ -50,6 +50,11 @@ def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Col
     return Spreader(contract).spread(objects, [None] * len(objects))
 
 
+def in_full(columns: Columns) -> dict[str, list[Any]]:
+    """Each column in full, null where a record has no value."""
+    return columns.frame().drop("_misfits").to_dict(as_series=False)
+
+
 def call(id_: object = "a", time_started: object = "2023-03-07 10:00:00", **fields: object) -> Sent:
     """A record with an id and a beginning, and what else is given."""
     return {"id": id_, "time_started": time_started, **fields}

@@ -42,6 +42,7 @@ from cdr_pipeline_tests.records import (
     SAIGON,
     VALUE,
     call,
+    in_full,
     page_of,
     quoted,
     spread,
@@ -429,7 +430,7 @@ def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[
         names = spread([text])
         due = {
             column: values[0]
-            for column, values in names.values.items()
+            for column, values in in_full(names).items()
             if not names.keys[column] & given.keys.keys()
         }
         under = spread([text], given)
@@ -459,7 +460,7 @@ def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
                 assert name.endswith(declared.ending)
                 assert token is not None
                 if declared.type != "date":
-                    assert alone.values[name] == [slowly(declared.type, token)]
+                    assert in_full(alone)[name] == [slowly(declared.type, token)]
 
 
 def text_of(text: str, key: str) -> str | None:

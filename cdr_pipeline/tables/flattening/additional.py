@@ -61,11 +61,6 @@ class Columns:
     used: Counter[str] = field(default_factory=Counter)
     misfits: dict[int, list[str]] = field(default_factory=dict)
 
-    @property
-    def values(self) -> dict[str, list[Any]]:
-        """Each column in full, null where a record has no value."""
-        return self.frame().drop("_misfits").to_dict(as_series=False)
-
     def frame(self, some: Collection[str] | None = None) -> pl.DataFrame:
         """The columns, or those of them that are among `some`, in order of their names, a row a
         record, typed by their endings; and `_misfits`: the declared keys whose values do not fit.

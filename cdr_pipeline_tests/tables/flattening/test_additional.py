@@ -24,6 +24,7 @@ from cdr_pipeline_tests.records import (
     call,
     exact,
     flat,
+    in_full,
     spread,
     the_call,
     verbatim,
@@ -34,7 +35,7 @@ def rebuilt(text: str) -> dict[str, Any]:
     """The object behind the columns and keys of one record."""
     columns = spread([text])
     members = {}
-    for name, (value,) in columns.values.items():
+    for name, (value,) in in_full(columns).items():
         (key,) = columns.keys[name]
         members[key] = json.loads(value) if name.endswith("__json") else value
     return members
@@ -64,7 +65,7 @@ def test_the_text_of_the_object_stands_as_it_was_received(text: str) -> None:
 
 def test_an_integer_of_any_length_keeps_its_digits_in_its_cell() -> None:
     number = "9" * 5000
-    assert spread([f'{{"a":{number}}}']).values == {"additional_a__json": [number]}
+    assert in_full(spread([f'{{"a":{number}}}'])) == {"additional_a__json": [number]}
 
 
 def test_wide_integers_and_decimals_keep_every_digit_somewhere() -> None:
@@ -129,8 +130,8 @@ def test_keys_that_were_learned_change_nobodys_cells(
                 [text.encode() for text in objects], [f"c{campaign}" for _, campaign in order]
             )
     for row, text in enumerate(objects):
-        alone = {name: exact(one) for name, (one,) in spread([text]).values.items()}
-        cells = {name: values[row] for name, values in learned.values.items()}
+        alone = {name: exact(one) for name, (one,) in in_full(spread([text])).items()}
+        cells = {name: values[row] for name, values in in_full(learned).items()}
         assert {name: exact(one) for name, one in cells.items() if one is not None} == alone
 
 
@@ -147,7 +148,7 @@ def test_a_column_has_one_type_whatever_stands_in_it() -> None:
 
 
 def test_null_and_empty_text_are_in_no_column() -> None:
-    assert spread(['{"a":null,"b":"","c":0,"d":false,"e":[]}']).values == {
+    assert in_full(spread(['{"a":null,"b":"","c":0,"d":false,"e":[]}'])) == {
         "additional_c__int": [0],
         "additional_d__bool": [False],
         "additional_e__json": ["[]"],
@@ -164,8 +165,8 @@ def test_a_records_columns_do_not_depend_on_the_records_before_it(
     texts = [json.dumps(one) for one in objects]
     together = spread(texts)
     for row, text in enumerate(texts):
-        alone = {name: values[0] for name, values in spread([text]).values.items()}
-        beside = {name: values[row] for name, values in together.values.items()}
+        alone = {name: values[0] for name, values in in_full(spread([text])).items()}
+        beside = {name: values[row] for name, values in in_full(together).items()}
         assert {name: value for name, value in beside.items() if value is not None} == alone
 
 
