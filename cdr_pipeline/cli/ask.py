@@ -109,6 +109,7 @@ def list_calls(
     if form == "table" and output:
         raise click.UsageError("A table is for the screen: give --format with --output.")
     see_that_they_are_in_order(first or datetime.min, last or datetime.max)
+    see_that_they_are_in_order(ended_from or datetime.min, ended_to or datetime.max, "ended-")
     if day:
         first, last = day, day + timedelta(days=1, seconds=-1)
     settings = Settings.load(vendor=True)

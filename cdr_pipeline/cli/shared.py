@@ -119,7 +119,7 @@ def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
     return begin, end
 
 
-def see_that_they_are_in_order(first: date, last: date) -> None:
-    """Raises UsageError where --from is after --to."""
+def see_that_they_are_in_order(first: date, last: date, of: str = "") -> None:
+    """Raises UsageError where --from is after --to; `of`: what stands before these, as `ended-`."""
     if first > last:
-        raise click.UsageError(f"--from {first} is after --to {last}.")
+        raise click.UsageError(f"--{of}from {first} is after --{of}to {last}.")

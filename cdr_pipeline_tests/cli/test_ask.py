@@ -81,6 +81,7 @@ def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
     [
         (("--date", "2023-03-07", "--output", "a.txt"), "give --format"),
         (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
+        (("--ended-from", "2023-03-08", "--ended-to", "2023-03-07"), "is after --ended-to"),
     ],
 )
 def test_a_list_that_cannot_be_is_refused_before_anybody_is_asked(
