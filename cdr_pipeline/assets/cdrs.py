@@ -1,13 +1,14 @@
 """`cdrs`, `cdr_rejects` and `additional_keys`: the day's calls, from `raw_pages` alone."""
 
 import json
+from contextlib import suppress
 from typing import Any, Final
 
 import polars as pl
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
-from cdr_pipeline.errors import CheckFailed
+from cdr_pipeline.errors import CheckFailed, Damaged
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi, survey
 from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
@@ -120,9 +121,11 @@ def _stop_if_blocked(work: Work) -> None:
 
 
 def _known_keys(work: Work) -> set[str] | None:
-    """The keys of the last day before this one that is stored."""
+    """The keys of the last day before this one that is stored; None where none can be read."""
     days = [day for day in work.store.days(ADDITIONAL_KEYS) if day < work.day]
-    return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
+    with suppress(Damaged):
+        return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
+    return None
 
 
 def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, Any]:

@@ -119,6 +119,17 @@ def test_a_failed_day_takes_no_other_along(desk: Set) -> None:
     assert "not proved complete" in failure.message
 
 
+def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk: Set) -> None:
+    at = desk()
+    layers = [one.name for one in (RAW_PAGES, RECEIPTS, CDRS, REJECTS, ADDITIONAL_KEYS)]
+    assert at.run("2023-02-28", assets=layers).success
+    assert at.run("2023-03-06", assets=layers).success
+    for dataset, day in ((CDRS, date(2023, 2, 28)), (ADDITIONAL_KEYS, date(2023, 3, 6))):
+        path = at.store.path(dataset, day)
+        path.write_bytes(path.read_bytes()[:-20])
+    assert at.run("2023-03-07", assets=layers).success
+
+
 def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
     at = desk()
     at.run("2023-03-06", "2023-03-07")
