@@ -32,11 +32,11 @@ from cdr_pipeline.upkeep import GRACE
 from cdr_pipeline.window import Window
 
 #: A day's calls may be this many times more or fewer than on the same weekdays before.
-UNUSUAL_FACTOR: Final = 2.0
+_UNUSUAL_FACTOR: Final = 2.0
 
 #: How many weeks back the same weekday is looked at, and below how many calls nothing is unusual.
-WEEKS_BACK: Final = 4
-FEW_CALLS: Final = 100
+_WEEKS_BACK: Final = 4
+_FEW_CALLS: Final = 100
 
 #: How many of the odd values a result names.
 _EXAMPLES: Final = 5
@@ -98,8 +98,8 @@ IN_THE_DAY: Final = Check(
 USUAL_VOLUME: Final = Check(
     "usual_volume",
     CDRS.name,
-    f"As many calls, within a factor of {UNUSUAL_FACTOR:g}, as on the same weekday of the"
-    f" {WEEKS_BACK} weeks before.",
+    f"As many calls, within a factor of {_UNUSUAL_FACTOR:g}, as on the same weekday of the"
+    f" {_WEEKS_BACK} weeks before.",
 )
 ROW_WARNINGS: Final = (
     Check(
@@ -336,9 +336,9 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
     if not before:
         return Finding(USUAL_VOLUME, True, "no same weekday to compare with yet")
     usual = sum(before) / len(before)
-    near = usual / UNUSUAL_FACTOR <= calls <= usual * UNUSUAL_FACTOR
+    near = usual / _UNUSUAL_FACTOR <= calls <= usual * _UNUSUAL_FACTOR
     summary = f"{calls:,} calls; {usual:,.0f} on the same weekday before"
-    return Finding(USUAL_VOLUME, near or max(calls, usual) < FEW_CALLS, summary)
+    return Finding(USUAL_VOLUME, near or max(calls, usual) < _FEW_CALLS, summary)
 
 
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
@@ -402,7 +402,7 @@ def _id_unique(calls: pl.LazyFrame) -> Finding:
 
 def _same_weekdays(day: date, store: Store) -> list[int]:
     """Calls of those that are stored; one that cannot be read fails its own day, not this."""
-    days = [day - timedelta(weeks=back) for back in range(1, WEEKS_BACK + 1)]
+    days = [day - timedelta(weeks=back) for back in range(1, _WEEKS_BACK + 1)]
     counts = []
     for one in days:
         if store.holds(CDRS, one):

@@ -4,13 +4,14 @@ import os
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from dotenv import dotenv_values
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import ENV_FILE, Settings
 
-DEFAULT_HOME = Path(".dagster")
+_DEFAULT_HOME: Final = Path(".dagster")
 
 
 def lasting_home() -> Path:
@@ -21,7 +22,7 @@ def lasting_home() -> Path:
     """
     postgres_url()
     given = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
-    return _made(Path(given or DEFAULT_HOME))
+    return _made(Path(given or _DEFAULT_HOME))
 
 
 def home_apart(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from cdr_pipeline.window import Window
 
 _Column = TypeVar("_Column", pl.Expr, pl.Series)
 
-RECORD_KEY: Final = "data"
+_RECORD_KEY: Final = "data"
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
 _is_time: Final = re.compile(TIME_FORM).match
@@ -246,9 +246,9 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
         if "total" not in members:
             raise MalformedPage("it has no `total`")
         total = msgspec.json.decode(members["total"])
-        if RECORD_KEY not in members and ("error" in members or total not in (0, "0")):
-            raise MalformedPage(f"it has no `{RECORD_KEY}`")
-        data = members.get(RECORD_KEY, b"null")  # some servers leave out what is empty
+        if _RECORD_KEY not in members and ("error" in members or total not in (0, "0")):
+            raise MalformedPage(f"it has no `{_RECORD_KEY}`")
+        data = members.get(_RECORD_KEY, b"null")  # some servers leave out what is empty
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]
     except MalformedPage:
         raise

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import httpx
 import stamina
@@ -24,8 +24,8 @@ from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Un
 from cdr_pipeline.page import MalformedPage
 from cdr_pipeline.settings import Connection, Settings
 
-CDR_PATH = "/v3/cdr"
-TOKEN_PATH = "/v3/auth/token"  # noqa: S105  a path, not a secret
+_CDR_PATH: Final = "/v3/cdr"
+_TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 
 #: The docs say 24 hours in one place and `expired_in` in another: the earlier of the two holds.
 _TOKEN_LIFETIME_SECONDS = 24 * 3600.0
@@ -221,10 +221,10 @@ class Client:
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
         token = self._token.get()
-        response = self._send("GET", CDR_PATH, token, params=parameters)
+        response = self._send("GET", _CDR_PATH, token, params=parameters)
         if response.status_code == 401 and self._token.expired(token):
             token = self._token.get()
-            response = self._send("GET", CDR_PATH, token, params=parameters)
+            response = self._send("GET", _CDR_PATH, token, params=parameters)
         self._raise_for(response)
         self._token.accepted(token)
         return response
@@ -309,7 +309,7 @@ class Client:
 
     def _sign_in(self, api_key: str) -> tuple[str, float]:
         """A fresh token and the seconds it holds."""
-        response = self._send("POST", TOKEN_PATH, json={"api_key": api_key})
+        response = self._send("POST", _TOKEN_PATH, json={"api_key": api_key})
         if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
             raise Unauthorized(
                 f"{self.host} answered {response.status_code} to the sign-in: it does not accept"

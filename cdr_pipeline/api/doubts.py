@@ -28,18 +28,18 @@ from cdr_pipeline.window import Window, days
 #: A total below this is no ceiling; a multiple of the second may be one however often it was not,
 #: and one of the third is not believed where nothing else speaks for it.
 SMALLEST_CEILING: Final = 10
-ROUND_TOTAL: Final = 100
-ROUNDEST_TOTAL: Final = 1000
+_ROUND_TOTAL: Final = 100
+_ROUNDEST_TOTAL: Final = 1000
 
 #: Calls that all began within so many seconds (or minutes, where no less is told apart) are looked
 #: for before and behind them.
-FEW: Final = 60
+_FEW: Final = 60
 
 #: A cut tells where at least this share of the calls is on either side of it.
-BALANCED: Final = 0.25
+_BALANCED: Final = 0.25
 
 #: A leg that is listed by its root's beginning began no later than this after it.
-LEG_AFTER_ROOT: Final = timedelta(hours=2)
+_LEG_AFTER_ROOT: Final = timedelta(hours=2)
 
 
 class Doubts:
@@ -57,7 +57,7 @@ class Doubts:
         stands: one that took a single response is made again, for that is as cheap as asking for
         its total, and shows what changed meanwhile. Raises TooMuch or Unsettled.
         """
-        suspicious = reading.total % ROUND_TOTAL == 0 or reading.total > self._limits.honest
+        suspicious = reading.total % _ROUND_TOTAL == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
         self._reader.expect(reading.total)
@@ -133,7 +133,7 @@ class Doubts:
         for part, known in parts:
             if self._reader.probe(part).total > known:
                 self._suspect(reading, part, known)
-        if reading.total % ROUNDEST_TOTAL == 0 and sum(count > 0 for count in most.values()) == 1:
+        if reading.total % _ROUNDEST_TOTAL == 0 and sum(count > 0 for count in most.values()) == 1:
             raise TooMuch(
                 f"its total is {reading.total:,}, the vendor filters by the date alone, and so"
                 " nothing tells whether totals stop there"
@@ -162,14 +162,14 @@ class Doubts:
         if times.is_empty() or self._limits.strays:
             return
         late, early = times[-1] - window.end, window.start - times[0]
-        if early <= MINUTE and late <= LEG_AFTER_ROOT:
+        if early <= MINUTE and late <= _LEG_AFTER_ROOT:
             return
         far = min(max(late, early), window.length - 2 * SECOND)
         self._see_own_at_the_other_end(records, window, far, at_start=late < early)
         began, calls = pl.col("began"), records.frame
         for strays in (
             calls.filter(began < window.start - MINUTE),
-            calls.filter(began >= window.end + LEG_AFTER_ROOT),
+            calls.filter(began >= window.end + _LEG_AFTER_ROOT),
         ):
             if len(strays) > 1:  # one alone may have been given a wrong time
                 self._see_that_they_are_listed_where_they_began(strays)
@@ -267,7 +267,7 @@ class ByTime:
         quiet = seconds.filter(seconds.diff(-1) < -2 * blur) + blur + SECOND
         if len(quiet):
             cuts = [quiet[(quiet - middle).abs().arg_min()]]
-        elif seconds[-1] - seconds[0] > FEW * blur:
+        elif seconds[-1] - seconds[0] > _FEW * blur:
             cuts = [middle]
         else:
             cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
@@ -315,7 +315,7 @@ def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> time
 
 
 def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:
-    """The full minute before a cut, if it has enough of the calls on either side (`BALANCED`)."""
+    """The full minute before a cut, if it has enough of the calls on either side (`_BALANCED`)."""
     minute = cut.replace(second=0)
     share = times.search_sorted(minute) / len(times)
-    return minute if BALANCED <= share <= 1 - BALANCED else cut
+    return minute if _BALANCED <= share <= 1 - _BALANCED else cut

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import polars as pl
 
@@ -41,26 +41,26 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.window import Window
 
 #: Readings of the same window before it is taken in smaller parts.
-READINGS = 2
+_READINGS: Final = 2
 
 #: The whole window is read again while its total moves, up to the cost of so many full readings.
-PATIENCE = 4
+_PATIENCE: Final = 4
 
 #: Where calls only come and go, a part of a few pages is likely to find them at rest; where rows
 #: are torn under a total at rest, nothing but a single response will do.
-DRIFTING_PAGES = 3
+_DRIFTING_PAGES: Final = 3
 
 #: How often parts that changed after they were proved are read again.
-REREADS = 3
+_REREADS: Final = 3
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
-ENOUGH_SEEN = 0.8
+_ENOUGH_SEEN: Final = 0.8
 
 #: A part of this length or more ends at a whole minute: a vendor may compare no finer than that.
-ENDS_AT_A_MINUTE = timedelta(minutes=2)
+_ENDS_AT_A_MINUTE: Final = timedelta(minutes=2)
 
 #: A part aims at this share of what one part may hold, to leave room for a wrong guess.
-FILL = 0.75
+_FILL: Final = 0.75
 
 
 @dataclass(frozen=True)
@@ -179,12 +179,12 @@ class _Ahead:
         share = min(1.0, aim / calls)
         seen = known.slice(known.search_sorted(self.at))
         seen = seen.head(seen.search_sorted(end))
-        if len(seen) > aim and len(seen) >= ENOUGH_SEEN * calls:
+        if len(seen) > aim and len(seen) >= _ENOUGH_SEEN * calls:
             cut = seen[int(aim)]
         else:
             cut = self.at + (end - self.at) * share
         cut = min(cut, self.at + longest).replace(microsecond=0)
-        if cut - self.at >= ENDS_AT_A_MINUTE:
+        if cut - self.at >= _ENDS_AT_A_MINUTE:
             cut = cut.replace(second=0)
         return Window(self.at, max(cut, self.at + SECOND))
 
@@ -242,12 +242,12 @@ class _Proof:
         """The window in one reading, if that settles it.
 
         Where only the total moved, a reading breaks off early and the next may find it at rest: no
-        part can be sure of itself before that. So it is tried on while PATIENCE lasts.
+        part can be sure of itself before that. So it is tried on while _PATIENCE lasts.
         """
         if self._window.length > self._limits.span:
             return None
         unsettled = 0
-        while unsettled < READINGS and not self._reader.tally.dearer_than(PATIENCE):
+        while unsettled < _READINGS and not self._reader.tally.dearer_than(_PATIENCE):
             try:
                 return self._doubts.see_no_ceiling(self._reader.read(self._window))
             except Moved as doubt:
@@ -259,7 +259,7 @@ class _Proof:
                 self._why = str(doubt)
                 self._calls = doubt.total or 2 * self._aim
                 return None
-        self._reach = self._limits.rows * (1 if unsettled else DRIFTING_PAGES)
+        self._reach = self._limits.rows * (1 if unsettled else _DRIFTING_PAGES)
         self._calls = max(self._largest_total(), 2 * self._aim)
         return None
 
@@ -270,7 +270,7 @@ class _Proof:
         a call that went for another; else their totals are asked for. Raises NotProved.
         """
         parts = self._walk(self._window, self._calls)
-        for _ in range(REREADS):
+        for _ in range(_REREADS):
             before = parts
             changed = parts if self._moving else self._changed(parts)
             parts = [
@@ -355,7 +355,7 @@ class _Proof:
     def _settle(self, part: Window) -> Reading:
         """One part, proved. Raises TooMuch if a shorter one should be tried."""
         most = self._reach if part.length > SECOND else math.inf
-        for _ in range(READINGS):
+        for _ in range(_READINGS):
             try:
                 reading = self._reader.read(part, most)
                 if reading.total >= self._largest_total():
@@ -377,7 +377,7 @@ class _Proof:
     @property
     def _aim(self) -> float:
         """Calls that a part should hold."""
-        return max(1.0, FILL * min(self._reach, self._limits.reach, self._limits.ceiling))
+        return max(1.0, _FILL * min(self._reach, self._limits.reach, self._limits.ceiling))
 
     def _known(self) -> Records:
         """Every record seen so far, whatever became of its reading."""

@@ -27,16 +27,16 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 #: Where a search engine stands behind the vendor, `total` stops at this number (API.md).
-USUAL_CEILING = 10_000
+_USUAL_CEILING: Final = 10_000
 
 #: No more requests than this many times what a listing without faults would take.
 COST_BOUND = 5
 
 #: A range this short that is refused is refused for another reason than its length.
-SHORTEST_RANGE = MINUTE
+_SHORTEST_RANGE: Final = MINUTE
 
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
-DEEP_ATTEMPTS = 5
+_DEEP_ATTEMPTS: Final = 5
 
 #: The number of a response that was asked for its `total` alone and is part of no reading.
 PROBE = 0
@@ -306,7 +306,7 @@ class Reader:
                 self.tally.forgive()
                 if self._limits.page > 1 and self._answers(window):
                     self._limits.page = max(1, self._limits.page // 2)
-                elif window.length > SHORTEST_RANGE:
+                elif window.length > _SHORTEST_RANGE:
                     self._limits.span = min(self._limits.span, window.length / 2)
                     raise TooMuch(f"a range of {window.length} is refused") from error
                 else:
@@ -329,7 +329,7 @@ class Reader:
 
     def _foresee(self, seen: Seen) -> None:
         """A total at a ceiling tells nothing, not even where one response holds as many."""
-        if seen.total == USUAL_CEILING:
+        if seen.total == _USUAL_CEILING:
             self._limits.learn_ceiling(seen.total)
         if seen.total >= self._limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
@@ -420,7 +420,7 @@ class Reader:
             limit=limit,
             offset=offset,
             read=see,
-            attempts=DEEP_ATTEMPTS if offset else None,
+            attempts=_DEEP_ATTEMPTS if offset else None,
         )
         page = Page(number, offset, limit, window, answer.fetched_at, answer.body)
         return _Response(page, answer.value, answer.retries)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -30,7 +30,7 @@ LOADED = (
     & ~dg.AutomationCondition.in_progress()
 )
 
-PREVIEW_ROWS = 5
+_PREVIEW_ROWS: Final = 5
 _PREVIEW_CHARACTERS = 40
 
 
@@ -209,7 +209,7 @@ def _preview(rows: pl.LazyFrame) -> str:
     # Python has no words for the last hours of the year 9999 in zones west of UTC.
     naive, zoned = cs.datetime(time_zone=None), cs.datetime(time_zone="*")
     times = naive.dt.to_string("%F %T"), zoned.dt.to_string("%F %T%:z")
-    head = rows.head(PREVIEW_ROWS).with_columns(times).collect()
+    head = rows.head(_PREVIEW_ROWS).with_columns(times).collect()
     lines = [head.columns, ["---"] * head.width, *head.iter_rows()]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
