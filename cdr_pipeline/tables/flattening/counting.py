@@ -22,6 +22,7 @@ CHUNK_ROWS: Final = 8_000
 WHOLE: Final = {
     "_at": pl.Int64(),
     "_inside": pl.Boolean(),
+    "_began": pl.Datetime("us"),
     "_key": pl.UInt64(),
     "_pass": pl.Int64(),
     "_offset": pl.Int64(),
@@ -72,20 +73,17 @@ def can_count(window: Window) -> pl.Expr:
 def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -> Counted:
     """Of records that came more than once the one that came last; and none of another window.
 
-    `calls` as `ledger_rows`; `whole`: `_at`, `_inside` and `_key` of the records that cannot be
-    calls.
+    `calls` as `ledger_rows`; `whole`: of the records that cannot be calls, as `told_apart`.
     """
-    counting = without_neighbours_copies(calls, ["_key", "_began"])
-    rejected = whole
-    arrived = pl.concat([counting.select("_at", "_key"), whole.select("_at", "_key")])
+    came_as = ("_at", "_key", "_began", "_listed")
+    rejects = whole.rename({"_inside": "_listed"})
+    records = pl.concat([calls.select(came_as), rejects.select(came_as)])
+    arrived = without_neighbours_copies(records, ["_key", "_began"])
+    owned = calls.lazy().filter(can_count(window)).select("_at").collect()
+    counting, rejected = owned, whole.filter("_inside").select("_at")
     if arrived["_key"].n_unique() < len(arrived):
         last = arrived.group_by("_key").agg(pl.col("_at").max())
-        counting = counting.join(last, on="_at", how="semi")
-        rejected = whole.join(last, on="_at", how="semi")
-    rejected = rejected.filter("_inside")
-    own = can_count(window)
-    counting = counting.lazy().filter(own).select("_at").collect()
-    owned = calls.lazy().filter(own).select("_at").collect()
+        counting, rejected = (some.join(last, on="_at", how="semi") for some in (owned, rejected))
     kept = pl.concat([counting["_at"], rejected["_at"]])
     came = pl.concat([calls["_at"], whole["_at"]])
     return Counted(
@@ -148,15 +146,16 @@ def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
 
 
 def told_apart(whole: pl.DataFrame) -> pl.DataFrame:
-    """`_at`, `_inside` and `_key` of records that cannot be calls. One without an id is told apart
-    by its bytes, which its `_key` stands for, and by its number among equals of its reading
-    (`_pass`), by their offsets.
+    """`_at`, `_inside`, `_began` and `_key` of records that cannot be calls. One without an id is
+    told apart by its bytes, which its `_key` stands for, and by its number among equals of its
+    reading (`_pass`), by their offsets.
     """
     number = number_by_place("_pass", "_key", "_offset")
     numbered = pl.struct("_key", number).hash()
     return whole.select(
         "_at",
         "_inside",
+        "_began",
         pl.when(pl.col("_pass").is_null()).then("_key").otherwise(numbered).alias("_key"),
     )
 

@@ -35,6 +35,7 @@ _REJECT_SCHEMA: Final = {
     **REJECTS.types,
     "_at": pl.Int64(),
     "_inside": pl.Boolean(),
+    "_began": pl.Datetime("us"),
     "_key": pl.String(),
     "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
     "_offset": pl.Int64(),
@@ -189,7 +190,8 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
-    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_key`, `_pass` and `_offset`.
+    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_began`, `_key`, `_pass` and
+    `_offset`.
 
     `_inside`: whether the record is of the day and of its page's window, as far as it says when it
     began. One that is not is no reject, and yet may be the last version of one sent before.
@@ -204,6 +206,6 @@ def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
         if not key:
             key = f"\0{hashlib.sha256(fault.payload).hexdigest()}"
             reading, offset = batch.page_of(fault.at).pass_, batch.offset(fault.at)
-        rows.append((*told, inside, key, reading, offset))
+        rows.append((*told, inside, began, key, reading, offset))
     frame = pl.DataFrame(rows, schema=_REJECT_SCHEMA, orient="row")
     return frame.with_columns(pl.col("_key").hash()).sort(ARRIVAL)

@@ -1,5 +1,6 @@
 """Which of the records that came count: of one call the last version, of all calls the day's."""
 
+from datetime import datetime
 from unittest.mock import patch
 
 from hypothesis import given
@@ -16,12 +17,16 @@ from cdr_pipeline_tests.records import (
     ENTRY,
     SAIGON,
     Sent,
+    a_record,
     as_text,
     call,
     flat,
     flat_pages,
+    members_text,
     page_of,
 )
+
+RULES = Rules(Window.of(DAY), SAIGON)
 
 # ---- of one call, the version that came last
 
@@ -69,7 +74,7 @@ def test_an_example_of_a_key_is_a_value_of_a_call_that_counts() -> None:
 def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading() -> None:
     assert flat(b"null", b"null", call("")).whole_rejects == 3
     again = [StoredPage(number, page_of(b"null", b"null")) for number in (1, 2)]
-    assert flatten(again, Rules(Window.of(DAY), SAIGON)).whole_rejects == 2
+    assert flatten(again, RULES).whole_rejects == 2
 
 
 def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> None:
@@ -77,7 +82,7 @@ def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> N
         StoredPage(1, page_of(b"null", b"null"), offset=0),
         StoredPage(1, page_of(b"null", b"null"), offset=1),
     ]
-    assert flatten(pages, Rules(Window.of(DAY), SAIGON)).whole_rejects == 3
+    assert flatten(pages, RULES).whole_rejects == 3
     assert len(versions(pages, Window.of(DAY))) == 3
 
 
@@ -111,6 +116,54 @@ def test_every_record_is_a_call_or_a_whole_reject(records: list[bytes]) -> None:
     made = flat(*records)
     assert len(made.cdrs) + made.whole_rejects == records_for_the_day(page_of(*records))
     assert made.cdrs["id"].is_unique().all()
+
+
+NOON = datetime(2023, 3, 7, 12)
+MORNING, AFTERNOON = Window(Window.of(DAY).start, NOON), Window(NOON, Window.of(DAY).end)
+
+
+def in_two_parts(morning: list[Sent], afternoon: list[Sent]) -> list[StoredPage]:
+    return [
+        StoredPage(1, page_of(*morning), MORNING),
+        StoredPage(2, page_of(*afternoon), AFTERNOON, 1),
+    ]
+
+
+BROKEN = as_text(call("b", "2023-03-07 11:59:59"))[:-1] + rb',"note":"\ud83d"}'
+NAMELESS = call("", "2023-03-07 11:59:59")
+
+
+def test_a_reject_of_the_second_before_a_part_is_no_other_version_of_it() -> None:
+    """Its part had it, the next part listed it last, and it was in neither table."""
+    made = flatten(in_two_parts([BROKEN, NAMELESS, NAMELESS], [BROKEN, NAMELESS, NAMELESS]), RULES)
+    assert (len(made.cdrs), made.whole_rejects) == (0, 3)
+
+
+def test_what_its_own_part_says_of_a_record_stands_though_the_next_part_lists_it_later() -> None:
+    sound = call("b", "2023-03-07 11:59:59")
+    for own, copy, calls in ((sound, BROKEN, 1), (BROKEN, sound, 0)):
+        made = flatten(in_two_parts([own], [copy]), RULES)
+        assert (len(made.cdrs), made.whole_rejects) == (calls, 1 - calls)
+
+
+AROUND_NOON = st.lists(
+    st.builds(
+        lambda id_, members: members_text({"id": id_, **members}),
+        st.sampled_from(('"a"', '"b"', '"\\ud83d"', '""')),
+        a_record(st.sampled_from(('"2023-03-07 11:59:59"', '"2023-03-07 12:00:00"', "null"))),
+    )
+    | ENTRY,
+    max_size=4,
+)
+
+
+@given(AROUND_NOON, AROUND_NOON, AROUND_NOON)
+def test_every_record_of_a_day_in_parts_is_a_call_or_a_whole_reject(
+    morning: list[bytes], afternoon: list[bytes], both: list[bytes]
+) -> None:
+    pages = in_two_parts([*morning, *both], [*both, *afternoon])
+    made = flatten(pages, RULES)
+    assert len(made.cdrs) + made.whole_rejects == len(versions(pages, Window.of(DAY)))
 
 
 def test_calls_stand_by_campaign_then_time() -> None:
