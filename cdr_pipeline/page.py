@@ -46,6 +46,11 @@ class MalformedPage(ValueError):
     """The body is not the documented response: cut off, HTML, or of another shape."""
 
 
+#: What a response without an error may say of it.
+_NONE: Final = msgspec.Raw(b"null")
+_NO_ERROR: Final[tuple[object, ...]] = (None, False, 0, "", [], {})
+
+
 class Head(msgspec.Struct, gc=False):
     """What the listing needs of a record: its key and when it began."""
 
@@ -56,11 +61,13 @@ class Head(msgspec.Struct, gc=False):
 class _Headed(msgspec.Struct):
     data: list[Head] | None
     total: int | str
+    error: msgspec.Raw = _NONE
 
 
 class _Split(msgspec.Struct):
     data: list[msgspec.Raw] | None
     total: int | str
+    error: msgspec.Raw = _NONE
 
 
 _headed = msgspec.json.Decoder(_Headed)
@@ -103,6 +110,7 @@ def split_and_total(body: bytes) -> tuple[list[bytes], int]:
         page = _split.decode(body)
     except UNREADABLE:
         return _records_one_by_one(body)
+    _see_no_error(page.error)
     return [bytes(raw) for raw in page.data or []], _total(page.total)
 
 
@@ -112,6 +120,7 @@ def see(body: bytes) -> Seen:
         page = _headed.decode(body)
     except UNREADABLE:
         return _see_each(body)
+    _see_no_error(page.error)
     heads = page.data or []
     if any(not head.id for head in heads):
         return _see_each(body)
@@ -214,6 +223,14 @@ def _see_each(body: bytes) -> Seen:
     )
 
 
+def _see_no_error(told: bytes) -> None:
+    """Raises MalformedPage where a response tells of an error: whatever it lists beside, an empty
+    list above all, is no answer.
+    """
+    if msgspec.json.decode(told) not in _NO_ERROR:
+        raise MalformedPage("it tells of an `error`")
+
+
 def _total(value: int | str) -> int:
     try:
         total = int(value)
@@ -243,10 +260,11 @@ _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     try:
         members = _members_one_by_one(body)
+        _see_no_error(members.get("error", b"null"))
         if "total" not in members:
             raise MalformedPage("it has no `total`")
         total = msgspec.json.decode(members["total"])
-        if _RECORD_KEY not in members and ("error" in members or total not in (0, "0")):
+        if _RECORD_KEY not in members and total not in (0, "0"):
             raise MalformedPage(f"it has no `{_RECORD_KEY}`")
         data = members.get(_RECORD_KEY, b"null")  # some servers leave out what is empty
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]

@@ -150,6 +150,8 @@ def test_a_page_may_be_empty_spaced_or_in_another_order(body: bytes, records: in
         *(b'{"data":[],"total":null}', b'{"data":[],"total":true}', b'{"data":[],"total":1.5}'),
         *(b'{"data":[],"total":"many"}', b'{"data":[],"total":[1]}'),
         b'{"error":"token is invalid"}',
+        *(b'{"data":%s,"total":0,"error":"backend gone"}' % data for data in (b"null", b"[]")),
+        b'{"error":[{"(root)":"db down"}],"data":[{"id":"a"},7],"total":2}',
     ],
 )
 def test_what_is_not_the_documented_response_is_refused(body: bytes) -> None:
@@ -157,6 +159,13 @@ def test_what_is_not_the_documented_response_is_refused(body: bytes) -> None:
         page.see(body)
     with pytest.raises(MalformedPage):
         page.split(body)
+
+
+@pytest.mark.parametrize("error", [b"null", b'""', b"[]", b"{}", b"false"])
+@pytest.mark.parametrize("record", [b'{"id":"a"}', b"7"])
+def test_a_page_may_say_that_it_has_no_error(error: bytes, record: bytes) -> None:
+    body = b'{"data":[%b],"error":%b,"total":1}' % (record, error)
+    assert len(page.split(body)) == len(page.see(body)) == 1
 
 
 @pytest.mark.parametrize("hostile", [b'{"id":"b"}', b'{"id":"\xff"}'])

@@ -248,6 +248,7 @@ UNREADABLE = {
     "another object": b'{"calls":[],"count":0}',
     "a list": b"[]",
     "an error": b'{"error":"busy"}',
+    "an error beside an empty page": b'{"error":"busy","data":[],"total":0}',
     "no total": b'{"data":[]}',
     "no data of some calls": b'{"limit":500,"offset":-1,"total":3}',
     "a total in words": b'{"data":[],"total":"many"}',
