@@ -95,6 +95,8 @@ class Doubts:
             if not calls.allows(half, seen.total, blur):
                 if blur > SECOND:  # as a date may look by a lone call near midnight
                     return None
+                if not seen.total and self._reader.probe(reading.window).total == reading.total:
+                    return None  # as where a date is compared, and the first or the last left out
                 raise Moved(f"{half} holds {seen.total:,} calls now")
         return blur
 
@@ -129,7 +131,12 @@ class Doubts:
         noons = {day: datetime.combine(day, time(12)) for day in dates}
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
         # Two dates as well: one may be none for a vendor that leaves out the first or the last.
-        parts += [(Window(noons[a], noons[b]), most[a] + most[b]) for a, b in pairwise(dates)]
+        # By the seconds around midnight: long ranges may be refused.
+        midnights = {day: datetime.combine(day, time()) for day in dates}
+        parts += [
+            (Window(midnights[b] - SECOND, midnights[b] + SECOND), most[a] + most[b])
+            for a, b in pairwise(dates)
+        ]
         for part, known in parts:
             if self._reader.probe(part).total > known:
                 self._suspect(reading, part, known)
@@ -162,6 +169,10 @@ class Doubts:
         if times.is_empty() or self._limits.strays:
             return
         late, early = times[-1] - window.end, window.start - times[0]
+        if SECOND < early <= MINUTE:
+            self._see_that_they_are_listed_for_the_minute_before(records, window)
+        if MINUTE < late <= _LEG_AFTER_ROOT:
+            self._see_that_others_are_listed_behind_it(window, late)
         if early <= MINUTE and late <= _LEG_AFTER_ROOT:
             return
         far = min(max(late, early), window.length - 2 * SECOND)
@@ -173,6 +184,42 @@ class Doubts:
         ):
             if len(strays) > 1:  # one alone may have been given a wrong time
                 self._see_that_they_are_listed_where_they_began(strays)
+
+    def _see_that_they_are_listed_for_the_minute_before(
+        self, records: Records, window: Window
+    ) -> None:
+        """See that calls from the minute before the window are listed for that minute, too: by one
+        who compares whole minutes, not by one who finds a call by its end. Raises NotProved.
+        """
+        minute = Window(window.start - MINUTE, window.start)
+        seen = self._listed_for(minute)
+        if seen is None or len(seen) < seen.total:
+            return
+        listed = Reading(minute, seen.total)
+        listed.add(seen, 0)
+        strays = records.within(Window(minute.start, minute.end - SECOND)).frame
+        known = listed.records.keys().implode()
+        missed = strays.filter(pl.col("began").is_not_null(), ~pl.col("key").is_in(known))
+        if len(missed) > 1:
+            raise _found_by_another_time(missed)
+
+    def _see_that_others_are_listed_behind_it(self, window: Window, late: timedelta) -> None:
+        """See that what is listed for the time behind the window, from which calls came, began
+        there: legs may have come by their root, but then roots stand there, too. One who compares
+        another zone's times lists none that did. Raises NotProved.
+        """
+        behind = Window(window.end, window.end + late)
+        seen = self._listed_for(behind)
+        if seen is None:
+            return
+        began = seen.began.drop_nulls()
+        there = began.is_between(behind.start - MINUTE, behind.end + MINUTE)
+        if len(began) > 1 and not there.any():
+            raise NotProved(
+                f"calls came that began up to {late} after it, and of the {len(began):,} that are"
+                " listed for that time none began in it: ask the vendor in which zone start_date"
+                " and end_date are compared"
+            )
 
     def _see_own_at_the_other_end(
         self, records: Records, window: Window, far: timedelta, *, at_start: bool
@@ -203,12 +250,7 @@ class Doubts:
         listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
         self._limits.strays = self._limits.strays or True in listed
         if all(one is False for one in listed):
-            raise NotProved(
-                f"{len(strays):,} calls came that began from {strays['began'][0]} to"
-                f" {strays['began'][-1]}, and they are not listed when asked for those seconds: ask"
-                " the vendor which time, in which zone, start_date and end_date are compared with."
-                " Of the days on which they began, calls may be missing, too"
-            )
+            raise _found_by_another_time(strays)
 
     def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
         """Whether the vendor lists a call when it is asked for the second in which it began; None
@@ -301,6 +343,15 @@ class ByTime:
         if half.start == self._window.start:
             return int(self._times.search_sorted(half.end + over))
         return len(self._times) - int(self._times.search_sorted(half.start - over))
+
+
+def _found_by_another_time(strays: pl.DataFrame) -> NotProved:
+    return NotProved(
+        f"{len(strays):,} calls came that began from {strays['began'][0]} to"
+        f" {strays['began'][-1]}, and they are not listed when asked for then: ask the vendor which"
+        " time, in which zone, start_date and end_date are compared with. Of the days on which they"
+        " began, calls may be missing, too"
+    )
 
 
 def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:

@@ -154,6 +154,43 @@ def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
     assert prove(model, page_size=100).ids == model.truth()
 
 
+DAY_LONG: Final = timedelta(days=1)
+
+
+@pytest.mark.parametrize("neighbours", [0, 80])
+@pytest.mark.parametrize("count", [40, 300])
+@pytest.mark.parametrize("first", [True, False], ids=["with the first", "without the first"])
+def test_and_one_that_lists_nothing_for_half_a_day_is_proved(
+    first: bool, count: int, neighbours: int
+) -> None:
+    """Of dates with the last left out, half a day names none that has calls."""
+    model = ByDates(
+        dates(neighbours, count, neighbours).calls,
+        lambda start, began, end: (
+            began.date() < end.date() and began.date() - start.date() >= (not first) * DAY_LONG
+        ),
+    )
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+def test_a_half_that_lists_nothing_while_calls_vanish_proves_nothing() -> None:
+    model = Model(spread(300))
+
+    def vanish(model: Model) -> None:
+        if model.asked[-1][1] == 1:  # a total was asked for
+            model.calls.clear()
+
+    model._between = vanish
+    assert prove(model, page_size=100).ids == set()
+
+
+@pytest.mark.parametrize("hours", [24, 12, 1])
+@pytest.mark.parametrize("count", [40, 300])
+def test_a_filter_by_the_date_that_refuses_long_ranges_is_proved(count: int, hours: int) -> None:
+    model = dates(90, count, 80, longest=timedelta(hours=hours))
+    assert prove(model, page_size=100).ids == model.truth()
+
+
 def cut_off(filter_: str, order: str, ceiling: int) -> ByDates:
     """Three days of 300 calls, and a ceiling lower than what such a filter takes for the day."""
     starts = [WINDOW.start + timedelta(days=n) for n in (-1, 0, 1)]
@@ -216,10 +253,13 @@ def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
     assert prove(model).ids == model.truth()
 
 
-@pytest.mark.parametrize("hours", [-7, 7])
+@pytest.mark.parametrize("honest", [0, 900])
+@pytest.mark.parametrize("hours", [-7, -1, 1, 2, 7])
 def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves_nothing(
-    hours: int,
+    hours: int, honest: int
 ) -> None:
+    """Behind a larger day that was honest, its totals are not doubted by themselves."""
+
     class Elsewhere(Model):
         def _found(self, start: datetime, end: datetime) -> list[str]:
             ahead = timedelta(hours=hours)
@@ -228,7 +268,7 @@ def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves
     start = WINDOW.start - timedelta(days=1)
     calls = {f"call-{n}": start + timedelta(minutes=17 * n) for n in range(254)}
     with pytest.raises(NotProved, match=r"in which zone|another part than the one"):
-        prove(Elsewhere(calls), page_size=25)
+        prove(Elsewhere(calls), page_size=25, honest=honest)
 
 
 class Filed(Model):
@@ -278,6 +318,17 @@ def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(each: in
     )
     with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:55:00 to"):
         prove(model, page_size=500)
+
+
+@pytest.mark.parametrize("seconds", [45, 59])
+def test_and_so_do_calls_of_less_than_a_minute(seconds: int) -> None:
+    over = {f"over-{n}": WINDOW.start - timedelta(seconds=20 + 5 * n) for n in range(4)}
+    model = Filed(
+        in_office_hours(3, 121) | over,
+        lambda id_, began: began + timedelta(seconds=seconds) if id_ in over else began,
+    )
+    with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:59:25 to"):
+        prove(model, page_size=500, honest=900)
 
 
 def test_a_single_call_with_a_wrong_time_fails_no_day() -> None:
