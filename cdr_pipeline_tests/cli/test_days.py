@@ -131,7 +131,7 @@ def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_f
     done = loaded("rebuild", CDR_ALERT_URL=url, CDR_CONTRACT="contract.toml")
     assert done.exit_code == 1
     causes = [
-        "2023-03-06, 2023-03-08: it broke",
+        "2023-03-06, 2023-03-08: lead_attempts: it broke All else of these days is made.",
         "2023-03-07: raw_pages of 2023-03-07 is not there",
         "cdrs.duckdb is not made anew: it broke",
     ]
