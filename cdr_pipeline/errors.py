@@ -20,6 +20,7 @@ a token, a recording's link or a whole phone number.
 """
 
 import errno
+import re
 from typing import Final
 
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
@@ -32,6 +33,18 @@ _WAYS_OUT: Final = {
     errno.EROFS: _MAY_WRITE,
     errno.ENOENT: "See that its folder is there.",
 }
+
+
+#: A phone number, which no date is, and a link.
+_DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
+_NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
+
+
+def not_whole(text: str) -> str:
+    """Somebody else's words as they may be logged: of numbers as long as a phone's, and of links,
+    only how they begin.
+    """
+    return _NOT_WHOLE.sub(lambda found: f"{found[0][:3]}…", text)
 
 
 def way_out(error: OSError) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -81,17 +81,25 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"names the home folder of nobody: {path}") from error
 
 
+_NOT_IN_A_FOLDER: Final = {
+    "=": "whoever reads Parquet takes that for a partition",
+    "?": "DuckDB opens no file there",
+    "\\": "DuckDB opens no file there",
+}
+
+
 def _folder(path: Path) -> Path:
     path = _at_home(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()):
         raise ValueError("must be a folder: object stores are not supported yet")
     if path.is_file():
         raise ValueError("is a file, and must be a folder")
-    if "=" in f"{path.absolute()}":
-        raise ValueError(
-            f"must not stand below a folder with `=` in its name ({path.absolute()}): whoever reads"
-            " Parquet takes that for a partition"
-        )
+    for mark, why in _NOT_IN_A_FOLDER.items():
+        if mark in path.absolute().as_posix():
+            raise ValueError(
+                f"must not stand below a folder with `{mark}` in its name ({path.absolute()}):"
+                f" {why}"
+            )
     return path
 
 

@@ -20,7 +20,14 @@ import stamina.instrumentation
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget, Paused
-from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.errors import (
+    ApiError,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    not_whole,
+)
 from cdr_pipeline.page import MalformedPage
 from cdr_pipeline.settings import Connection, Settings
 
@@ -288,10 +295,15 @@ class Client:
                 " Check CDR_API_BASE_URL.",
                 status,
             )
-        raise Refused(f"{self.host} answered {status}{said}.", status)
+        raise Refused(
+            f"{self.host} answered {status}{said}. If it does so again later, ask the vendor why.",
+            status,
+        )
 
     def _said(self, response: httpx.Response) -> str:
-        """The vendor's own words, in either documented shape, with our secrets blotted out."""
+        """The vendor's own words, in either documented shape, with our secrets blotted out, and
+        what it may echo of calls.
+        """
         try:
             error = response.json()["error"]
         except (ValueError, KeyError, TypeError):
@@ -305,7 +317,7 @@ class Client:
         said = "; ".join(texts)
         for secret in self._token.secrets():
             said = said.replace(secret, "***")
-        return f" ({said[:200]})" if said else ""
+        return f" ({not_whole(said)[:200]})" if said else ""
 
     def _sign_in(self, api_key: str) -> tuple[str, float]:
         """A fresh token and the seconds it holds."""

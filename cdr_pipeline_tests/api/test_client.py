@@ -225,6 +225,15 @@ def test_no_part_of_a_token_is_said_where_the_vendors_words_are_cut(connect: Con
         assert TOKEN[:8] not in str(caught.value)
 
 
+def test_neither_a_number_nor_a_link_that_the_vendor_echoes_is_said_whole(
+    connect: Connect,
+) -> None:
+    said = "no calls of 0939 815 815 on 2023-03-07, see https://vendor.example/rec/1.wav"
+    with pytest.raises(Refused) as caught:
+        ask(connect(Script(error(400, said=said))))
+    assert "(no calls of 093… on 2023-03-07, see htt…)" in str(caught.value)
+
+
 def test_a_token_signed_in_for_is_not_said_either(connect: Connect) -> None:
     script = Script(granted(TOKEN), error(403, said=f"{TOKEN} may not"))
     with pytest.raises(Unauthorized) as caught:

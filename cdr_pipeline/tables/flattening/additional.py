@@ -12,7 +12,6 @@ because of another.
 A key that a user declared (see `contract`) goes by its declaration instead, and changes no other.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from cdr_pipeline.errors import not_whole
 from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
@@ -34,10 +34,6 @@ from cdr_pipeline.tables.values import is_object, own_token
 #: How many values that do not fit are told of a key, and how much of each.
 _EXAMPLES: Final = 3
 _EXAMPLE_SHORT: Final = 40
-
-#: What no log may hold whole: a phone number, which no date is, and a link.
-_DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
-_NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
 
 
 @dataclass
@@ -274,11 +270,10 @@ def united_misfits(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
 
 
 def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
-    """How a key's values stand in some objects, cut short; of numbers as long as a phone's, and of
-    links, only how they begin. None where the key's name says that they tell of a person.
+    """How a key's values stand in some objects, cut short and `not_whole`; none where the key's
+    name says that they tell of a person.
     """
     if declared.pii or sounds_personal(declared.key):
         return ()
     tokens = (compact(own_token(text, declared.key).encode()) for text in texts)
-    told = (_NOT_WHOLE.sub(lambda found: f"{found[0][:3]}…", token) for token in tokens)
-    return tuple(sorted({token[:_EXAMPLE_SHORT] for token in told}))
+    return tuple(sorted({not_whole(token)[:_EXAMPLE_SHORT] for token in tokens}))
