@@ -13,7 +13,7 @@ from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -42,18 +42,26 @@ def variable(name: str) -> str:
     return f"{PREFIX}{name.upper()}"
 
 
+def _web(url: str, must: str) -> SplitResult:
+    """The parts of an http(s) URL. Raises ValueError: what it `must` be."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"must be {must}; a port is a number up to 65535") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must be {must}")
+    return parts
+
+
 def _base_url(value: str) -> str:
     """A host or URL as a URL without a trailing slash; https where no scheme is given."""
     value = value.strip()
     url = value if "://" in value else f"https://{value}"
-    url = url.rstrip("/").removesuffix("/v3/cdr") if urlsplit(url).hostname else url
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a host or an http(s) URL, such as api.example.vn")
+    parts = _web(url, "a host or an http(s) URL, such as api.example.vn")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a plain host or URL, without user, query or fragment")
-    _ = parts.port  # raises ValueError for a port that is no number
-    return url
+    return url.rstrip("/").removesuffix("/v3/cdr")
 
 
 def _for_a_header(secret: SecretStr) -> SecretStr:
@@ -120,10 +128,7 @@ def _zone(value: str) -> str:
 
 def _hook(secret: SecretStr) -> SecretStr:
     secret = _for_a_header(secret)
-    parts = urlsplit(secret.get_secret_value())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http(s) URL")
-    _ = parts.port  # raises ValueError for a port that is no number
+    _web(secret.get_secret_value(), "an http(s) URL")
     return secret
 
 
