@@ -16,6 +16,7 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.figures import OTHERS, Figures
 from cdr_pipeline.report.words import Words
+from cdr_pipeline.window import days
 
 WIDE: Final = 860
 NARROW: Final = 350
@@ -128,8 +129,10 @@ def _curve(figures: Figures, words: Words, width: int) -> Any:
     import altair as alt  # noqa: PLC0415  optional
 
     frame = figures.curve.with_columns(at=_at(figures, words))
-    x = alt.X("at:O", title=words("hour") if figures.one_day else None, sort=None).axis(
-        labelAngle=0 if figures.one_day else -60, labelOverlap=True
+    x = (
+        alt.X("at:O", title=words("hour") if figures.one_day else None)
+        .axis(labelAngle=0 if figures.one_day else -60, labelOverlap=True)
+        .scale(domain=frame["at"].to_list())  # with the days that are not stored: gaps
     )
     kinds = [words("this"), words("that")]
     kind = alt.Color("kind:N", title=None).scale(domain=kinds, range=[_ACCENT, _BEFORE])
@@ -175,7 +178,7 @@ def _heat(figures: Figures, words: Words, width: int) -> Any:
             x=alt.X("hour:O", title=words("hour"))
             .axis(labelAngle=0, labelOverlap=True)
             .scale(domain=hours),
-            y=alt.Y("row:N", title=None, sort=order).axis(labelLimit=gap - 10),
+            y=alt.Y("row:N", title=None).axis(labelLimit=gap - 10).scale(domain=order),
             color=alt.Color("calls:Q", title=words("calls"))
             .scale(scheme="blues", domainMin=0)
             .legend(orient="top", gradientLength=160),
@@ -185,13 +188,16 @@ def _heat(figures: Figures, words: Words, width: int) -> Any:
 
 
 def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]:
+    """The cells, and every row in order: those of days or months that are not stored stay empty."""
     if figures.one_day:
         names = campaign_names(figures, words)
         named = figures.heat.with_columns(pl.col("row").replace_strict(names))
         return named, [names[one] for one in figures.campaigns["campaign_uuid"]]
-    days = pl.col("row").str.to_date("%Y-%m-%d").dt.to_string(words.short_day)
-    rows = figures.heat if figures.by_month else figures.heat.with_columns(row=days)
-    return rows, rows["row"].unique(maintain_order=True).to_list()
+    every = days(figures.first, figures.last)
+    if figures.by_month:
+        return figures.heat, list(dict.fromkeys(f"{day:%Y-%m}" for day in every))
+    names = {f"{day}": f"{day:{words.short_day}}" for day in every}
+    return figures.heat.with_columns(pl.col("row").replace_strict(names)), list(names.values())
 
 
 def _heat_told(figures: Figures, words: Words) -> str:

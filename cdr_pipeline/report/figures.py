@@ -24,6 +24,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.window import days as every_day
 
 #: A day is in the figures if it holds all of these.
 NEEDED: Final = (
@@ -60,9 +61,9 @@ class Figures:
     """The days from `first` to `last`, and the same weekdays before.
 
     now, before: sums, ratios and peaks over all calls; before is None unless all is stored.
-    curve: `at` (an hour, or the day), `calls`, `before`. heat: `row` (campaign, day or month),
-    `hour`, `calls`. campaigns, hotlines: one row each, those that matter most first. rules: one row
-    for each set of rules that the days were counted by.
+    curve: `at` (an hour, or every day), `calls`, `before`, null for a day that is not stored. heat:
+    `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, those that
+    matter most first. rules: one row for each set of rules that the days were counted by.
     """
 
     first: date
@@ -85,6 +86,12 @@ class Figures:
     def one_day(self) -> bool:
         """Whether this is a day and no range."""
         return self.first == self.last
+
+    @property
+    def missing(self) -> list[date]:
+        """The days of the range that are not stored, or not all of them: in no figure."""
+        stored = set(self.days)
+        return [day for day in every_day(self.first, self.last) if day not in stored]
 
     @property
     def by_month(self) -> bool:
@@ -139,7 +146,7 @@ def _figures(
         before=_over_all(store, earlier) if earlier else None,
         before_first=first - weeks,
         before_last=last - weeks,
-        curve=_curve(store, days, earlier, by_hour=first == last, weeks=weeks),
+        curve=_curve(store, days, earlier, weeks, first, last),
         heat=_heat(store, days, first, last),
         campaigns=_with_ratios(_fewer(daily)),
         hotlines=_hotlines(store, days),
@@ -189,9 +196,15 @@ def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
 
 
 def _curve(
-    store: Store, days: list[date], before: list[date], *, by_hour: bool, weeks: timedelta
+    store: Store,
+    days: list[date],
+    before: list[date],
+    weeks: timedelta,
+    first: date,
+    last: date,
 ) -> pl.DataFrame:
     """Calls by the hour of one day, or by day, and beside them those before."""
+    by_hour = first == last
 
     def calls(of: list[date], name: str) -> pl.LazyFrame:
         at = pl.col("hour").cast(pl.Int64) if by_hour else pl.col(DATE)
@@ -214,7 +227,11 @@ def _curve(
         every = pl.DataFrame({"at": days})
     slots = every.join(slots, on="at", how="left")
     fill = ["calls", "before"] if before else ["calls"]
-    return slots.with_columns(pl.col(fill).fill_null(0)).sort("at")
+    slots = slots.with_columns(pl.col(fill).fill_null(0)).sort("at")
+    if by_hour:
+        return slots
+    axis = pl.DataFrame({"at": every_day(first, last)})
+    return axis.join(slots, on="at", how="left", maintain_order="left")
 
 
 def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:

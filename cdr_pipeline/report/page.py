@@ -27,7 +27,7 @@ _TOP: Final = (
     *("peak_calls", "peak_talks"),
 )
 
-#: How many days or values a check names.
+#: How many ranges of days are named.
 _NAMED: Final = 5
 
 
@@ -73,7 +73,8 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
         t=words,
         f=figures,
         days=_days(figures.first, figures.last, words),
-        wanted=(figures.last - figures.first).days + 1,
+        missing=words.ranges(figures.missing, _NAMED),
+        wanted=len(figures.days) + len(figures.missing),
         fetched=_moment(figures.fetched, zone, words),
         made=_moment(datetime.now(zone), zone, words),
         before=_days(figures.before_first, figures.before_last, words),
@@ -166,7 +167,7 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
 def _days(first: date, last: date, words: Words) -> str:
     if first == last:
         return words("one_day", day=f"{first:{words.day}}")
-    return words("range", first=f"{first:{words.day}}", last=f"{last:{words.day}}")
+    return words.days(first, last)
 
 
 def _moment(at: datetime, zone: ZoneInfo, words: Words) -> str:

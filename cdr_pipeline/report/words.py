@@ -1,17 +1,22 @@
 """Every text of the page, in each language, once. `{...}` are filled in by `page` and `charts`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Final
 
 from cdr_pipeline.record import Reason
 from cdr_pipeline.settings import Language
+from cdr_pipeline.window import spans
 
 _EN: Final = {
     "title": "Calls of {days}",
     "one_day": "{day}",
     "range": "{first} to {last}",
-    "stored": "{stored} of {wanted} days are stored; the others are not in these figures.",
+    "more_ranges": "{told} and {count} more",
+    "stored": "Stored: {stored} of {wanted} days. Not stored: {missing}.",
+    "stored_proved": "Stored: {stored} of {wanted} days, each proved complete."
+    " Not stored: {missing}.",
     "fetched": "As the vendor had it on {at}.",
     "fetched_last": "Last fetched on {at}.",
     "proved": "Proved complete",
@@ -19,7 +24,6 @@ _EN: Final = {
     "figures": "The figures",
     "before": "{value} before ({change})",
     "points": "{value} points",
-    "proved_of_stored": "Those that are stored are proved complete",
     "compared": "Compared with {days}.",
     "not_compared": "Nothing to compare with: {days} is not stored, or not all of it.",
     "calls": "Calls",
@@ -103,7 +107,10 @@ _VI: Final = {
     "title": "Cuộc gọi {days}",
     "one_day": "ngày {day}",
     "range": "{first} đến {last}",
-    "stored": "Có dữ liệu của {stored} trên {wanted} ngày; các ngày còn lại không được tính.",
+    "more_ranges": "{told} và {count} khoảng khác",
+    "stored": "Có dữ liệu của {stored} trên {wanted} ngày. Chưa có dữ liệu: {missing}.",
+    "stored_proved": "Có dữ liệu của {stored} trên {wanted} ngày, từng ngày đã được đối soát đủ."
+    " Chưa có dữ liệu: {missing}.",
     "fetched": "Theo dữ liệu của nhà cung cấp lúc {at}.",
     "fetched_last": "Lần tải dữ liệu gần nhất: {at}.",
     "proved": "Đã đối soát đủ",
@@ -111,7 +118,6 @@ _VI: Final = {
     "figures": "Số liệu",
     "before": "trước đó {value} ({change})",
     "points": "{value} điểm",
-    "proved_of_stored": "Các ngày có dữ liệu đã được đối soát đủ",
     "compared": "So với {days}.",
     "not_compared": "Chưa có gì để so sánh: chưa có đủ dữ liệu {days}.",
     "calls": "Cuộc gọi",
@@ -252,6 +258,19 @@ class Words:
         for english, theirs in _FOUND_VI:
             summary = re.sub(english, theirs, summary)
         return re.sub(r"\d{1,3}(,\d{3})+", lambda it: it[0].replace(",", self.thousands), summary)
+
+    def days(self, first: date, last: date) -> str:
+        """A stretch of days, both included, as it is written here."""
+        if first == last:
+            return f"{first:{self.day}}"
+        return self("range", first=f"{first:{self.day}}", last=f"{last:{self.day}}")
+
+    def ranges(self, days: Iterable[date], most: int) -> str:
+        """As `window.ranges`, in this language."""
+        found = spans(days)
+        told = ", ".join(self.days(*one) for one in found[:most])
+        left = len(found) - most
+        return self("more_ranges", told=told, count=left) if left > 0 else told
 
     def number(self, value: float, digits: int = 0) -> str:
         """With the language's signs."""

@@ -83,6 +83,17 @@ def test_a_day_without_calls_has_its_place_among_the_days(store: Store, load: Lo
     assert figures(store, days[0], days[2]).curve["calls"].to_list() == [1, 0, 1]
 
 
+def test_a_day_that_is_not_stored_is_told_and_has_its_place_without_any_figure(
+    store: Store, load: LoadDay
+) -> None:
+    first, missing, last = (DAY + timedelta(days=number) for number in range(3))
+    for day in (first, last, first - WEEK, last - WEEK):
+        load(day, [call("a", f"{day} 10:00:00")])
+    it = figures(store, first, last)
+    assert it.missing == [missing]
+    assert it.curve.rows() == [(first, 1, 1), (missing, None, None), (last, 1, 1)]
+
+
 def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: LoadDay) -> None:
     answered = {"time_answered": f"{DAY} 10:00:09"}
     load(

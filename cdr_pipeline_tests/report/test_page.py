@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from cdr_pipeline.errors import CdrError
@@ -14,6 +15,7 @@ from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import OTHERS, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
+from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call
 from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
@@ -112,10 +114,41 @@ def test_of_a_long_range_the_hours_are_told_by_month(store: Store, load: LoadDay
     assert "2023-01" in page.html(it, Words("en"), SAIGON)
 
 
-def test_of_a_range_the_days_that_are_stored_are_told(store: Store, load: LoadDay) -> None:
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        (
+            "en",
+            "Stored: 2 of 5 days, each proved complete."
+            " Not stored: 2023-03-06, 2023-03-08 to 2023-03-09.",
+        ),
+        (
+            "vi",
+            "Có dữ liệu của 2 trên 5 ngày, từng ngày đã được đối soát đủ."
+            " Chưa có dữ liệu: 06/03/2023, 08/03/2023 đến 09/03/2023.",
+        ),
+    ],
+)
+def test_of_a_range_with_gaps_the_days_that_are_not_stored_are_named_and_keep_their_places(
+    store: Store, load: LoadDay, language: Language, says: str
+) -> None:
+    for day in (DAY, DAY + timedelta(days=3)):
+        load(day, simulated(day, 60))
+    it = read(store, DAY - timedelta(days=1), DAY + timedelta(days=3), language)
+    assert says in " ".join(it.words.split())
+    curve, heat = [drawn(image) for image in it.images if image.get("alt")][:2]
+    gap = f"{DAY + timedelta(days=1):{Words(language).short_day}}"
+    assert f">{gap}<" in curve
+    assert f">{gap}<" in heat
+
+
+def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY, 60))
-    words = read(store, DAY - timedelta(days=1), DAY + timedelta(days=1)).words
-    assert "1 of 3 days are stored" in words
+    receipt = store.read(RECEIPTS, DAY).with_columns(verified=pl.lit(False))
+    store.write(RECEIPTS, DAY, receipt)
+    words = " ".join(read(store, DAY, DAY + timedelta(days=1)).words.split())
+    assert "! Not proved complete Last fetched on" in words
+    assert "Stored: 1 of 2 days. Not stored: 2023-03-08." in words
 
 
 def test_days_that_are_not_there_are_an_error_that_says_what_to_do(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Every text in every language, with the same places to fill in."""
 
+from datetime import date
 from string import Formatter
 
 import polars as pl
@@ -34,6 +35,15 @@ def test_numbers_are_written_as_each_language_does() -> None:
     assert Words("en").number(1234567.891, 2) == "1,234,567.89"
     assert Words("vi").number(1234567.891, 2) == "1.234.567,89"
     assert (Words("vi").percent(0.1234), Words("en").percent(None)) == ("12,3 %", "-")
+
+
+def test_days_are_written_as_each_language_does_and_the_rest_are_counted() -> None:
+    days = [date(2023, 3, number) for number in (1, 2, 6, 9, 12)]
+    assert Words("en").ranges(days, 4) == (
+        "2023-03-01 to 2023-03-02, 2023-03-06, 2023-03-09, 2023-03-12"
+    )
+    assert Words("en").ranges(days, 1) == "2023-03-01 to 2023-03-02 and 3 more"
+    assert Words("vi").ranges(days, 1) == "01/03/2023 đến 02/03/2023 và 3 khoảng khác"
 
 
 def test_whatever_a_check_finds_is_told_in_vietnamese() -> None:
