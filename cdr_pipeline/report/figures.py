@@ -60,7 +60,8 @@ OTHERS: Final = "\0others"
 class Figures:
     """The days from `first` to `last`, and the same weekdays before.
 
-    now, before: sums, ratios and peaks over all calls; before is None unless all is stored.
+    records: calls with all their legs. now, before: sums, ratios and peaks over all calls; before
+    is None unless all is stored.
     curve: `at` (an hour, or every day), `calls`, `before`, null for a day that is not stored. heat:
     `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, those that
     matter most first. rules: one row for each set of rules that the days were counted by.
@@ -71,6 +72,7 @@ class Figures:
     days: list[date]
     fetched: datetime
     proved: bool
+    records: int
     now: dict[str, Any]
     before: dict[str, Any] | None
     before_first: date
@@ -142,6 +144,7 @@ def _figures(
         days=days,
         fetched=receipts["finished_at"].max(),  # type: ignore[arg-type]
         proved=bool(receipts["verified"].all()),
+        records=sum(store.rows(CDRS, day) for day in days),
         now=_over_all(store, days),
         before=_over_all(store, earlier) if earlier else None,
         before_first=first - weeks,

@@ -104,7 +104,8 @@ def _top(figures: Figures, words: Words) -> list[dict[str, str]]:
     """Name, value, and the value before with the change, where there is one."""
     lines = []
     for name in _TOP:
-        line = {"name": words(name), "value": _value(name, figures.now[name], words), "before": ""}
+        named = words(name, short=SHORT_CALL_SECONDS)
+        line = {"name": named, "value": _value(name, figures.now[name], words), "before": ""}
         if figures.before:
             value, change = figures.before[name], _change(name, figures, words)
             line["before"] = words("before", value=_value(name, value, words), change=change)

@@ -24,6 +24,8 @@ _EN: Final = {
     "figures": "The figures",
     "before": "{value} before ({change})",
     "points": "{value} points",
+    "legs": "{calls} calls ({records} records with their further legs, such as transfers, which the"
+    " checks below count as well).",
     "compared": "Compared with {days}.",
     "not_compared": "Nothing to compare with: {days} is not stored, or not all of it.",
     "calls": "Calls",
@@ -32,7 +34,7 @@ _EN: Final = {
     "ner": "NER",
     "acd_seconds": "Mean talk",
     "key_presses": "Key presses",
-    "short_calls": "Short calls",
+    "short_calls": "Short calls (under {short} s)",
     "peak_calls": "Most calls at once",
     "peak_talks": "Most talks at once",
     "seconds": "{value} s",
@@ -75,10 +77,11 @@ _EN: Final = {
     "check_failed": "look here",
     "check_days": "{count} of {days} days: {named}",
     "notes": "What the words mean",
-    "notes_text": "Root legs only. ASR: answered of the calls really attempted (ITU-T E.411). NER:"
-    " calls for which the network did its part, of those attempted (E.425). Mean talk: talk time by"
-    " answered calls. Short calls: answered and talked under {short} s. A key press is a key of 0"
-    " to 9.",
+    "notes_text": "A call is counted once, by its root leg. ASR: answered of the calls really"
+    " attempted (ITU-T E.411). NER: calls for which the network did its part, of those attempted"
+    " (E.425). Mean talk: talk time by answered calls. Short calls: answered and talked under"
+    " {short} s; from 5 s on is a limit of its own, and a talk of 5 s is in both. A key press is a"
+    " key of 0 to 9.",
     "made": "Made by cdr-pipeline on {at}.",
     "disposition.answered": "answered",
     "disposition.user_busy": "busy",
@@ -118,6 +121,8 @@ _VI: Final = {
     "figures": "Số liệu",
     "before": "trước đó {value} ({change})",
     "points": "{value} điểm",
+    "legs": "{calls} cuộc gọi ({records} bản ghi nếu tính cả các chặng tiếp theo, chẳng hạn khi"
+    " chuyển máy; phần kiểm tra bên dưới tính cả các chặng này).",
     "compared": "So với {days}.",
     "not_compared": "Chưa có gì để so sánh: chưa có đủ dữ liệu {days}.",
     "calls": "Cuộc gọi",
@@ -126,7 +131,7 @@ _VI: Final = {
     "ner": "NER",
     "acd_seconds": "Đàm thoại trung bình",
     "key_presses": "Bấm phím",
-    "short_calls": "Cuộc gọi ngắn",
+    "short_calls": "Cuộc gọi ngắn (dưới {short} giây)",
     "peak_calls": "Số cuộc gọi đồng thời cao nhất",
     "peak_talks": "Số cuộc đàm thoại đồng thời cao nhất",
     "seconds": "{value} giây",
@@ -169,10 +174,11 @@ _VI: Final = {
     "check_failed": "cần xem",
     "check_days": "{count} trên {days} ngày: {named}",
     "notes": "Giải thích",
-    "notes_text": "Chỉ tính chặng gốc của cuộc gọi. ASR: tỷ lệ trả lời trên số cuộc thực gọi (ITU-T"
-    " E.411). NER: tỷ lệ cuộc gọi mà mạng đã làm tròn phần mình trên số cuộc thực gọi (E.425). Đàm"
-    " thoại trung bình: tổng thời gian đàm thoại chia cho số cuộc trả lời. Cuộc gọi ngắn: có trả"
-    " lời, đàm thoại dưới {short} giây. Bấm phím là bấm một phím từ 0 đến 9.",
+    "notes_text": "Mỗi cuộc gọi được tính một lần, theo chặng gốc. ASR: tỷ lệ trả lời trên số cuộc"
+    " thực gọi (ITU-T E.411). NER: tỷ lệ cuộc gọi mà mạng đã làm tròn phần mình trên số cuộc thực"
+    " gọi (E.425). Đàm thoại trung bình: tổng thời gian đàm thoại chia cho số cuộc trả lời. Cuộc"
+    " gọi ngắn: có trả lời, đàm thoại dưới {short} giây; từ 5 giây là một mốc riêng, cuộc đàm thoại"
+    " 5 giây được tính ở cả hai. Bấm phím là bấm một phím từ 0 đến 9.",
     "made": "Lập bởi cdr-pipeline lúc {at}.",
     "disposition.answered": "trả lời",
     "disposition.user_busy": "máy bận",

@@ -86,6 +86,21 @@ def test_vietnamese_stands_in_words_and_pictures_as_it_is_written(
     assert "Đàm thoại từ 5 giây" in pictures
 
 
+def test_records_that_are_further_legs_are_told_beside_the_calls(
+    store: Store, load: LoadDay
+) -> None:
+    load(DAY, [call("a"), call("b", parent_id="a")])
+    assert "1 calls (2 records with their further legs" in read(store, DAY, DAY).words
+    load(DAY, [call("a"), call("b")])
+    assert "further legs" not in read(store, DAY, DAY).words
+
+
+def test_rules_stand_before_what_is_counted_by_them(store: Store, load: LoadDay) -> None:
+    load(DAY, [call(direction="outbound", cause="USER_BUSY")])
+    words = read(store, DAY, DAY).words
+    assert words.index("Outbound calls against 08:00 to 17:00") < words.index("outside these hours")
+
+
 def test_campaigns_that_begin_alike_are_told_apart(store: Store, load: LoadDay) -> None:
     ids = ["0190c3f2-7a10-1", "0190c3f2-7a10-2"]
     load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
