@@ -29,7 +29,7 @@ from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, mark
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE
-from cdr_pipeline.window import Window
+from cdr_pipeline.window import Window, ranges
 
 #: A day's calls may be this many times more or fewer than on the same weekdays before.
 _UNUSUAL_FACTOR: Final = 2.0
@@ -223,7 +223,7 @@ class LeadLists:
 def over_days(found: Mapping[date, Iterable[Finding]]) -> Iterator[Finding]:
     """Each check once over all the days it was made for: passed if it passed on every day.
 
-    Of one day the finding itself.
+    Of one day the finding itself; of several that are odd, what was found on the first.
     """
     for check in ALL:
         days = {day: one for day, many in found.items() for one in many if one.check is check}
@@ -231,9 +231,13 @@ def over_days(found: Mapping[date, Iterable[Finding]]) -> Iterator[Finding]:
         if len(days) == 1:
             yield from days.values()
         elif days:
-            named = ", ".join(map(str, odd[:_EXAMPLES])) + (", ..." if odd[_EXAMPLES:] else "")
-            summary = f"{len(odd)} of {len(days)} days: {named}" if odd else f"{len(days)} days"
-            yield Finding(check, not odd, summary)
+            yield Finding(check, not odd, _over_days(days, odd) if odd else f"{len(days)} days")
+
+
+def _over_days(days: Mapping[date, Finding], odd: Sequence[date]) -> str:
+    first = min(odd)
+    named = ranges(odd, _EXAMPLES)
+    return f"{len(odd)} of {len(days)} days: {named}. On {first}: {days[first].summary}"
 
 
 def verified(receipt: pl.DataFrame) -> Finding:
@@ -311,7 +315,7 @@ def _warnings(
     """What is odd of a day's rows; `count`: calls, those with `extra`, the odd of each check."""
     yield usual_volume(count["calls"], _same_weekdays(day, store))
     yield _fits(rejects)
-    yield _documented(calls, count["extra"])
+    yield _documented(calls, count["extra"], count["calls"])
     for check in ROW_WARNINGS:
         yield _odd_rows(check, calls, count[check.name], count["calls"])
 
@@ -321,7 +325,7 @@ def _odd_counts() -> Iterator[pl.Expr]:
 
 
 def _odd_rows(check: Check, calls: pl.LazyFrame, count: int, total: int) -> Finding:
-    summary = f"{count:,} of {total:,} calls" if count else "none"
+    summary = f"{f'{count:,}' if count else 'none'} of {total:,} calls"
     if count and check.shows and check.odd is not None:
         odd = calls.filter(check.odd).select(pl.col(check.shows).value_counts(sort=True))
         values = odd.unnest(check.shows).head(_EXAMPLES).collect()
@@ -366,9 +370,9 @@ def _fits(rejects: pl.LazyFrame) -> Finding:
     return Finding(FITS, counts.is_empty(), ", ".join(named) or "all fits")
 
 
-def _documented(calls: pl.LazyFrame, count: int) -> Finding:
+def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
     if not count:
-        return Finding(DOCUMENTED, True, "none")
+        return Finding(DOCUMENTED, True, f"none of {total:,} calls")
     texts = calls.select(pl.col("extra").drop_nulls().unique().head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in json.loads(text)})
     summary = f"{count:,} calls with {', '.join(name[:40] for name in names[:_EXAMPLES])}"

@@ -70,7 +70,7 @@ def ranges(days: Iterable[date], most: int = 0) -> str:
     shown = found[: most or None]
     told = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in shown)
     left = len(found) - len(shown)
-    return f"{told} and {left:,} more ranges" if left else told
+    return f"{told} and {left:,} more {'range' if left == 1 else 'ranges'}" if left else told
 
 
 def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:

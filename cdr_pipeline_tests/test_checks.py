@@ -217,6 +217,11 @@ def test_every_cause_of_the_table_is_known(store: Store) -> None:
     assert found(made, len(made.cdrs), store)["known_cause"].passed
 
 
+def test_a_check_of_rows_that_passes_says_of_how_many(store: Store) -> None:
+    made = found(flat(call(**BUSY), call("b", **BUSY)), 2, store)
+    assert made["known_status"].summary == made["documented_fields"].summary == "none of 2 calls"
+
+
 def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     odd = ["x"] * 3 + ["y"] * 2 + ["long" * 20]
     made = flat(*(call(str(n), status=status) for n, status in enumerate(odd)), call("b", **BUSY))
@@ -238,7 +243,7 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
         (
             "declared_types",
             replace(flat(call()), misfits=[Misfits(Declared("k", "int"), 7, ('"x"',))]),
-            'k: 7 no int, such as "x"',
+            'k: 7 values are no int, such as "x"',
         ),
     ],
 )
@@ -288,18 +293,22 @@ def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store
     assert checks.fresh(DAY, store).passed
 
 
-def test_over_days_a_check_is_odd_if_it_was_on_any_and_names_the_days() -> None:
+def test_over_days_a_check_is_odd_if_it_was_on_any_and_names_the_days_and_what_the_first_was() -> (
+    None
+):
     def day(number: int, passed: bool) -> tuple[date, list[Finding]]:
-        return date(2023, 3, number), [Finding(checks.FITS, passed, "as it was")]
+        return date(2023, 3, number), [Finding(checks.FITS, passed, f"as it was on {number}")]
 
     def told(*days: tuple[date, list[Finding]]) -> list[Finding]:
         return list(checks.over_days(dict(days)))
 
     assert told() == []
-    assert told(day(1, False)) == [Finding(checks.FITS, False, "as it was")]
+    assert told(day(1, False)) == [Finding(checks.FITS, False, "as it was on 1")]
     assert told(day(1, True), day(2, True)) == [Finding(checks.FITS, True, "2 days")]
     (some,) = told(day(1, True), day(2, False), day(3, True))
-    assert (some.passed, some.summary) == (False, "1 of 3 days: 2023-03-02")
+    due = "1 of 3 days: 2023-03-02. On 2023-03-02: as it was on 2"
+    assert (some.passed, some.summary) == (False, due)
     (many,) = told(*(day(number, False) for number in range(1, 8)))
-    assert many.summary.startswith("7 of 7 days: 2023-03-01, ")
-    assert many.summary.endswith("2023-03-05, ...")
+    assert many.summary.startswith("7 of 7 days: 2023-03-01 to 2023-03-07. On 2023-03-01: ")
+    (apart,) = told(*(day(number, False) for number in range(1, 13, 2)))
+    assert "2023-03-09 and 1 more range. On 2023-03-01: as it was on 1" in apart.summary

@@ -3,6 +3,7 @@
 Everything the vendor sent is escaped, and of a phone number only the ends are shown.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -158,11 +159,23 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
         if figures.one_day:
             told = words.found(all_days[0][1].summary)
         else:
-            named = ", ".join(f"{day:{words.day}}" for day, _ in odd[:_NAMED])
-            more = ", ..." if len(odd) > _NAMED else ""
-            told = words("check_days", count=len(odd), days=len(all_days), named=named + more)
+            told = _over_days(odd, len(all_days), words) if odd else ""
         lines.append({"name": words(f"check.{name}"), "passed": not odd, "told": told})
     return sorted(lines, key=lambda line: bool(line["passed"]))
+
+
+def _over_days(odd: Sequence[tuple[date, Finding]], days: int, words: Words) -> str:
+    """As `checks.over_days`, in the language of the page."""
+    named = words.ranges([day for day, _ in odd], _NAMED)
+    first, finding = odd[0]
+    return words(
+        "check_days",
+        count=len(odd),
+        days=days,
+        named=named,
+        first=words.days(first, first),
+        told=words.found(finding.summary),
+    )
 
 
 def _days(first: date, last: date, words: Words) -> str:

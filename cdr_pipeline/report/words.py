@@ -75,7 +75,7 @@ _EN: Final = {
     "checks": "What the checks say",
     "check_passed": "passed",
     "check_failed": "look here",
-    "check_days": "{count} of {days} days: {named}",
+    "check_days": "{count} of {days} days: {named}. On {first}: {told}",
     "notes": "What the words mean",
     "notes_text": "A call is counted once, by its root leg. ASR: answered of the calls really"
     " attempted (ITU-T E.411). NER: calls for which the network did its part, of those attempted"
@@ -172,7 +172,7 @@ _VI: Final = {
     "checks": "Kết quả kiểm tra dữ liệu",
     "check_passed": "đạt",
     "check_failed": "cần xem",
-    "check_days": "{count} trên {days} ngày: {named}",
+    "check_days": "{count} trên {days} ngày: {named}. Ngày {first}: {told}",
     "notes": "Giải thích",
     "notes_text": "Mỗi cuộc gọi được tính một lần, theo chặng gốc. ASR: tỷ lệ trả lời trên số cuộc"
     " thực gọi (ITU-T E.411). NER: tỷ lệ cuộc gọi mà mạng đã làm tròn phần mình trên số cuộc thực"

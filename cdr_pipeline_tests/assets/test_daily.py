@@ -242,7 +242,9 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: Set) -> None:
     assert latest.event
     assert latest.event.dagster_event
     told = latest.event.dagster_event.asset_check_evaluation_data
-    assert told.description == "2 of 3 days: 2023-03-06, 2023-03-07"
+    assert told.description == (
+        "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
+    )
 
 
 def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:

@@ -198,8 +198,8 @@ def test_the_partition_says_which_contract_made_it_and_what_did_not_fit(at: Desk
     )
     assert not found.passed
     assert found.description is not None
-    assert 'tien: 1 no decimal, such as "miễn phí"' in found.description
-    assert "sdt: 1 no int" in found.description
+    assert 'tien: 1 value is no decimal, such as "miễn phí"' in found.description
+    assert "sdt: 1 value is no int" in found.description
     told = "".join(str(event) for event in result.all_events)
     assert "gọi sau" not in told
     assert "775702541" not in told

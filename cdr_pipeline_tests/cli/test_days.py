@@ -230,7 +230,8 @@ def test_what_the_checks_find_odd_is_told_and_stops_nothing(type_: Type) -> None
     words = ("run", "--from", "2023-03-07", "--to", "2023-03-08")
     done = type_(*words, vendor=messy)
     assert done.exit_code == 0
-    assert "Odd: everything_fits: 2 of 2 days: 2023-03-07, 2023-03-08" in done.output
+    told = "Odd: everything_fits: 2 of 2 days: 2023-03-07 to 2023-03-08. On 2023-03-07: "
+    assert told in done.output
 
 
 def test_status_shows_the_days_that_are_asked_for(loaded: Type) -> None:

@@ -246,6 +246,29 @@ def test_a_check_that_found_something_stands_first_with_what_it_found(
     assert found < words.index("✓ passed")
 
 
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        (
+            "en",
+            "2 of 3 days: 2023-03-07 to 2023-03-08. On 2023-03-07: 1 of 1 calls: unheard-of (1)",
+        ),
+        (
+            "vi",
+            "2 trên 3 ngày: 07/03/2023 đến 08/03/2023."
+            " Ngày 07/03/2023: 1 trên 1 cuộc gọi: unheard-of (1)",
+        ),
+    ],
+)
+def test_of_a_range_a_check_names_its_days_and_what_it_found_on_the_first(
+    store: Store, load: LoadDay, language: Language, says: str
+) -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    for day, status in zip(days, ("unheard-of", "unheard-of", "busy"), strict=True):
+        load(day, [call("a", f"{day} 10:00:00", status=status, cause="USER_BUSY")])
+    assert says in " ".join(read(store, days[0], days[2], language).words.split())
+
+
 def test_what_a_check_found_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:
     strange = {"status": "unheard-of", "cause": "x", "direction": "up", "duration": "many"}
     answered = {"status": "answered", "time_answered": "", "billsec": 3}

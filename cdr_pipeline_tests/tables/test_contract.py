@@ -548,8 +548,8 @@ def test_misfits_are_counted_over_the_calls_that_stand_with_examples() -> None:
     ]
     made = flat_under(given, earlier, *calls)
     assert [str(one) for one in made.misfits] == [
-        'n: 2 no int, such as "một", [1.5]',
-        "p: 1 no int",
+        'n: 2 values are no int, such as "một", [1.5]',
+        "p: 1 value is no int",
     ]
 
 

@@ -171,9 +171,9 @@ def test_values_that_would_not_fit_are_counted_with_examples_but_of_people(store
     write_day(store, NEXT, {"c": '{"x": "hai"}'})
     changes = survey.compare(store, CONTRACT, [DAY, NEXT], 256)
     assert [str(one) for one in changes.misfits] == [
-        'x: 2 no int, such as "hai", "một"',
-        "ten: 1 no int",
-        'when: 1 no date, such as "soon"',
+        'x: 2 values are no int, such as "hai", "một"',
+        "ten: 1 value is no int",
+        'when: 1 value is no date, such as "soon"',
     ]
 
 

@@ -242,7 +242,8 @@ class Misfits:
 
     def __str__(self) -> str:
         told = f", such as {', '.join(self.examples)}" if self.examples else ""
-        return f"{self.declared.key[:60]}: {self.count:,} no {self.declared.type}{told}"
+        values = "1 value is" if self.count == 1 else f"{self.count:,} values are"
+        return f"{self.declared.key[:60]}: {values} no {self.declared.type}{told}"
 
 
 def misfits(calls: pl.LazyFrame, contract: Contract) -> list[Misfits]:
