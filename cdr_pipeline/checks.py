@@ -350,18 +350,21 @@ def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date
 
     `stale`: all the days that were not, for Dagster shows one day's finding at a time.
     """
-    made, due = _in_words(mark(store, day)), _in_words(contract.mark)
-    if made == due:
-        return Finding(MADE_UNDER, True, f"made {made}")
+    made, due = mark(store, day), contract.in_words
+    if made == contract.mark:
+        return Finding(MADE_UNDER, True, f"made {due}")
     others = f" In all, {days_in_words(stale)} are to be made again." if len(stale) > 1 else ""
-    summary = f"{day} was made {made}, and today it would be made {due}. {WAY_OUT}.{others}"
+    here = f" in {store.zone.key}" if " in " in made else ""
+    was = _in_words(made, contract)
+    summary = f"{day} was made {was}, and today it would be made {due}{here}. {WAY_OUT}.{others}"
     return Finding(MADE_UNDER, False, summary)
 
 
-def _in_words(contract: str) -> str:
-    mark, zoned, zone = contract.partition(" in ")
-    made = "without a contract" if mark == NO_MARK else f"under contract {mark}"
-    return f"{made}{zoned}{zone}"
+def _in_words(made: str, due: Contract) -> str:
+    """How a day was made, by its mark: that of another contract tells no file."""
+    mark, zoned, zone = made.partition(" in ")
+    other = "without a contract" if mark == NO_MARK else f"under another contract ({mark})"
+    return f"{due.in_words if mark == due.mark else other}{zoned}{zone}"
 
 
 def _fits(rejects: pl.LazyFrame) -> Finding:

@@ -12,12 +12,13 @@ from cdr_pipeline.checks import Finding, LeadLists
 from cdr_pipeline.record import CAUSE_DISPOSITIONS
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline.tables.contract import Declared
+from cdr_pipeline.tables.contract import NO_CONTRACT, Declared, read
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
+from cdr_pipeline_tests.tables.days import write_day
 
 BY_NAME = {check.name: check for check in checks.ALL}
 ANSWERED = {
@@ -291,6 +292,28 @@ def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store
     assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
     store.write(CDRS, DAY, flat().cdrs)
     assert checks.fresh(DAY, store).passed
+
+
+def test_a_day_of_another_contract_is_told_with_the_file_that_is_in_force(store: Store) -> None:
+    first = read('keys.x = {type = "int"}', SAIGON, "first.toml")
+    now = read('keys.x = {type = "decimal"}', SAIGON, "leads.toml")
+    write_day(store, DAY, {"a": '{"x": 1}'})
+    told = checks.made_under(store, DAY, now).summary
+    due = "today it would be made under leads.toml (CDR_CONTRACT)."
+    assert told.startswith(f"{DAY} was made without a contract, and {due} `cdr-pipeline rebuild`")
+    write_day(store, DAY, {"a": '{"x": 1}'}, first)
+    told = checks.made_under(store, DAY, now).summary
+    assert told.startswith(f"{DAY} was made under another contract ({first.mark}), and {due}")
+    assert checks.made_under(store, DAY, first).summary == "made under first.toml (CDR_CONTRACT)"
+
+
+def test_a_day_of_another_zone_is_told_with_both_zones(store: Store) -> None:
+    write_day(store, DAY, {"a": '{"x": 1}'})
+    moved = Store(store.root, NEW_YORK)
+    assert checks.made_under(moved, DAY, NO_CONTRACT).summary.startswith(
+        f"{DAY} was made without a contract in Asia/Ho_Chi_Minh, and today it would be made"
+        " without a contract in America/New_York."
+    )
 
 
 def test_over_days_a_check_is_odd_if_it_was_on_any_and_names_the_days_and_what_the_first_was() -> (

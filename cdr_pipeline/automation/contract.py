@@ -146,5 +146,5 @@ def _asking(days: Iterable[date]) -> dict[str, object]:
 
 def _at_rest(known: Known) -> str:
     if known.told:
-        return f"{days_in_words(known.told)} were made under another contract, and still are."
+        return f"Still made under another contract than is in force: {days_in_words(known.told)}."
     return "Every stored day was made under the contract in force."

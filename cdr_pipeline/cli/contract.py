@@ -75,7 +75,7 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     """
     from cdr_pipeline.tables import survey
     from cdr_pipeline.tables.contract import load
-    from cdr_pipeline.tables.provenance import days_in_words, stale_days
+    from cdr_pipeline.tables.provenance import days_in_words, stale_days, were
 
     settings, store = stored()
     contract = load(file or settings.contract, settings.zone)
@@ -98,8 +98,8 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     stale = stale_days(store, contract.mark, days[0], days[-1])
     if stale:
         out.print(
-            f"{days_in_words(stale)} were made under another contract. With this one in force"
-            " (CDR_CONTRACT), `cdr-pipeline rebuild` makes them again.",
+            f"{days_in_words(stale)} {were(stale)} made under another contract. With this one in"
+            " force (CDR_CONTRACT), `cdr-pipeline rebuild` makes such days again.",
             soft_wrap=True,
         )
 

@@ -77,8 +77,8 @@ def print_days(
         (
             torn,
             "Fetched anew by a run that was killed before it wrote the receipt:"
-            f" {days_in_words(torn)}. Their calls are those of the fetch before. Load them again"
-            " with `cdr-pipeline run`.",
+            f" {days_in_words(torn)}. The calls are those of the fetch before. Load such days"
+            " again with `cdr-pipeline run`.",
         ),
     ):
         if some:

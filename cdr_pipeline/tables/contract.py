@@ -84,10 +84,13 @@ class Declared:
 
 @dataclass(frozen=True)
 class Contract:
-    """The keys a user declared; times without an offset are read in `zone`."""
+    """The keys a user declared; times without an offset are read in `zone`. `source`: the file that
+    says so, for people.
+    """
 
     keys: Mapping[str, Declared] = field(default_factory=dict)
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    source: str = field(default="a contract", compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> "Contract":
@@ -108,6 +111,11 @@ class Contract:
         ]
         text = json.dumps([_RULES_VERSION, meaning])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def in_words(self) -> str:
+        """How days are made by it: under it, or without any."""
+        return f"under {self.source} (CDR_CONTRACT)" if self.keys else "without a contract"
 
     def described(self, keys: Iterable[str]) -> str:
         """What is declared of the keys behind a column, in words; "" for nothing."""
@@ -161,7 +169,7 @@ def read(text: str, zone: ZoneInfo, source: str = "contract.toml") -> Contract:
     if faults:
         raise _wrong(source, faults)
     keys = {key: Declared(key, **_meant(entry)) for key, entry in document.get("keys", {}).items()}
-    return Contract(keys, zone)
+    return Contract(keys, zone, source)
 
 
 def _meant(entry: Mapping[str, Any]) -> dict[str, Any]:

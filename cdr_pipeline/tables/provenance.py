@@ -22,7 +22,7 @@ MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in A
 
 #: What to do about days that were not made of what is due.
 WAY_OUT: Final = (
-    "`cdr-pipeline rebuild` makes them again from raw_pages, without the API; so does the job"
+    "`cdr-pipeline rebuild` makes such days again from raw_pages, without the API; so does the job"
     " `rebuild` in Dagster, for the days it is given"
 )
 
@@ -51,7 +51,7 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
 def stale_in_words(days: Sequence[date]) -> str:
     """What to say of `stale_days`."""
     return (
-        f"{days_in_words(days)} were made under another contract or zone (CDR_CONTRACT,"
+        f"{days_in_words(days)} {were(days)} made under another contract or zone (CDR_CONTRACT,"
         f" CDR_TIMEZONE) than is in force. {WAY_OUT}."
     )
 
@@ -147,3 +147,8 @@ def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:
 def days_in_words(days: Sequence[date]) -> str:
     """How many days, and which, as ranges."""
     return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({ranges(days, _TOLD)})"
+
+
+def were(days: Sequence[date]) -> str:
+    """The verb for `days_in_words`."""
+    return "was" if len(days) == 1 else "were"

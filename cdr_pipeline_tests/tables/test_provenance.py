@@ -24,6 +24,7 @@ from cdr_pipeline.tables.provenance import (
     mark,
     outdated_days,
     stale_days,
+    stale_in_words,
     torn_days,
     unmade_days,
 )
@@ -180,6 +181,13 @@ def test_a_day_no_file_of_which_says_of_what_it_was_made_is_believed(store: Stor
     assert unmade_days(store) == torn_days(store) == []
 
 
+def test_one_day_was_and_two_days_were_made_under_another_contract() -> None:
+    assert stale_in_words([DAY]).startswith(f"1 day ({DAY}) was made under another contract")
+    days = [DAY, DAY + timedelta(days=1)]
+    assert " were made under another contract" in stale_in_words(days)
+    assert "makes such days again" in stale_in_words(days)
+
+
 def test_days_are_told_as_ranges() -> None:
     days = [date(2023, 3, day) for day in (1, 2, 3, 5, 8, 9)]
     told = "6 days (2023-03-01 to 2023-03-03, 2023-03-05, 2023-03-08 to 2023-03-09)"
@@ -306,7 +314,7 @@ def test_the_catalog_tells_of_stale_days_and_of_what_was_declared(mixed: Store) 
         return view, dict(columns)
 
     view, columns = comments(CONTRACT)
-    assert "1 day (2023-03-07) were made under another contract" in view
+    assert "1 day (2023-03-07) was made under another contract" in view
     assert columns["amount"].endswith("Amount due.")
     assert columns["additional_when"].endswith("Personal data.")
     write_day(mixed, DAY, OBJECTS, CONTRACT)
