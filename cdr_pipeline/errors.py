@@ -10,7 +10,7 @@
     ├── NotProved             a day's listing never agreed with the vendor's own total
     ├── Shrunk                a proved day holds fewer calls than what is stored, or others
     ├── NotThere              a partition that another is to be made from has not been made
-    ├── Damaged               a stored file cannot be read
+    ├── Damaged               a stored file cannot be read, or some
     ├── NotTogether           what needs several days could not be made, the days could
     ├── CheckFailed           data that must not flow on
     └── ProcessLost           a process of ours ended without a result
@@ -21,6 +21,7 @@ a token, a recording's link or a whole phone number.
 
 import errno
 import re
+from pathlib import Path
 from typing import Final
 
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
@@ -97,17 +98,19 @@ class NotThere(CdrError):
 
 
 class Damaged(CdrError):
-    """A stored file that is no Parquet, or only the beginning of one."""
+    """Stored files that are no Parquet, or only the beginning of one."""
 
-    def __init__(self, path: object) -> None:
-        super().__init__(path)
-        self.path = path
+    def __init__(self, *paths: Path) -> None:
+        super().__init__(*paths)
+        self.paths = paths
 
     def __str__(self) -> str:
+        it, them = ("it", "it") if len(self.paths) == 1 else ("each", "them")
         return (
-            f"{self.path} cannot be read: it is damaged, or a part of it is missing. Delete it;"
-            " `cdr-pipeline rebuild` then makes it again from raw_pages, and where it is itself one"
-            " of raw_pages or cdr_receipts, `cdr-pipeline run` loads its day again."
+            f"{', '.join(map(str, self.paths))} cannot be read: {it} is damaged, or a part of it is"
+            f" missing. Delete {them}; `cdr-pipeline rebuild` then makes {it}"
+            " again from raw_pages, and where it is itself one of raw_pages or cdr_receipts,"
+            " `cdr-pipeline run` loads its day again."
         )
 
 

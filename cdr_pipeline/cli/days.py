@@ -98,7 +98,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
 def _tell(
     settings: Settings, first: date, last: date, outcome: "Outcome", *, table: bool = True
 ) -> None:
-    """The days as they are now, or the damaged file that hides them; what was odd, what failed."""
+    """The days as they are now; what was odd, what failed, which files are damaged."""
     failed = outcome.failed
     try:
         print_days(settings, first, last, table=table)

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdr_pipeline.cli.shared import DAY, out, readable_errors, span
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +36,11 @@ def status(first: datetime | None, last: datetime | None) -> None:
     it, perhaps only an aggregate. "changed" tells how many hours after the day's end a fetch last
     found calls new, changed or gone; CDR_LOOKBACK_DAYS should cover it. "rejects" are whole records
     that cannot be calls, which with the calls make the vendor's total, and single fields of calls
-    that did not fit.
+    that did not fit. "vendor's total" is less the calls that the vendor listed and that began on
+    another day.
+
+    A day of which a file cannot be read says "damaged"; all such files are named in the end, with
+    what to do, and the exit code is 1.
     """
     settings = Settings.load()
     begin, end = span(first, last)
@@ -49,12 +56,13 @@ def print_days(
     settings: Settings, first: date = date.min, last: date = date.max, *, table: bool = True
 ) -> bool:
     """The stored days of a span (as a `table`), and which of them are to be made or loaded again;
-    False if there are none.
+    False if there are none. Raises Damaged, after all that, for all files that cannot be read.
     """
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
         WAY_OUT,
+        damaged_files,
         days_in_words,
         stale_days,
         stale_in_words,
@@ -65,12 +73,13 @@ def print_days(
 
     store = Store.of(settings)
     days = store.days(RECEIPTS, first, last)
-    stale = stale_days(store, Contract.of(settings).mark, first, last)
-    unmade = unmade_days(store, first, last)
-    torn = torn_days(store, first, last)
+    damaged = damaged_files(store, first, last)
+    stale = stale_days(store, Contract.of(settings).mark, first, last, but=damaged)
+    unmade = unmade_days(store, first, last, but=damaged)
+    torn = torn_days(store, first, last, but=damaged)
     if days and table:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
-        to.print(_table(store, days, stale, unmade))
+        to.print(_table(store, days, stale, unmade, damaged))
     for some, told in (
         (stale, stale_in_words(stale)),
         (unmade, f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."),
@@ -83,26 +92,45 @@ def print_days(
     ):
         if some:
             out.print(told, soft_wrap=True, highlight=False)
+    if damaged:
+        raise Damaged(*chain.from_iterable(damaged.values()))
     return bool(days)
 
 
 def _table(
-    store: "Store", days: Sequence[date], stale: Collection[date], unmade: Collection[date]
+    store: "Store",
+    days: Sequence[date],
+    stale: Collection[date],
+    unmade: Collection[date],
+    damaged: dict[date, list[Path]],
 ) -> Table:
     """A row a day; a column that says nothing of any day is left out."""
     rows = [
-        _row(store, day, whole=day not in unmade)
+        _row_or_damage(store, day, damaged, whole=day not in unmade)
         | {"contract": "[yellow]another[/]" if day in stale else ""}
         for day in days
     ]
-    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    every = max(rows, key=len)  # of a damaged day there is less to say
+    names = [name for name in every if any(row.get(name) for row in rows)]
     table = Table()
     for name in names:
         justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
         table.add_column(name, justify=justify, no_wrap=name in ("day", "calls"))
     for row in rows:
-        table.add_row(*(row[name] for name in names))
+        table.add_row(*(row.get(name, "") for name in names))
     return table
+
+
+def _row_or_damage(
+    store: "Store", day: date, damaged: dict[date, list[Path]], *, whole: bool
+) -> dict[str, str]:
+    """As `_row`; of a day in `damaged` only that. What shows only as a file is read comes to it."""
+    if day not in damaged:
+        try:
+            return _row(store, day, whole=whole)
+        except Damaged as error:
+            damaged[day] = list(error.paths)
+    return {"day": f"{day}", "calls": "[red]damaged[/]"}
 
 
 def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:

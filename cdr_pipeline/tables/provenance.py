@@ -7,10 +7,12 @@ folder changes; but see `outdated_days`.) The contract is told by its mark in `c
 (`contract.Contract.mark`), and so is the zone of CDR_TIMEZONE by the type of its times.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Final
 
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.footer import CALLS, FETCHED, footer
 from cdr_pipeline.tables.store import Store
@@ -43,9 +45,32 @@ def with_zone(mark: str, zone: str | None) -> str:
     return f"{mark} in {zone}"
 
 
-def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
-    """Stored days of `cdrs`, both ends included, that were made under another mark than `due`."""
-    return [day for day in store.days(CDRS, first, last) if mark(store, day) != due]
+def damaged_files(
+    store: Store, first: date = date.min, last: date = date.max
+) -> dict[date, list[Path]]:
+    """The files of the days, both ends included, whose footers cannot be read, by day."""
+    found: dict[date, list[Path]] = {}
+    for dataset in DATASETS.values():
+        for day in store.days(dataset, first, last):
+            try:
+                footer(store.path(dataset, day))
+            except Damaged as error:
+                found.setdefault(day, []).extend(error.paths)
+    return found
+
+
+def stale_days(
+    store: Store,
+    due: str,
+    first: date = date.min,
+    last: date = date.max,
+    but: Collection[date] = (),
+) -> list[date]:
+    """Stored days of `cdrs`, both ends included, that were made under another mark than `due`;
+    here and below, days of `but` are not looked at.
+    """
+    days = store.days(CDRS, first, last)
+    return [day for day in days if day not in but and mark(store, day) != due]
 
 
 def stale_in_words(days: Sequence[date]) -> str:
@@ -90,25 +115,31 @@ def is_made(store: Store, day: date) -> bool:
     return of_the_fetch(store, day, MADE) and all(_of_these_calls(store, day, one) for one in MADE)
 
 
-def torn_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+def torn_days(
+    store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
+) -> list[date]:
     """Days, both ends included, whose raw_pages are of another fetch than their receipt: their run
     was killed between the two. To be fetched again.
     """
     return [
         day
         for day in store.days(RECEIPTS, first, last)
-        if store.holds(RAW_PAGES, day) and not of_the_fetch(store, day, [RAW_PAGES])
+        if day not in but
+        and store.holds(RAW_PAGES, day)
+        and not of_the_fetch(store, day, [RAW_PAGES])
     ]
 
 
-def unmade_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+def unmade_days(
+    store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
+) -> list[date]:
     """Days, both ends included, that were fetched and are not made: their run was killed in
     between, or some datasets alone were asked for. To be made from `raw_pages`.
     """
     return [
         day
         for day in store.days(RECEIPTS, first, last)
-        if of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
+        if day not in but and of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
     ]
 
 

@@ -1,6 +1,7 @@
 """`run` and `rebuild`: which days, what is said of them, and exit codes."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import date
@@ -158,6 +159,26 @@ def test_a_damaged_file_is_named_with_what_to_do(loaded: Type, dataset: str) -> 
     assert mended.exit_code == 0, mended.output
     assert path.exists()
     assert loaded("status").exit_code == 0
+
+
+def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) -> None:
+    last = Path("data/cdr_receipts/date=2023-03-08/part-0.parquet")
+    paths = [Path(f"data/{name}/date=2023-03-06/part-0.parquet") for name in ("cdrs", "raw_pages")]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-20])
+    # Its footer is whole: that it is damaged shows only as it is read.
+    content = last.read_bytes()
+    last.write_bytes(b"PAR1" + bytes(100) + content[104:])
+    told = loaded("status", CDR_CONTRACT="contract.toml")
+    assert told.exit_code == 1
+    assert "2 days (2023-03-07 to 2023-03-08) were made under another" in told.output
+    assert re.findall(r"(2023-03-0\d) │ +(\S+) │", told.output) == [
+        ("2023-03-06", "damaged"),
+        ("2023-03-07", f"{pl.read_parquet('data/cdrs/date=2023-03-07').height}"),
+        ("2023-03-08", "damaged"),
+    ]
+    assert all(f"{path}" in told.output for path in (*paths, last))
+    assert "Delete them" in told.output
 
 
 def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
