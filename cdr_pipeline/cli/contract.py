@@ -78,7 +78,13 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     from cdr_pipeline.tables.provenance import days_in_words, stale_days, were
 
     settings, store = stored()
-    contract = load(file or settings.contract, settings.zone)
+    path = file or settings.contract
+    if path is None:
+        raise click.UsageError(
+            "No contract is named: give its FILE, or set CDR_CONTRACT. `cdr-pipeline contract"
+            " propose > contract.toml` makes one of what is stored."
+        )
+    contract = load(path, settings.zone)
     days = _days_of_calls(store, first, last)
     changes = survey.compare(store, contract, _watched(days), settings.max_additional_columns)
     columns = Table("column", "now", "then", title="Columns of the lead lists in cdrs")

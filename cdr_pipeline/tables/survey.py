@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import takewhile
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.page import compact
+from cdr_pipeline.page import compact, shortened
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import Contract, Declared
 from cdr_pipeline.tables.datasets import CDRS
@@ -67,7 +68,8 @@ _PERSONAL_VALUES: Final = {
 class Seen:
     """What was seen of one key: values by JSON type, what they all fit, whether they are personal.
 
-    `personal` says why they seem to be, "" where they do not.
+    `personal` says why they seem to be, "" where they do not. `example`: the value that decided
+    what is proposed, or if none had to, the first.
     """
 
     key: str
@@ -86,9 +88,10 @@ class Seen:
             return
         values, texts = [values[at] for at in filled], [texts[at] for at in filled]
         self.values += len(values)
-        self.example = self.example or compact(own_token(texts[0], self.key).encode())
-        self.fits = [one for one in self.fits if self._all_fit(one, kind, values, texts)]
-        if kind == "string":
+        decided = self._narrow(kind, values, texts)
+        if decided is not None or not self.example:
+            self.example = compact(own_token(texts[decided or 0], self.key).encode())
+        if kind == "string" and not self.personal:
             self._look_at(pl.Series(values, dtype=pl.String))
         if not self.personal and sounds_personal(self.key):
             self.personal = "its name says so"
@@ -98,15 +101,26 @@ class Seen:
         found = self.fits[0] if self.fits else Declared("", "string")
         return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
 
-    def _all_fit(
+    def _narrow(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> int | None:
+        """Keep what all these values fit; which of them decided on another proposal, if one did."""
+        missed = {one: self._first_misfit(one, kind, values, texts) for one in self.fits}
+        self.fits = [one for one, at in missed.items() if at is None]
+        dropped = takewhile(
+            lambda at: at is not None, missed.values()
+        )  # before the first that fits
+        return max((at for at in dropped if at is not None), default=None)
+
+    def _first_misfit(
         self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[bytes]
-    ) -> bool:
+    ) -> int | None:
         asked = Declared(self.key, candidate.type, format=candidate.format)
-        return not fit_declared(asked, kind, values, texts, Contract(zone=self.zone)).has_nulls()
+        contract = Contract(zone=self.zone)
+        unfit = fit_declared(asked, kind, values, texts, contract).is_null()
+        if kind == "string" and candidate.type in _NUMBERS:
+            unfit |= pl.Series(values, dtype=pl.String).str.contains(_NO_NUMBER)
+        return unfit.arg_max() if unfit.any() else None
 
     def _look_at(self, texts: pl.Series) -> None:
-        if texts.str.contains(_NO_NUMBER).any():
-            self.fits = [one for one in self.fits if one.type not in _NUMBERS]
         for what, pattern in _PERSONAL_VALUES.items():
             if not self.personal and texts.str.contains(pattern).any():
                 self.personal = f"some of its values look like {what}"
@@ -152,7 +166,8 @@ def _table(one: Seen, owner: dict[str, str]) -> Iterator[str]:
     (name,) = column_names((one.key,))
     mark = "# " if owner.setdefault(name, one.key) != one.key else ""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in one.types.most_common())
-    example = "" if one.personal else f", such as {_without_del(one.example[:_EXAMPLE])}"
+    shown = _without_del(shortened(one.example, _EXAMPLE))
+    example = "" if one.personal else f", such as {shown}"
     yield f"# Calls with it: {one.types.total():,} ({kinds}){example}"
     if mark:
         yield f"# It shares {name} with {_toml(owner[name])}. To take it out of there, say so:"

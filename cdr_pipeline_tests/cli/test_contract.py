@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cdr_pipeline_tests.cli.typed import Type, declared
+from cdr_pipeline_tests.cli.typed import OWN, Type, declared
 
 
 def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
@@ -31,8 +31,16 @@ def test_diff_names_declared_keys_that_no_call_has(loaded: Type) -> None:
     assert "No call" not in loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
 
 
-@pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff")])
+def test_diff_without_any_contract_says_how_to_name_one(type_: Type) -> None:
+    done = type_("contract", "diff")
+    assert done.exit_code == 2
+    assert "No contract is named: give its FILE, or set CDR_CONTRACT." in done.output
+    assert "contract propose > contract.toml" in done.output
+
+
+@pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff", "contract.toml")])
 def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str, ...]) -> None:
+    Path("contract.toml").write_text(OWN, encoding="utf-8")
     done = type_(*words)
     assert done.exit_code == 1
     assert "No calls are stored" in done.output

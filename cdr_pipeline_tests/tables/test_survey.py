@@ -65,7 +65,28 @@ def test_a_type_is_proposed_only_if_every_value_fits_it(
 def test_a_value_of_any_day_counts(store: Store) -> None:
     text = proposed(store, values("1", "2"), values('"x"'))
     assert read(text, SAIGON).keys["k"].type == "string"
-    assert '# Calls with it: 3 (2 integer, 1 string), such as 1\n[keys."k"]' in text
+    assert '# Calls with it: 3 (2 integer, 1 string), such as "x"\n[keys."k"]' in text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "example"),
+    [
+        (("1", "2"), "1"),
+        (("12300000", '"Miễn phí"'), '"Miễn phí"'),
+        (('"Miễn phí"', "12300000"), '"Miễn phí"'),
+        (('"1"', '"x"', '"2.5"'), '"x"'),
+        (('"1"', '"2.5"', '"3"'), '"2.5"'),
+        (("7", '"0123"'), '"0123"'),
+        (
+            ('{"ngày":"2023-03-07","giờ":"9:30","phòng":1}',),
+            '{"ngày":"2023-03-07","giờ":"9:30","phòn…',
+        ),
+    ],
+)
+def test_the_value_that_decided_on_the_type_is_the_example_cut_short_with_a_sign(
+    store: Store, tokens: tuple[str, ...], example: str
+) -> None:
+    assert f", such as {example}\n" in proposed(store, values(*tokens))
 
 
 @pytest.mark.parametrize("value", ["0123", "+84981218709", "1E5"])

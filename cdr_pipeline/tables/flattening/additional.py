@@ -21,7 +21,7 @@ from typing import Any, Final
 import polars as pl
 
 from cdr_pipeline.errors import not_whole
-from cdr_pipeline.page import compact
+from cdr_pipeline.page import compact, shortened
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
 from cdr_pipeline.tables.fitting import fit
@@ -277,4 +277,4 @@ def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
     if declared.pii or sounds_personal(declared.key):
         return ()
     tokens = (compact(own_token(text, declared.key).encode()) for text in texts)
-    return tuple(sorted({not_whole(token)[:_EXAMPLE_SHORT] for token in tokens}))
+    return tuple(sorted({shortened(not_whole(token), _EXAMPLE_SHORT) for token in tokens}))
