@@ -41,6 +41,9 @@ _SHOWN: Final = (
 _SHOWN_WIDTH: Final = 150
 _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition", "billsec")
 
+#: The formats of a file, by the endings of its name.
+_FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
 
 @click.command("list")
 @click.option(
@@ -57,31 +60,34 @@ _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition
 @click.option("--status", help="Calls of this status, such as ANSWERED.")
 @click.option("--hotline", help="Calls made by this number.")
 @click.option("--phone", help="Calls from or to this number.")
-@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)))
+@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)), help="Calls of this direction.")
 @click.option("--campaign-uuid", help="Calls of this campaign.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     default=50,
     show_default=True,
-    help="Calls at the most, in the vendor's order (mostly newest first); 0 for all.",
+    help="Calls at the most, the first in the vendor's order (mostly newest first); 0 for all.",
 )
 @click.option(
     "--offset",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Where to begin.",
+    help="Where in the vendor's order to begin.",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "jsonl", "csv", "parquet"]),
-    default="table",
-    show_default=True,
-    help="jsonl: the records as the vendor sent them, a line each; the others are typed.",
+    type=click.Choice(["table", *_FORMATS.values()]),
+    help="jsonl: the records as the vendor sent them, a line each; the others are typed, oldest"
+    " first. If not given, what the ending of --output says, and without that a table.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write here.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Write here; {', '.join(_FORMATS)} tell the format.",
+)
 @readable_errors
 def list_calls(
     day: datetime | None,
@@ -91,7 +97,7 @@ def list_calls(
     ended_to: datetime | None,
     limit: int,
     offset: int,
-    form: str,
+    form: str | None,
     output: Path | None,
     **filters: str | None,
 ) -> None:
@@ -104,10 +110,11 @@ def list_calls(
 
     if day and (first or last):
         raise click.UsageError("Give --date, or --from and --to, not both.")
+    form = form or _form_of(output)
     if form == "parquet" and output is None:
         raise click.UsageError("Parquet needs --output.")
     if form == "table" and output:
-        raise click.UsageError("A table is for the screen: give --format with --output.")
+        raise click.UsageError("A table is for the screen: leave out --output, or --format table.")
     see_that_they_are_in_order(first or datetime.min, last or datetime.max)
     see_that_they_are_in_order(ended_from or datetime.min, ended_to or datetime.max, "ended-")
     if day:
@@ -136,6 +143,19 @@ def list_calls(
     err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
     if flat.whole_rejects:
         err.print(f"{flat.whole_rejects:,} records that cannot be calls are left out; see jsonl.")
+
+
+def _form_of(output: Path | None) -> str:
+    """The format that a file's name tells; a table without a file. Raises UsageError."""
+    if output is None:
+        return "table"
+    form = _FORMATS.get(output.suffix.lower())
+    if form is None:
+        raise click.UsageError(
+            f"The name of {output} tells no format: end it in {' or '.join(_FORMATS)}, or give"
+            " --format."
+        )
+    return form
 
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":

@@ -163,8 +163,9 @@ CDRS: Final = Dataset(
 
 REJECTS: Final = Dataset(
     "cdr_rejects",
-    "one record that cannot be a call, or one field that does not fit",
-    "Whole records have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
+    "one record that cannot be a call, or one field of a call that does not fit",
+    "What cannot be a call, or does not fit in one, so that nothing received is lost. Whole records"
+    " have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
     (
         Column("id", _TEXT, "The record's id, where it has one."),
         Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),

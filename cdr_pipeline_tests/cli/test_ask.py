@@ -50,6 +50,21 @@ def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> Non
     assert pl.read_parquet("c.parquet").height == len(truth)
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "C.Parquet"])
+def test_the_ending_of_a_file_tells_its_format(type_: Type, name: str) -> None:
+    asked = ("list", "--date", "2023-03-07", "--limit", "3")
+    form = name.lower().partition(".")[2]
+    assert type_(*asked, "--output", name, vendor=small()).exit_code == 0
+    assert type_(*asked, "--output", "due", "--format", form, vendor=small()).exit_code == 0
+    assert Path(name).read_bytes() == Path("due").read_bytes()
+
+
+def test_the_format_that_is_asked_for_counts_more_than_an_ending(type_: Type) -> None:
+    asked = ("list", "--date", "2023-03-07", "--limit", "3", "--output", "c.csv")
+    assert type_(*asked, "--format", "jsonl", vendor=small()).exit_code == 0
+    assert len(Path("c.csv").read_text(encoding="utf-8").split("\n")[:-1]) == 3
+
+
 def test_list_shows_what_cannot_be_a_call_as_it_was_sent(type_: Type) -> None:
     sent = [b'["no call"]', b'{"id":"\\ud800",\n "n": 1.50}']
     vendor = Vendor(records=[("2023-03-07 10:00:00", text) for text in sent], token=TOKEN)
@@ -79,7 +94,9 @@ def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--date", "2023-03-07", "--output", "a.txt"), "give --format"),
+        (("--output", "a.txt"), "The name of a.txt tells no format: end it in .jsonl or .csv"),
+        (("--output", "a.csv", "--format", "table"), "A table is for the screen"),
+        (("--format", "parquet"), "Parquet needs --output"),
         (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
         (("--ended-from", "2023-03-08", "--ended-to", "2023-03-07"), "is after --ended-to"),
     ],
@@ -89,4 +106,4 @@ def test_a_list_that_cannot_be_is_refused_before_anybody_is_asked(
 ) -> None:
     done = type_("list", *words, vendor=small())
     assert done.exit_code == 2
-    assert says in done.output
+    assert says in " ".join(done.output.split())
