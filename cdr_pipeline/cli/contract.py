@@ -9,7 +9,15 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import DAY, out, progress, readable_errors, span, stored
+from cdr_pipeline.cli.shared import (
+    DAY,
+    nothing_stored,
+    out,
+    progress,
+    readable_errors,
+    span,
+    stored,
+)
 from cdr_pipeline.errors import CdrError
 
 if TYPE_CHECKING:
@@ -116,7 +124,7 @@ def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None
 
     days = store.days(CDRS, *span(first, last))
     if not days:
-        raise CdrError(f"No calls are stored in {store.root} for that. Load some: cdr-pipeline run")
+        raise CdrError(nothing_stored(store.root, "No calls of these days are stored"))
     return days
 
 

@@ -10,6 +10,7 @@ from cdr_pipeline.cli.shared import (
     DAY,
     err,
     exit_if,
+    nothing_stored,
     out,
     readable_errors,
     span,
@@ -17,7 +18,7 @@ from cdr_pipeline.cli.shared import (
     stored,
 )
 from cdr_pipeline.cli.status import print_days
-from cdr_pipeline.errors import Damaged
+from cdr_pipeline.errors import CdrError, Damaged
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
         stale = stale_days(store, contract.mark, begin, end)
         days = sorted({*stale, *unmade_days(store, begin, end)})
     if not store.days(RAW_PAGES, begin, end):
-        out.print(f"There are no raw_pages of these days in {settings.data_dir}.", soft_wrap=True)
-        return
+        raise CdrError(nothing_stored(store.root, "There are no raw_pages of these days"))
     if not days:
         out.print("No day needs to be made again; the catalog is.", soft_wrap=True)
     lasting_home()

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import click
@@ -109,6 +110,14 @@ def stored() -> tuple[Settings, "Store"]:
 
     settings = Settings.load()
     return settings, Store.of(settings)
+
+
+def nothing_stored(root: Path, what: str) -> str:
+    """What to say where nothing is stored, and what to do; `root` may be mistyped."""
+    load = "Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
+    if not root.is_dir():
+        return f"{what} in {root}: there is no such folder. Is CDR_DATA_DIR right? {load}"
+    return f"{what} in {root}. {load}"
 
 
 def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import DAY, out, readable_errors, span
+from cdr_pipeline.cli.shared import DAY, nothing_stored, out, readable_errors, span
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 
@@ -46,10 +46,7 @@ def status(first: datetime | None, last: datetime | None) -> None:
     begin, end = span(first, last)
     if not print_days(settings, begin, end):
         of = "" if (begin, end) == (date.min, date.max) else " of these days"
-        out.print(
-            f"Nothing{of} is stored in {settings.data_dir} yet."
-            " Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
-        )
+        out.print(nothing_stored(settings.data_dir, f"Nothing{of} is stored"), soft_wrap=True)
 
 
 def print_days(

@@ -43,4 +43,4 @@ def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str
     Path("contract.toml").write_text(OWN, encoding="utf-8")
     done = type_(*words)
     assert done.exit_code == 1
-    assert "No calls are stored" in done.output
+    assert "No calls of these days are stored in data: there is no such folder." in done.output

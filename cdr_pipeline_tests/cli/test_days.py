@@ -262,6 +262,19 @@ def test_status_shows_the_days_that_are_asked_for(loaded: Type) -> None:
     assert "Nothing of these days" in loaded("status", "--from", "2024-01-01").output
 
 
+def test_rebuild_of_nothing_says_how_to_load_days_and_asks_whether_the_folder_is_right(
+    type_: Type,
+) -> None:
+    mistyped = type_("rebuild", CDR_DATA_DIR="nope")
+    assert mistyped.exit_code == 1
+    assert "nope: there is no such folder. Is CDR_DATA_DIR right?" in mistyped.output
+    assert not Path("nope").exists()
+    Path("data").mkdir()
+    empty = type_("rebuild")
+    assert empty.exit_code == 1
+    assert "There are no raw_pages of these days in data. Load days with `cdr-" in empty.output
+
+
 def test_a_day_that_is_written_otherwise_is_refused_in_a_users_words(type_: Type) -> None:
     done = type_("run", "--from", "07/03/2023", "--to", "2023-03-07")
     assert done.exit_code == 2
