@@ -61,6 +61,7 @@ def print_days(
         WAY_OUT,
         damaged_files,
         days_in_words,
+        pageless_days,
         stale_days,
         stale_in_words,
         torn_days,
@@ -74,17 +75,25 @@ def print_days(
     stale = stale_days(store, Contract.of(settings).mark, first, last, but=damaged)
     unmade = unmade_days(store, first, last, but=damaged)
     torn = torn_days(store, first, last, but=damaged)
+    pageless = pageless_days(store, first, last)
     if days and table:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
         to.print(_table(store, days, stale, unmade, damaged))
+    mendable = [day for day in stale if day not in pageless]
     for some, told in (
-        (stale, stale_in_words(stale)),
+        (mendable, stale_in_words(mendable)),
         (unmade, f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."),
         (
             torn,
             "Fetched anew by a run that was killed before it wrote the receipt:"
             f" {days_in_words(torn)}. The calls are those of the fetch before. Load such days"
             " again with `cdr-pipeline run`.",
+        ),
+        (
+            pageless,
+            f"Without raw_pages: {days_in_words(pageless)}. What was made of them stands, and"
+            " nothing can be made of them again, under another contract or zone either, until"
+            " `cdr-pipeline run` has loaded such days anew.",
         ),
     ):
         if some:

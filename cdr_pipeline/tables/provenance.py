@@ -130,6 +130,13 @@ def torn_days(
     ]
 
 
+def pageless_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days, both ends included, that were fetched and whose raw_pages are not there any more:
+    nothing can be made of them again without the vendor.
+    """
+    return [day for day in store.days(RECEIPTS, first, last) if not store.holds(RAW_PAGES, day)]
+
+
 def unmade_days(
     store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
 ) -> list[date]:

@@ -323,4 +323,8 @@ def test_a_day_that_cannot_be_made_again_takes_no_other_along(loaded: Type) -> N
     done = loaded("rebuild", CDR_CONTRACT="contract.toml")
     assert done.exit_code == 1
     assert "2023-03-07: raw_pages of 2023-03-07 is not there" in done.output
+    assert "`cdr-pipeline run --from 2023-03-07 --to 2023-03-07`" in done.output
+    for told in (done, loaded("status", CDR_CONTRACT="contract.toml")):
+        assert "Without raw_pages: 1 day (2023-03-07)" in told.output
+        assert "made under another contract" not in told.output
     assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]
