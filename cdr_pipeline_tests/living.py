@@ -81,10 +81,17 @@ class Switchboard:
 
 
 class World:
-    """A vendor, settings that point at it, and Dagster's daemon, one tick at a time."""
+    """A vendor, settings that point at it, and Dagster's daemon, one tick at a time.
+
+    `loading`: if given, it says the settings of ticks and runs.
+    """
 
     def __init__(
-        self, board: Switchboard, instance: dg.DagsterInstance, settings: Settings
+        self,
+        board: Switchboard,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        loading: Loading | None = None,
     ) -> None:
         self.board = board
         self.settings = settings
@@ -95,7 +102,7 @@ class World:
         self.skipped = ""
         self._cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
-        self.loading = Loading(settings=lambda **_: self.settings)
+        self.loading = loading or Loading(settings=lambda **_: self.settings)
         definitions = dg.Definitions(
             assets=[daily_calls(settings)],
             jobs=automation.JOBS,

@@ -7,7 +7,9 @@
     contract     which days were made under another contract than is in force?
     alerts       tells a webhook of every run that failed (the commands tell it of theirs)
 
-All are on from the start, and skip their ticks with a reason while something they need is not set.
+All are on from the start, and skip their ticks with a reason while nothing is set. Where a setting
+is wrong, `nightly` asks for its run all the same, which fails of it and is told of, and `freshness`
+turns its check red.
 """
 
 from typing import Final

@@ -8,9 +8,9 @@ import dagster as dg
 
 from cdr_pipeline.api.client import post
 from cdr_pipeline.assets.failures import told_by
-from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.automation.jobs import FIRST, LAST, settings_of
+from cdr_pipeline.automation.jobs import FIRST, LAST
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.window import days, ranges
 
@@ -31,16 +31,23 @@ _TO_DO: Final = (
     description="Tells CDR_ALERT_URL of every run that failed: days, cause, what is safe, what to"
     " do. One message a run, whether it could be delivered or not.",
 )
-def alerts(
-    context: dg.RunFailureSensorContext, loading: dg.ResourceParam[Loading]
-) -> dg.SkipReason | None:
+def alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """Tell the webhook; what goes wrong with that is logged, never raised."""
     try:
-        if not tell(context.dagster_run, _causes(context), settings_of(loading, vendor=False)):
+        if not tell(context.dagster_run, _causes(context), _settings()):
             return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
     except CdrError as error:
         context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
     return None
+
+
+def _settings() -> Settings:
+    """Whom to tell, and the secrets to blot out. Raises SettingsError only where CDR_ALERT_URL is
+    wrong: any other setting that is may be why the run failed.
+    """
+    read_dotenv_again()
+    Settings.load_one("alert_url")
+    return Settings.for_display()
 
 
 def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings) -> bool:

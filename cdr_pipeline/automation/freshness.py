@@ -15,8 +15,9 @@ from cdr_pipeline.tables.store import Store
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        f"Turns the check `{checks.FRESH.name}` of {checks.FRESH.asset} red or green, once any day"
-        f" of the last CDR_PROBE_DAYS was loaded: {checks.FRESH.description}"
+        f"{checks.FRESH.description} Once any day of the last CDR_PROBE_DAYS was loaded, the check"
+        f" `{checks.FRESH.name}` of {checks.FRESH.asset} says whether that is so. It is red as well"
+        " while a setting is wrong."
     ),
 )
 def freshness(
@@ -26,15 +27,18 @@ def freshness(
     try:
         settings = settings_of(loading, vendor=False)
     except SettingsError as error:
-        return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        # Then no day can be loaded, and nobody knows where to look for those that were.
+        summary = f"No day can be loaded; what is stored is safe. {error}"
+        return _told(checks.Finding(checks.FRESH, False, summary), summary, context.cursor)
     store = Store.of(settings)
     due = upkeep.newest_due(store, datetime.now(UTC), settings)
     if due is None:
         return dg.SensorResult(skip_reason="No recent day was ever loaded.", cursor=context.cursor)
     finding = checks.fresh(due, store)
-    said = f"{due} {finding.passed}"
-    if said == context.cursor:
-        return dg.SensorResult(skip_reason=finding.summary, cursor=said)
-    return dg.SensorResult(
-        asset_events=[evaluation(finding)], skip_reason=finding.summary, cursor=said
-    )
+    return _told(finding, f"{due} {finding.passed}", context.cursor)
+
+
+def _told(finding: checks.Finding, said: str, before: str | None) -> dg.SensorResult:
+    """The check as it was found, unless that is what was `said` before."""
+    events = [] if said == before else [evaluation(finding)]
+    return dg.SensorResult(asset_events=events, skip_reason=finding.summary, cursor=said)

@@ -1,5 +1,7 @@
 """What a webhook is told of a failed run."""
 
+from typing import Any
+
 import dagster as dg
 import pytest
 from pydantic import SecretStr
@@ -26,17 +28,17 @@ def fail_and_tell(it: World) -> None:
         ended[0].event_log_entry.dagster_event,
         it.instance,
         run,
-        resources={"loading": it.loading},
     ) as context:
         alerts(context.for_run_failure())
 
 
 def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
-    world: NewWorld, hook: tuple[str, type[Hook]]
+    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, heard = hook
+    monkeypatch.setenv("CDR_ALERT_URL", url)
     board = some_days(Switchboard(), 1)
-    it, _ = world(board, alert_url=SecretStr(url))
+    it, _ = world(board)
     board.down = at(FIRST), at(FIRST + DAY * 9)
     fail_and_tell(it)
     (told,) = heard.told
@@ -52,12 +54,16 @@ def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
 
 
 def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
-    world: NewWorld, hook: tuple[str, type[Hook]], capfd: pytest.CaptureFixture[str]
+    world: NewWorld,
+    hook: tuple[str, type[Hook]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     url, heard = hook
     heard.status = 500
+    monkeypatch.setenv("CDR_ALERT_URL", url)
     board = some_days(Switchboard(), 1)
-    it, _ = world(board, alert_url=SecretStr(url))
+    it, _ = world(board)
     board.down = at(FIRST), at(FIRST + DAY * 9)
     fail_and_tell(it)
     assert len(heard.told) == 1
@@ -67,14 +73,43 @@ def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its
 
 
 def test_a_webhook_that_is_not_there_stops_nothing(
-    world: NewWorld, capfd: pytest.CaptureFixture[str]
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("CDR_ALERT_URL", "http://127.0.0.1:9/s3cret-path")
     board = some_days(Switchboard(), 1)
-    it, _ = world(board, alert_url=SecretStr("http://127.0.0.1:9/s3cret-path"))
+    it, _ = world(board)
     board.down = at(FIRST), at(FIRST + DAY * 9)
     fail_and_tell(it)
     logged = capfd.readouterr()
     assert "could not be told: ConnectError" in logged.out + logged.err
+
+
+def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
+    unset: dict[str, Any], hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CDR_PAGE_SIZE=0: the tick skipped in grey, and of a run by hand nobody was told."""
+    url, heard = hook
+    monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
+    monkeypatch.setenv("CDR_API_TOKEN", TOKEN)
+    monkeypatch.setenv("CDR_PAGE_SIZE", "0")
+    monkeypatch.setenv("CDR_ALERT_URL", url)
+    with dg.DagsterInstance.ephemeral() as instance:
+        fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
+    (told,) = heard.told
+    assert told["days"] == ["2023-03-01"]
+    assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in told["cause"]
+
+
+def test_a_webhook_whose_address_is_wrong_is_said_in_the_log(
+    unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
+    monkeypatch.setenv("CDR_ALERT_URL", "no-url")
+    with dg.DagsterInstance.ephemeral() as instance:
+        fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
+    logged = capfd.readouterr()
+    assert "Nobody was told" in logged.out + logged.err
+    assert "CDR_ALERT_URL: must be an http(s) URL" in logged.out + logged.err
 
 
 def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause() -> None:

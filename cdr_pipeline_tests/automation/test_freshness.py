@@ -1,5 +1,9 @@
 """Whether the day that ended is there, as the sensor and as every run says."""
 
+from typing import Any
+
+import pytest
+
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
@@ -24,6 +28,25 @@ def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_i
     assert it.red == ["2023-03-02"]
     assert it.sensor("freshness") == []
     assert it.skipped == "2023-03-02 is there"
+
+
+def test_the_check_is_red_once_while_a_setting_is_wrong_and_says_which(
+    world: NewWorld, unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, _ = world(some_days(Switchboard(), 1))
+    nights(it, FIRST + DAY, FIRST + DAY)
+    Clock.at = at(FIRST + DAY, 12)
+    mended, it.loading = it.loading, unset["loading"]
+    monkeypatch.setenv("CDR_PAGE_SIZE", "0")
+    it.sensor("freshness")
+    it.sensor("freshness")
+    assert it.red == ["No day can"]
+    assert "what is stored is safe" in it.skipped
+    assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in it.skipped
+    it.loading = mended
+    it.sensor("freshness")
+    assert it.red == ["No day can"]
+    assert it.skipped == "2023-03-01 is there"
 
 
 def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:

@@ -16,7 +16,7 @@ from cdr_pipeline_tests.automation.nights import FIRST
 from cdr_pipeline_tests.living import at
 
 
-def test_without_settings_every_tick_is_skipped_and_says_what_is_missing(
+def test_where_nothing_is_set_every_tick_is_skipped_and_says_what_is_missing(
     unset: dict[str, Any],
 ) -> None:
     with (

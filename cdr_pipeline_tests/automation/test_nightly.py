@@ -1,18 +1,16 @@
 """The schedule, night by night: what it asks for."""
 
+from typing import Any
+
+import dagster as dg
 import pytest
 
 from cdr_pipeline.automation.jobs import ASKED_BY
-from cdr_pipeline.tables.datasets import (
-    CAMPAIGN_DAILY,
-    CDRS,
-    DATASETS,
-    RAW_PAGES,
-    Dataset,
-)
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
-from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
+from cdr_pipeline_tests.living import DAY, TOKEN, Clock, NewWorld, Switchboard, World, at
 
 
 def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback_too(
@@ -36,6 +34,32 @@ def test_before_the_first_partition_there_is_nothing_to_load(world: NewWorld) ->
     assert it.nightly() == []
     assert "CDR_START_DATE" in it.skipped
     assert not vendor.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CDR_PAGE_SIZE", "0", "CDR_PAGE_SIZE: should be greater"),
+        ("CDR_DATA_DIR", "s3://calls", "CDR_DATA_DIR: must be a folder"),
+        ("CDR_START_DATE", "yesterday", "CDR_START_DATE"),
+        ("CDR_API_BASE_URL", "", "CDR_API_BASE_URL is missing"),
+    ],
+)
+def test_a_wrong_setting_fails_the_run_of_the_day_that_ended_in_its_words(
+    unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    """A tick that only skipped left no run, so nothing that an alert could follow."""
+    monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
+    monkeypatch.setenv("CDR_API_TOKEN", TOKEN)
+    monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.ephemeral() as instance:
+        it = World(Switchboard(), instance, Settings.for_display(), unset["loading"])
+        Clock.at = at(FIRST + DAY, 1.5)
+        assert asked(it.nightly()) == [("2023-03-01", "2023-03-01")]
+        (failed,) = instance.get_records_for_run(
+            it.last_run().run_id, of_type=dg.DagsterEventType.STEP_FAILURE
+        ).records
+    assert says in str(failed.event_log_entry.dagster_event)
 
 
 def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) -> None:
