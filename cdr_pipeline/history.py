@@ -40,7 +40,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.home import postgres_url
+from cdr_pipeline.home import note_dotenv, postgres_url
 
 #: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
 _SWITCHES = {
@@ -50,6 +50,9 @@ _SWITCHES = {
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
 }
 os.environ |= _SWITCHES | os.environ
+
+# Under a plain `dagster dev` this is where its first process of all comes by.
+note_dotenv()
 
 #: How long one process waits for another that writes, in seconds.
 _PATIENCE = 30

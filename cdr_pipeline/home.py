@@ -1,6 +1,8 @@
 """Where Dagster keeps its history: one lasting folder for the commands and the UI, or Postgres."""
 
+import json
 import os
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,10 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import ENV_FILE, Settings
 
 _DEFAULT_HOME: Final = Path(".dagster")
+
+#: Variable that says which names of the environment are `.env`'s, each with what it covers: in the
+#: environment itself, since Dagster's processes start one another, and hand on nothing else.
+COVERED = "DOTENV_COVERS"
 
 
 def lasting_home() -> Path:
@@ -33,15 +39,27 @@ def home_apart(folder: Path) -> Path:
     return _made(folder, storage="SqliteHistory")
 
 
+def note_dotenv() -> None:
+    """Note which names `.env` covers, for this process and those it starts, if nobody has yet."""
+    os.environ.setdefault(COVERED, json.dumps(_beneath(_dotenv())))
+
+
 def read_dotenv_again() -> None:
-    """What `.env` in the working folder says now, into this process's environment.
+    """What `.env` in the working folder says now, into this process's environment; and what it says
+    no longer, out of it: there is again what it covered.
 
     Dagster puts it there when a process begins, above what the shell says, and never looks again:
     a daemon would go on with a token that was replaced weeks ago.
     """
-    os.environ |= {
-        name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None
-    }
+    said = _dotenv()
+    before = json.loads(os.environ.get(COVERED, "{}"))
+    for name in before.keys() - said.keys():
+        if before[name] is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before[name]
+    kept = {name: before[name] for name in before.keys() & said.keys()}
+    os.environ |= {COVERED: json.dumps(_beneath(said) | kept)} | said
 
 
 def postgres_url() -> str | None:
@@ -56,6 +74,19 @@ def postgres_url() -> str | None:
             " `uv sync --extra postgres`."
         )
     return url.get_secret_value() if url else None
+
+
+def _dotenv() -> dict[str, str]:
+    """What `.env` says, as Dagster reads it."""
+    return {name: value for name, value in dotenv_values(".env").items() if value is not None}
+
+
+def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
+    """What the environment says of these names, or nothing: the same was put there from `.env`."""
+    return {
+        name: None if os.environ.get(name) == value else os.environ.get(name)
+        for name, value in said.items()
+    }
 
 
 def _made(home: Path, storage: str = "History") -> Path:

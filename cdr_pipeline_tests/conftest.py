@@ -14,6 +14,7 @@ import pytest
 import stamina
 from hypothesis import HealthCheck, settings
 
+from cdr_pipeline import home
 from cdr_pipeline_tests.hook import Hook
 
 settings.register_profile(
@@ -34,6 +35,12 @@ def _no_pauses() -> Iterator[None]:
     """
     with stamina.set_testing(True, attempts=4, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_dotenv_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test's `.env` put into the environment is not taken out again in the next test."""
+    monkeypatch.setenv(home.COVERED, "{}")
 
 
 @pytest.fixture(scope="session")

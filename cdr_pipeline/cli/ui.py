@@ -40,6 +40,9 @@ def see_that_it_is_free(port: int) -> None:
 
 def dagster_dev(port: int, folder: Path | None = None) -> int:
     """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
+    from cdr_pipeline.home import note_dotenv
+
+    note_dotenv()
     command = [
         sys.executable,
         "-W",
