@@ -78,7 +78,7 @@ def postgres_url() -> str | None:
 
 def _dotenv() -> dict[str, str]:
     """What `.env` says, as Dagster reads it."""
-    return {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
 
 
 def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:

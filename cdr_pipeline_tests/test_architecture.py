@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checks": GROUND | {"tables", "upkeep"},
     "report": GROUND | {"tables", "checks", "report"},
     "assets": GROUND | {"api", "tables", "checks", "report", "upkeep", "assets"},
-    "automation": GROUND | {"api", "tables", "checks", "upkeep", "assets", "home", "automation"},
+    "automation": GROUND
+    | {"api", "tables", "checks", "upkeep", "assets", "home", "launcher", "automation"},
     "home": {"settings", "errors"},
     "history": {"home", "errors"},
     "launcher": {"home"},

@@ -1,18 +1,23 @@
 """Tells a webhook of every run that failed (the commands tell it of theirs)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
 import dagster as dg
+from dagster._core.events import JobFailureData, RunFailureReason
 
 from cdr_pipeline.api.client import post
-from cdr_pipeline.assets.failures import told_by
+from cdr_pipeline.assets.aggregates import across
+from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.window import days, ranges
+from cdr_pipeline.tables.datasets import DATASETS
+from cdr_pipeline.window import days
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"
@@ -65,10 +70,7 @@ def alert(
 
     `text` says all of it, which is what chat services show. Holds no secret of `settings`.
     """
-    lines = [
-        f"{ranges(map(date.fromisoformat, stopped)) or 'A run'}: {settings.without_secrets(cause)}"
-        for cause, stopped in causes.items()
-    ]
+    lines = [settings.without_secrets(line) for line in summary(causes)]
     return {
         "text": "\n".join(["cdr-pipeline: a run failed", *lines, _SAFE, _TO_DO]),
         "days": sorted({day for stopped in causes.values() for day in stopped}),
@@ -82,15 +84,40 @@ def alert(
 
 def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
     """Why a run failed, in words, and the days that each cause stopped."""
-    named = _days_of(context.dagster_run.tags)
     events = context.get_step_failure_events()
     if told := told_by(events):
         return told
-    for event in events:
-        failure = event.step_failure_data.user_failure_data
-        if failure and failure.description:
-            return {failure.description: named}
-    return {context.failure_event.message or "It ended without a word.": named}
+    failures = (event.step_failure_data.user_failure_data for event in events)
+    said = next((one.description for one in failures if one and one.description), None)
+    return {said or _ending(context.failure_event): _days_left(context)}
+
+
+def _ending(event: dg.DagsterEvent) -> str:
+    """How a run ended that did not say why."""
+    said, data = event.message or "It ended without a word.", event.event_specific_data
+    # Somebody ended Dagster, and its runs with it; or the daemon found the process dead, and puts
+    # words of its own around ours.
+    reason = data.failure_reason if isinstance(data, JobFailureData) else None
+    gone = reason is RunFailureReason.UNEXPECTED_TERMINATION or GONE in said
+    return GONE if gone else said
+
+
+def _days_left(context: dg.RunFailureSensorContext) -> list[str]:
+    """The days that a run was asked for and did not finish; all of them where each was finished
+    and what needs several days together was not.
+    """
+    run = context.dagster_run
+    selected = {key.to_user_string() for key in run.asset_selection or ()} or set(DATASETS)
+    wanted = selected - set(across(selected))
+    logged = context.instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    events = [entry.dagster_event for entry in logged if entry.dagster_event]
+    made = Counter(
+        one.partition
+        for one in events
+        if one.asset_key and one.asset_key.to_user_string() in wanted
+    )
+    asked = _days_of(run.tags)
+    return [day for day in asked if made[day] < len(wanted)] or asked
 
 
 def _days_of(tags: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ Takes two seconds to import, which `--help` need not wait for: a command does so
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
 from cdr_pipeline.tables.datasets import DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
+from cdr_pipeline.window import days
 
 
 class Outcome(NamedTuple):
@@ -62,8 +63,8 @@ def _days_and_catalog(
     unfinished = [run for run in runs if not run.result.success]
     failed: dict[str, list[str]] = {}
     for run in unfinished:
-        for cause, days in run.causes().items():
-            failed.setdefault(cause, []).extend(days)
+        for cause, stopped in run.causes().items():
+            failed.setdefault(cause, []).extend(stopped)
     if unfinished:
         _alert(settings, unfinished[0].result, failed)
     return Outcome(summary(failed), [text for run in runs for text in run.odd()])
@@ -89,12 +90,13 @@ def _see_that_they_are_partitions(
 
 @dataclass(frozen=True)
 class _Ended:
-    """A run of Dagster's that has ended, and the days that failed on the way. `about`: what is said
-    first of why it ended where no day does.
+    """A run of Dagster's that has ended, the days that failed on the way, and those it did not come
+    to the end of. `about`: what is said first of why it ended where no day does.
     """
 
     result: dg.ExecuteInProcessResult
     failed: Mapping[date, Exception] = field(default_factory=dict)
+    left: Sequence[date] = ()
     about: str = ""
 
     @property
@@ -114,10 +116,11 @@ class _Ended:
 
     def causes(self) -> dict[str, list[str]]:
         """Why it failed, each cause with the days it stopped: those that it tells of in the end, or
-        if it did not come to that, those before and what ended it.
+        if it did not come to that, those before, and what ended it with those that were left.
         """
         told = told_by(event for event in self.result.all_events if event.is_step_failure)
-        return told or {**causes(self.failed), f"{self.about}{self._failure()}": []}
+        left = [f"{day}" for day in self.left]
+        return told or {**causes(self.failed), f"{self.about}{self._failure()}": left}
 
     def _failure(self) -> str:
         if self.interrupted:
@@ -149,14 +152,14 @@ def _days(
     """A run of Dagster's for each range, until one is interrupted."""
     runs: list[_Ended] = []
     failed: dict[date, Exception] = {}
+    left = [day for first, last in ranges for day in days(first, last)]
     verb = "Loaded" if RAW_PAGES in datasets else "Made"
     with progress() as bar:
-        task = bar.add_task(
-            "Starting", total=sum((last - first).days + 1 for first, last in ranges)
-        )
+        task = bar.add_task("Starting", total=len(left))
 
         def on_day(day: date, error: Exception | None) -> None:
             bar.update(task, advance=1, description=f"{verb} {day}")
+            left.remove(day)
             if error:
                 failed[day] = error
 
@@ -174,9 +177,10 @@ def _days(
                 },
                 raise_on_error=False,
             )
-            runs.append(_Ended(result, failed))
-            if runs[-1].interrupted:
-                break
+            run = _Ended(result, failed, [day for day in left if first <= day <= last])
+            if run.interrupted:
+                return [*runs, replace(run, left=left)]
+            runs.append(run)
     return runs
 
 

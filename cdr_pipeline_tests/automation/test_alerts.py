@@ -1,24 +1,39 @@
 """What a webhook is told of a failed run."""
 
+import os
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from pydantic import SecretStr
 
+from cdr_pipeline.assets import cdrs
+from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.automation.alerts import alert, alerts
+from cdr_pipeline.automation.jobs import days_tags
+from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
-from cdr_pipeline_tests.automation.nights import FIRST, some_days
+from cdr_pipeline.tables.flattening.crew import Crew
+from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
 from cdr_pipeline_tests.hook import Hook
 from cdr_pipeline_tests.living import DAY, TOKEN, Clock, NewWorld, Switchboard, World, at
 
+ANY = Settings.model_construct()
 
-def fail_and_tell(it: World) -> None:
-    """The nightly run of the first three days, and the sensor on its failure."""
-    Clock.at = at(FIRST + DAY, 1.5)
+
+def fail_and_tell(it: World, ahead: int = 1) -> None:
+    """A night's run of the day that ended and those before it, and the sensor on its failure."""
+    Clock.at = at(FIRST + DAY * ahead, 1.5)
     it.nightly()
     run = it.last_run()
     assert not run.is_success
+    tell_of(it, run)
+
+
+def tell_of(it: World, run: dg.DagsterRun) -> None:
     ended = it.instance.get_records_for_run(
         run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE
     ).records
@@ -119,4 +134,48 @@ def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause()
     told = alert(run, {cause: ["2023-03-01"], "other": []}, settings)
     assert "t0ken" not in str(told)
     assert "s3cret" not in str(told)
-    assert told["cause"] == "2023-03-01: *** was refused, *** too\nA run: other"
+    assert told["cause"] == "2023-03-01: *** was refused, *** too\nother"
+
+
+def test_a_cause_that_names_its_day_names_it_once() -> None:
+    """As in the terminal: a chat read `2023-03-01: 2023-03-01: the vendor now proves ...`."""
+    told = alert(dg.DagsterRun(job_name="load_days"), {"2023-03-01: it broke": ["2023-03-01"]}, ANY)
+    assert told["cause"] == "2023-03-01: it broke"
+
+
+def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
+    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster says `No user initiated termination request was found, treating as failure`."""
+
+    def ended_with_dagster(work: Work, crew: Crew) -> Iterator[Made]:
+        if work.day > FIRST + DAY:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from build(work, crew)
+
+    (url, heard), build = hook, cdrs.build
+    monkeypatch.setenv("CDR_ALERT_URL", url)
+    it, _ = world(some_days(Switchboard(), 4))
+    nights(it, FIRST + DAY, FIRST + DAY)
+    monkeypatch.setattr(cdrs, "build", ended_with_dagster)
+    fail_and_tell(it, ahead=4)
+    (told,) = heard.told
+    assert told["days"] == ["2023-03-03", "2023-03-04"]
+    assert told["cause"] == f"2023-03-03 to 2023-03-04: {GONE}"
+
+
+def test_a_run_that_was_killed_is_told_without_dagsters_words(
+    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, heard = hook
+    monkeypatch.setenv("CDR_ALERT_URL", url)
+    it, _ = world(Switchboard())
+    run = it.instance.create_run_for_job(
+        dg.job(name="load_days")(lambda: None), tags=days_tags(FIRST, FIRST + DAY)
+    )
+    found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
+    words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
+    it.instance.report_run_failed(run, words)
+    tell_of(it, run)
+    (told,) = heard.told
+    assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"

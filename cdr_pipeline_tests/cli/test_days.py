@@ -10,10 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cdr_pipeline.assets import aggregates
-from cdr_pipeline.assets.layer import Work
+from cdr_pipeline.assets import aggregates, cdrs
+from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
 from cdr_pipeline_tests.hook import Hook
 
@@ -41,7 +42,7 @@ def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) 
         ({"CDR_API_BASE_URL": ""}, "CDR_API_BASE_URL is missing"),
         ({"CDR_PAGE_SIZE": "0"}, "CDR_PAGE_SIZE"),
         ({"DAGSTER_HOME": "/dev/null/home"}, "DAGSTER_HOME: /dev/null/home cannot be made"),
-        ({"CDR_DATA_DIR": "/dev/null/data"}, "Failed: CDR_DATA_DIR: /dev/null/data cannot"),
+        ({"CDR_DATA_DIR": "/dev/null/data"}, "CDR_DATA_DIR: /dev/null/data cannot"),
     ],
 )
 def test_what_a_person_can_mend_is_one_message_without_a_traceback(
@@ -88,16 +89,26 @@ def test_a_day_that_failed_is_named_once(type_: Type) -> None:
 
 
 def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
-    type_: Type, monkeypatch: pytest.MonkeyPatch
+    type_: Type, monkeypatch: pytest.MonkeyPatch, hook: tuple[str, type[Hook]]
 ) -> None:
-    def interrupted(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupted(work: Work, crew: Crew) -> Iterator[Made]:
+        if work.day > date(2023, 3, 6):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from build(work, crew)
 
-    monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
-    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-08", vendor=small())
+    build, (url, heard) = cdrs.build, hook
+    monkeypatch.setattr(cdrs, "build", interrupted)
+    words = ("run", "--from", "2023-03-06", "--to", "2023-03-08")
+    done = type_(*words, vendor=small(), CDR_ALERT_URL=url)
     assert done.exit_code == 1
-    assert "interrupted. Days that are loaded stay so; run it again" in done.output
+    says = (
+        "2023-03-07 to 2023-03-08: it was interrupted. Days that are loaded stay so; run it again"
+    )
+    assert f"Failed: {says}" in done.output
     assert "dagster" not in done.output
+    (alert,) = heard.told
+    assert alert["days"] == ["2023-03-07", "2023-03-08"]
+    assert alert["cause"].startswith(says)
 
 
 def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
@@ -114,7 +125,7 @@ def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
     Path("data/cdrs.duckdb").unlink()
     done = loaded("rebuild", "--all")
     assert done.exit_code == 1
-    assert "it was interrupted" in done.output
+    assert "Failed: 2023-03-06, 2023-03-08: it was interrupted" in done.output
     assert begun == [date(2023, 3, 6)]
     assert not Path("data/cdrs.duckdb").exists()
 
