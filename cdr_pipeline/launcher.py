@@ -25,6 +25,7 @@ from dagster._cli.api import _execute_run_command_body
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts
@@ -41,7 +42,8 @@ GONE = (
 
 _SECONDS_TO_ANSWER = 10
 
-_PROCESS = "cdr_pipeline/process"
+# Under the prefix of what Dagster's UI does not show: it tells a person nothing.
+_PROCESS = f"{HIDDEN_TAG_PREFIX}cdr_pipeline_process"
 
 #: What a run needs that begins no thread and is nobody's to edit.
 _IMPORTED_BEFORE = (

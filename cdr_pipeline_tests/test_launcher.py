@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, TagType, get_tag_type
 
 from cdr_pipeline import home
 from cdr_pipeline.launcher import GONE, Launcher, process_tags
@@ -60,6 +60,10 @@ def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.Dagste
     assert health(instance, process_tags()) == (WorkerStatus.RUNNING, "")
     gone = {TAG: f"{ended()}:@{gethostname()}"}
     assert health(instance, gone) == (WorkerStatus.FAILED, GONE)
+
+
+def test_what_a_run_is_found_by_is_no_pill_in_the_ui() -> None:
+    assert get_tag_type(TAG) is TagType.HIDDEN  # type: ignore[no-untyped-call]
 
 
 def test_a_process_that_has_the_number_of_a_runs_is_not_the_run(
