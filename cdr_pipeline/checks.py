@@ -182,7 +182,7 @@ DECLARED_TYPES: Final = Check(
 MADE_UNDER: Final = Check(
     "made_under_contract",
     CDRS.name,
-    "The day was made under the contract (CDR_CONTRACT) that is in force now.",
+    "The day was made under the contract and zone (CDR_CONTRACT, CDR_TIMEZONE) in force now.",
 )
 FRESH: Final = Check(
     "fresh",

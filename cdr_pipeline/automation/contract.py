@@ -1,4 +1,5 @@
-"""Watches CDR_CONTRACT: tells which days were made under another contract than is in force.
+"""Watches CDR_CONTRACT and CDR_TIMEZONE: tells which days were made under another contract or zone
+than is in force.
 
 Each such day gets a failed check `made_under_contract` (a warning). A day that is made again, by
 the job `rebuild` for one, evaluates the check itself.
@@ -82,7 +83,8 @@ def evaluate_made_under_contract(
 
 
 @dg.job(
-    description="Tells which days were made under another contract; asked for by the sensor.",
+    description="Tells which days were made under another contract or zone; asked for by the"
+    " sensor.",
     executor_def=dg.in_process_executor,
     # Dagster warns of itself when it has to copy a sensor to give its job a resource.
     resource_defs={"loading": dg.ResourceDefinition.hardcoded_resource(Loading())},
@@ -110,8 +112,9 @@ _CATALOG_JOBS: Final = [
     # On from the start, since it only looks.
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Warns of days of cdrs that were made under another contract (CDR_CONTRACT) than is in"
-        " force now, as a check of each day, and has the catalog tell its readers."
+        "Warns of days of cdrs that were made under another contract or zone (CDR_CONTRACT,"
+        " CDR_TIMEZONE) than is in force now, as a check of each day, and has the catalog tell its"
+        " readers."
     ),
 )
 def contract_sensor(
@@ -146,5 +149,6 @@ def _asking(days: Iterable[date]) -> dict[str, object]:
 
 def _at_rest(known: Known) -> str:
     if known.told:
-        return f"Still made under another contract than is in force: {days_in_words(known.told)}."
-    return "Every stored day was made under the contract in force."
+        told = days_in_words(known.told)
+        return f"Still made under another contract or zone than is in force: {told}."
+    return "Every stored day was made under the contract and zone in force."
