@@ -39,8 +39,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.home import note_dotenv, postgres_url
+from cdr_pipeline.home import cannot_be_used, note_dotenv, postgres_url
 
 #: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
 _SWITCHES = {
@@ -96,10 +95,7 @@ class History(SqliteHistory):
         try:
             return DagsterPostgresStorage(url, should_autocreate_tables=True, inst_data=inst_data)
         except (DagsterPostgresException, SQLAlchemyError) as error:
-            reason = str(getattr(error.__cause__ or error, "orig", error)).strip().splitlines()[0]
-            raise SettingsError(
-                f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}"
-            ) from None
+            raise cannot_be_used(error) from None
 
 
 class _OneEngine:

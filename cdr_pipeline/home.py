@@ -15,6 +15,9 @@ from cdr_pipeline.settings import ENV_FILE, Settings
 
 _DEFAULT_HOME: Final = Path(".dagster")
 
+#: How long a database may take to be connected to.
+_SECONDS_TO_ANSWER = 10
+
 #: Variable that says which names of the environment are `.env`'s, each with what it covers: in the
 #: environment itself, since Dagster's processes start one another, and hand on nothing else.
 COVERED = "DOTENV_COVERS"
@@ -24,9 +27,11 @@ def lasting_home() -> Path:
     """DAGSTER_HOME, or `.dagster` in the working folder: made and configured if need be.
 
     Read from the environment or from `.env`, as `dagster dev` does. Sets DAGSTER_HOME for this
-    process and its children. Raises SettingsError where Postgres is asked for in vain.
+    process and its children. Raises SettingsError where Postgres is asked for in vain: Dagster
+    would ask six times, and tell of each, in every process it starts.
     """
-    postgres_url()
+    if url := postgres_url():
+        _see_that_it_answers(url)
     given = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
     return _made(Path(given or _DEFAULT_HOME))
 
@@ -87,6 +92,38 @@ def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
         name: None if os.environ.get(name) == value else os.environ.get(name)
         for name, value in said.items()
     }
+
+
+def kept_in(home: Path) -> str:
+    """Where the history is, to be shown: of a database neither user nor password."""
+    from sqlalchemy import URL, make_url
+
+    if url := postgres_url():
+        given = make_url(url)
+        shown = URL.create("postgresql", None, None, given.host, given.port, given.database)
+        return shown.render_as_string()
+    return f"{home}"
+
+
+def cannot_be_used(error: Exception) -> SettingsError:
+    """What to say of the database where `error` is all there is of it."""
+    # Of an error of SQLAlchemy's, or of Dagster's after it, the driver's own words.
+    told = (getattr(one, "orig", None) for one in (error, error.__cause__))
+    reason = f"{next(filter(None, told), error)}".strip().splitlines()[0]
+    return SettingsError(f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}")
+
+
+def _see_that_it_answers(url: str) -> None:
+    """Raises SettingsError."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(url, connect_args={"connect_timeout": _SECONDS_TO_ANSWER})
+        engine.connect().close()
+        engine.dispose()
+    except (SQLAlchemyError, ValueError) as error:
+        raise cannot_be_used(error) from None
 
 
 def _made(home: Path, storage: str = "History") -> Path:

@@ -223,14 +223,36 @@ def test_with_its_url_set_history_is_in_postgres_for_every_process(
 def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me:hush@127.0.0.1:1/dagster")
     home.lasting_home()
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me:hush@127.0.0.1:1/dagster")
     with (
         pytest.raises(SettingsError, match=r"cannot be used: .*127\.0\.0\.1") as raised,
         dg.DagsterInstance.get(),
     ):
         pass
     assert "hush" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("port", ["1", "none"])
+def test_it_is_asked_for_once_before_dagster_starts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], port: str
+) -> None:
+    """Six warnings, a promise of `.dagster`, and forty lines of traceback came before it."""
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", f"postgresql://me:hush@127.0.0.1:{port}/dagster")
+    with pytest.raises(SettingsError, match="the database cannot be used: ") as raised:
+        home.lasting_home()
+    assert "hush" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_the_history_is_says_nothing_of_who_may_read_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.kept_in(place) == f"{place}"
+    url = "postgres://me:hush@db.example.vn:5432/dagster?password=hush"
+    monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", url)
+    assert home.kept_in(place) == "postgresql://db.example.vn:5432/dagster"
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/dagster", "host:5432", "postgresql://"])

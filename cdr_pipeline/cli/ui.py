@@ -16,13 +16,14 @@ from cdr_pipeline.errors import CdrError
 @click.option("--port", type=PORT, default=3000, show_default=True)
 @readable_errors
 def ui(port: int) -> None:
-    """Dagster's UI and daemon, with a history that lasts (DAGSTER_HOME, or ./.dagster)."""
-    from cdr_pipeline.home import lasting_home
+    """Dagster's UI and daemon, with a history that lasts: in DAGSTER_HOME, or ./.dagster, or in
+    Postgres (CDR_DAGSTER_POSTGRES_URL).
+    """
+    from cdr_pipeline.home import kept_in, lasting_home
 
     see_that_it_is_free(port)
 
-    home = lasting_home()
-    err.print(f"Dagster keeps its history in {home}.")
+    err.print(f"Dagster keeps its history in {kept_in(lasting_home())}.", soft_wrap=True)
     sys.exit(dagster_dev(port))
 
 

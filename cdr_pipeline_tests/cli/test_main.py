@@ -67,6 +67,16 @@ def test_a_wrong_contract_is_one_message_with_file_and_line(
     assert "Traceback" not in done.output
 
 
+def test_a_database_that_does_not_answer_ends_the_ui_with_one_line(type_: Type) -> None:
+    url = "postgresql://me:hush@127.0.0.1:1/dagster"
+    done = type_("ui", "--port", "0", CDR_DAGSTER_POSTGRES_URL=url)
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert "CDR_DAGSTER_POSTGRES_URL: the database cannot be used: connection to server" in line
+    assert "Connection refused" in line
+    assert "hush" not in line
+
+
 def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
