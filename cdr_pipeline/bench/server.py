@@ -84,14 +84,14 @@ class Vendor:
         self, connection: socket.socket, before: bytes, start: int, stop: int, after: bytes
     ) -> None:
         length = len(before) + stop - start + len(after)
+        with self._lock:  # before it is sent, or whoever has read it might ask too soon
+            self.requests += 1
+            self.bytes += length
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         connection.sendall(head % length + before, socket.MSG_MORE if stop > start else 0)
         while start < stop:
             start += os.sendfile(connection.fileno(), self._file.fileno(), start, stop - start)
         connection.sendall(after)
-        with self._lock:
-            self.requests += 1
-            self.bytes += length
 
 
 def _second(text: str, *, end: bool = False) -> int:
