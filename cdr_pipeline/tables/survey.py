@@ -105,9 +105,8 @@ class Seen:
         """Keep what all these values fit; which of them decided on another proposal, if one did."""
         missed = {one: self._first_misfit(one, kind, values, texts) for one in self.fits}
         self.fits = [one for one, at in missed.items() if at is None]
-        dropped = takewhile(
-            lambda at: at is not None, missed.values()
-        )  # before the first that fits
+        # Of those before the first that still fits: the rest was proposed neither before nor now.
+        dropped = takewhile(lambda at: at is not None, missed.values())
         return max((at for at in dropped if at is not None), default=None)
 
     def _first_misfit(
