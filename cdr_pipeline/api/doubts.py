@@ -41,6 +41,9 @@ _BALANCED: Final = 0.25
 #: A leg that is listed by its root's beginning began no later than this after it.
 _LEG_AFTER_ROOT: Final = timedelta(hours=2)
 
+#: As many legs of one root may have begun on the other side of a cut.
+_LEGS_OF_A_ROOT: Final = 3
+
 
 class Doubts:
     """Settles what is doubtful in the readings of one proof."""
@@ -84,21 +87,41 @@ class Doubts:
         they compare times; None where they tell nothing. Raises TooMuch or Moved.
         """
         calls = ByTime(reading)
-        for half in (Window(reading.window.start, cut), Window(cut, reading.window.end)):
+        before, after = Window(reading.window.start, cut), Window(cut, reading.window.end)
+        for half in (before, after):
             seen = self._reader.probe(half)
             found = self._blur_of_half(calls, half, seen, blur)
             if found is None:
                 return None
             blur, most = found, calls.most(half, found)
+            if calls.allows(half, seen.total, blur):
+                continue
+            if half is before and self._stand_by_their_root(reading, seen.total, after, blur):
+                return blur
             if seen.total > most:
                 self._suspect(reading, half, most)
-            if not calls.allows(half, seen.total, blur):
-                if blur > SECOND:  # as a date may look by a lone call near midnight
-                    return None
-                if not seen.total and self._reader.probe(reading.window).total == reading.total:
-                    return None  # as where a date is compared, and the first or the last left out
-                raise Moved(f"{half} holds {seen.total:,} calls now")
+            if blur > SECOND:  # as a date may look by a lone call near midnight
+                return None
+            if not seen.total and self._reader.probe(reading.window).total == reading.total:
+                return None  # as where a date is compared, and the first or the last left out
+            raise Moved(f"{half} holds {seen.total:,} calls now")
         return blur
+
+    def _stand_by_their_root(
+        self, reading: Reading, before: int, after: Window, blur: timedelta
+    ) -> bool:
+        """Whether the half `after` a cut lacks what the one `before` it has too many: legs that are
+        listed where their root began. Behind a ceiling no half lists less than came from it.
+
+        Both add up to all that came, and no more than what may be on both sides: calls at the cut,
+        with a few legs each.
+        """
+        calls = ByTime(reading)
+        now = self._reader.probe(after).total
+        first = Window(reading.window.start, after.start)
+        twice = calls.most(first, blur) + calls.most(after, blur) - reading.total
+        over = before + now - reading.total
+        return now < calls.least(after, blur) and 0 <= over <= _LEGS_OF_A_ROOT * twice
 
     def _blur_of_half(
         self, calls: "ByTime", half: Window, seen: Seen, least: timedelta
@@ -192,11 +215,9 @@ class Doubts:
         who compares whole minutes, not by one who finds a call by its end. Raises NotProved.
         """
         minute = Window(window.start - MINUTE, window.start)
-        seen = self._listed_for(minute)
-        if seen is None or len(seen) < seen.total:
+        listed = self._listed_for(minute)
+        if listed is None or len(listed.records) < listed.total:
             return
-        listed = Reading(minute, seen.total)
-        listed.add(seen, 0)
         strays = records.within(Window(minute.start, minute.end - SECOND)).frame
         known = listed.records.keys().implode()
         missed = strays.filter(pl.col("began").is_not_null(), ~pl.col("key").is_in(known))
@@ -204,21 +225,19 @@ class Doubts:
             raise _found_by_another_time(missed)
 
     def _see_that_others_are_listed_behind_it(self, window: Window, late: timedelta) -> None:
-        """See that what is listed for the time behind the window, from which calls came, began
-        there: legs may have come by their root, but then roots stand there, too. One who compares
-        another zone's times lists none that did. Raises NotProved.
+        """See that of what is listed for the time behind the window, as far as calls came from
+        there, something began before that is over: legs may have come by their root, but then roots
+        stand there, too, and where dates are compared the whole day does. One who compares another
+        zone's times lists what began later. Raises NotProved.
         """
         behind = Window(window.end, window.end + late)
-        seen = self._listed_for(behind)
-        if seen is None:
-            return
-        began = seen.began.drop_nulls()
-        there = began.is_between(behind.start - MINUTE, behind.end + MINUTE)
-        if len(began) > 1 and not there.any():
+        listed = self._listed_for(behind)
+        times = (listed.records if listed else Records()).times()
+        if len(times) > 1 and times[0] >= behind.end - SECOND:
             raise NotProved(
-                f"calls came that began up to {late} after it, and of the {len(began):,} that are"
-                " listed for that time none began in it: ask the vendor in which zone start_date"
-                " and end_date are compared"
+                f"calls came that began up to {late} after it, and all of the {len(times):,} that"
+                " are listed for that time began later: ask the vendor in which zone start_date and"
+                " end_date are compared"
             )
 
     def _see_own_at_the_other_end(
@@ -228,15 +247,13 @@ class Doubts:
         came from before it (`at_start`); else for the time before. Raises NotProved.
         """
         ends = (window.start - far, window.start), (window.end, window.end + far)
-        seen = self._listed_for(Window(*ends[at_start]))
-        if seen is None:
+        listed = self._listed_for(Window(*ends[at_start]))
+        if listed is None:
             return
-        listed = Records()
-        listed.add(seen.keys, seen.started)
-        own = listed.within(Window(window.start + SECOND, window.end - SECOND)).frame
+        own = listed.records.within(Window(window.start + SECOND, window.end - SECOND)).frame
         known = records.keys().implode()
         missed = len(own.filter(~pl.col("key").is_in(known), pl.col("began").is_not_null()))
-        if missed > len(seen) / 2:
+        if missed > len(listed.records) / 2:
             raise NotProved(
                 f"calls came that began up to {far} outside of it, and {missed:,} of its own are"
                 " listed there and not for it: ask the vendor in which zone start_date and"
@@ -257,31 +274,34 @@ class Doubts:
         where it does not say.
         """
         at = began.replace(microsecond=0)
-        seen = self._listed_for(Window(at, at + SECOND))
-        if seen is not None and key in seen.keys:
+        listed = self._listed_for(Window(at, at + SECOND))
+        if listed and key in listed.records.frame["key"]:
             return True
-        if seen is None or len(seen) < seen.total:
+        if listed is None or len(listed.records) < listed.total:
             return None
         # One who leaves out the first or the last date lists nothing within a single one, or its
         # midnight.
         noon = datetime.combine(at.date(), time(12))
         within = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
         others = self._listed_for(within)
-        if others is None or not others.began.is_between(within.start, within.end).any():
+        if others is None or not others.records.times().is_between(within.start, within.end).any():
             return None
         return False
 
-    def _listed_for(self, window: Window) -> Seen | None:
+    def _listed_for(self, window: Window) -> Reading | None:
         """What one response lists for a window, to find out the vendor's ways; None where such a
         range is refused.
         """
         self._reader.tally.forgive()
         try:
-            return self._reader.probe(window, limit=0)
+            seen = self._reader.probe(window, limit=0)
         except Unauthorized:
             raise
         except Refused:
             return None
+        listed = Reading(window, seen.total)
+        listed.add(seen, offset=0)
+        return listed
 
 
 class ByTime:
@@ -330,13 +350,17 @@ class ByTime:
         blurred than that, any of them.
         """
         if blur > SECOND:
-            return self._in_half(half, -blur) <= total <= self.most(half, blur)
-        counts = (self._in_half(half, 0 * SECOND), self._in_half(half, blur))
+            return self.least(half, blur) <= total <= self.most(half, blur)
+        counts = (self.least(half, blur), self._in_half(half, blur))
         return any(count <= total <= count + self._unknown for count in counts)
 
     def most(self, half: Window, blur: timedelta) -> int:
         """The most calls that the vendor may count in a half."""
         return self._in_half(half, blur) + self._unknown
+
+    def least(self, half: Window, blur: timedelta) -> int:
+        """The fewest calls that it may count there."""
+        return self._in_half(half, -blur if blur > SECOND else 0 * SECOND)
 
     def _in_half(self, half: Window, over: timedelta) -> int:
         """How many of the calls are in a half of the window, or so little over the cut."""

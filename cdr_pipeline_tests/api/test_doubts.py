@@ -1,8 +1,10 @@
 """Answers that add up and are doubted all the same: ceilings, and calls listed elsewhere."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
 from itertools import product
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -253,6 +255,52 @@ def test_a_leg_that_is_listed_by_its_root_after_midnight_fails_no_day() -> None:
     assert prove(model).ids == model.truth()
 
 
+@pytest.mark.parametrize(("roots", "seed"), [(300, 1), (1_000, 2), (6_000, 3), (15_000, 4)])
+def test_legs_over_a_cut_that_are_listed_by_their_root_are_no_ceiling(
+    roots: int, seed: int
+) -> None:
+    random = Random(seed)
+    calls = {
+        f"call-{n}": WINDOW.start + timedelta(hours=8, seconds=random.randrange(9 * 3600))
+        for n in range(roots)
+    }
+    for id_, began in list(calls.items())[::3]:
+        calls[f"{id_}#1"] = began + timedelta(seconds=random.randrange(5, 60))
+    model = ByTheRoot(calls)
+    assert prove(model, page_size=500).ids == model.truth()
+
+
+@pytest.mark.parametrize("hidden", [1, 5, 100])
+def test_nor_do_they_hide_one(hidden: int) -> None:
+    """With no leg over the cut: its halves list no less than came from them."""
+    calls = spread(1_000)
+    model = ByTheRoot(calls, ceiling=len(calls) - hidden)
+    assert prove(model, page_size=50).ids == model.truth()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
+def test_a_filter_by_the_date_and_a_few_calls_after_midnight_fail_no_day(order: str) -> None:
+    """As in the night, when the next day has just begun."""
+    early = {f"early-{n}": WINDOW.end + timedelta(minutes=n) for n in (5, 20, 50)}
+    model = Model(in_office_hours(2, 300) | early, bounds="dates", order=order)
+    assert prove(model, page_size=100).ids == model.truth()
+
+
+@pytest.mark.parametrize("seconds", [20, 61, 600])
+def test_a_clock_an_hour_off_is_seen_however_many_call(seconds: int) -> None:
+    hour, start = timedelta(hours=1), WINDOW.start - timedelta(hours=3)
+    calls = {
+        f"call-{n}": start + n * timedelta(seconds=seconds) for n in range(30 * 3600 // seconds)
+    }
+    with pytest.raises(NotProved, match="began later: ask the vendor in which zone"):
+        prove(Filed(calls, lambda id_, began: began - hour), page_size=500, honest=50_000)
+
+
+def test_calls_without_an_id_are_known_again_where_the_vendor_filters_by_the_date() -> None:
+    model = Nameless(in_office_hours(3, 20), bounds="dates")
+    assert prove(model, page_size=100).receipt.unique_records == 60
+
+
 @pytest.mark.parametrize("honest", [0, 900])
 @pytest.mark.parametrize("hours", [-7, -1, 1, 2, 7])
 def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves_nothing(
@@ -269,6 +317,13 @@ def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves
     calls = {f"call-{n}": start + timedelta(minutes=17 * n) for n in range(254)}
     with pytest.raises(NotProved, match=r"in which zone|another part than the one"):
         prove(Elsewhere(calls), page_size=25, honest=honest)
+
+
+class Nameless(Model):
+    """Says of no call which it is."""
+
+    def _page(self, query: Query, limit: int, offset: int) -> bytes:
+        return re.sub(rb'"id":\s*"[^"]*",\s*', b"", super()._page(query, limit, offset))
 
 
 class Filed(Model):
