@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,8 +83,11 @@ def postgres_url() -> str | None:
 
 
 def _dotenv() -> dict[str, str]:
-    """What `.env` says, as Dagster reads it."""
-    return {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell."""
+    with suppress(UnicodeDecodeError):
+        said = dotenv_values(ENV_FILE)
+        return {name: value for name, value in said.items() if value is not None}
+    return {}
 
 
 def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:

@@ -232,7 +232,11 @@ def _see_no_error(told: bytes) -> None:
     """Raises MalformedPage where a response tells of an error: whatever it lists beside, an empty
     list above all, is no answer.
     """
-    if msgspec.json.decode(told) not in _NO_ERROR:
+    try:
+        error = msgspec.json.decode(told)
+    except UNREADABLE:
+        error = told
+    if error not in _NO_ERROR:
         raise MalformedPage("it tells of an `error`")
 
 

@@ -46,11 +46,14 @@ def _web(url: str, must: str) -> SplitResult:
     """The parts of an http(s) URL. Raises ValueError: what it `must` be."""
     try:
         parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"must be {must}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must be {must}")
+    try:
         _ = parts.port
     except ValueError:
         raise ValueError(f"must be {must}; a port is a number up to 65535") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must be {must}")
     return parts
 
 
@@ -78,6 +81,9 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     scheme, separator, rest = url.get_secret_value().strip().partition("://")
     if scheme not in ("postgres", "postgresql", "postgresql+psycopg2") or not separator or not rest:
         raise ValueError("must be a URL such as postgresql://user:password@host:5432/dagster")
+    # SQLAlchemy would tear it apart elsewhere, and the driver name the pieces.
+    if rest.partition("/")[0].count("@") > 1:
+        raise ValueError("must have `@` in its user or password as %40, `:` as %3A, `/` as %2F")
     return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
@@ -294,10 +300,9 @@ class Settings(BaseSettings):
                 for fault in error.errors(include_url=False, include_input=False)
             }
             defaults = {name: cls.model_fields[name].default for name in faults}
-            try:
-                return cls(**defaults), faults
-            except ValidationError:  # so is a default: `data` is no folder
-                return cls.model_construct(), faults
+            # That of a folder may be as wrong: it is there, but nobody looks at it.
+            sound = defaults | ({"data_dir": Path("/")} if "data_dir" in faults else {})
+            return cls(**sound).model_copy(update=defaults), faults
 
     @classmethod
     def _mistyped(cls) -> Iterator[str]:

@@ -152,6 +152,8 @@ def test_a_page_may_be_empty_spaced_or_in_another_order(body: bytes, records: in
         b'{"error":"token is invalid"}',
         *(b'{"data":%s,"total":0,"error":"backend gone"}' % data for data in (b"null", b"[]")),
         b'{"error":[{"(root)":"db down"}],"data":[{"id":"a"},7],"total":2}',
+        *(b'{"error":%b,"data":[],"total":0}' % odd for odd in (b"1e999", b'"\xff"', b"[" * 3000)),
+        b'{"error":%b,"data":[],"total":0}' % (b"[" * 3000 + b"]" * 3000),
     ],
 )
 def test_what_is_not_the_documented_response_is_refused(body: bytes) -> None:

@@ -257,6 +257,24 @@ def test_what_is_no_folder_holds_no_data(monkeypatch: pytest.MonkeyPatch, writte
     assert "  - CDR_DATA_DIR: " in fault()
 
 
+def test_a_default_that_is_wrong_hides_no_other_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("")
+    monkeypatch.chdir(tmp_path)
+    given(monkeypatch, data_dir="data", api_base_url="api.example.vn", api_token=SECRET)
+    assert fault(vendor=True).count("  - ") == 1
+    assert Settings.for_display().api_base_url == "https://api.example.vn"
+
+
+def test_a_password_that_would_be_torn_apart_is_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given(monkeypatch, dagster_postgres_url="postgresql://me:p@sshush@host/dagster")
+    assert "  - CDR_DAGSTER_POSTGRES_URL: must have `@`" in (message := fault())
+    assert "hush" not in message
+
+
 @pytest.mark.parametrize("written", ["~/calls", "$HOME/calls", "${HOME}/calls"])
 def test_a_path_is_read_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("HOME", "/home-of-somebody")

@@ -33,7 +33,10 @@ def freshness(
     store = Store.of(settings)
     due = upkeep.newest_due(store, datetime.now(UTC), settings)
     if due is None:
-        return dg.SensorResult(skip_reason="No recent day was ever loaded.", cursor=context.cursor)
+        nothing = "No recent day was ever loaded."
+        if not context.cursor:
+            return dg.SensorResult(skip_reason=nothing)
+        return _told(checks.Finding(checks.FRESH, True, nothing), nothing, context.cursor)
     finding = checks.fresh(due, store)
     return _told(finding, f"{due} {finding.passed}", context.cursor)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from cdr_pipeline.tables.datasets import CDRS
@@ -47,6 +48,25 @@ def test_the_check_is_red_once_while_a_setting_is_wrong_and_says_which(
     it.sensor("freshness")
     assert it.red == ["No day can"]
     assert it.skipped == "2023-03-01 is there"
+
+
+def test_and_green_again_once_it_is_mended_though_no_day_was_ever_loaded(
+    world: NewWorld, unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, _ = world(some_days(Switchboard(), 1))
+    Clock.at = at(FIRST + DAY, 12)
+    mended, it.loading = it.loading, unset["loading"]
+    monkeypatch.setenv("CDR_PAGE_SIZE", "0")
+    said, key = [], dg.AssetCheckKey(dg.AssetKey("cdrs"), "fresh")
+    for loading in (it.loading, mended):
+        it.loading = loading
+        it.sensor("freshness")
+        history = it.instance.event_log_storage
+        (latest,) = history.get_asset_check_execution_history(key, limit=1)
+        assert latest.event
+        assert latest.event.dagster_event
+        said.append(latest.event.dagster_event.asset_check_evaluation_data.passed)
+    assert said == [False, True]
 
 
 def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
