@@ -7,7 +7,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepMaterializationData
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.utils import make_new_run_id
 from pydantic import SecretStr
 
 from cdr_pipeline.assets import cdrs
@@ -16,6 +18,7 @@ from cdr_pipeline.automation.alerts import alert, alerts
 from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
 from cdr_pipeline_tests.hook import Hook
@@ -179,3 +182,28 @@ def test_a_run_that_was_killed_is_told_without_dagsters_words(
     tell_of(it, run)
     (told,) = heard.told
     assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
+
+
+def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
+    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, heard = hook
+    monkeypatch.setenv("CDR_ALERT_URL", url)
+    it, _ = world(Switchboard())
+    run = it.instance.add_run(
+        dg.DagsterRun(
+            job_name="load_days",
+            run_id=make_new_run_id(),
+            tags=days_tags(FIRST, FIRST + DAY),
+            asset_selection=frozenset(map(dg.AssetKey, [*DATASETS, "catalog"])),
+        )
+    )
+    for name in DATASETS:
+        made = StepMaterializationData(dg.AssetMaterialization(name, partition=f"{FIRST}"))
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+        event = dg.DagsterEvent(kind, run.job_name, event_specific_data=made)
+        it.instance.report_dagster_event(event, run.run_id)
+    it.instance.report_run_failed(run, GONE)
+    tell_of(it, run)
+    (told,) = heard.told
+    assert told["days"] == [f"{FIRST + DAY}"]
