@@ -100,9 +100,9 @@ def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
 
 def kept_in(home: Path) -> str:
     """Where the history is, to be shown: of a database neither user nor password."""
-    from sqlalchemy import URL, make_url
-
     if url := postgres_url():
+        from sqlalchemy import URL, make_url
+
         given = make_url(url)
         shown = URL.create("postgresql", None, None, given.host, given.port, given.database)
         return shown.render_as_string()

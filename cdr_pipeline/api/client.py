@@ -280,11 +280,7 @@ class Client:
         said = self._said(response)
         if status in (401, 403):
             name = "CDR_API_TOKEN" if self._connection.token else "CDR_API_KEY"
-            raise Unauthorized(
-                f"{self.host} answered {status}{said}: it does not accept {name}."
-                " Check it, and that it belongs to this host.",
-                status,
-            )
+            raise self._not_accepted(status, said, name)
         if 300 <= status < 400:
             raise Refused(
                 f"{self.host} answered {status}, a redirect. Check CDR_API_BASE_URL.", status
@@ -297,6 +293,13 @@ class Client:
             )
         raise Refused(
             f"{self.host} answered {status}{said}. If it does so again later, ask the vendor why.",
+            status,
+        )
+
+    def _not_accepted(self, status: int, how: str, name: str) -> Unauthorized:
+        return Unauthorized(
+            f"{self.host} answered {status}{how}: it does not accept {name}."
+            " Check it, and that it belongs to this host.",
             status,
         )
 
@@ -323,11 +326,7 @@ class Client:
         """A fresh token and the seconds it holds."""
         response = self._send("POST", _TOKEN_PATH, json={"api_key": api_key})
         if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
-            raise Unauthorized(
-                f"{self.host} answered {response.status_code} to the sign-in: it does not accept"
-                " CDR_API_KEY. Check it, and that it belongs to this host.",
-                response.status_code,
-            )
+            raise self._not_accepted(response.status_code, " to the sign-in", "CDR_API_KEY")
         self._raise_for(response)
         try:
             granted = response.json()

@@ -65,10 +65,10 @@ class Doubts:
             return reading
         self._reader.expect(reading.total)
         window, calls = reading.window, ByTime(reading)
-        blur = blur_of(reading.records.times(), window)
+        blur = blur_of(calls.times, window)
         cuts = calls.cuts(blur) if blur else []
         while blur and cuts:
-            found = self._see_both_sides(reading, cuts.pop(0), blur)
+            found = self._see_both_sides(calls, cuts.pop(0), blur)
             if found and found > blur:  # a cut tells less than it was taken to
                 self._reader.tally.forgive(4)
                 cuts = calls.cuts(found)
@@ -82,11 +82,11 @@ class Doubts:
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
 
-    def _see_both_sides(self, reading: Reading, cut: datetime, blur: timedelta) -> timedelta | None:
+    def _see_both_sides(self, calls: "ByTime", cut: datetime, blur: timedelta) -> timedelta | None:
         """Hold the totals of both sides of a cut to what was received there. Returns to within what
         they compare times; None where they tell nothing. Raises TooMuch or Moved.
         """
-        calls = ByTime(reading)
+        reading = calls.reading
         before, after = Window(reading.window.start, cut), Window(cut, reading.window.end)
         for half in (before, after):
             seen = self._reader.probe(half)
@@ -96,7 +96,7 @@ class Doubts:
             blur, most = found, calls.most(half, found)
             if calls.allows(half, seen.total, blur):
                 continue
-            if half is before and self._stand_by_their_root(reading, seen.total, after, blur):
+            if half is before and self._stand_by_their_root(calls, seen.total, half, after, blur):
                 return blur
             if seen.total > most:
                 self._suspect(reading, half, most)
@@ -108,20 +108,19 @@ class Doubts:
         return blur
 
     def _stand_by_their_root(
-        self, reading: Reading, before: int, after: Window, blur: timedelta
+        self, calls: "ByTime", total: int, before: Window, after: Window, blur: timedelta
     ) -> bool:
-        """Whether the half `after` a cut lacks what the one `before` it has too many: legs that are
-        listed where their root began. Behind a ceiling no half lists less than came from it.
+        """Whether the half `after` a cut lacks what the one `before` it has too many by its
+        `total`: legs that are listed where their root began. Behind a ceiling no half lists less
+        than came from it.
 
         Both add up to all that came, and no more than what may be on both sides: calls at the cut,
         with a few legs each.
         """
-        calls = ByTime(reading)
-        now = self._reader.probe(after).total
-        first = Window(reading.window.start, after.start)
-        twice = calls.most(first, blur) + calls.most(after, blur) - reading.total
-        over = before + now - reading.total
-        return now < calls.least(after, blur) and 0 <= over <= _LEGS_OF_A_ROOT * twice
+        behind, all_ = self._reader.probe(after).total, calls.reading.total
+        twice = calls.most(before, blur) + calls.most(after, blur) - all_
+        over = total + behind - all_
+        return behind < calls.least(after, blur) and 0 <= over <= _LEGS_OF_A_ROOT * twice
 
     def _blur_of_half(
         self, calls: "ByTime", half: Window, seen: Seen, least: timedelta
@@ -155,11 +154,9 @@ class Doubts:
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
         # Two dates as well: one may be none for a vendor that leaves out the first or the last.
         # By the seconds around midnight: long ranges may be refused.
-        midnights = {day: datetime.combine(day, time()) for day in dates}
-        parts += [
-            (Window(midnights[b] - SECOND, midnights[b] + SECOND), most[a] + most[b])
-            for a, b in pairwise(dates)
-        ]
+        for a, b in pairwise(dates):
+            midnight = Window.of(b).start
+            parts.append((Window(midnight - SECOND, midnight + SECOND), most[a] + most[b]))
         for part, known in parts:
             if self._reader.probe(part).total > known:
                 self._suspect(reading, part, known)
@@ -308,10 +305,10 @@ class ByTime:
     """The calls of a reading by their times: where to cut it, and what a part may hold."""
 
     def __init__(self, reading: Reading) -> None:
-        self._window = reading.window
-        self._times = reading.records.times()
+        self.reading = reading
+        self.times = reading.records.times()
         #: How many there are of which nobody knows when they began.
-        self._unknown = len(reading.records) - len(self._times)
+        self._unknown = len(reading.records) - len(self.times)
 
     def cuts(self, blur: timedelta) -> list[datetime]:
         """Where to halve the window so that calls which were not listed come to light: with calls
@@ -321,7 +318,7 @@ class ByTime:
         call; of little time full of calls, on both sides of them. At a full minute where that will
         do: a vendor may compare no finer.
         """
-        times = self._times
+        times = self.times
         if times.is_empty():
             return []
         middle = times[len(times) // 2].replace(microsecond=0)
@@ -334,13 +331,13 @@ class ByTime:
         else:
             cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
         cuts = [_at_a_minute(cut, times) for cut in cuts]
-        inside = [at for at in cuts if self._window.start < at < self._window.end]
-        half = (self._window.start + self._window.length / 2).replace(microsecond=0)
-        return inside or [half] * (self._window.start < half)
+        inside = [at for at in cuts if self.reading.window.start < at < self.reading.window.end]
+        half = (self.reading.window.start + self.reading.window.length / 2).replace(microsecond=0)
+        return inside or [half] * (self.reading.window.start < half)
 
     def on(self, day: date) -> int:
         """The most calls that the vendor may count on one date."""
-        return int((self._times.dt.date() == day).sum()) + self._unknown
+        return int((self.times.dt.date() == day).sum()) + self._unknown
 
     def allows(self, half: Window, total: int, blur: timedelta) -> bool:
         """Whether a half's total can be right, whatever bounds include at this vendor.
@@ -364,9 +361,9 @@ class ByTime:
 
     def _in_half(self, half: Window, over: timedelta) -> int:
         """How many of the calls are in a half of the window, or so little over the cut."""
-        if half.start == self._window.start:
-            return int(self._times.search_sorted(half.end + over))
-        return len(self._times) - int(self._times.search_sorted(half.start - over))
+        if half.start == self.reading.window.start:
+            return int(self.times.search_sorted(half.end + over))
+        return len(self.times) - int(self.times.search_sorted(half.start - over))
 
 
 def _found_by_another_time(strays: pl.DataFrame) -> NotProved:

@@ -89,6 +89,11 @@ class Receipt:
     finished_at: datetime
     api_host: str
 
+    @property
+    def records(self) -> int:
+        """Those of the window."""
+        return self.unique_records - self.outside_window
+
 
 class Lister:
     """Proves windows against the vendor's totals, and remembers what the vendor allows."""

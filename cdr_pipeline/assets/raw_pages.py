@@ -92,9 +92,9 @@ def _since_last_time(work: Work, receipt: Receipt, pages: PageWriter) -> Differe
     store, day = work.store, work.day
     if not store.holds(RAW_PAGES, day):
         if store.holds(RECEIPTS, day):
-            proved, before = _records(receipt), last_fetch(store, day).records
-            if proved < before:
-                _refuse_less(work, proved, before, "its raw_pages are gone")
+            before = last_fetch(store, day).records
+            if receipt.records < before:
+                _refuse_less(work, receipt.records, before, "its raw_pages are gone")
         return None
     window = Window.of(day)
     old = versions(store.pages(day), window)
@@ -120,11 +120,6 @@ def _refuse_less(work: Work, now: int, before: int, how: str) -> None:
     )
 
 
-def _records(receipt: Receipt) -> int:
-    """Those of the day; `cdr_receipts` tells the same of the fetch before (`last_fetch`)."""
-    return receipt.unique_records - receipt.outside_window
-
-
 def _last_change(work: Work, receipt: Receipt, difference: Difference | None) -> datetime | None:
     """When a fetch of the day last found anything else than the one before.
 
@@ -134,7 +129,7 @@ def _last_change(work: Work, receipt: Receipt, difference: Difference | None) ->
     if difference is None or not work.store.holds(RECEIPTS, work.day):
         return None
     before = last_fetch(work.store, work.day)
-    if _records(receipt) != before.records or any(asdict(difference).values()):
+    if receipt.records != before.records or any(asdict(difference).values()):
         return receipt.finished_at
     return before.changed_at
 

@@ -36,6 +36,19 @@ def fail_and_tell(it: World, ahead: int = 1) -> None:
     tell_of(it, run)
 
 
+def a_run(it: World, *besides: str) -> dg.DagsterRun:
+    """One of two days that was begun: without a selection, or of all datasets and `besides`."""
+    selected = frozenset(map(dg.AssetKey, [*DATASETS, *besides])) if besides else None
+    return it.instance.add_run(
+        dg.DagsterRun(
+            job_name="load_days",
+            run_id=make_new_run_id(),
+            tags=days_tags(FIRST, FIRST + DAY),
+            asset_selection=selected,
+        )
+    )
+
+
 def tell_of(it: World, run: dg.DagsterRun) -> None:
     ended = it.instance.get_records_for_run(
         run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE
@@ -173,9 +186,7 @@ def test_a_run_that_was_killed_is_told_without_dagsters_words(
     url, heard = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
     it, _ = world(Switchboard())
-    run = it.instance.create_run_for_job(
-        dg.job(name="load_days")(lambda: None), tags=days_tags(FIRST, FIRST + DAY)
-    )
+    run = a_run(it)
     found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
     words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
     it.instance.report_run_failed(run, words)
@@ -190,14 +201,7 @@ def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
     url, heard = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
     it, _ = world(Switchboard())
-    run = it.instance.add_run(
-        dg.DagsterRun(
-            job_name="load_days",
-            run_id=make_new_run_id(),
-            tags=days_tags(FIRST, FIRST + DAY),
-            asset_selection=frozenset(map(dg.AssetKey, [*DATASETS, "catalog"])),
-        )
-    )
+    run = a_run(it, "catalog")
     for name in DATASETS:
         made = StepMaterializationData(dg.AssetMaterialization(name, partition=f"{FIRST}"))
         kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
