@@ -26,15 +26,21 @@ _MOST_SECONDS: Final = 2**31
 # ---- one call
 
 
+def was_answered() -> pl.Expr:
+    """Whether a call was answered: decided by time_answered or billsec (API.md). Null, which tells
+    of no answer either, where it has neither.
+    """
+    return pl.col("time_answered").is_not_null() | (pl.col("billsec") > 0)
+
+
 def disposition() -> pl.Expr:
     """Our class of a call, by answer, status and hangup cause (`record`'s tables; API.md).
 
-    Answered is decided by time_answered or billsec; then the vendor's status where it says more
-    than the cause; then the cause. Columns in: time_answered, billsec, status, cause.
+    Answered comes first; then the vendor's status where it says more than the cause; then the
+    cause. Columns in: time_answered, billsec, status, cause.
     """
-    answered = pl.col("time_answered").is_not_null() | (pl.col("billsec") > 0)
     return pl.coalesce(
-        pl.when(answered).then(pl.lit(Disposition.ANSWERED.label)),
+        pl.when(was_answered()).then(pl.lit(Disposition.ANSWERED.label)),
         _class_of("status", STATUS_DISPOSITIONS),
         _class_of("cause", CAUSE_DISPOSITIONS),
         pl.lit(Disposition.UNKNOWN.label),

@@ -49,7 +49,8 @@ _ROOTS: Final = """
     select cdrs.*,
         case when time_answered is not null or billsec > 0 then 'answered'
             when s is not null then s when c is not null then c else 'unknown' end as class,
-        date_diff('second', time_ringing, coalesce(time_answered, time_ended)) as rang,
+        date_diff('second', time_ringing, case when billsec > 0 then time_answered
+            else coalesce(time_answered, time_ended) end) as rang,
         time_started::timestamp as started, time_answered::timestamp as talked,
         time_ended::timestamp as ended
     from cdrs left join by_cause using (cause) left join by_status using (status)

@@ -17,7 +17,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
 from cdr_pipeline.tables.flattening.records import Batch
-from cdr_pipeline.tables.kpi import disposition
+from cdr_pipeline.tables.kpi import disposition, was_answered
 from cdr_pipeline.tables.pages import ALWAYS
 from cdr_pipeline.tables.types import WALL_CLOCK
 from cdr_pipeline.window import Window, steady_offset
@@ -151,12 +151,13 @@ def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
     """Our own columns of a call, from its documented ones."""
     answered, ended = pl.col("time_answered"), pl.col("time_ended")
     ringing, started = pl.col("time_ringing"), pl.col("time_started")
+    rang_until = pl.when(was_answered()).then(answered).otherwise(ended)
     key_pressed = _of_each_text(frame, "press_key", first_key, pl.Int8())
     return [
         disposition().alias("disposition"),
         (pl.col("parent_id").is_null() | (pl.col("parent_id") == pl.col("id"))).alias("is_root"),
         pl.col("_began").dt.hour().alias("hour"),
-        (pl.coalesce(answered, ended) - ringing).dt.total_seconds().alias("ring_seconds"),
+        (rang_until - ringing).dt.total_seconds().alias("ring_seconds"),
         (ringing - started).dt.total_seconds().alias("pdd_seconds"),
         key_pressed.alias("key_pressed"),
     ]

@@ -179,6 +179,14 @@ def test_ring_and_post_dial_delay_follow_from_the_times() -> None:
     assert (never_rang["ring_seconds"], never_rang["pdd_seconds"]) == (None, None)
 
 
+@pytest.mark.parametrize(("billsec", "ring_seconds"), [(40, None), (0, 57), (None, 57)])
+def test_talk_of_a_call_answered_nobody_knows_when_is_no_ringing(
+    billsec: int | None, ring_seconds: int | None
+) -> None:
+    times = {"time_ringging": "2023-03-07 10:00:03", "time_ended": "2023-03-07 10:01:00"}
+    assert the_call(call(**times, billsec=billsec))["ring_seconds"] == ring_seconds
+
+
 @pytest.mark.parametrize(("parent", "root"), [("a", True), ("", True), (None, True), ("b", False)])
 def test_a_root_has_no_parent_or_is_its_own(parent: str | None, root: bool) -> None:
     assert the_call(call("a", parent_id=parent))["is_root"] is root
