@@ -94,6 +94,16 @@ def test_a_day_loaded_later_is_in_the_views_at_once(store: Store) -> None:
     assert ask(path, "SELECT additional_x FROM cdrs WHERE id = 'later'") == [["5"]]
 
 
+def test_what_comes_in_another_type_than_before_shows_in_the_next_catalog(store: Store) -> None:
+    write_day(store, DAY, {"before": '{"x": 1}'})
+    path = catalog.build(store).path
+    write_day(store, DAYS[1], {"later": '{"x": 2.5}'})
+    later = "SELECT additional_x, additional FROM cdrs WHERE id = 'later'"
+    assert ask(path, later) == [[None, '{"x": 2.5}']]
+    catalog.build(store)
+    assert ask(path, later) == [[2.5, '{"x": 2.5}']]
+
+
 # ---- some days alone
 
 
