@@ -1,7 +1,9 @@
 """What the commands share: two consoles, errors as one line, days as options."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -87,16 +89,28 @@ def exit_if(failed: list[str]) -> None:
         sys.exit(1)
 
 
-def progress() -> Progress:
-    """A bar of days, gone when they are done."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-    )
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar of days, gone when they are done.
+
+    It is drawn on a copy of stderr: while Dagster runs, stderr itself is a file of Dagster's, on
+    which no bar would move.
+    """
+    with ExitStack() as stack:
+        console = err
+        with suppress(OSError):  # where stderr is no file of the system's
+            copy = os.fdopen(os.dup(err.file.fileno()), "w", encoding=err.encoding)
+            console = Console(file=stack.enter_context(copy))
+        yield stack.enter_context(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+        )
 
 
 def starting_dagster() -> Status:
