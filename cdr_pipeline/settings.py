@@ -5,9 +5,11 @@ by a test. Nothing is read at import. `Settings.load()` names every fault at onc
 `Settings.connection()` asks for what only a run against the vendor needs.
 """
 
+import logging
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time
 from difflib import get_close_matches
@@ -17,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -25,6 +28,9 @@ from cdr_pipeline.errors import SettingsError
 PREFIX = "CDR_"
 
 ENV_FILE = ".env"
+
+# Of a line that it cannot read it tells at each reading, and neither of which file nor what to do.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 #: From this likeness on, of 1, a name that is no setting's is taken for a slip of the pen.
 _NEAR = 0.85
@@ -262,6 +268,7 @@ class Settings(BaseSettings):
         settings, faults = cls._read()
         wrong = [_fault(name, reason) for name, reason in faults.items()]
         wrong += cls._mistyped()
+        wrong += _torn_lines()
         if vendor:
             wrong += settings.missing(faults)
         if wrong:
@@ -345,6 +352,16 @@ class Settings(BaseSettings):
 
 def _fault(name: str, reason: str) -> str:
     return f"{variable(name)}: {reason}"
+
+
+def _torn_lines() -> Iterator[str]:
+    """Lines of `.env` that were meant for a setting, and set none. What they hold may be secret."""
+    with suppress(OSError, UnicodeDecodeError), Path(ENV_FILE).open(encoding="utf-8-sig") as file:
+        for one in parse_stream(file):
+            text = one.original.string
+            if one.error and PREFIX in text.upper():
+                line = one.original.line + text[: -len(text.lstrip())].count("\n")
+                yield f"line {line} of `.env` cannot be read: write NAME=value, and close quotes"
 
 
 def _reason(message: str) -> str:

@@ -376,6 +376,23 @@ def test_a_slip_in_a_name_is_a_fault_and_not_a_default_in_silence(
     assert Settings.load().lookback_days == 30, "what is meant is set as well: a name of its own"
 
 
+@pytest.mark.parametrize("torn", ["CDR_API_TOKEN s3cret", 'export CDR_API_KEY="s3cret', "cdr_x: 1"])
+def test_a_line_of_the_file_that_sets_nothing_is_a_fault_and_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: str
+) -> None:
+    """Six times `python-dotenv could not parse statement`, and the setting was missing."""
+    (tmp_path / ".env").write_text(f"CDR_PAGE_SIZE=70\n# all\n\n{torn}\nCDR_LOOKBACK_DAYS=2\n")
+    message = fault()
+    assert "  - line 4 of `.env` cannot be read: write NAME=value" in message
+    assert "s3cret" not in message
+    assert not caplog.records
+
+
+def test_a_torn_line_of_anothers_is_theirs(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("what is this\nCDR_PAGE_SIZE=70\n")
+    assert Settings.load().page_size == 70
+
+
 def test_what_is_no_setting_and_near_none_is_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, exporter_port="9100", host="pbx")
     assert Settings.load().lookback_days == 3
