@@ -196,13 +196,23 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
     """The catalog as a file; the columns of each view."""
     import duckdb  # noqa: PLC0415  optional
 
-    with duckdb.connect() as connection:
-        connection.execute(f"ATTACH {_text(str(path))} AS catalog_ (STORAGE_VERSION '{_STORAGE}')")
-        connection.execute("USE catalog_")
-        connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
-        views = _define(connection, store, contract)
-        connection.execute("USE memory")
-        connection.execute("DETACH catalog_")
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"ATTACH {_text(str(path))} AS catalog_ (STORAGE_VERSION '{_STORAGE}')"
+            )
+            connection.execute("USE catalog_")
+            connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
+            views = _define(connection, store, contract)
+            connection.execute("USE memory")
+            connection.execute("DETACH catalog_")
+    except duckdb.IOException as error:
+        # It tells of a full disk in words of its own.
+        raise CdrError(
+            f"{f'{error}'.removeprefix('IO Error: ')}. What was stored is unchanged. See that there"
+            " is room on its disk and that this user may write there; then `cdr-pipeline rebuild`"
+            f" makes {NAME}."
+        ) from error
     return views
 
 

@@ -287,6 +287,24 @@ def test_what_a_killed_builder_left_is_in_nobodys_way(store: Store) -> None:
     assert ask(catalog.build(store).path, "SELECT count(*) FROM cdrs") == [[len(X)]]
 
 
+def test_a_full_disk_leaves_the_old_one_and_says_what_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_days(store)
+    before = catalog.build(store).path.read_bytes()
+
+    def full(*_: object) -> dict[str, list[str]]:
+        raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
+
+    monkeypatch.setattr(catalog, "_define", full)
+    with pytest.raises(CdrError) as failure:
+        catalog.build(store)
+    assert f"{failure.value}".startswith('Could not write file "x": No space left on device.')
+    assert "What was stored is unchanged." in f"{failure.value}"
+    assert "`cdr-pipeline rebuild` makes cdrs.duckdb" in f"{failure.value}"
+    assert (store.root / "cdrs.duckdb").read_bytes() == before
+
+
 def test_it_is_stored_as_duckdb_1_reads_it(store: Store) -> None:
     write_days(store)
     path = catalog.build(store).path
