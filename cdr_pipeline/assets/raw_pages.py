@@ -103,15 +103,17 @@ def _since_last_time(work: Work, receipt: Receipt, pages: PageWriter) -> Differe
     fewer, others = len(new) < len(old), difference.gone_calls > len(old) / 2
     if fewer or others:
         how = f"{difference.gone_calls:,} gone, {difference.new_calls:,} new"
-        _refuse_less(work, len(new), len(old), how)
+        _refuse_less(work, len(new), len(old), how, others=others)
     return difference
 
 
-def _refuse_less(work: Work, now: int, before: int, how: str) -> None:
-    """Raises Shrunk, unless the run was told to accept it."""
+def _refuse_less(work: Work, now: int, before: int, how: str, *, others: bool = False) -> None:
+    """Raises Shrunk, unless the run was told to accept it. `others`: most of the calls that are
+    stored are gone, as they are where another vendor is asked.
+    """
     if work.accept_shrink:
         return
-    doubt = "" if now < before else " Is it the same vendor (CDR_API_BASE_URL)?"
+    doubt = " Is it the same vendor (CDR_API_BASE_URL)?" if others else ""
     raise Shrunk(
         f"{work.day}: the vendor now proves {now:,} calls where {before:,} are stored ({how}). What"
         f" is stored is kept.{doubt} If the vendor really deleted them, load the day again with"

@@ -255,6 +255,7 @@ def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     result = fewer.run("2023-03-07")
     assert not result.success
     assert "8 calls where 10 are stored" in str(fewer.ended[0][1])
+    assert "the same vendor" not in str(fewer.ended[0][1])
     assert len(at.store.read(CDRS, DAY)) == 10
     assert fewer.run("2023-03-07", accept_shrink=True).success
     assert len(at.store.read(CDRS, DAY)) == 8
@@ -283,6 +284,15 @@ def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: Set) 
     assert "CDR_API_BASE_URL" in str(others.ended[0][1])
     assert len(at.store.read(CDRS, DAY)) == 10
     assert others.run("2023-03-07", accept_shrink=True).success
+
+
+def test_fewer_calls_that_are_others_may_be_another_vendors(desk: Set) -> None:
+    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
+    desk(Vendor(records=calls[:10], token=TOKEN)).run("2023-03-07")
+    others = desk(Vendor(records=calls[22:], token=TOKEN))
+    assert not others.run("2023-03-07").success
+    assert "8 calls where 10 are stored (10 gone, 8 new)" in str(others.ended[0][1])
+    assert "Is it the same vendor (CDR_API_BASE_URL)?" in str(others.ended[0][1])
 
 
 def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: Set) -> None:
