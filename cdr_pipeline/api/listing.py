@@ -368,6 +368,7 @@ class _Proof:
                 return reading
             except Unsettled as doubt:
                 self._doubted(doubt)
+                self._why = f"in {part} {doubt}"  # its total is not the day's
         self._reach = min(self._reach, self._limits.rows)
         raise TooMuch(self._why)
 

@@ -337,7 +337,7 @@ class Reader:
     def _refuse_more_than(self, most: float, total: int) -> None:
         """Don't begin what cannot be paged through."""
         if total > most:
-            raise TooMuch(f"{total:,} calls are more than pages get at", total)
+            raise TooMuch(f"of {total:,} calls pages give {most:,.0f} at most", total)
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
         """The rest of the offsets, cut by what one response was seen to hold at that moment."""

@@ -212,7 +212,7 @@ def test_offsets_that_are_not_served_are_too_much_and_remembered(
     with pytest.raises(TooMuch, match="offset 20"):
         one.reader.read(WINDOW)
     asked = one.reader.tally.requests
-    with pytest.raises(TooMuch, match="35 calls are more than pages get at"):
+    with pytest.raises(TooMuch, match="of 35 calls pages give"):
         one.reader.read(WINDOW)
     assert one.reader.tally.requests == asked + 1
 
