@@ -311,7 +311,8 @@ CAMPAIGN_HOURLY: Final = Dataset(
     "campaign_hourly",
     "one local hour x campaign",
     "The curve of the day. A call counts in the hour it began; the peaks count whatever goes on,"
-    " a call that crosses midnight on both days. Hours without either have no row.",
+    " a call that crosses midnight on both days. A call goes on until the second before the one in"
+    " which it ended, one of no second not at all. Hours without either have no row.",
     (
         Column("hour", pl.Int8(), "Local hour."),
         _CAMPAIGN,
