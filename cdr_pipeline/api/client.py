@@ -419,7 +419,12 @@ def post(url: str, content: Mapping[str, Any]) -> None:
             with attempt:
                 response = httpx.post(url, json=content, timeout=_HOOK_SECONDS)
     except httpx.HTTPError as error:
-        raise Unavailable(f"the webhook could not be told: {type(error).__name__}") from None
+        name = type(error).__name__
+        why = {"ConnectError": f"{error}", "ReadTimeout": f"no answer in {_HOOK_SECONDS} s"}
+        raise Unavailable(
+            f"the webhook could not be told: {why.get(name) or name}. Check CDR_ALERT_URL, and that"
+            " its host answers."
+        ) from None
     if not response.is_success:
         status = response.status_code
         raise Refused(f"the webhook answered {status}; check CDR_ALERT_URL", status)

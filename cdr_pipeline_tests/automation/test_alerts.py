@@ -112,7 +112,9 @@ def test_a_webhook_that_is_not_there_stops_nothing(
     board.down = at(FIRST), at(FIRST + DAY * 9)
     fail_and_tell(it)
     logged = capfd.readouterr()
-    assert "could not be told: ConnectError" in logged.out + logged.err
+    told = logged.out + logged.err
+    assert "Connection refused. Check CDR_ALERT_URL" in told
+    assert "s3cret-path" not in told
 
 
 def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
