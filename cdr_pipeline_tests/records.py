@@ -18,7 +18,7 @@ from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.flattening.additional import Columns, Spreader
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.window import Window
 
 SAIGON: Final = ZoneInfo("Asia/Ho_Chi_Minh")

@@ -13,12 +13,12 @@ from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import NotProved, Shrunk
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
-from cdr_pipeline.tables.pages import Difference, versions
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.raw_pages import OnGroup, PageWriter
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.versions import Difference, versions
 from cdr_pipeline.window import Window
 
 #: How far back a total is remembered that need not be doubted again.

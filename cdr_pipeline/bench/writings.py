@@ -15,7 +15,7 @@ from cdr_pipeline.bench.calls import DAY, Corpus
 from cdr_pipeline.bench.load import empty_table, fresh
 from cdr_pipeline.tables.flattening.flatten import part_of
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.window import Window
 
 #: Calls of a page.

@@ -162,7 +162,7 @@ def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.flattening.flatten import flatten
     from cdr_pipeline.tables.flattening.typed import Rules
-    from cdr_pipeline.tables.pages import ALWAYS, StoredPage
+    from cdr_pipeline.tables.raw_pages import ALWAYS, StoredPage
 
     body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
     most = settings.max_additional_columns

@@ -1,8 +1,9 @@
-"""The file of a day's `raw_pages`: responses written as they arrive, and read again."""
+"""A day's `raw_pages`: responses written as they arrive, and those that count read again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 
 from cdr_pipeline.page import split_and_total
 from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading
-from cdr_pipeline.tables.pages import StoredPage, in_force
 from cdr_pipeline.window import Window
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
@@ -21,6 +21,26 @@ _BODY_BYTES: Final = 8 * 2**20
 
 #: What tells which responses count.
 _ASKED: Final = ["pass", "window_start", "window_end"]
+
+#: The window of what was asked for without one: any call began in it.
+ALWAYS: Final = Window(datetime.min, datetime.max)
+
+
+@dataclass(frozen=True)
+class StoredPage:
+    """One response that counts: the number of its reading, its bytes, the window and the offset
+    that were asked for, and its place among all responses of its day, in the order they came.
+
+    A record counts if it began in that window; the vendor also lists some of the second before
+    and after, which the neighbouring window's own reading knows better.
+    """
+
+    pass_: int
+    body: bytes
+    window: Window = ALWAYS
+    place: int = 0
+    offset: int = 0
+
 
 #: What is told of a row group of `raw_pages`: its number in the file, and its responses.
 OnGroup: TypeAlias = Callable[[int, Sequence[StoredPage]], None]
@@ -151,6 +171,21 @@ def _counting(file: pq.ParquetFile) -> set[int]:
     """The readings in a file of `raw_pages` that count."""
     asked = file.read(_ASKED)
     return in_force(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+
+
+def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
+    """The readings that count: those which no later reading overlaps.
+
+    `readings` are pass, window_start and window_end of raw_pages' rows; pass 0 asked for a total
+    alone and never counts.
+    """
+    counting: set[int] = set()
+    later: list[tuple[datetime, datetime]] = []
+    for number, start, end in sorted({one for one in readings if one[0]}, reverse=True):
+        if not any(start < last and first < end for first, last in later):
+            counting.add(number)
+        later.append((start, end))
+    return counting
 
 
 def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:

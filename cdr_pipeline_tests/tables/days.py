@@ -7,7 +7,7 @@ from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, call, page_of

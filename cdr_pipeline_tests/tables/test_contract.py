@@ -30,7 +30,7 @@ from cdr_pipeline.tables.flattening import records, runs
 from cdr_pipeline.tables.flattening.additional import fit_declared
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.types import DECLARED, as_written, type_of
 from cdr_pipeline.tables.values import JSON_TYPES, read_value
 from cdr_pipeline.window import Window

@@ -1,13 +1,16 @@
-"""Responses in their file: byte for byte, in their order, some at a time."""
+"""Responses in their file: byte for byte, some at a time; and which of them count."""
 
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdr_pipeline.tables.datasets import RAW_PAGES
-from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.raw_pages import Pages
+from cdr_pipeline.tables.raw_pages import Pages, StoredPage, in_force
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, call, page_of, pages_row
@@ -71,3 +74,52 @@ def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
         pass
     assert list(store.pages(DAY)) == []
     assert store.read(RAW_PAGES, DAY).schema == RAW_PAGES.schema(SAIGON)
+
+
+Reading = tuple[int, datetime, datetime]
+
+
+def reading(number: int, start: int, end: int) -> Reading:
+    """A reading of some hours of the day."""
+    return number, datetime(2023, 3, 7, start), datetime(2023, 3, 7, end)
+
+
+@pytest.mark.parametrize(
+    ("readings", "counting"),
+    [
+        ([], set()),
+        ([reading(1, 0, 23)], {1}),
+        ([reading(1, 0, 23)] * 3, {1}),
+        ([reading(0, 0, 23), reading(1, 0, 23)], {1}),
+        ([reading(1, 0, 23), reading(2, 0, 23)], {2}),
+        ([reading(2, 0, 23), reading(1, 0, 23)], {2}),
+        ([reading(1, 0, 23), reading(2, 0, 12), reading(3, 12, 23)], {2, 3}),
+        ([reading(1, 0, 12), reading(2, 12, 23), reading(3, 11, 13)], {3}),
+        ([reading(1, 0, 23), reading(2, 5, 6)], {2}),
+        (
+            [reading(1, 0, 12), reading(2, 12, 18), reading(3, 18, 23), reading(4, 12, 18)],
+            {1, 3, 4},
+        ),
+    ],
+)
+def test_a_reading_counts_unless_a_later_one_overlaps_it(
+    readings: list[Reading], counting: set[int]
+) -> None:
+    assert in_force(readings) == counting
+
+
+HOURS = st.tuples(st.integers(0, 20), st.integers(1, 8)).map(
+    lambda one: (one[0], min(23, sum(one)))
+)
+
+
+@given(st.lists(HOURS, max_size=7))
+def test_readings_that_count_never_overlap_and_their_order_does_not_matter(
+    hours: list[tuple[int, int]],
+) -> None:
+    readings = [reading(number, *one) for number, one in enumerate(hours, start=1)]
+    counting = in_force(readings)
+    assert in_force(reversed(readings)) == counting
+    kept = sorted(hours[number - 1] for number in counting)
+    assert all(end <= start for (_, end), (start, _) in pairwise(kept))
+    assert not readings or len(readings) in counting

@@ -12,7 +12,7 @@ import polars as pl
 from cdr_pipeline.page import began_in
 from cdr_pipeline.tables.arrow import ROW_BYTES, text_bytes
 from cdr_pipeline.tables.flattening.runs import Runs
-from cdr_pipeline.tables.pages import number_by_place, without_neighbours_copies
+from cdr_pipeline.tables.versions import number_by_place, without_neighbours_copies
 from cdr_pipeline.window import Window
 
 #: Calls of a chunk, more or less: those of one campaign and second are never torn.

@@ -18,8 +18,7 @@ from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.flattening.apart import Apart, apart
 from cdr_pipeline.tables.flattening.flatten import Flat, Part, columns_to_keep, part_of, united
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
-from cdr_pipeline.tables.raw_pages import Pages, groups_of
+from cdr_pipeline.tables.raw_pages import Pages, StoredPage, groups_of
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 

@@ -44,7 +44,7 @@ from cdr_pipeline.tables.flattening.records import Batch, batches
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.flattening.sent import Sent
 from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]

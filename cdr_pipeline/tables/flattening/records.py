@@ -22,7 +22,7 @@ from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, DOCUMENTED, FIELDS, Field, Kind, Reason
 from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening.layouts import TYPES, Layout
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.values import INT64, is_object, members_of, tokens_of
 
 #: Polars' expressions pay from this many rows on; a page has fewer.

@@ -18,7 +18,7 @@ from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
 from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.kpi import disposition, was_answered
-from cdr_pipeline.tables.pages import ALWAYS
+from cdr_pipeline.tables.raw_pages import ALWAYS
 from cdr_pipeline.tables.types import WALL_CLOCK
 from cdr_pipeline.window import Window, steady_offset
 

@@ -10,7 +10,8 @@ from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening import counting
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage, versions
+from cdr_pipeline.tables.raw_pages import StoredPage
+from cdr_pipeline.tables.versions import versions
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import (
     DAY,

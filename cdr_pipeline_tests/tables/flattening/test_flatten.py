@@ -33,7 +33,7 @@ from cdr_pipeline.tables.flattening.flatten import (
     united,
 )
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import (
     DAY,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening import records as reading
 from cdr_pipeline.tables.flattening.layouts import Layout
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline_tests.records import (
     ENTRY,
     as_text,

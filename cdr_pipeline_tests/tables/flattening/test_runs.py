@@ -13,7 +13,7 @@ from cdr_pipeline.tables.flattening import counting, runs
 from cdr_pipeline.tables.flattening import records as reading
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import StoredPage
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, flat, page_of
 

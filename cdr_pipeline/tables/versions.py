@@ -1,13 +1,15 @@
-"""Rows of `raw_pages`: which responses count, and how a day differs from one fetch to the next."""
+"""Versions of one record: which of several stands, and how a day differs from one fetch to the
+next.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Self
 
 import polars as pl
 
 from cdr_pipeline import page
+from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.window import Window
 
 _SEEN: Final[dict[str, pl.DataType]] = {
@@ -19,39 +21,6 @@ _SEEN: Final[dict[str, pl.DataType]] = {
     "pass": pl.Int64(),
     "offset": pl.Int64(),
 }
-
-ALWAYS: Final = Window(datetime.min, datetime.max)
-
-
-@dataclass(frozen=True)
-class StoredPage:
-    """One response that counts: the number of its reading, its bytes, the window and the offset
-    that were asked for, and its place among all responses of its day, in the order they came.
-
-    A record counts if it began in that window; the vendor also lists some of the second before
-    and after, which the neighbouring window's own reading knows better.
-    """
-
-    pass_: int
-    body: bytes
-    window: Window = ALWAYS
-    place: int = 0
-    offset: int = 0
-
-
-def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
-    """The readings that count: those which no later reading overlaps.
-
-    `readings` are pass, window_start and window_end of raw_pages' rows; pass 0 asked for a total
-    alone and never counts.
-    """
-    counting: set[int] = set()
-    later: list[tuple[datetime, datetime]] = []
-    for number, start, end in sorted({one for one in readings if one[0]}, reverse=True):
-        if not any(start < last and first < end for first, last in later):
-            counting.add(number)
-        later.append((start, end))
-    return counting
 
 
 def number_by_place(reading: str, key: str, offset: str) -> pl.Expr:

@@ -1,65 +1,20 @@
-"""Which of the responses kept count, and what changed between two fetches of a day."""
+"""Which version of a call stands, and what changed between two fetches of a day."""
 
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cdr_pipeline.tables.flattening.flatten import flatten
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.pages import Difference, StoredPage, in_force, versions
+from cdr_pipeline.tables.raw_pages import StoredPage
+from cdr_pipeline.tables.versions import Difference, versions
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, page_of
 
-Reading = tuple[int, datetime, datetime]
-
-
-def reading(number: int, start: int, end: int) -> Reading:
-    """A reading of some hours of the day."""
-    return number, datetime(2023, 3, 7, start), datetime(2023, 3, 7, end)
-
-
-@pytest.mark.parametrize(
-    ("readings", "counting"),
-    [
-        ([], set()),
-        ([reading(1, 0, 23)], {1}),
-        ([reading(1, 0, 23)] * 3, {1}),
-        ([reading(0, 0, 23), reading(1, 0, 23)], {1}),
-        ([reading(1, 0, 23), reading(2, 0, 23)], {2}),
-        ([reading(2, 0, 23), reading(1, 0, 23)], {2}),
-        ([reading(1, 0, 23), reading(2, 0, 12), reading(3, 12, 23)], {2, 3}),
-        ([reading(1, 0, 12), reading(2, 12, 23), reading(3, 11, 13)], {3}),
-        ([reading(1, 0, 23), reading(2, 5, 6)], {2}),
-        (
-            [reading(1, 0, 12), reading(2, 12, 18), reading(3, 18, 23), reading(4, 12, 18)],
-            {1, 3, 4},
-        ),
-    ],
-)
-def test_a_reading_counts_unless_a_later_one_overlaps_it(
-    readings: list[Reading], counting: set[int]
-) -> None:
-    assert in_force(readings) == counting
-
-
-HOURS = st.tuples(st.integers(0, 20), st.integers(1, 8)).map(
-    lambda one: (one[0], min(23, sum(one)))
-)
-
-
-@given(st.lists(HOURS, max_size=7))
-def test_readings_that_count_never_overlap_and_their_order_does_not_matter(
-    hours: list[tuple[int, int]],
-) -> None:
-    readings = [reading(number, *one) for number, one in enumerate(hours, start=1)]
-    counting = in_force(readings)
-    assert in_force(reversed(readings)) == counting
-    kept = sorted(hours[number - 1] for number in counting)
-    assert all(end <= start for (_, end), (start, _) in pairwise(kept))
-    assert not readings or len(readings) in counting
+#: The two halves of the day.
+MIDNIGHT = datetime(2023, 3, 7)
+NOON = MIDNIGHT + timedelta(hours=12)
+MORNING, AFTERNOON = Window(MIDNIGHT, NOON), Window(NOON, MIDNIGHT + timedelta(days=1))
 
 
 def fetched(*records: Sent) -> Difference:
@@ -122,13 +77,10 @@ def test_nothing_fetched_is_no_version() -> None:
 
 
 def test_a_call_on_the_border_of_two_parts_counts_in_its_own_whichever_was_read_last() -> None:
-    midnight = datetime(2023, 3, 7)
-    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
     before = call("before", "2023-03-07 11:59:59")
     after = call("after", "2023-03-07 12:00:00")
     both = page_of(before, after)
-    parts = [Window(midnight, noon), Window(noon, night)]
-    for first, second in (parts, parts[::-1]):
+    for first, second in ((MORNING, AFTERNOON), (AFTERNOON, MORNING)):
         pages = [StoredPage(1, both, first), StoredPage(2, both, second)]
         assert made(*pages) == 2
         calls = flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs
@@ -136,23 +88,13 @@ def test_a_call_on_the_border_of_two_parts_counts_in_its_own_whichever_was_read_
 
 
 def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -> None:
-    midnight = datetime(2023, 3, 7)
-    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
     gone = page_of(call("gone", "2023-03-07 12:00:00"))
-    pages = [
-        StoredPage(1, gone, Window(midnight, noon)),
-        StoredPage(2, page_of(), Window(noon, night)),
-    ]
+    pages = [StoredPage(1, gone, MORNING), StoredPage(2, page_of(), AFTERNOON)]
     assert made(*pages) == 0
     assert flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs.is_empty()
 
 
 def test_a_fault_of_a_call_on_the_border_is_told_once() -> None:
-    midnight = datetime(2023, 3, 7)
-    noon, night = midnight + timedelta(hours=12), midnight + timedelta(days=1)
     both = page_of(call("a", "2023-03-07 11:59:59", duration="abc"))
-    pages = [
-        StoredPage(1, both, Window(midnight, noon)),
-        StoredPage(2, both, Window(noon, night)),
-    ]
+    pages = [StoredPage(1, both, MORNING), StoredPage(2, both, AFTERNOON)]
     assert flatten(pages, Rules(Window.of(DAY), SAIGON)).rejects["field"].to_list() == ["duration"]
