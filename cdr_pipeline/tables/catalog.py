@@ -102,10 +102,9 @@ _THESE_DAYS: Final = (
     " AND coalesce(CAST(last_day AS DATE), DATE 'infinity')"
 )
 
-#: The same, of tables over the views: what the report shows of some days.
+#: What the report shows of some days, as macros over the views: name -> definition, comment.
 _REPORTS: Final = {
     "report_campaigns": (
-        "first_day, last_day",
         f"""SELECT campaign_uuid, sum(calls) AS calls, sum(answered) AS answered,
             asr(answered, seizures) AS asr, ner(effective, seizures) AS ner,
             acd(billsec, answered) AS acd_seconds, sum(key_presses) AS key_presses,
@@ -115,7 +114,6 @@ _REPORTS: Final = {
         "The campaigns of the report, over some days, both included (null: no bound).",
     ),
     "report_hotlines": (
-        "first_day, last_day",
         f"""SELECT from_number, sum(calls) AS calls, asr(answered, seizures) AS asr,
             congestion_share(congestion, seizures) AS congestion_share,
             sum(network_failure) AS network_failure, sum(short_calls) AS short_calls
@@ -124,7 +122,6 @@ _REPORTS: Final = {
         "The hotlines of the report, over some days (null: no bound); numbers are whole.",
     ),
     "report_hours": (
-        "first_day, last_day",
         f"""SELECT hour, sum(calls) AS calls, sum(answered) AS answered,
             asr(answered, seizures) AS asr, max(peak_calls_all) AS peak_calls,
             max(peak_talks_all) AS peak_talks
@@ -133,7 +130,6 @@ _REPORTS: Final = {
         "The hours of the report, over some days, both included (null: no bound).",
     ),
     "report_attempts": (
-        "first_day, last_day",
         f"""SELECT campaign_uuid, attempt, sum(calls) AS calls, sum(answered) AS answered,
             sum(answered) / sum(calls) AS answered_share,
             hours_since_previous(seconds_since_previous, attempt, calls) AS hours_since_previous
@@ -224,41 +220,51 @@ def _define(
     for name, (parameters, definition, comment) in _MACROS.items():
         connection.execute(f"CREATE MACRO {name}({parameters}) AS {definition}")
         connection.execute(f"COMMENT ON MACRO {name} IS {_text(comment)}")
-    views = {}
-    for dataset in DATASETS.values():
-        days = store.days(dataset)
-        paths = [store.path(dataset, day) for day in days]
-        shown = unite(additional_columns(dataset, paths))
-        stored = {name: _TYPES[dtype] for name, dtype in dataset.types.items()}
-        stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
-        template = _template(connection, store, dataset, stored)
-        view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
-        all_files = _all_files(dataset, stored) if days else _files_of(dataset, template, days)
-        connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files}")
-        connection.execute(
-            f"CREATE MACRO {view}(first_day, last_day) AS TABLE"
-            f" SELECT {selected} FROM {_files_of(dataset, template, days)}"
-        )
-        comments = _comments(dataset, shown, paths, contract)
-        about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
-        connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
-        connection.execute(f"COMMENT ON MACRO TABLE {view} IS {_text(_OF_DAYS)}")
-        for column, comment in comments.items():
-            connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
-        views[dataset.name] = list(comments)
-    for name, (parameters, definition, comment) in _REPORTS.items():
-        connection.execute(f"CREATE MACRO {name}({parameters}) AS TABLE {definition}")
-        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}")
+    views = {
+        dataset.name: _define_view(connection, store, dataset, contract)
+        for dataset in DATASETS.values()
+    }
+    for name, (definition, comment) in _REPORTS.items():
+        _define_macro_of_days(connection, name, definition, comment)
     connection.execute("COMMIT")
     return views
+
+
+def _define_view(
+    connection: "DuckDBPyConnection", store: Store, dataset: Dataset, contract: Contract
+) -> list[str]:
+    """A dataset's view, and the macro of its name; the columns of both."""
+    days = store.days(dataset)
+    paths = [store.path(dataset, day) for day in days]
+    shown = unite(additional_columns(dataset, paths))
+    stored = {name: _TYPES[dtype] for name, dtype in dataset.types.items()}
+    stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
+    template = _template(connection, store, dataset, stored)
+    view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
+    of_days = _files_of(dataset, template, days)
+    all_files = _all_files(dataset, stored) if days else of_days
+    connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files}")
+    _define_macro_of_days(connection, view, f"SELECT {selected} FROM {of_days}", _OF_DAYS)
+    about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
+    connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
+    comments = _comments(dataset, shown, paths, contract)
+    for column, comment in comments.items():
+        connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
+    return list(comments)
+
+
+def _define_macro_of_days(
+    connection: "DuckDBPyConnection", name: str, definition: str, comment: str
+) -> None:
+    """A macro of a table that takes the first day and the last."""
+    connection.execute(f"CREATE MACRO {name}(first_day, last_day) AS TABLE {definition}")
+    connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}")
 
 
 def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
     """What a reader of `cdrs` must know while days of another contract are among them."""
     stale = stale_days(store, contract.mark) if dataset is CDRS else []
-    if not stale:
-        return ""
-    return f" {stale_in_words(stale)}"
+    return f" {stale_in_words(stale)}" if stale else ""
 
 
 def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:
