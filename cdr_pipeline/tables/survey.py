@@ -65,7 +65,7 @@ _PERSONAL_VALUES: Final = {
 
 
 @dataclass
-class Seen:
+class SeenKey:
     """What was seen of one key: values by JSON type, what they all fit, whether they are personal.
 
     `personal` says why they seem to be, "" where they do not. `example`: the value that decided
@@ -125,9 +125,9 @@ class Seen:
                 self.personal = f"some of its values look like {what}"
 
 
-def observe(store: Store, days: Iterable[date]) -> list[Seen]:
+def observe(store: Store, days: Iterable[date]) -> list[SeenKey]:
     """What the stored calls of these days hold, key by key, by name."""
-    seen: dict[str, Seen] = {}
+    seen: dict[str, SeenKey] = {}
     reader = ObjectReader()
     for day in days:
         for calls in _batches(store, day):
@@ -135,14 +135,14 @@ def observe(store: Store, days: Iterable[date]) -> list[Seen]:
             for group in reader.groups(objects, campaigns):
                 texts = [objects[row] or b"" for row in group.rows]
                 for key, cells in zip(group.keys, group.cells, strict=True):
-                    one = seen.setdefault(key, Seen(key, store.zone))
+                    one = seen.setdefault(key, SeenKey(key, store.zone))
                     for kind, places in cells.by_type().items():
                         values = [cells.values[at] for at in places]
                         one.add(kind, values, [texts[at] for at in places])
     return [seen[key] for key in sorted(seen)]
 
 
-def proposal(seen: Sequence[Seen], days: Sequence[date]) -> str:
+def proposal(seen: Sequence[SeenKey], days: Sequence[date]) -> str:
     """A contract's TOML text: every key that held a value, in the type that all its values fit."""
     lines = [
         f"# Proposed from the calls of {days_in_words(days)}: types that fit every value.",
@@ -157,7 +157,7 @@ def proposal(seen: Sequence[Seen], days: Sequence[date]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(one: Seen, owner: dict[str, str]) -> Iterator[str]:
+def _table(one: SeenKey, owner: dict[str, str]) -> Iterator[str]:
     """One key's table; `owner` remembers whose a column's name is. Of two keys that share one the
     second is a comment, so that no value leaves its column unasked.
     """
