@@ -207,34 +207,40 @@ def _curve(
     last: date,
 ) -> pl.DataFrame:
     """Calls by the hour of one day, or by day, and beside them those before."""
-    by_hour = first == last
-
-    def calls(of: list[date], name: str) -> pl.LazyFrame:
-        at = pl.col("hour").cast(pl.Int64) if by_hour else pl.col(DATE)
-        return (
-            fixed(store, CAMPAIGN_HOURLY, of)
-            .filter(pl.col("calls") > 0)  # others merely go on there
-            .group_by(at=at)
-            .agg(pl.col("calls").sum().alias(name))
-        )
-
-    earlier = calls(before, "before")
-    if not by_hour:
-        earlier = earlier.with_columns(pl.col("at").dt.offset_by(f"{weeks.days}d"))
-    joined = calls(days, "calls").join(earlier, on="at", how="full", coalesce=True)
-    slots = joined.collect()
-    if by_hour:
+    if first == last:
+        hour = pl.col("hour").cast(pl.Int64)
+        slots = _beside(_calls_at(store, days, hour), _calls_at(store, before, hour))
         hours = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
-        every = hours.explode("at").drop_nulls()
-    else:
-        every = pl.DataFrame({"at": days})
-    slots = every.join(slots, on="at", how="left")
-    fill = ["calls", "before"] if before else ["calls"]
-    slots = slots.with_columns(pl.col(fill).fill_null(0)).sort("at")
-    if by_hour:
-        return slots
+        return _filled(hours.explode("at").drop_nulls(), slots, before)
+    day = pl.col(DATE)
+    weeks_later = day.dt.offset_by(f"{weeks.days}d")
+    slots = _beside(_calls_at(store, days, day), _calls_at(store, before, weeks_later))
+    stored = _filled(pl.DataFrame({"at": days}), slots, before)
     axis = pl.DataFrame({"at": every_day(first, last)})
-    return axis.join(slots, on="at", how="left", maintain_order="left")
+    return axis.join(stored, on="at", how="left", maintain_order="left")
+
+
+def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
+    """How many calls began on these days, by hour or by day (`at`)."""
+    return (
+        fixed(store, CAMPAIGN_HOURLY, days)
+        .filter(pl.col("calls") > 0)  # others merely go on there
+        .group_by(at=at)
+        .agg(pl.col("calls").sum())
+    )
+
+
+def _beside(calls: pl.LazyFrame, before: pl.LazyFrame) -> pl.DataFrame:
+    """`at`, `calls` and `before` wherever one of them is known."""
+    earlier = before.rename({"calls": "before"})
+    return calls.join(earlier, on="at", how="full", coalesce=True).collect()
+
+
+def _filled(every: pl.DataFrame, slots: pl.DataFrame, before: list[date]) -> pl.DataFrame:
+    """`every` slot in order, 0 where no call began; `before` stays null where no days are given."""
+    fill = ["calls", "before"] if before else ["calls"]
+    joined = every.join(slots, on="at", how="left")
+    return joined.with_columns(pl.col(fill).fill_null(0)).sort("at")
 
 
 def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
