@@ -1,6 +1,6 @@
 """`status`: a line a day of what is stored, and what is to be done about it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
 from itertools import chain
 from pathlib import Path
@@ -58,12 +58,9 @@ def print_days(
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
-        WAY_OUT,
         damaged_files,
-        days_in_words,
         pageless_days,
         stale_days,
-        stale_in_words,
         torn_days,
         unmade_days,
     )
@@ -79,28 +76,35 @@ def print_days(
     if days and table:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
         to.print(_table(store, days, stale, unmade, damaged))
-    mendable = [day for day in stale if day not in pageless]
-    for some, told in (
-        (mendable, stale_in_words(mendable)),
-        (unmade, f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."),
-        (
-            torn,
-            "Fetched anew by a run that was killed before it wrote the receipt:"
-            f" {days_in_words(torn)}. The calls are those of the fetch before. Load such days"
-            " again with `cdr-pipeline run`.",
-        ),
-        (
-            pageless,
-            f"Without raw_pages: {days_in_words(pageless)}. What was made of them stands, and"
-            " nothing can be made of them again, under another contract or zone either, until"
-            " `cdr-pipeline run` has loaded such days anew.",
-        ),
-    ):
-        if some:
-            out.print(told, soft_wrap=True, highlight=False)
+    for told in _to_mend(stale, unmade, torn, pageless):
+        out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))
     return bool(days)
+
+
+def _to_mend(
+    stale: Sequence[date], unmade: Sequence[date], torn: Sequence[date], pageless: Sequence[date]
+) -> Iterator[str]:
+    """What is to be done about days that are not as they should be, a paragraph a kind."""
+    from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
+
+    if mendable := [day for day in stale if day not in pageless]:
+        yield stale_in_words(mendable)
+    if unmade:
+        yield f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."
+    if torn:
+        yield (
+            "Fetched anew by a run that was killed before it wrote the receipt:"
+            f" {days_in_words(torn)}. The calls are those of the fetch before. Load such days"
+            " again with `cdr-pipeline run`."
+        )
+    if pageless:
+        yield (
+            f"Without raw_pages: {days_in_words(pageless)}. What was made of them stands, and"
+            " nothing can be made of them again, under another contract or zone either, until"
+            " `cdr-pipeline run` has loaded such days anew."
+        )
 
 
 def _table(
