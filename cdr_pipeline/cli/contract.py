@@ -22,6 +22,7 @@ from cdr_pipeline.errors import CdrError
 
 if TYPE_CHECKING:
     from cdr_pipeline.tables.store import Store
+    from cdr_pipeline.tables.survey import Changes
 
 
 @click.group()
@@ -95,16 +96,10 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     contract = load(path, settings.zone)
     days = _days_of_calls(store, first, last)
     changes = survey.compare(store, contract, _watched(days), settings.max_additional_columns)
-    columns = Table("column", "now", "then", title="Columns of the lead lists in cdrs")
-    for name, (now, then) in changes.columns.items():
-        columns.add_row(name, *("" if dtype is None else f"{dtype}" for dtype in (now, then)))
-    misfits = Table("key", "type", "values", "such as", title="Values that do not fit")
-    for one in changes.misfits:
-        examples = "(not shown)" if one.declared.pii else ", ".join(one.examples)
-        misfits.add_row(
-            escape(one.declared.key), one.declared.type, f"{one.count:,}", escape(examples)
-        )
-    for table, nothing in ((columns, "No column changes."), (misfits, "Every value fits.")):
+    for table, nothing in (
+        (_columns(changes), "No column changes."),
+        (_misfits(changes), "Every value fits."),
+    ):
         out.print(table if table.row_count else nothing)
     if changes.unheard:
         named = ", ".join(f'"{escape(key)}"' for key in changes.unheard)
@@ -116,6 +111,23 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
             " force (CDR_CONTRACT), `cdr-pipeline rebuild` makes such days again.",
             soft_wrap=True,
         )
+
+
+def _columns(changes: "Changes") -> Table:
+    table = Table("column", "now", "then", title="Columns of the lead lists in cdrs")
+    for name, types in changes.columns.items():
+        table.add_row(name, *("" if dtype is None else f"{dtype}" for dtype in types))
+    return table
+
+
+def _misfits(changes: "Changes") -> Table:
+    table = Table("key", "type", "values", "such as", title="Values that do not fit")
+    for one in changes.misfits:
+        examples = "(not shown)" if one.declared.pii else ", ".join(one.examples)
+        table.add_row(
+            escape(one.declared.key), one.declared.type, f"{one.count:,}", escape(examples)
+        )
+    return table
 
 
 def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None) -> list[date]:
