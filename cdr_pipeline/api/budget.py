@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
@@ -106,12 +107,12 @@ class Budget:
             ledger.write(self._turns)
 
 
+@dataclass
 class _Ledger:
     """When the next request may go, and until when nobody may."""
 
-    def __init__(self, next_turn: float, paused_until: float) -> None:
-        self.next_turn = next_turn
-        self.paused_until = paused_until
+    next_turn: float
+    paused_until: float
 
     @classmethod
     def read(cls, path: Path, interval: float) -> "_Ledger":

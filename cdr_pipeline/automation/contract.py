@@ -9,6 +9,7 @@ The sensor has a run tell, since Dagster keeps but one evaluation outside of run
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -36,7 +37,8 @@ class Known(msgspec.Struct, frozen=True):
     told: tuple[date, ...] = ()
 
 
-class Look(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Look:
     """What one look finds: days to tell of as stale, days that are in order again."""
 
     stale: tuple[date, ...]
