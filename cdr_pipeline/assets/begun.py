@@ -39,19 +39,15 @@ class Begun:
     _crew: Crew | None = None
     _fetching: Generator[list[Made], None, None] | None = None
 
-    def begin(
-        self, wanted: set[str], lister: Lister | None, over: Event | None = None
-    ) -> Exception | None:
-        """Lock the day, begin the process that helps with it, and fetch it if there is a lister.
-        Returns the error, if there is one, which `layers` raises.
+    def begin(self, wanted: set[str], lister: Lister | None, over: Event) -> Exception | None:
+        """Lock the day until it is closed, begin the process that helps with it, and fetch it if
+        there is a lister. Returns the error, if there is one, which `layers` raises.
 
-        `over`: if given, the day is locked until it is closed; once it is set, a lock that another
-        run holds is waited for no longer.
+        Once `over` is set, a lock that another run holds is waited for no longer.
         """
         work = self.work
         try:
-            if over:
-                self._held.enter_context(work.store.locked(work.day, over.is_set))
+            self._held.enter_context(work.store.locked(work.day, over.is_set))
             if wanted & names(cdrs.SPECS):
                 columns = work.settings.max_additional_columns
                 self._crew = self._held.enter_context(
@@ -87,10 +83,10 @@ class Begun:
 
 
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
-    """One day through the datasets that are `wanted`, which are written as this goes on."""
+    """One day through the datasets that are `wanted`, locked; they are written as this goes on."""
     begun = Begun(work)
     try:
-        begun.begin(wanted, lister)
+        begun.begin(wanted, lister, Event())
         yield from begun.layers(wanted)
     finally:
         begun.close()

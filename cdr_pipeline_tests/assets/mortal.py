@@ -67,7 +67,6 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
     with (
         Client.from_settings(settings) as client,
         Lister.from_settings(client, settings) as lister,
-        store.locked(day),
     ):
         list(layers(Work(day, settings, store), set(DATASETS), lister))
     for name in aggregates.across(DATASETS):
