@@ -16,7 +16,7 @@ from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import is_made, of_the_fetch
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.window import days as every_day
+from cdr_pipeline.window import every_day
 
 DAY: Final = timedelta(days=1)
 

@@ -57,7 +57,7 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
 
 
-def days(first: date, last: date) -> list[date]:
+def every_day(first: date, last: date) -> list[date]:
     """Every day from `first` to `last`, both included."""
     return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
 

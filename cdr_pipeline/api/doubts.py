@@ -23,7 +23,7 @@ from cdr_pipeline.api.reading import (
 )
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import Seen
-from cdr_pipeline.window import Window, days
+from cdr_pipeline.window import Window, every_day
 
 #: A total below this is no ceiling; a multiple of the second may be one however often it was not,
 #: and one of the third is not believed where nothing else speaks for it.
@@ -148,7 +148,7 @@ class Doubts:
         Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
         """
         window, calls = reading.window, ByTime(reading)
-        dates = days((window.start - SECOND).date(), window.end.date())
+        dates = every_day((window.start - SECOND).date(), window.end.date())
         most = {day: calls.on(day) for day in dates}
         noons = {day: datetime.combine(day, time(12)) for day in dates}
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]

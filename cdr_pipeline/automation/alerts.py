@@ -17,7 +17,7 @@ from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
-from cdr_pipeline.window import days
+from cdr_pipeline.window import every_day
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"
@@ -127,4 +127,4 @@ def _days_of(tags: Mapping[str, str]) -> list[str]:
     first, last = tags.get(FIRST, one), tags.get(LAST, one)
     if not (first and last):
         return []
-    return [f"{day}" for day in days(date.fromisoformat(first), date.fromisoformat(last))]
+    return [f"{day}" for day in every_day(date.fromisoformat(first), date.fromisoformat(last))]

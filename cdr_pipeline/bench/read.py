@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from rich.table import Table
 
-from cdr_pipeline import window
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.load import empty_table, frame_of
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
@@ -28,6 +27,7 @@ from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS
 from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import FILE, Store
+from cdr_pipeline.window import every_day
 
 ZONE: Final = ZoneInfo("Asia/Ho_Chi_Minh")
 
@@ -258,7 +258,7 @@ def _polars_plain(root: Path, question: Question) -> Callable[[], Rows]:
     def run() -> Rows:
         source: Any = folder / "*" / FILE
         if question.days:
-            source = [folder / f"date={day}" / FILE for day in window.days(*question.days)]
+            source = [folder / f"date={day}" / FILE for day in every_day(*question.days)]
         frame = pl.scan_parquet(source, hive_partitioning=True)
         return question.polars(frame).collect().rows()
 

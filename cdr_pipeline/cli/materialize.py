@@ -26,7 +26,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
 from cdr_pipeline.tables.datasets import DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
-from cdr_pipeline.window import days
+from cdr_pipeline.window import every_day
 
 
 class Outcome(NamedTuple):
@@ -152,7 +152,7 @@ def _days(
     """A run of Dagster's for each range, until one is interrupted."""
     runs: list[_Ended] = []
     failed: dict[date, Exception] = {}
-    left = [day for first, last in ranges for day in days(first, last)]
+    left = [day for first, last in ranges for day in every_day(first, last)]
     verb = "Loaded" if RAW_PAGES in datasets else "Made"
     with progress() as bar:
         task = bar.add_task("Starting", total=len(left))

@@ -16,7 +16,7 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.figures import OTHERS, Figures
 from cdr_pipeline.report.words import Words
-from cdr_pipeline.window import days
+from cdr_pipeline.window import every_day
 
 WIDE: Final = 860
 NARROW: Final = 350
@@ -193,7 +193,7 @@ def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]
         names = campaign_names(figures, words)
         named = figures.heat.with_columns(pl.col("row").replace_strict(names))
         return named, [names[one] for one in figures.campaigns["campaign_uuid"]]
-    every = days(figures.first, figures.last)
+    every = every_day(figures.first, figures.last)
     if figures.by_month:
         return figures.heat, list(dict.fromkeys(f"{day:%Y-%m}" for day in every))
     names = {f"{day}": f"{day:{words.short_day}}" for day in every}

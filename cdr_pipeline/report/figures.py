@@ -24,7 +24,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.window import days as every_day
+from cdr_pipeline.window import every_day
 
 #: A day is in the figures if it holds all of these.
 NEEDED: Final = (

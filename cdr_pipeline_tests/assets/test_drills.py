@@ -26,16 +26,12 @@ from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
-from cdr_pipeline.window import ranges
+from cdr_pipeline.window import every_day, ranges
 from cdr_pipeline_tests.desk import TOKEN, Desk, call
 
 Set = Callable[..., Desk]
 
 FIRST, LAST = date(2023, 3, 6), date(2023, 3, 9)
-
-
-def days(first: date, last: date) -> list[date]:
-    return [first + timedelta(number) for number in range((last - first).days + 1)]
 
 
 def red(result: dg.ExecuteInProcessResult) -> str:
@@ -48,7 +44,7 @@ def red(result: dg.ExecuteInProcessResult) -> str:
 def missing(at: Desk, first: date, last: date) -> list[date]:
     """What "Failed and missing" in the UI would take of these days."""
     done = at.materialized(CDRS.name)
-    return [day for day in days(first, last) if f"{day}" not in done]
+    return [day for day in every_day(first, last) if f"{day}" not in done]
 
 
 def is_exact(at: Desk, day: date) -> bool:
@@ -86,11 +82,11 @@ def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_mo
     left = missing(at, FIRST, LAST)
     assert 0 < len(left) < 4
     assert f"{ranges(left)}: " in message
-    assert all(is_exact(at, day) for day in days(FIRST, LAST) if day not in left)
+    assert all(is_exact(at, day) for day in every_day(FIRST, LAST) if day not in left)
 
     vendor.left = 10**6  # a new token, in the morning
     assert at.run(f"{left[0]}", f"{left[-1]}").success
-    assert all(is_exact(at, day) for day in days(FIRST, LAST))
+    assert all(is_exact(at, day) for day in every_day(FIRST, LAST))
 
 
 def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is_back(
@@ -111,9 +107,9 @@ def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is
     assert len(at.vendor.requests) == asked
     assert is_exact(at, FIRST)
     left = missing(at, FIRST, LAST)
-    assert left == days(FIRST, LAST)[1:]
+    assert left == every_day(FIRST, LAST)[1:]
     assert at.run(f"{left[0]}", f"{left[-1]}").success
-    assert all(is_exact(at, day) for day in days(FIRST, LAST))
+    assert all(is_exact(at, day) for day in every_day(FIRST, LAST))
 
 
 def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
@@ -166,10 +162,10 @@ def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk
     done = [day for day, _ in at.ended]
     at.ended = []
     left = missing(at, FIRST, LAST)
-    assert left == days(FIRST, LAST)[2:]
+    assert left == every_day(FIRST, LAST)[2:]
     fetched = {day: at.store.path(RAW_PAGES, day).stat().st_mtime_ns for day in done}
     assert at.run(f"{left[0]}", f"{left[-1]}").success
-    assert all(is_exact(at, day) for day in days(FIRST, LAST))
+    assert all(is_exact(at, day) for day in every_day(FIRST, LAST))
     assert {day: at.store.path(RAW_PAGES, day).stat().st_mtime_ns for day in done} == fetched
 
 
