@@ -83,8 +83,9 @@ class Doubts:
         return again or reading
 
     def _see_both_sides(self, calls: "ByTime", cut: datetime, blur: timedelta) -> timedelta | None:
-        """Hold the totals of both sides of a cut to what was received there. Returns to within what
-        they compare times; None where they tell nothing. Raises TooMuch or Moved.
+        """Hold the totals of both sides of a cut to what was received there. Returns how finely
+        times are compared, as `blur_of`; None where the totals tell nothing. Raises TooMuch or
+        Moved.
         """
         reading = calls.reading
         before, after = Window(reading.window.start, cut), Window(cut, reading.window.end)
@@ -110,12 +111,12 @@ class Doubts:
     def _stand_by_their_root(
         self, calls: "ByTime", total: int, before: Window, after: Window, blur: timedelta
     ) -> bool:
-        """Whether the half `after` a cut lacks what the one `before` it has too many by its
-        `total`: legs that are listed where their root began. Behind a ceiling no half lists less
-        than came from it.
+        """Whether the calls that the half `before` a cut lists too many (`total`: all that it
+        lists) are missing from the half `after` it: legs, listed where their root began. Under a
+        ceiling no half lists fewer than were received from it.
 
-        Both add up to all that came, and no more than what may be on both sides: calls at the cut,
-        with a few legs each.
+        Together the halves list all that were received, and at most those twice that either may
+        list: calls at the cut, with a few legs each.
         """
         behind, all_ = self._reader.probe(after).total, calls.reading.total
         twice = calls.most(before, blur) + calls.most(after, blur) - all_
@@ -125,9 +126,9 @@ class Doubts:
     def _blur_of_half(
         self, calls: "ByTime", half: Window, seen: Seen, least: timedelta
     ) -> timedelta | None:
-        """`blur_of` a half, whose first row was `seen`: where its total is odd, as far as its first
-        page and last row tell, in one of which stand rows of the other half if the vendor filters
-        by the date.
+        """`blur_of` for a half, whose first row was `seen`. Where its total is odd, its first page
+        and its last row are asked for as well: if the vendor filters by the date, one of them holds
+        rows of the other half.
         """
         blur = blur_of(seen.began, half, least)
         if blur is None or calls.allows(half, seen.total, blur):
@@ -178,12 +179,12 @@ class Doubts:
         raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
 
     def see_none_elsewhere(self, records: Records, window: Window) -> None:
-        """See why calls were listed that began far outside the window: by a vendor who filters by
-        the date alone, or by a leg's root.
+        """See why calls were listed that began far outside the window. A vendor who filters by the
+        date alone, or lists a leg where its root began, leaves out none.
 
-        One who compares other times than it writes, in another zone or those of the end, lists the
-        window's own outside of it, or does not list the others where they began: whole days would
-        be short of calls that nobody lists for them. Raises NotProved.
+        One who compares other times than it writes (another zone's, or those of the end) lists the
+        window's own calls outside of it, or does not list the others where they began: days would
+        lack calls, and nothing else would tell. Raises NotProved.
         """
         times = records.times()
         if times.is_empty() or self._limits.strays:
@@ -222,10 +223,10 @@ class Doubts:
             raise _found_by_another_time(missed)
 
     def _see_that_others_are_listed_behind_it(self, window: Window, late: timedelta) -> None:
-        """See that of what is listed for the time behind the window, as far as calls came from
-        there, something began before that is over: legs may have come by their root, but then roots
-        stand there, too, and where dates are compared the whole day does. One who compares another
-        zone's times lists what began later. Raises NotProved.
+        """See that calls are listed for the time behind the window (as far as `late` calls came
+        from) that began within it. Where late legs are listed by their root, roots of that time are
+        there, too; where dates are compared, the whole day is. One who compares another zone's
+        times lists only what began later. Raises NotProved.
         """
         behind = Window(window.end, window.end + late)
         listed = self._listed_for(behind)
@@ -311,12 +312,12 @@ class ByTime:
         self._unknown = len(reading.records) - len(self.times)
 
     def cuts(self, blur: timedelta) -> list[datetime]:
-        """Where to halve the window so that calls which were not listed come to light: with calls
-        that were on both sides, farther from the cut than `blur`.
+        """Where to halve the window so that calls which were not listed come to light: so that some
+        of those received lie on either side, farther from the cut than `blur`.
 
-        Best near the middle call, with no call nearby; of a day without such a gap, at the middle
-        call; of little time full of calls, on both sides of them. At a full minute where that will
-        do: a vendor may compare no finer.
+        Best in a gap near the middle call; where there is no gap, at the middle call; where all
+        calls began within a short time, just before and just behind them. At a full minute where
+        that will do: a vendor may compare no finer.
         """
         times = self.times
         if times.is_empty():
@@ -376,8 +377,8 @@ def _found_by_another_time(strays: pl.DataFrame) -> NotProved:
 
 
 def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> timedelta | None:
-    """To within what whoever listed these calls for a window compares times: to the second, to the
-    minute, or None, by the date at best. `least`: as is known already.
+    """How finely a vendor who listed these calls for a window compares times: to the second, to the
+    minute, or None: by the date at best. `least`: it is known to compare no finer than this.
     """
     for blur in (least, MINUTE):
         near = began.is_between(window.start - blur, window.end + blur - SECOND)

@@ -41,7 +41,7 @@ _DEEP_ATTEMPTS: Final = 5
 #: The number of a response that was asked for its `total` alone and is part of no reading.
 PROBE = 0
 
-#: Times are read of so many records at once: of a page at a time it takes three times as long.
+#: The times of so many records are read at once: page by page it takes three times as long.
 READ_AT_ONCE = 8_000
 
 _RECORDS: Final = {"key": pl.Int64(), "began": pl.Datetime("us")}
@@ -172,8 +172,8 @@ class Limits:
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
-    blur: timedelta | None = None  # to within what it was seen to compare times (`doubts.blur_of`)
-    strays: bool = False  # whether it was seen to list calls from far outside, and miss none
+    blur: timedelta | None = None  # how finely it was seen to compare times (`doubts.blur_of`)
+    strays: bool = False  # whether it was seen to list calls from far outside, and to miss none
 
     def learn_ceiling(self, total: int) -> None:
         """Totals stop at this number: from it on they say nothing, below it all is well."""
