@@ -91,7 +91,9 @@ def _dotenv() -> dict[str, str]:
 
 
 def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
-    """What the environment says of these names, or nothing: the same was put there from `.env`."""
+    """What the environment says of these names beneath `.env`: None where it says the same, for
+    that was put there from `.env`.
+    """
     return {
         name: None if os.environ.get(name) == value else os.environ.get(name)
         for name, value in said.items()

@@ -54,8 +54,8 @@ def as_program(main: Callable[[], object]) -> None:
 def give_back_large() -> None:
     """Have large pieces of memory go back to the system as soon as they are free.
 
-    By itself glibc does so until the first of up to 32 MB was freed; from then on it keeps those of
-    that size, with holes between them: of pages with long notes 300 MB.
+    By itself glibc does so only until the first piece, of up to 32 MB, is freed; from then on it
+    keeps pieces of that size, with holes between them: 300 MB, of pages with long notes.
     """
     with suppress(AttributeError, OSError, TypeError):  # a system without glibc has no such setting
         ctypes.CDLL(None).mallopt(_MAPPED_FROM, _LARGE)

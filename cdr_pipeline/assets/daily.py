@@ -155,8 +155,8 @@ def _record_checks(
     for finding in checks.over_days(found):
         context.log_event(evaluation(finding, only))
         if not (only or finding.passed):
-            # Dagster shows the record that was begun last; the run's own was when the run was,
-            # and behind it came those of single days.
+            # Dagster shows the record that was begun last. The run's own was begun with the run,
+            # before those of single days.
             context.instance.report_runless_asset_event(evaluation(finding))
 
 

@@ -18,8 +18,8 @@ Rows: TypeAlias = pa.Table
 #: zstd level 1: level 3 costs half as much again for no smaller a file.
 COMPRESSION: Final = {"compression": "zstd", "compression_level": 1}
 
-#: Wherever many rows are held at once, they are fewer where they take more than this each, or long
-#: notes would fill the memory. An ordinary call's JSON takes half of it, its row's text a quarter.
+#: What a row may take where many are held at once: of larger ones fewer are held, or long notes
+#: would fill the memory. An ordinary call's JSON takes half of it, its row's text a quarter.
 ROW_BYTES: Final = 2**11
 
 

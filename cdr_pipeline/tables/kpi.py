@@ -266,7 +266,7 @@ RATIOS: Final = {
     ),
 }
 
-#: What every count of calls by someone or something has.
+#: The ratios of every dataset that counts calls by campaign, hotline or agent.
 OF_CALLS: Final = ("asr", "ner", "acd_seconds")
 
 

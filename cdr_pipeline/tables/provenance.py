@@ -33,8 +33,8 @@ _TOLD: Final = 6
 
 
 def mark(store: Store, day: date) -> str:
-    """The mark of the contract that a stored day of `cdrs` was made under; and, where that is
-    another than the store's, the zone. Raises Damaged, as all here that reads footers.
+    """The mark of the contract that a stored day of `cdrs` was made under, with the zone of its
+    times where that is not the store's. Raises Damaged, as does all here that reads footers.
     """
     told = footer(store.path(CDRS, day))
     return told.mark if told.zone == store.zone.key else with_zone(told.mark, told.zone)

@@ -21,7 +21,7 @@ from cdr_pipeline.tables.datasets import (
     Dataset,
 )
 
-#: What every count of calls by someone or something has.
+#: How the calls of a campaign, a hotline or an agent ended; `kpi.OF_CALLS` are made of these.
 _OUTCOME: Final = {
     "calls": kpi.calls(),
     **{one.label: kpi.calls_of(one) for one in Disposition},

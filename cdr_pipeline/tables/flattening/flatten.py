@@ -110,8 +110,8 @@ class Part:
     whole: the records that cannot be calls, as `rejects_of`'s.
     sent: what came under each key of the calls that can count.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether there were too many columns, of those calls that came again as well, so that the
-        calls have not all of theirs.
+    cut: whether there were too many columns (those that only superseded calls have count as well),
+        so that the calls lack some of theirs.
     """
 
     calls: Runs
@@ -138,7 +138,7 @@ def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = Non
 
 def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
     """The additional_* columns that a day is to be made anew with, from all its pages at once; None
-    where no part had too many, and so each has all of its own.
+    where no part had too many: each then has all of its own.
     """
     if not any(part.cut for part in parts):
         return None
