@@ -46,7 +46,6 @@ _EXAMPLES: Final = 5
 class Check:
     """One rule of one dataset.
 
-    `odd` is true for rows that break it; `shows` names a column whose values tell what was odd.
     `urgent`: somebody should look now, though nothing is kept from flowing on.
     """
 
@@ -54,9 +53,18 @@ class Check:
     asset: str
     description: str
     blocking: bool = False
-    odd: pl.Expr | None = None
-    shows: str = ""
     urgent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCheck(Check):
+    """A rule of each row.
+
+    `odd` is true for those that break it; `shows` names a column whose values tell what was odd.
+    """
+
+    odd: pl.Expr
+    shows: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,19 +110,19 @@ USUAL_VOLUME: Final = Check(
     f" {_WEEKS_BACK} weeks before.",
 )
 ROW_WARNINGS: Final = (
-    Check(
+    RowCheck(
         "duration_agrees",
         CDRS.name,
         "duration = time_ended - time_started.",
         odd=pl.col("duration") != _seconds("time_ended", "time_started"),
     ),
-    Check(
+    RowCheck(
         "billsec_agrees",
         CDRS.name,
         "billsec = time_ended - time_answered.",
         odd=pl.col("billsec") != _seconds("time_ended", "time_answered"),
     ),
-    Check(
+    RowCheck(
         "answered_agrees",
         CDRS.name,
         "A call of status answered, or with billsec, has time_answered.",
@@ -123,35 +131,35 @@ ROW_WARNINGS: Final = (
             | ((pl.col("billsec") > 0) & pl.col("time_answered").is_null())
         ),
     ),
-    Check(
+    RowCheck(
         "known_status",
         CDRS.name,
         "Every status is documented.",
         odd=_strange("status", STATUSES),
         shows="status",
     ),
-    Check(
+    RowCheck(
         "known_cause",
         CDRS.name,
         "Every hangup cause has a class.",
         odd=_strange("cause", KNOWN_CAUSES),
         shows="cause",
     ),
-    Check(
+    RowCheck(
         "known_disposition",
         CDRS.name,
         "Every call's disposition is known, by status or by cause.",
         odd=pl.col("disposition") == Disposition.UNKNOWN.label,
         shows="cause",
     ),
-    Check(
+    RowCheck(
         "known_sip_hangup_disposition",
         CDRS.name,
         "Every sip_hangup_disposition is documented.",
         odd=_strange("sip_hangup_disposition", SIP_HANGUP_DISPOSITIONS),
         shows="sip_hangup_disposition",
     ),
-    Check(
+    RowCheck(
         "known_direction",
         CDRS.name,
         "Every direction is documented.",
@@ -279,13 +287,7 @@ def of_cdrs(
     """
     began = pl.col("time_started").dt.replace_time_zone(None)
     inside = began_in(began, Window.of(day)).fill_null(False)
-    counts = calls.select(
-        pl.len().alias("calls"),
-        (~inside).sum().alias("stray"),
-        pl.col("extra").count().alias("extra"),
-        *_odd_counts(),
-    )
-    count = counts.collect(engine="streaming").row(0, named=True)
+    count = _counted(calls, stray=(~inside).sum())
     whole = rejects.select(pl.col("field").null_count()).collect().item()
     summary = f"{records:,} records received = {count['calls']:,} calls + {whole:,} whole rejects"
     yield Finding(BALANCE, records == count["calls"] + whole, summary)
@@ -301,18 +303,24 @@ def of_cdrs(
 def of_stored(store: Store, day: date) -> Iterator[Finding]:
     """What can be said of a day by what is stored of it alone."""
     calls = store.lazy(CDRS, day)
-    counts = calls.select(
-        pl.len().alias("calls"), pl.col("extra").count().alias("extra"), *_odd_counts()
-    )
-    count = counts.collect(engine="streaming").row(0, named=True)
+    count = _counted(calls)
     yield verified(store.read(RECEIPTS, day))
     yield from _warnings(calls, store.lazy(REJECTS, day), count, day, store)
+
+
+def _counted(calls: pl.LazyFrame, **more: pl.Expr) -> dict[str, int]:
+    """How many `calls` there are, those with `extra`, the odd of each check, and what `more` says;
+    in one pass.
+    """
+    odd = {check.name: check.odd.sum() for check in ROW_WARNINGS}
+    counts = calls.select(calls=pl.len(), extra=pl.col("extra").count(), **odd, **more)
+    return counts.collect(engine="streaming").row(0, named=True)
 
 
 def _warnings(
     calls: pl.LazyFrame, rejects: pl.LazyFrame, count: Mapping[str, int], day: date, store: Store
 ) -> Iterator[Finding]:
-    """What is odd of a day's rows; `count`: calls, those with `extra`, the odd of each check."""
+    """What is odd of a day's rows; `count`: as `_counted`."""
     yield usual_volume(count["calls"], _same_weekdays(day, store))
     yield _fits(rejects)
     yield _documented(calls, count["extra"], count["calls"])
@@ -320,13 +328,9 @@ def _warnings(
         yield _odd_rows(check, calls, count[check.name], count["calls"])
 
 
-def _odd_counts() -> Iterator[pl.Expr]:
-    return (one.odd.sum().alias(one.name) for one in ROW_WARNINGS if one.odd is not None)
-
-
-def _odd_rows(check: Check, calls: pl.LazyFrame, count: int, total: int) -> Finding:
+def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> Finding:
     summary = f"{f'{count:,}' if count else 'none'} of {total:,} calls"
-    if count and check.shows and check.odd is not None:
+    if count and check.shows:
         odd = calls.filter(check.odd).select(pl.col(check.shows).value_counts(sort=True))
         values = odd.unnest(check.shows).head(_EXAMPLES).collect()
         summary += ": " + ", ".join(
