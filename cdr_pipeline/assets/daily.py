@@ -171,7 +171,7 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
         work.findings.append(checks.verified(store.read(RECEIPTS, day)))
         work.findings.append(_fresh(store, settings, day))
         for finding in work.findings:
-            context.log_event(evaluation(finding, f"{day:%Y-%m-%d}"))
+            context.log_event(evaluation(finding, f"{day}"))
 
 
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:
@@ -191,7 +191,7 @@ def _load_day(
 ) -> Exception | None:
     """One day through its layers, recorded as it goes; the error that ended it, if one did."""
     work = begun.work
-    key = f"{work.day:%Y-%m-%d}"
+    key = f"{work.day}"
     try:
         for made in begun.layers(wanted):
             _record(context, work.day, made)
@@ -230,7 +230,7 @@ def _load_together(
 
 
 def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
-    key, metadata = f"{day:%Y-%m-%d}", dict(made.metadata)
+    key, metadata = f"{day}", dict(made.metadata)
     if key != context.partition_key_range.end:
         metadata.pop("dagster/column_lineage", None)
     context.log_event(dg.AssetMaterialization(made.dataset.name, partition=key, metadata=metadata))

@@ -8,7 +8,7 @@ from cdr_pipeline.settings import Settings
 def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a local day; the last complete day is the newest."""
     return dg.DailyPartitionsDefinition(
-        start_date=f"{settings.start_date:%Y-%m-%d}", timezone=settings.timezone
+        start_date=f"{settings.start_date}", timezone=settings.timezone
     )
 
 

@@ -96,7 +96,7 @@ def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterializati
         metadata["picture"] = dg.MetadataValue.md(told)
     metadata["bytes"] = path.stat().st_size
     metadata |= {name: value for name, value in figures.now.items() if value is not None}
-    return dg.AssetMaterialization(NAME, partition=f"{day:%Y-%m-%d}", metadata=metadata)
+    return dg.AssetMaterialization(NAME, partition=f"{day}", metadata=metadata)
 
 
 #: Watches the datasets and draws; on from the start, since it only reads them.

@@ -82,7 +82,7 @@ class Store:
 
     def path(self, dataset: Dataset, day: date) -> Path:
         """Where a partition stands, whether it exists or not."""
-        return self.root / dataset.name / f"{DATE}={day:%Y-%m-%d}" / FILE
+        return self.root / dataset.name / f"{DATE}={day}" / FILE
 
     def holds(self, dataset: Dataset, day: date) -> bool:
         """Whether the partition has been written."""
@@ -223,7 +223,7 @@ class Store:
     @contextmanager
     def workspace(self, day: date) -> Iterator[Path]:
         """An empty folder for what a day's making lays aside; gone afterwards."""
-        folder = self.staging / f"{day:%Y-%m-%d}"
+        folder = self.staging / f"{day}"
         rmtree(folder, ignore_errors=True)  # a killed run's
         folder.mkdir()
         try:
@@ -235,7 +235,7 @@ class Store:
     def _replacing(self, dataset: Dataset, day: date) -> Iterator[Path]:
         """A path to write to, which becomes the partition when all went well."""
         target = self.path(dataset, day)
-        staged = self.staging / f"{dataset.name}-{day:%Y-%m-%d}.parquet"
+        staged = self.staging / f"{dataset.name}-{day}.parquet"
         try:
             with replacing(target, staged):
                 yield staged
