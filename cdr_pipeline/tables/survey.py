@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -28,7 +28,7 @@ from cdr_pipeline.tables.flattening.additional import (
     objects_of,
     united_misfits,
 )
-from cdr_pipeline.tables.flattening.objects import ObjectReader
+from cdr_pipeline.tables.flattening.objects import Cells, ObjectReader
 from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_personal
 from cdr_pipeline.tables.provenance import days_in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
@@ -80,8 +80,18 @@ class SeenKey:
     personal: str = ""
     example: str = ""
 
-    def add(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> None:
-        """Some more values of one JSON type. `texts`: the objects they stand in."""
+    def add(self, cells: Cells, texts: Sequence[bytes]) -> None:
+        """Some more values. `texts`: the objects they stand in."""
+        for kind, places in cells.by_type().items():
+            values = [cells.values[at] for at in places]
+            self._add_of_type(kind, values, [texts[at] for at in places])
+
+    def proposed(self) -> Declared:
+        """The first type that every value fits."""
+        found = self.fits[0] if self.fits else Declared("", "string")
+        return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
+
+    def _add_of_type(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> None:
         self.types[kind] += len(values)
         filled = [at for at, value in enumerate(values) if value not in (None, "")]
         if not filled:
@@ -95,11 +105,6 @@ class SeenKey:
             self._look_at(pl.Series(values, dtype=pl.String))
         if not self.personal and sounds_personal(self.key):
             self.personal = "its name says so"
-
-    def proposed(self) -> Declared:
-        """The first type that every value fits."""
-        found = self.fits[0] if self.fits else Declared("", "string")
-        return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
 
     def _narrow(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> int | None:
         """Keep what all these values fit; which of them decided on another proposal, if one did."""
@@ -129,16 +134,12 @@ def observe(store: Store, days: Iterable[date]) -> list[SeenKey]:
     """What the stored calls of these days hold, key by key, by name."""
     seen: dict[str, SeenKey] = {}
     reader = ObjectReader()
-    for day in days:
-        for calls in _batches(store, day):
-            objects, campaigns = objects_of(calls)
-            for group in reader.groups(objects, campaigns):
-                texts = [objects[row] or b"" for row in group.rows]
-                for key, cells in zip(group.keys, group.cells, strict=True):
-                    one = seen.setdefault(key, SeenKey(key, store.zone))
-                    for kind, places in cells.by_type().items():
-                        values = [cells.values[at] for at in places]
-                        one.add(kind, values, [texts[at] for at in places])
+    for calls in chain.from_iterable(_batches(store, day) for day in days):
+        objects, campaigns = objects_of(calls)
+        for group in reader.groups(objects, campaigns):
+            texts = [objects[row] or b"" for row in group.rows]
+            for key, cells in zip(group.keys, group.cells, strict=True):
+                seen.setdefault(key, SeenKey(key, store.zone)).add(cells, texts)
     return [seen[key] for key in sorted(seen)]
 
 
