@@ -88,7 +88,7 @@ def load(
     """
     contestants = only.split(",")
     for name in contestants:
-        if name.partition(":")[0] not in {known.partition(":")[0] for known in loading.CONTESTANTS}:
+        if loading.module_of(name) not in map(loading.module_of, loading.CONTESTANTS):
             raise click.BadParameter(f"There is no {name}.", param_hint="--only")
     with _folder() as folder, err.status("Making up calls") as status:
         corpus = calls.make(folder / "corpus", records, seed=seed)
@@ -103,7 +103,7 @@ def load(
         return
     for one in latency:
         out.print(loading.table(runs, one, records))
-    for name in dict.fromkeys(name.partition(":")[0] for name in contestants):
+    for name in dict.fromkeys(map(loading.module_of, contestants)):
         out.print(f"[bold]{name}[/]: {loading.tried(name)}\n", highlight=False)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -15,7 +16,7 @@ from rich.table import Table
 from cdr_pipeline.bench.calls import DAY, Corpus, make
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.bench.server import serving
+from cdr_pipeline.bench.server import Serving, serving
 from cdr_pipeline.bench.truth import Verdict, judge
 
 CONTESTANTS: Final = ("ours", "dlt", "dlt:defaults", "naive", "floor")
@@ -71,19 +72,16 @@ def compare(
     runs = []
     for latency in latencies_ms:
         with serving(corpus, latency / 1000) as server:
-            for turn in range(repeat):
-                for name in contestants:
-                    module, _, variant = name.partition(":")
-                    target = fresh(folder / "run")
-                    job = Job(server.url, target, (DAY,), variant, frame)
-                    before = server.cost()
-                    cost = measure(module, job)
-                    spent = {key: value - before[key] for key, value in server.cost().items()}
-                    judged = turn == 0 and module != _UNJUDGED
-                    verdict = judge(module, target, corpus) if judged else None
-                    figures = (spent["cpu"], spent["requests"], spent["bytes"])
-                    runs.append(Run(name, latency, cost, *figures, verdict))
-                    on_run(runs[-1])
+            for turn, name in product(range(repeat), contestants):
+                module, job = module_of(name), _job(name, server, folder, frame)
+                before = server.cost()
+                cost = measure(module, job)
+                spent = {key: value - before[key] for key, value in server.cost().items()}
+                judged = turn == 0 and module != _UNJUDGED
+                verdict = judge(module, job.folder, corpus) if judged else None
+                figures = (spent["cpu"], spent["requests"], spent["bytes"])
+                runs.append(Run(name, latency, cost, *figures, verdict))
+                on_run(runs[-1])
     return runs
 
 
@@ -101,8 +99,18 @@ def warm(folder: Path, contestants: Iterable[str]) -> None:
     frame = frame_of(few, folder) if "floor" in contestants else ""
     with serving(few) as server:
         for name in contestants:
-            module, _, variant = name.partition(":")
-            measure(module, Job(server.url, fresh(folder / "run"), (DAY,), variant, frame))
+            measure(module_of(name), _job(name, server, folder, frame))
+
+
+def module_of(contestant: str) -> str:
+    """Where a contestant stands: `dlt` for `dlt:defaults`, which has other settings."""
+    return contestant.partition(":")[0]
+
+
+def _job(contestant: str, server: Serving, folder: Path, frame: str) -> Job:
+    """The day, into a new folder."""
+    variant = contestant.partition(":")[2]
+    return Job(server.url, fresh(folder / "run"), (DAY,), variant, frame)
 
 
 def first_days(count: int) -> tuple[date, ...]:
@@ -126,7 +134,7 @@ def empty_table(*columns: str, title: str, words: int = 1) -> Table:
 
 def tried(contestant: str) -> str:
     """What was tried of a contestant's settings, in its own words; imports nothing of it."""
-    module = find_spec(f"cdr_pipeline.bench.contestants.{contestant.partition(':')[0]}")
+    module = find_spec(f"cdr_pipeline.bench.contestants.{module_of(contestant)}")
     assert module is not None, contestant
     assert module.origin is not None
     return ast.get_docstring(ast.parse(Path(module.origin).read_text())) or ""

@@ -8,7 +8,7 @@ import pytest
 from cdr_pipeline.bench.calls import Corpus
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.bench.load import CONTESTANTS, Run, Spread, first_days, table, tried
+from cdr_pipeline.bench.load import CONTESTANTS, Run, Spread, first_days, module_of, table, tried
 from cdr_pipeline.bench.server import Serving
 from cdr_pipeline.bench.truth import Verdict, judge
 from cdr_pipeline_tests.bench.conftest import CALLS, DAYS
@@ -58,7 +58,7 @@ def test_the_floor_receives_all_and_writes_the_frame_it_was_given(
 def test_the_others_load_every_call_and_get_values_wrong(
     name: str, server: Serving, frames: Path, corpus: Corpus
 ) -> None:
-    module = name.partition(":")[0]
+    module = module_of(name)
     if module == "dlt":
         pytest.importorskip("dlt", reason="uv run --group bench")
     folder = frames / name.replace(":", "-")
