@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from pydantic import SecretStr
@@ -17,6 +17,9 @@ from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from cdr_pipeline.tables.store import Store
 
 FOLDER: Final = Path(".demo")
 DAYS: Final = (date(2023, 3, 6), date(2023, 3, 12))
@@ -79,16 +82,34 @@ def _as_text(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _print_demo(settings: Settings) -> None:
     """What the demo made, in a manager's words, and how to ask more."""
+    from cdr_pipeline.tables.store import Store
+
+    root = settings.data_dir
+    print_days(settings)
+    out.print(_week(Store.of(settings)))
+    out.print(
+        f"Parquet is in {root}. Ask it anything:\n\n"
+        "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
+        f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
+        "                         hive_partitioning = true) GROUP BY ALL;\n"
+        f"  [bold]Polars[/]  cdr_pipeline.scan('campaign_daily', data_dir='{root}')"
+        ".collect()\n\n"
+        "See it in Dagster: uv run cdr-pipeline demo --ui\n"
+        "Your own calls: copy .env.example to .env, fill it in, then\n"
+        "  uv run cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _week(store: "Store") -> Table:
+    """A line a campaign."""
     import polars as pl
 
     from cdr_pipeline.tables import kpi
     from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY
     from cdr_pipeline.tables.readers import fixed
-    from cdr_pipeline.tables.store import Store
 
-    root = settings.data_dir
-    store = Store.of(settings)
-    print_days(settings)
     week = (
         fixed(store, CAMPAIGN_DAILY, store.days(CAMPAIGN_DAILY))
         .group_by("campaign_uuid")
@@ -111,17 +132,4 @@ def _print_demo(settings: Settings) -> None:
             f"{row['acd_seconds'] or 0:.0f} s",
             f"{row['key_presses']:,}",
         )
-    out.print(table)
-    out.print(
-        f"Parquet is in {root}. Ask it anything:\n\n"
-        "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
-        f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
-        "                         hive_partitioning = true) GROUP BY ALL;\n"
-        f"  [bold]Polars[/]  cdr_pipeline.scan('campaign_daily', data_dir='{root}')"
-        ".collect()\n\n"
-        "See it in Dagster: uv run cdr-pipeline demo --ui\n"
-        "Your own calls: copy .env.example to .env, fill it in, then\n"
-        "  uv run cdr-pipeline run --from 2023-03-01 --to 2023-03-07",
-        highlight=False,
-        soft_wrap=True,
-    )
+    return table
