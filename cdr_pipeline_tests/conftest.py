@@ -65,7 +65,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from cdr_pipeline.automation import freshness, late_calls
     from cdr_pipeline.settings import Settings
     from cdr_pipeline.simulator import Vendor, serve
-    from cdr_pipeline_tests.living import TOKEN, Clock, Switchboard, World
+    from cdr_pipeline_tests.desk import TOKEN
+    from cdr_pipeline_tests.living import Clock, Switchboard, World
 
     for module in (freshness, late_calls, daily, listing):
         monkeypatch.setattr(module, "datetime", Clock)

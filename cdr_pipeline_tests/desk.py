@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 
@@ -43,6 +43,12 @@ class Desk:
 
     def materialized(self, asset: str) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
+
+
+class NewDesk(Protocol):
+    """A desk for a vendor; settings other than the test's own may be given."""
+
+    def __call__(self, vendor: Vendor | None = None, **settings: Any) -> Desk: ...
 
 
 def call(number: int, at: str, **fields: Any) -> dict[str, Any]:

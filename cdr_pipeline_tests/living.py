@@ -22,7 +22,6 @@ from cdr_pipeline_tests.desk import call
 from cdr_pipeline_tests.records import SAIGON
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-TOKEN = "a-token-nobody-may-see"
 
 
 class Clock(datetime):

@@ -18,9 +18,8 @@ from cdr_pipeline.errors import NotProved
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline.tables.raw_pages import OnGroup
-from cdr_pipeline_tests.desk import Desk
+from cdr_pipeline_tests.desk import Desk, NewDesk
 
-Set = Callable[..., Desk]
 DAYS = [date(2023, 3, 6), date(2023, 3, 7), date(2023, 3, 8)]
 
 
@@ -51,7 +50,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     return Watch(monkeypatch)
 
 
-def test_the_next_day_is_fetched_while_one_is_made(desk: Set, watch: Watch) -> None:
+def test_the_next_day_is_fetched_while_one_is_made(desk: NewDesk, watch: Watch) -> None:
     def wait_for_the_next(day: date) -> None:
         assert day == DAYS[-1] or watch.fetched[DAYS[DAYS.index(day) + 1]].wait(30)
 
@@ -64,7 +63,7 @@ def test_the_next_day_is_fetched_while_one_is_made(desk: Set, watch: Watch) -> N
 
 
 def test_no_day_is_fetched_while_a_large_one_is_made(
-    desk: Set, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    desk: NewDesk, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of them would take twice the memory."""
     monkeypatch.setattr(Crew, "large", property(lambda _: True))
@@ -78,7 +77,7 @@ def test_no_day_is_fetched_while_a_large_one_is_made(
     assert early == []
 
 
-def test_a_day_fails_alone_though_the_next_was_fetched(desk: Set, watch: Watch) -> None:
+def test_a_day_fails_alone_though_the_next_was_fetched(desk: NewDesk, watch: Watch) -> None:
     def fail(day: date) -> None:
         if day == DAYS[1]:
             raise OSError(28, "No space left on device")
@@ -122,7 +121,7 @@ def free(at: Desk) -> Iterator[date]:
 
 
 def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = desk()
     endless = Endless()
@@ -143,7 +142,7 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
     assert not at.store.holds(RAW_PAGES, DAYS[1])
 
 
-def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk: Set) -> None:
+def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk: NewDesk) -> None:
     at = desk()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     endless = Endless(lambda: signal.pthread_kill(main_thread().ident or 0, signal.SIGINT))
@@ -160,7 +159,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk:
 
 
 def test_nothing_of_a_day_is_replaced_before_its_turn(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = desk()
     proved = {day: Event() for day in DAYS}
@@ -186,7 +185,7 @@ def test_nothing_of_a_day_is_replaced_before_its_turn(
     assert list(free(at)) == DAYS
 
 
-def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: Set) -> None:
+def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: NewDesk) -> None:
     at = desk()
     with at.store.locked(DAYS[1]), begun_ahead(works(at), {CDRS.name}, None) as days:
         next(days)

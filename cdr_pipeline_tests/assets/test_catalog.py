@@ -1,7 +1,5 @@
 """The catalog as an asset: described, rebuilt after its datasets, with or without settings."""
 
-from collections.abc import Callable
-
 import dagster as dg
 import duckdb
 
@@ -13,10 +11,8 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.assets.watched import Watched
-from cdr_pipeline_tests.desk import Desk
+from cdr_pipeline_tests.desk import NewDesk
 from cdr_pipeline_tests.runs import run
-
-NewDesk = Callable[..., Desk]
 
 
 def build(settings: SettingsFor, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from datetime import date
 from errno import ENOMEM
 from pathlib import Path
@@ -15,9 +14,8 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, REJECTS
 from cdr_pipeline.tables.flattening.crew import Crew, _part_of
 from cdr_pipeline.tables.flattening.flatten import Part
-from cdr_pipeline_tests.desk import TOKEN, Desk
+from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk
 
-Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
 FLATTENED = (CDRS, REJECTS, ADDITIONAL_KEYS)
 ASSETS = [one.name for one in FLATTENED]
@@ -51,7 +49,7 @@ def files(at: Desk) -> dict[str, bytes]:
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(("chaos", "passes"), [("messy", 1), ("messy,drift", 2)])
 def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
-    desk: Set, monkeypatch: pytest.MonkeyPatch, begun: list[str], chaos: str, passes: int
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch, begun: list[str], chaos: str, passes: int
 ) -> None:
     """While it is fetched, or from what is stored; also where it is read several times."""
     vendor = Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=Chaos.parse(chaos, 4))
@@ -81,7 +79,7 @@ def part_that_dies(*args: Any) -> Part:
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("assets", [None, ASSETS], ids=["while fetched", "from what is stored"])
 def test_a_second_process_that_is_killed_leaves_the_day_as_it_was(
-    desk: Set, monkeypatch: pytest.MonkeyPatch, assets: list[str] | None
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch, assets: list[str] | None
 ) -> None:
     at = desk()
     assert at.run("2023-03-07").success
@@ -96,7 +94,7 @@ def test_a_second_process_that_is_killed_leaves_the_day_as_it_was(
 
 
 @pytest.mark.usefixtures("large")
-def test_a_day_that_is_not_proved_ends_the_second_process(desk: Set, begun: list[str]) -> None:
+def test_a_day_that_is_not_proved_ends_the_second_process(desk: NewDesk, begun: list[str]) -> None:
     at = desk(
         Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=Chaos.parse("lying-total"))
     )
@@ -110,7 +108,7 @@ def test_a_day_that_is_not_proved_ends_the_second_process(desk: Set, begun: list
 
 @pytest.mark.usefixtures("large")
 def test_where_no_process_can_be_begun_one_does_it_all(
-    desk: Set, monkeypatch: pytest.MonkeyPatch, begun: list[str]
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch, begun: list[str]
 ) -> None:
     def no_memory(*_: Any, **__: Any) -> Never:
         raise OSError(ENOMEM, os.strerror(ENOMEM))

@@ -3,7 +3,6 @@
 import errno
 import json
 import time
-from collections.abc import Callable
 from datetime import date, timedelta
 
 import dagster as dg
@@ -32,13 +31,12 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline_tests.desk import TOKEN, Desk, call
+from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 
-Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
 
 
-def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) -> None:
+def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: NewDesk) -> None:
     at = desk()
     result = at.run("2023-03-07")
     assert result.success
@@ -52,7 +50,7 @@ def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: Set) 
     assert at.store.read(DISPOSITION_DAILY, DAY)["calls"].sum() == roots
 
 
-def test_what_follows_from_a_check_finds_its_output(desk: Set) -> None:
+def test_what_follows_from_a_check_finds_its_output(desk: NewDesk) -> None:
     """Dagster warns of each that is missing, as if the proof had been skipped."""
     outputs = [
         event.step_output_data.output_name
@@ -64,7 +62,7 @@ def test_what_follows_from_a_check_finds_its_output(desk: Set) -> None:
     )
 
 
-def test_raw_pages_hold_every_response_byte_for_byte(desk: Set) -> None:
+def test_raw_pages_hold_every_response_byte_for_byte(desk: NewDesk) -> None:
     at = desk(
         Vendor(
             tenant=Tenant(calls_per_day=120),
@@ -80,7 +78,7 @@ def test_raw_pages_hold_every_response_byte_for_byte(desk: Set) -> None:
     assert len(sent) > 3
 
 
-def test_everything_below_is_made_again_from_raw_pages_without_the_vendor(desk: Set) -> None:
+def test_everything_below_is_made_again_from_raw_pages_without_the_vendor(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     before = {d.name: at.store.path(d, DAY).read_bytes() for d in (CDRS, CAMPAIGN_DAILY)}
@@ -93,7 +91,7 @@ def test_everything_below_is_made_again_from_raw_pages_without_the_vendor(desk: 
     assert len(at.vendor.requests) == asked
 
 
-def test_an_empty_day_is_a_typed_file_without_rows(desk: Set) -> None:
+def test_an_empty_day_is_a_typed_file_without_rows(desk: NewDesk) -> None:
     at = desk(Vendor(records=[], token=TOKEN))
     assert at.run("2023-03-07").success
     for dataset in (CDRS, REJECTS, CAMPAIGN_DAILY, DISPOSITION_DAILY):
@@ -102,7 +100,7 @@ def test_an_empty_day_is_a_typed_file_without_rows(desk: Set) -> None:
         assert frame.schema == dataset.schema(at.settings.zone)
 
 
-def test_a_failed_day_takes_no_other_along(desk: Set) -> None:
+def test_a_failed_day_takes_no_other_along(desk: NewDesk) -> None:
     twins = [call(1, "2023-03-07 10:00:00"), call(1, "2023-03-07 10:00:00")]
     others = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
     at = desk(Vendor(records=[*twins, *others], token=TOKEN))
@@ -119,7 +117,7 @@ def test_a_failed_day_takes_no_other_along(desk: Set) -> None:
     assert "not proved complete" in failure.message
 
 
-def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk: Set) -> None:
+def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk: NewDesk) -> None:
     at = desk()
     layers = [one.name for one in (RAW_PAGES, RECEIPTS, CDRS, REJECTS, ADDITIONAL_KEYS)]
     assert at.run("2023-02-28", assets=layers).success
@@ -130,7 +128,7 @@ def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk:
     assert at.run("2023-03-07", assets=layers).success
 
 
-def test_days_are_recorded_with_their_own_figures_and_checks(desk: Set) -> None:
+def test_days_are_recorded_with_their_own_figures_and_checks(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-06", "2023-03-07")
     records = at.instance.fetch_materializations(dg.AssetKey(CDRS.name), limit=10).records
@@ -156,7 +154,7 @@ def evaluations(at: Desk, asset: str, check: str) -> list[tuple[str | None, bool
     return [(one.partition, one.status.value == "SUCCEEDED") for one in history]
 
 
-def test_a_check_stays_odd_for_a_run_in_which_one_day_was(desk: Set) -> None:
+def test_a_check_stays_odd_for_a_run_in_which_one_day_was(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", surprise="from the vendor")
     plain = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
     at = desk(Vendor(records=[odd, *plain], token=TOKEN))
@@ -166,14 +164,14 @@ def test_a_check_stays_odd_for_a_run_in_which_one_day_was(desk: Set) -> None:
     assert evaluations(at, CDRS.name, "balance")[0] == (None, True)
 
 
-def test_a_day_by_itself_records_every_check_once_for_its_partition(desk: Set) -> None:
+def test_a_day_by_itself_records_every_check_once_for_its_partition(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     recorded = {one.name: evaluations(at, one.asset, one.name) for one in checks.ALL}
     assert all(days == [("2023-03-07", True)] for days in recorded.values()), recorded
 
 
-def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: Set) -> None:
+def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     (record,) = at.instance.fetch_materializations(
@@ -196,7 +194,7 @@ def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: S
     assert asr.description.endswith(" From cdrs.disposition.")
 
 
-def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: Set) -> None:
+def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: NewDesk) -> None:
     at = desk()
     result = at.run("2023-03-07")
     told = "".join(str(event) for event in result.all_events)
@@ -208,7 +206,7 @@ def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: Set
         assert not [secret for secret in secrets if secret in told]
 
 
-def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: Set) -> None:
+def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
     at.run("2023-03-07")
@@ -224,7 +222,7 @@ def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: Set) -> None:
     assert "| null |" in row
 
 
-def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(desk: Set) -> None:
+def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(desk: NewDesk) -> None:
     """West of UTC Python has no such time, and the preview of it failed the day."""
     endless = call(1, "2023-03-07 10:00:00", time_ended="9999-12-31 23:59:59")
     at = desk(Vendor(records=[endless], token=TOKEN), timezone="America/New_York")
@@ -232,7 +230,7 @@ def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(des
     assert len(at.store.read(CAMPAIGN_HOURLY, DAY)) == 14
 
 
-def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: Set) -> None:
+def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     """It showed the record that was begun last: that of the last odd day alone."""
     odd = [call(day, f"2023-03-0{day} 10:00:00", status="bận") for day in (6, 7)]
     at = desk(Vendor(records=odd, token=TOKEN))
@@ -247,7 +245,7 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: Set) -> None:
     )
 
 
-def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
+def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: NewDesk) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     at = desk(Vendor(records=calls, token=TOKEN))
     at.run("2023-03-07")
@@ -261,7 +259,7 @@ def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: Set) -> None:
     assert len(at.store.read(CDRS, DAY)) == 8
 
 
-def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: Set) -> None:
+def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: NewDesk) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     at = desk(Vendor(records=calls, token=TOKEN))
     at.run("2023-03-07")
@@ -273,7 +271,7 @@ def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: Set) -> None:
     assert desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07").success
 
 
-def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: Set) -> None:
+def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: NewDesk) -> None:
     """As from a wrong host: every call was replaced, and only a figure told of it."""
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
     at = desk(Vendor(records=calls[:10], token=TOKEN))
@@ -286,7 +284,7 @@ def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: Set) 
     assert others.run("2023-03-07", accept_shrink=True).success
 
 
-def test_fewer_calls_that_are_others_may_be_another_vendors(desk: Set) -> None:
+def test_fewer_calls_that_are_others_may_be_another_vendors(desk: NewDesk) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
     desk(Vendor(records=calls[:10], token=TOKEN)).run("2023-03-07")
     others = desk(Vendor(records=calls[22:], token=TOKEN))
@@ -295,7 +293,7 @@ def test_fewer_calls_that_are_others_may_be_another_vendors(desk: Set) -> None:
     assert "Is it the same vendor (CDR_API_BASE_URL)?" in str(others.ended[0][1])
 
 
-def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: Set) -> None:
+def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: NewDesk) -> None:
     calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
     desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07")
     edited = [{**calls[1], "note": "gọi lại"}, *calls[2:], call(11, "2023-03-07 23:59:59")]
@@ -305,7 +303,7 @@ def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: Set) -> None:
     assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (1, 1, 1)
 
 
-def test_records_in_equal_calls_and_whole_rejects_on_a_messy_day(desk: Set) -> None:
+def test_records_in_equal_calls_and_whole_rejects_on_a_messy_day(desk: NewDesk) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=300), token=TOKEN, chaos=Chaos.parse("messy=0.5"))
     at = desk(vendor, page_size=500)
     assert at.run("2023-03-07").success
@@ -320,7 +318,7 @@ def test_records_in_equal_calls_and_whole_rejects_on_a_messy_day(desk: Set) -> N
 
 
 @pytest.mark.parametrize("token", ["", "wrong"])
-def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: Set, token: str) -> None:
+def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: NewDesk, token: str) -> None:
     at = desk(Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN), api_token=token or None)
     result = at.run("2023-03-06", "2023-03-08")
     assert not result.success
@@ -332,7 +330,7 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: Set, toke
 
 
 def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -344,13 +342,15 @@ def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
     assert not at.store.holds(CAMPAIGN_HOURLY, DAY)
 
 
-def test_a_layer_without_the_one_below_says_so(desk: Set) -> None:
+def test_a_layer_without_the_one_below_says_so(desk: NewDesk) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[CDRS.name]).success
     assert "raw_pages of 2023-03-07 is not there" in str(at.ended[0][1])
 
 
-def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(desk: Set) -> None:
+def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(
+    desk: NewDesk,
+) -> None:
     at = desk()
     at.run("2023-03-06", "2023-03-07")
     asked = len(at.vendor.requests)
@@ -367,7 +367,7 @@ def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(
     assert len(at.vendor.requests) == asked
 
 
-def test_a_total_that_was_proved_is_not_doubted_again_in_a_later_run(desk: Set) -> None:
+def test_a_total_that_was_proved_is_not_doubted_again_in_a_later_run(desk: NewDesk) -> None:
     at = desk(Vendor(tenant=Tenant(calls_per_day=200), token=TOKEN), page_size=500)
     at.run("2023-03-08")
     first = len(at.vendor.requests)
@@ -378,7 +378,7 @@ def test_a_total_that_was_proved_is_not_doubted_again_in_a_later_run(desk: Set) 
 @pytest.mark.parametrize(
     "chaos", ["ceiling=60:empty", "unstable", "repeat", "max-range=6", "cap=7"]
 )
-def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: Set, chaos: str) -> None:
+def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: NewDesk, chaos: str) -> None:
     faults = Chaos.parse(chaos, seed=5)
     at = desk(Vendor(tenant=Tenant(calls_per_day=150), token=TOKEN, chaos=faults))
     assert at.run("2023-03-07").success, at.ended
@@ -390,7 +390,7 @@ def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: Set, chaos: str) 
     assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (0, 0, 0)
 
 
-def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: Set) -> None:
+def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     at.run("2023-03-08")
@@ -439,7 +439,7 @@ def stored(at: Desk) -> dict[str, pl.DataFrame]:
     ],
 )
 def test_no_figure_tells_the_order_in_which_days_were_loaded(
-    desk: Set, runs: list[tuple[str, str | None]]
+    desk: NewDesk, runs: list[tuple[str, str | None]]
 ) -> None:
     at = desk(over_days())
     for first, last in runs:
@@ -451,7 +451,7 @@ def test_no_figure_tells_the_order_in_which_days_were_loaded(
     assert peaks == [[1], [2], [1]]
 
 
-def test_a_later_day_that_comes_out_different_is_recorded_under_its_own_day(desk: Set) -> None:
+def test_a_later_day_that_comes_out_different_is_recorded_under_its_own_day(desk: NewDesk) -> None:
     at = desk(over_days())
     at.run("2023-03-07")
     result = at.run("2023-03-06")
@@ -469,7 +469,7 @@ def stored_names() -> list[str]:
     return [CAMPAIGN_HOURLY.name, LEAD_ATTEMPTS.name]
 
 
-def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: Set) -> None:
+def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-07", "2023-03-08").success
     upstream = [name for name in DATASETS if name not in stored_names()]
@@ -529,7 +529,7 @@ def test_a_backfill_of_some_days_takes_these_alone(graph: AssetGraph) -> None:
         assert sorted(subset.get_partition_keys()) == chosen
 
 
-def test_an_aggregate_asked_for_alone_needs_its_calls(desk: Set) -> None:
+def test_an_aggregate_asked_for_alone_needs_its_calls(desk: NewDesk) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[LEAD_ATTEMPTS.name]).success
     assert "cdrs of 2023-03-07 is not there" in str(at.ended[0][1])

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.window import every_day, ranges
-from cdr_pipeline_tests.desk import TOKEN, Desk, call
-
-Set = Callable[..., Desk]
+from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 
 FIRST, LAST = date(2023, 3, 6), date(2023, 3, 9)
 
@@ -72,7 +69,7 @@ class Expiring(Vendor):
 
 
 def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_more(
-    desk: Set,
+    desk: NewDesk,
 ) -> None:
     """03:10: the token's 160 days are over, two days into a load of four."""
     vendor = Expiring(answers=4)
@@ -90,7 +87,7 @@ def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_mo
 
 
 def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is_back(
-    desk: Set, tmp_path: Path
+    desk: NewDesk, tmp_path: Path
 ) -> None:
     """01:30 to 07:30: no connection at all. Each try of the night ends soon and says so once."""
     at = desk()
@@ -113,7 +110,7 @@ def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is
 
 
 def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
-    desk: Set, monkeypatch: pytest.MonkeyPatch
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up while the second of three days is written."""
     at = desk()
@@ -137,7 +134,7 @@ def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
 
 
 def test_a_data_folder_that_cannot_be_written_is_told_before_the_vendor_is_asked(
-    desk: Set, tmp_path: Path
+    desk: NewDesk, tmp_path: Path
 ) -> None:
     """A volume that was not mounted, a folder that belongs to somebody else."""
     (tmp_path / "file").touch()
@@ -147,7 +144,7 @@ def test_a_data_folder_that_cannot_be_written_is_told_before_the_vendor_is_asked
     assert not at.vendor.requests
 
 
-def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk: Set) -> None:
+def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk: NewDesk) -> None:
     """The daemon is restarted in the middle; the run died with it (see `test_launcher`)."""
 
     class CutOff(list[Any]):
@@ -169,7 +166,7 @@ def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk
     assert {day: at.store.path(RAW_PAGES, day).stat().st_mtime_ns for day in done} == fetched
 
 
-def test_a_partition_deleted_by_hand_is_missed_by_its_readers_and_made_again(desk: Set) -> None:
+def test_a_partition_deleted_by_hand_is_missed_by_its_readers_and_made_again(desk: NewDesk) -> None:
     """Somebody tidied up. Dagster still shows the day green; what needs it says what to do."""
     at = desk()
     at.run(f"{FIRST}")
@@ -214,7 +211,7 @@ def test_the_hosts_zone_changes_nothing(zone: str, tmp_path: Path) -> None:
     assert dict(told.rows()) == {one["id"]: one["time_started"] for one in truth}
 
 
-def test_a_leap_day_is_a_day(desk: Set) -> None:
+def test_a_leap_day_is_a_day(desk: NewDesk) -> None:
     leap = date(2024, 2, 29)
     assert f"{leap}" in partitions(Settings()).get_partition_keys()
     at = desk()
@@ -223,7 +220,7 @@ def test_a_leap_day_is_a_day(desk: Set) -> None:
     assert all(is_exact(at, day) for day in at.store.days(CDRS))
 
 
-def test_at_years_end_each_call_is_in_the_year_it_began_in(desk: Set) -> None:
+def test_at_years_end_each_call_is_in_the_year_it_began_in(desk: NewDesk) -> None:
     eve, new_year = date(2023, 12, 31), date(2024, 1, 1)
     calls = [
         call(1, "2023-12-31 23:59:59", time_ended="2024-01-01 00:00:09"),

@@ -2,7 +2,6 @@
 
 import base64
 from collections import Counter
-from collections.abc import Callable
 from datetime import date
 
 import dagster as dg
@@ -12,10 +11,8 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS
 from cdr_pipeline_tests.assets.watched import Watched
-from cdr_pipeline_tests.desk import Desk
+from cdr_pipeline_tests.desk import Desk, NewDesk
 from cdr_pipeline_tests.runs import run
-
-NewDesk = Callable[..., Desk]
 
 
 def draw(

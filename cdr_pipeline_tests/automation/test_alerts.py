@@ -21,8 +21,9 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
+from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.hook import Hook
-from cdr_pipeline_tests.living import DAY, TOKEN, Clock, NewWorld, Switchboard, World, at
+from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
 ANY = Settings.model_construct()
 

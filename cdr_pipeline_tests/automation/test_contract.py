@@ -1,6 +1,5 @@
 """A contract that changes shows in Dagster, day by day, until the days are made again."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,9 +15,8 @@ from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.contract import load
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import stale_days
-from cdr_pipeline_tests.desk import TOKEN, Desk, call
+from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 
-Set = Callable[..., Desk]
 DAY = date(2023, 3, 7)
 NEXT = DAY + timedelta(days=1)
 KEY = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "made_under_contract")
@@ -26,7 +24,7 @@ OWN = '[keys.tien]\ntype = "decimal"\ncolumn = "amount"\n[keys.sdt]\ntype = "int
 
 
 @pytest.fixture
-def at(desk: Set, tmp_path: Path) -> Desk:
+def at(desk: NewDesk, tmp_path: Path) -> Desk:
     """Two days, loaded without a contract; `contract.toml` will be the contract."""
     records = [
         call(1, "2023-03-07 10:00:00", additional={"tien": "27.50", "sdt": "0775702541"}),

@@ -10,7 +10,8 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
-from cdr_pipeline_tests.living import DAY, TOKEN, Clock, NewWorld, Switchboard, World, at
+from cdr_pipeline_tests.desk import TOKEN
+from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
 
 def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback_too(
