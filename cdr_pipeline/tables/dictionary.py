@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
-from cdr_pipeline.tables.datasets import DATASETS, Dataset
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.names import column_names
 from cdr_pipeline.tables.types import ENDINGS, in_words, type_of
 
@@ -61,7 +61,7 @@ def _section(dataset: Dataset) -> str:
     return "\n".join(
         [f"## {dataset.name}", "", f"{dataset.description} A row is {dataset.row}.", ""]
         + list(_columns(dataset))
-        + (["", _ADDITIONAL, *_endings()] if dataset.name == "cdrs" else [])
+        + (["", _ADDITIONAL, *_endings()] if dataset is CDRS else [])
         + [""]
     )
 
