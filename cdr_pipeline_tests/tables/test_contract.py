@@ -171,6 +171,11 @@ def test_a_fault_is_told_with_its_line(text: str, line: int, says: str) -> None:
     assert says in words
 
 
+def test_behind_a_text_of_several_lines_a_fault_has_its_own_line() -> None:
+    text = '[keys.a]\ntype = "int"\ndescription = """\nas in\nthe list"""\npii = 1'
+    assert [line for line, _ in faults(text)] == [6]
+
+
 def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
     text = '[keys.a]\ntype = "money"\npii = 1\n[keys.b]\n[keys.c]\ntype = "int"\ncolumn = "id"'
     assert [line for line, _ in faults(text)] == [2, 3, 4, 7]

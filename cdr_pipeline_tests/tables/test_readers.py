@@ -157,6 +157,7 @@ def test_no_days_are_an_empty_frame_with_types(store: Store, scan: Scan) -> None
         (("calls",), "'calls'; there are raw_pages, .*cdrs"),
         (("campaign_daily",), "no folder .*campaign_daily.*CDR_DATA_DIR"),
         (("cdrs", "7/3/2023"), "'7/3/2023' is no day"),
+        (("cdrs", "2023-03-08", "2023-03-07"), "2023-03-08, is after the last, 2023-03-07"),
     ],
 )
 def test_what_cannot_be_read_is_said(
