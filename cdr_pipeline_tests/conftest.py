@@ -15,6 +15,7 @@ import stamina
 from hypothesis import HealthCheck, settings
 
 from cdr_pipeline import home
+from cdr_pipeline.settings import PREFIX
 from cdr_pipeline_tests.hook import Hook
 
 settings.register_profile(
@@ -38,8 +39,15 @@ def _no_pauses() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_dotenv_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test's `.env` put into the environment is not taken out again in the next test."""
+def _nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A test works in an empty folder, in an environment without a setting of ours.
+
+    In the repository stands its user's `.env`: made-up alerts went to a real webhook.
+    """
+    monkeypatch.chdir(tmp_path)
+    for name in [one for one in os.environ if one.startswith(PREFIX) or one == "DAGSTER_HOME"]:
+        monkeypatch.delenv(name)
+    # What a test's `.env` put into the environment is not taken out again in the next test.
     monkeypatch.setenv(home.COVERED, "{}")
 
 

@@ -74,7 +74,6 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     from cdr_pipeline import cli
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 200)
     monkeypatch.setenv("DAGSTER_HOME", "")
     assert CliRunner().invoke(cli.main, ["demo"]).exit_code == 0

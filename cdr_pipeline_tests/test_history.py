@@ -45,8 +45,6 @@ with dg.DagsterInstance.get() as instance:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     return tmp_path
 
 

@@ -16,7 +16,6 @@ NAME = "CDR_CONTRACT"
 @pytest.fixture(autouse=True)
 def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder's `.env`, in an environment that says nothing of the name."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(NAME, "")  # so that it is as before in the end
     monkeypatch.delenv(NAME)
     return tmp_path / ".env"

@@ -25,7 +25,6 @@ from cdr_pipeline.launcher import GONE, Launcher, process_tags
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
     home.lasting_home()
     with dg.DagsterInstance.get() as instance:
         yield instance

@@ -17,14 +17,6 @@ SECRET = "s3cret-that-opens-doors"
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty working folder, and an environment without a setting of ours."""
-    monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(variable(name), raising=False)
-
-
 def given(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(variable(name), value)
@@ -255,7 +247,6 @@ def test_a_default_that_is_wrong_hides_no_other_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "data").write_text("")
-    monkeypatch.chdir(tmp_path)
     given(monkeypatch, data_dir="data", api_base_url="api.example.vn", api_token=SECRET)
     assert fault(vendor=True).count("  - ") == 1
     assert Settings.for_display().api_base_url == "https://api.example.vn"

@@ -1,6 +1,5 @@
 """The commands, as a person types them, each in a folder of its own."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,10 +21,6 @@ def type_(
     of its own: some other vendor may have asked to be left alone at the same port.
     """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("budget")))
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("CDR_"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("CDR_REQUESTS_PER_SECOND", "0")
     monkeypatch.setenv("COLUMNS", "200")
