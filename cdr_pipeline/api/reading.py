@@ -141,6 +141,7 @@ class Reading:
     total: int
     records: Records = field(default_factory=Records)
     pages: int = 0
+    behind: int = 0  # the offset behind the last response, if that held as many rows as one can
     _nameless: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, seen: Seen, offset: int) -> None:
@@ -277,6 +278,8 @@ class Reader:
                 f"{len(reading.records):,} distinct records came where its total says"
                 f" {reading.total:,}"
             )
+        if reading.behind:
+            self._see_none_behind(reading)
         return reading
 
     def latest(self) -> Records:
@@ -294,6 +297,25 @@ class Reader:
     def expect(self, records: int, besides: int = 1) -> None:
         """So many records take so many pages, and some requests `besides` to be sure of them."""
         self.tally.expect(math.ceil(records / self._limits.rows) + besides)
+
+    def _see_none_behind(self, reading: Reading) -> None:
+        """See that no other record stands behind a full page that was the last by its total. Of a
+        total that counts less than is listed (root legs alone, or what was there a moment ago) any
+        other last page brings too many. Raises Moved or Unsettled.
+        """
+        try:
+            seen = self.probe(reading.window, offset=reading.behind)
+        except (Unauthorized, Unreachable):
+            raise
+        except (Refused, Unavailable):  # as an offset may be at which nothing stands
+            return
+        behind = Reading(reading.window, seen.total)
+        behind.add(seen, offset=reading.behind)
+        if behind.records.keys().is_in(reading.records.keys().implode()).all():
+            return
+        if seen.total != reading.total:
+            raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
+        raise Unsettled(f"more records are listed than its total says, {reading.total:,}")
 
     def _first(self, window: Window, number: int) -> _Response:
         """The first page. A 400 may mean too large a limit, or too long a range."""
@@ -436,7 +458,10 @@ class Reader:
     def _take(self, response: _Response, reading: Reading) -> None:
         self._count(response)
         reading.add(response.seen, response.page.offset)
-        self._limits.rows = max(self._limits.rows, len(response.seen))
+        rows, page = len(response.seen), response.page
+        full = rows == page.limit or 1 < rows == self._limits.rows
+        reading.behind = page.offset + rows if full else 0
+        self._limits.rows = max(self._limits.rows, rows)
 
 
 def total(client: Client, window: Window) -> int:
