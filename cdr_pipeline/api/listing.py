@@ -168,12 +168,15 @@ class _Ahead:
         self.at = window.start
         # The shortest last: where it ends, and the calls until there.
         self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
+        self._aim = 1.0
+        self._shortest = SECOND  # the next part, where only a guess tells
 
     def part(self, aim: float, longest: timedelta, known: pl.Series) -> Window:
         """The next part, to hold about `aim` calls and be no longer than `longest`.
 
         `known`: the beginnings of the calls that were seen, in order.
         """
+        self._aim = aim
         end, calls = self._stretches[-1]
         share = min(1.0, aim / calls)
         seen = known.slice(known.search_sorted(self.at))
@@ -181,8 +184,8 @@ class _Ahead:
         if len(seen) > aim and len(seen) >= _ENOUGH_SEEN * calls:
             cut = seen[int(aim)]
         else:
-            cut = self.at + (end - self.at) * share
-        cut = min(cut, self.at + longest).replace(microsecond=0)
+            cut = self.at + max((end - self.at) * share, self._shortest)
+        cut = min(cut, end, self.at + longest).replace(microsecond=0)
         if cut - self.at >= _ENDS_AT_A_MINUTE:
             cut = cut.replace(second=0)
         return Window(self.at, max(cut, self.at + SECOND))
@@ -192,12 +195,17 @@ class _Ahead:
 
         Infinitely many: it was too long, which `longest` takes care of.
         """
+        self._shortest = SECOND
         if math.isfinite(calls):
             self._stretches.append((part.end, calls))
 
     def advance(self, part: Window, calls: int) -> None:
-        """`part` is done, and held so many."""
+        """`part` is done, and held so many. How many its stretch holds may have been a guess, too
+        high: behind a part of few calls a longer one comes, or parts would be made for ever of
+        calls that are not there.
+        """
         self.at = part.end
+        self._shortest = 2 * part.length if calls < self._aim / 2 else SECOND
         self._stretches = [
             (end, max(1.0, left - calls)) for end, left in self._stretches if end > self.at
         ]
