@@ -132,11 +132,13 @@ class Pages:
                         yield StoredPage(number, body.as_py(), window, place, offset)
 
     def totals(self) -> dict[Window, int]:
-        """The parts that the day was proved in, and the vendor's total of each when it was."""
+        """The parts that the day was proved in, and the vendor's total of each when it was. Raises
+        Damaged.
+        """
         with self._opened() as file:
             counting = _counting(file)
-        pages = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
-        first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
+            pages = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
+            first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
         return {
             Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]
             for row in first.iter_rows(named=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.tables.datasets import RAW_PAGES
 from cdr_pipeline.tables.raw_pages import Pages, StoredPage, in_force
 from cdr_pipeline.tables.store import Store
@@ -67,6 +68,21 @@ def test_row_groups_are_told_of_as_they_are_written_and_read_back_alone(
     assert pages.readings() == [set(), {2}, {2}]
     assert list(Pages(pages.path, [2, 1])) == [*told[2], told[1][1]]
     assert list(pages) == [told[1][1], *told[2]]
+
+
+def test_a_file_that_is_damaged_behind_a_whole_footer_is_told_as_damaged(store: Store) -> None:
+    keep(store, [pages_row(1, page_of(call(str(n)))) for n in range(3)])
+    path = store.path(RAW_PAGES, DAY)
+    group = pq.read_metadata(path).row_group(0)
+    bodies = group.column(group.num_columns - 1)
+    torn = bytearray(path.read_bytes())
+    start = bodies.data_page_offset + 20  # behind the page's header
+    end = bodies.data_page_offset + bodies.total_compressed_size
+    torn[start:end] = b"\xff" * (end - start)
+    path.write_bytes(torn)
+    for read in (list, Pages.totals):
+        with pytest.raises(Damaged):
+            read(store.pages(DAY))
 
 
 def test_a_day_without_responses_is_a_typed_file(store: Store) -> None:
