@@ -27,6 +27,13 @@ def test_report_says_what_is_missing_or_turned_round(type_: Type) -> None:
     assert "--from 2023-03-07 is after --to 2023-03-06" in turned.output
 
 
+def test_report_makes_no_folder_that_nobody_asked_for(loaded: Type) -> None:
+    done = loaded("report", "--from", "2023-03-07", "--output", "nowhere/day.html")
+    assert done.exit_code == 1
+    assert "nowhere: there is no such folder" in done.output
+    assert not Path("nowhere").exists()
+
+
 def test_the_dictionary_tells_what_is_declared(type_: Type) -> None:
     Path("contract.toml").write_text(OWN, encoding="utf-8")
     told = type_("dictionary", CDR_CONTRACT="contract.toml").stdout

@@ -290,6 +290,7 @@ def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
     load(DAY, simulated(DAY, 30))
     path, _ = page.write(store, DAY, DAY, "en")
     assert path == store.root / "reports" / "2023-03-07.html"
+    (tmp_path / "here").mkdir()
     other, _ = page.write(store, DAY, DAY + WEEK, "en", tmp_path / "here" / "it.html")
     assert other == tmp_path / "here" / "it.html"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
