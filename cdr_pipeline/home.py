@@ -116,7 +116,10 @@ def cannot_be_used(error: Exception) -> SettingsError:
     # Of an error of SQLAlchemy's, or of Dagster's after it, the driver's own words.
     told = (getattr(one, "orig", None) for one in (error, error.__cause__))
     reason = f"{next(filter(None, told), error)}".strip().splitlines()[0]
-    return SettingsError(f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}")
+    return SettingsError(
+        f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}. See"
+        " that it runs, and that the URL names its host, port, user and database."
+    )
 
 
 def _see_that_it_answers(url: str) -> None:
