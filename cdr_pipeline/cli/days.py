@@ -13,6 +13,7 @@ from cdr_pipeline.cli.shared import (
     nothing_stored,
     out,
     readable_errors,
+    running_dagster,
     span,
     starting_dagster,
     stored,
@@ -48,9 +49,10 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     settings = Settings.load(vendor=True)
     Contract.of(settings)  # better told now than as a failed run of Dagster's
     lasting_home()
-    with starting_dagster():
-        from cdr_pipeline.cli.materialize import load_days
-    outcome = load_days(settings, begin, end, accept_shrink=accept_shrink)
+    with running_dagster():
+        with starting_dagster():
+            from cdr_pipeline.cli.materialize import load_days
+        outcome = load_days(settings, begin, end, accept_shrink=accept_shrink)
     _tell(settings, begin, end, outcome)
 
 
@@ -88,9 +90,10 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     if not days:
         out.print("No day needs to be made again; the catalog is.", soft_wrap=True)
     lasting_home()
-    with starting_dagster():
-        from cdr_pipeline.cli.materialize import make_days
-    outcome = make_days(settings, spans(days))
+    with running_dagster():
+        with starting_dagster():
+            from cdr_pipeline.cli.materialize import make_days
+        outcome = make_days(settings, spans(days))
     begin, end = (days[0], days[-1]) if days else (begin, end)
     _tell(settings, begin, end, outcome, table=bool(days))
 

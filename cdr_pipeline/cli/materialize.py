@@ -3,6 +3,7 @@
 Takes two seconds to import, which `--help` need not wait for: a command does so when it runs.
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from rich.markup import escape
 
 from cdr_pipeline.assets import catalog
@@ -19,7 +22,7 @@ from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import QUIET, days_tags
-from cdr_pipeline.cli.shared import err, progress
+from cdr_pipeline.cli.shared import LOADED_STAYS, err, progress
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.launcher import process_tags
 from cdr_pipeline.settings import Settings
@@ -56,7 +59,7 @@ def _days_and_catalog(
 ) -> Outcome:
     if ranges:
         _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
-    with dg.DagsterInstance.get() as instance:
+    with instance_here() as instance:
         runs = _days(settings, ranges, datasets, accept_shrink, instance)
         if catalog.ASSETS and not any(run.interrupted for run in runs):
             runs.append(_catalog(settings, instance))
@@ -68,6 +71,19 @@ def _days_and_catalog(
     if unfinished:
         _alert(settings, unfinished[0].result, failed)
     return Outcome(summary(failed), [text for run in runs for text in run.odd()])
+
+
+def instance_here() -> dg.DagsterInstance:
+    """Dagster's, for runs in this process: what they print goes to the terminal alone.
+
+    Else Dagster makes both streams files while it runs, and has four processes copy those to the
+    terminal: no bar would move, and on Ctrl-C each would print a traceback.
+    """
+    kept_nowhere = {"module": NoOpComputeLogManager.__module__, "class": "NoOpComputeLogManager"}
+    home = os.environ["DAGSTER_HOME"]
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(home, overrides={"compute_logs": kept_nowhere})
+    )
 
 
 def _see_that_they_are_partitions(
@@ -125,9 +141,8 @@ class _Ended:
     def _failure(self) -> str:
         if self.interrupted:
             return (
-                "it was interrupted. Days that are loaded stay so; run it again for the rest."
-                " Then `cdr-pipeline rebuild` makes what is left of the others, if `status`"
-                " names any."
+                f"it was interrupted. {LOADED_STAYS} Then `cdr-pipeline rebuild` makes what is left"
+                " of the others, if `status` names any."
             )
         error = self._error()
         if error is None:

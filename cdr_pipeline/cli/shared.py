@@ -1,9 +1,8 @@
 """What the commands share: two consoles, errors as one line, days as options."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -20,6 +19,9 @@ from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from cdr_pipeline.tables.store import Store
+
+#: What is said where somebody pressed Ctrl-C.
+LOADED_STAYS: Final = "Days that are loaded stay so; run it again for the rest."
 
 out: Final = Console()
 err: Final = Console(stderr=True)
@@ -89,28 +91,27 @@ def exit_if(failed: list[str]) -> None:
         sys.exit(1)
 
 
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar of days, gone when they are done.
+def progress() -> Progress:
+    """A bar of days, gone when they are done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
 
-    It is drawn on a copy of stderr: while Dagster runs, stderr itself is a file of Dagster's, on
-    which no bar would move.
+
+@contextmanager
+def running_dagster() -> Iterator[None]:
+    """While runs of Dagster's are begun and go on, which tell by themselves of what is left where
+    they are interrupted. Raises CdrError where somebody is faster.
     """
-    with ExitStack() as stack:
-        console = err
-        with suppress(OSError):  # where stderr is no file of the system's
-            copy = os.fdopen(os.dup(err.file.fileno()), "w", encoding=err.encoding)
-            console = Console(file=stack.enter_context(copy))
-        yield stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=console,
-                transient=True,
-            )
-        )
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CdrError(f"It was interrupted. {LOADED_STAYS}") from None
 
 
 def starting_dagster() -> Status:

@@ -3,9 +3,12 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
-from datetime import date
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import polars as pl
 import pytest
@@ -13,7 +16,8 @@ import pytest
 from cdr_pipeline.assets import aggregates, cdrs
 from cdr_pipeline.assets.layer import Made, Work
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
+from cdr_pipeline.simulator.source import Call
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
 from cdr_pipeline_tests.hook import Hook
@@ -109,6 +113,52 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
     (alert,) = heard.told
     assert alert["days"] == ["2023-03-07", "2023-03-08"]
     assert alert["cause"].startswith(says)
+
+
+@dataclass
+class Reached:
+    """A vendor's calls; once somebody asks for them, all of `group` is interrupted."""
+
+    group: int = 0
+
+    def between(self, start: datetime | None, end: datetime | None) -> Sequence[Call]:
+        if self.group:
+            os.killpg(self.group, signal.SIGINT)
+        self.group = 0
+        return Tenant(calls_per_day=60).between(start, end)
+
+
+def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process(tmp_path: Path) -> None:
+    """A terminal interrupts every process of the run, and each has something to say."""
+    reached = Reached()
+    with serve(Vendor(tenant=reached, token=TOKEN)) as running:
+        command = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", "run"]
+        settings = {"CDR_API_BASE_URL": running.base_url, "CDR_API_TOKEN": TOKEN}
+        with Popen(
+            [*command, "--from", "2023-03-06", "--to", "2023-03-07"],
+            stderr=PIPE,
+            text=True,
+            env=os.environ | settings,
+            start_new_session=True,
+        ) as process:
+            reached.group = process.pid
+            said = process.communicate()[1]
+    assert process.returncode == 1
+    assert "it was interrupted. Days that are loaded stay so" in said
+    assert "Traceback" not in said
+
+
+def test_who_interrupts_before_dagster_has_begun_is_told_the_same(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "cdr_pipeline.cli.materialize.instance_here", lambda: signal.raise_signal(signal.SIGINT)
+    )
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
+    assert done.exit_code == 1
+    assert done.output.strip() == (
+        "Error: It was interrupted. Days that are loaded stay so; run it again for the rest."
+    )
 
 
 def test_an_interrupt_ends_every_range_and_leaves_the_catalog(

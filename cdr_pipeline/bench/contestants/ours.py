@@ -17,6 +17,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import QUIET, days_tags
 from cdr_pipeline.bench.contestants import Job, Written, named
+from cdr_pipeline.cli.materialize import instance_here
 from cdr_pipeline.home import home_apart
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.footer import keys_behind
@@ -48,7 +49,7 @@ def settings_for(job: Job) -> Settings:
 def load(job: Job) -> None:
     """Prove, keep, flatten and count the days, all checks included. Raises if a day fails."""
     settings = settings_for(job)
-    with dg.DagsterInstance.get() as instance:
+    with instance_here() as instance:
         for first, last in spans(job.days, job.days_per_run):
             dg.materialize(
                 [daily_calls(settings)],
