@@ -16,18 +16,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CDRS, DATE
 from cdr_pipeline.tables.fitting import WITH_FORMAT, fit
 from cdr_pipeline.tables.names import column_names
 from cdr_pipeline.tables.types import DECLARED
+
+if TYPE_CHECKING:
+    # Not at run time: the process that helps with a day needs no settings, nor all that reads them.
+    from cdr_pipeline.settings import Settings
 
 #: Under this name a file's metadata hold the mark of the contract it was made under, and the mark
 #: of what is made without one; such a file holds no mark.
@@ -93,7 +96,7 @@ class Contract:
     source: str = field(default="a contract", compare=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Contract":
+    def of(cls, settings: "Settings") -> "Contract":
         """The contract that CDR_CONTRACT names, if it names one. Raises SettingsError."""
         return load(settings.contract, settings.zone)
 

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -28,11 +28,13 @@ from filelock import FileLock
 
 from cdr_pipeline.errors import SettingsError, way_out
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import DATE, RAW_PAGES, Dataset, schema_faults
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
+
+if TYPE_CHECKING:
+    from cdr_pipeline.settings import Settings  # which takes a while to import; see `contract`
 
 FILE: Final = "part-0.parquet"
 
@@ -69,7 +71,7 @@ class Store:
         self.zone = zone
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: "Settings") -> Self:
         """The datasets in CDR_DATA_DIR, with times in CDR_TIMEZONE."""
         return cls(settings.data_dir, settings.zone)
 

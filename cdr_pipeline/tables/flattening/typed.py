@@ -13,7 +13,6 @@ import polars as pl
 
 from cdr_pipeline import page, record
 from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason
-from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
 from cdr_pipeline.tables.flattening.records import Batch
@@ -24,8 +23,9 @@ from cdr_pipeline.window import Window, steady_offset
 
 T = TypeVar("T")
 
-#: The additional_* columns of a day, unless the settings say otherwise.
-_MOST_COLUMNS: Final[int] = Settings.model_fields["max_additional_columns"].default
+#: The additional_* columns of a day, unless the settings say otherwise: their own default, which
+#: is not asked for here, since to import them takes longer than all else of ours.
+MOST_COLUMNS: Final = 256
 
 #: Rejects in the order they came.
 ARRIVAL: Final = ["_at", "field"]
@@ -50,7 +50,7 @@ class Rules:
 
     window: Window
     zone: ZoneInfo
-    most_columns: int = _MOST_COLUMNS
+    most_columns: int = MOST_COLUMNS
     contract: Contract = NO_CONTRACT
 
 

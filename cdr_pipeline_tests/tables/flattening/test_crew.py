@@ -1,5 +1,7 @@
 """A day flattened by two processes, whoever took what, is the day flattened by one."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -126,3 +128,8 @@ def test_nothing_is_left_behind(store: Store) -> None:
         crew.flat()
     assert store.holds(RAW_PAGES, DAY)
     assert not [path for path in (store.root / ".staging").rglob("*") if path.is_file()]
+
+
+def test_the_other_process_imports_no_settings() -> None:
+    asks = f"import sys, {Crew.__module__}; sys.exit('pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", asks], check=True)

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdr_pipeline import page
-from cdr_pipeline.tables.flattening.typed import first_key
+from cdr_pipeline.settings import Settings
+from cdr_pipeline.tables.flattening.typed import MOST_COLUMNS, first_key
 from cdr_pipeline_tests.records import NEW_YORK, SAIGON, call, flat, read_time, rejects_of, the_call
 
 # ---- times
@@ -233,3 +234,7 @@ def test_what_a_record_is_called_is_looked_up_once_for_all_that_does_not_fit() -
         *(("a", name) for name in ("duration", "time_answered", "time_ended", "time_ringing")),
         *((None, None), ("c", None)),
     ]
+
+
+def test_as_many_columns_stand_as_the_settings_say_by_default() -> None:
+    assert Settings.model_fields["max_additional_columns"].default == MOST_COLUMNS
