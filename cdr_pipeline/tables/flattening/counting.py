@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from cdr_pipeline.page import began_in
-from cdr_pipeline.tables.arrow import ROW_BYTES, text_bytes
+from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.versions import number_by_place, without_neighbours_copies
 from cdr_pipeline.window import Window
@@ -32,8 +32,9 @@ WHOLE: Final = {
 _MOST_SECONDS: Final = 2**39
 
 
-def ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
-    """What is remembered of every call until it is known which ones count.
+def ledger_rows(calls: pl.DataFrame, run: int, sizes: pl.Series) -> pl.DataFrame:
+    """What is remembered of every call until it is known which ones count; `sizes`: the bytes of
+    each one's text.
 
     `_key`: equal keys, same call; a hash, which could lose a call only in sight of the blocking
     check `balance`.
@@ -45,7 +46,7 @@ def ledger_rows(calls: pl.DataFrame, run: int) -> pl.DataFrame:
         "_listed",
         pl.col("campaign_uuid").cast(pl.Categorical),
         "_began",
-        text_bytes().alias("_bytes"),
+        sizes.alias("_bytes"),
     )
 
 

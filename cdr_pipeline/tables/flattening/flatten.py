@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns
+from cdr_pipeline.tables.arrow import Rows, arrow_schema, in_columns, text_bytes
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, REJECTS
 from cdr_pipeline.tables.flattening.additional import (
@@ -195,8 +195,9 @@ class _Making:
         some = () if self._cut else columns.used
         free = columns.frame(some if self._kept is None else self._kept)
         calls = calls.hstack(free)
-        run = self._calls.add(calls.drop("_row", "_listed", "_began"))
-        self._ledger.append(ledger_rows(calls, run))
+        sizes = calls.select(text_bytes()).to_series()
+        run = self._calls.add(calls.drop("_row", "_listed", "_began"), int(sizes.sum()))
+        self._ledger.append(ledger_rows(calls, run, sizes))
         if batch.faults:
             faults = rejects_of(batch, self._rules.window)
             self._rejects.add(faults.filter("_inside"))

@@ -55,13 +55,15 @@ class Runs:
             rows = run.lazy() if isinstance(run, pl.DataFrame) else pl.scan_ipc(run)
             yield rows.match_to_schema(self.schema, missing_columns="insert")
 
-    def add(self, frame: pl.DataFrame) -> int:
-        """More rows; the number of the run that they are part of."""
+    def add(self, frame: pl.DataFrame, size: int | None = None) -> int:
+        """More rows; the number of the run that they are part of. `size`: the bytes of their text,
+        where that is known.
+        """
         number = len(self._runs)
         self.schema |= frame.schema
         self._coming.append(frame)
         self._rows += len(frame)
-        self._bytes += frame.select(text_bytes().sum()).item()
+        self._bytes += frame.select(text_bytes().sum()).item() if size is None else size
         if self._rows >= _RUN_ROWS or self._bytes >= _RUN_BYTES:
             self._end_run(self._folder)
         return number
