@@ -129,10 +129,10 @@ def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) 
 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
     """A call has an id and a beginning; what has not is a whole reject instead."""
+    if not (frame["id"].null_count() or frame["time_started"].null_count()):
+        return frame
     cannot = pl.col("id").is_null() | pl.col("time_started").is_null()
     bad = frame.lazy().filter(cannot).select("_at", "id").collect().rows()
-    if not bad:
-        return frame
     unreadable = {f.at: f.value for f in batch.faults if f.field == "time_started"}
     places = {at for at, _ in bad}
     batch.faults = [fault for fault in batch.faults if fault.at not in places]
