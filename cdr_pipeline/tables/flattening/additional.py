@@ -107,7 +107,8 @@ class Spreader:
         """
         columns = Columns(len(objects), self._contract)
         for group in self._reader.groups(objects, campaigns):
-            self._place(columns, group, _senders(campaigns[row] for row in group.rows), objects)
+            senders = _senders(map(campaigns.__getitem__, group.rows))
+            self._place(columns, group, senders, objects)
             columns.rows.extend(group.rows)
         return columns
 
@@ -167,7 +168,7 @@ def _senders(campaigns: Iterable[Campaign]) -> Senders:
     """Whose records are which, where those of a campaign stand together."""
     senders, start = [], 0
     for campaign, some in groupby(campaigns):
-        stop = start + sum(1 for _ in some)
+        stop = start + len(list(some))
         senders.append((campaign, slice(start, stop)))
         start = stop
     return senders

@@ -157,8 +157,11 @@ class Batch:
             if one.name in layout.odd:
                 documented[number] = self._values(one, documented[number], at)
             cells = documented[number]
-            if any(cells) or cells.count("") + cells.count(None) < len(cells):
-                (counts if one.kind is Kind.COUNT else texts)[one] = cells
+            if one.kind is not Kind.COUNT:
+                if any(cells):
+                    texts[one] = cells
+            elif cells.count(None) < len(cells):  # zero is a value, where empty text is none
+                counts[one] = cells
         rows = len(at)
         columns = [*_columns(counts, pl.Int64, rows), *_columns(texts, pl.String, rows)]
         columns.append(pl.Series("_at", at, dtype=pl.Int64))
