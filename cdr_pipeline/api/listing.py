@@ -33,6 +33,7 @@ from cdr_pipeline.api.reading import (
     Reading,
     Records,
     TooMuch,
+    Torn,
     Unsettled,
 )
 from cdr_pipeline.errors import NotProved
@@ -182,7 +183,7 @@ class _Ahead:
         seen = known.slice(known.search_sorted(self.at))
         seen = seen.head(seen.search_sorted(end))
         if len(seen) > aim and len(seen) >= _ENOUGH_SEEN * calls:
-            cut = seen[int(aim)]
+            cut = seen[int(aim * min(1.0, len(seen) / calls))]
         else:
             cut = self.at + max((end - self.at) * share, self._shortest)
         cut = min(cut, end, self.at + longest).replace(microsecond=0)
@@ -260,7 +261,7 @@ class _Proof:
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
-                unsettled += 1
+                unsettled += _READINGS if isinstance(doubt, Torn) else 1
                 self._doubted(doubt)
             except TooMuch as doubt:
                 self._why = str(doubt)
@@ -371,8 +372,10 @@ class _Proof:
             except Unsettled as doubt:
                 self._doubted(doubt)
                 self._why = f"in {part} {doubt}"  # its total is not the day's
+                if isinstance(doubt, Torn):
+                    break
         self._reach = min(self._reach, self._limits.rows)
-        raise TooMuch(self._why)
+        raise TooMuch(self._why, self._reader.readings[-1].total)
 
     def _doubted(self, doubt: Unsettled) -> None:
         self._why = str(doubt)

@@ -38,6 +38,9 @@ _SHORTEST_RANGE: Final = MINUTE
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 _DEEP_ATTEMPTS: Final = 5
 
+#: A reading that lacks more is not tried again as it was.
+_FEW_MISSING: Final = 3
+
 #: The number of a response that was asked for its `total` alone and is part of no reading.
 PROBE = 0
 
@@ -66,6 +69,13 @@ class Unsettled(Exception):
 
 class Moved(Unsettled):
     """The total moved: the vendor's calls changed while they were read."""
+
+
+class Torn(Unsettled):
+    """More rows are missing than something that moved would explain: pages that do not fit
+    together, as where rows of one second come in another order each time. The next reading's will
+    not either.
+    """
 
 
 class TooMuch(Exception):
@@ -275,8 +285,9 @@ class Reader:
             with closing(chunks):
                 for chunk in chunks:
                     self._take_chunk(chunk, reading, first.seen)
-        if len(reading.records) != reading.total:
-            raise Unsettled(
+        missing = reading.total - len(reading.records)
+        if missing:
+            raise (Torn if missing > _FEW_MISSING else Unsettled)(
                 f"{len(reading.records):,} distinct records came where its total says"
                 f" {reading.total:,}"
             )

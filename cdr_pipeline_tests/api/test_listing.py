@@ -330,6 +330,16 @@ def test_calls_that_are_not_there_are_not_looked_for_in_ever_shorter_parts() -> 
     assert parts[-1].end == evening.end
 
 
+@pytest.mark.parametrize("ceiling", [None, 10_000])
+def test_a_busy_day_whose_order_no_two_requests_agree_on_is_proved(ceiling: int | None) -> None:
+    """Readings of many pages are torn each time, so the whole is read once and not again."""
+    model = Model(spread(12_400, timedelta(hours=9)), order="unstable", ceiling=ceiling, cap=100)
+    proof = prove(model, page_size=100)
+    assert len(proof.ids) == 12_400
+    whole = [page for page in proof.pages if page.window == WINDOW and page.pass_ != PROBE]
+    assert len({page.pass_ for page in whole}) == 1
+
+
 def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
     class Moody(Model):
         moody = True
