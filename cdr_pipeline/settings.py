@@ -365,7 +365,9 @@ def _torn_lines() -> Iterator[str]:
 
 
 def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    """What pydantic says of a value, without how it came to that: ", unable to parse string"."""
+    reason = message.removeprefix("Value error, ").removeprefix("Input ")
+    return re.split(", (?:unable to|input is)", reason)[0]
 
 
 def _wrong(faults: list[str]) -> SettingsError:

@@ -140,6 +140,7 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
     assert re.findall(r"^  - (CDR_\w+): \S", message, re.MULTILINE) == [
         variable(name) for name in wrong
     ]
+    assert "CDR_CONCURRENCY: should be a valid integer\n" in message, "and not how it was parsed"
     assert ".env.example" in message
     assert "cdr-pipeline demo" in message
 
