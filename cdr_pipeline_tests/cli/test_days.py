@@ -202,6 +202,10 @@ def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_f
     assert all(cause in alert["cause"] for cause in causes)
 
 
+#: A file that is not made of others, and one that is.
+DAMAGED = ("raw_pages/date=2023-03-07", "cdrs/date=2023-03-08")
+
+
 @pytest.mark.parametrize("dataset", ["raw_pages", "cdr_receipts", "cdrs", "campaign_daily"])
 def test_a_damaged_file_is_named_with_what_to_do(loaded: Type, dataset: str) -> None:
     path = Path(f"data/{dataset}/date=2023-03-07/part-0.parquet")
@@ -220,6 +224,23 @@ def test_a_damaged_file_is_named_with_what_to_do(loaded: Type, dataset: str) -> 
     assert mended.exit_code == 0, mended.output
     assert path.exists()
     assert loaded("status").exit_code == 0
+
+
+@pytest.mark.parametrize("every", [(), ("--all",)])
+def test_a_damaged_file_keeps_no_other_day_from_being_made_again(
+    loaded: Type, every: tuple[str, ...]
+) -> None:
+    damaged = {name: Path(f"data/{name}/part-0.parquet") for name in DAMAGED}
+    for path in damaged.values():
+        path.write_bytes(path.read_bytes()[:-20])
+    done = loaded("rebuild", *every, CDR_CONTRACT="contract.toml")
+    assert done.exit_code == 1
+    raw_pages, cdrs = damaged.values()
+    assert f"Failed: 2023-03-07: {raw_pages} cannot be read" in done.output
+    assert f"{cdrs} cannot be read" not in done.output, "it is made of raw_pages, which are whole"
+    assert declared("2023-03-06")
+    assert declared("2023-03-08")
+    assert not declared("2023-03-07")
 
 
 def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) -> None:
