@@ -14,6 +14,7 @@ import polars as pl
 from cdr_pipeline.api.reading import (
     MINUTE,
     SECOND,
+    SMALLEST_CEILING,
     Limits,
     Moved,
     Reader,
@@ -25,9 +26,8 @@ from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import Seen
 from cdr_pipeline.window import Window, every_day
 
-#: A total below this is no ceiling; a multiple of the second may be one however often it was not,
-#: and one of the third is not believed where nothing else speaks for it.
-SMALLEST_CEILING: Final = 10
+#: A multiple of the first may be a ceiling however often it was none, and one of the second is not
+#: believed where nothing else speaks for it.
 _ROUND_TOTAL: Final = 100
 _ROUNDEST_TOTAL: Final = 1000
 

@@ -23,9 +23,10 @@ from typing import Final, Self
 import polars as pl
 
 from cdr_pipeline.api.client import Client
-from cdr_pipeline.api.doubts import SMALLEST_CEILING, Doubts
+from cdr_pipeline.api.doubts import Doubts
 from cdr_pipeline.api.reading import (
     SECOND,
+    SMALLEST_CEILING,
     Limits,
     Moved,
     Page,

@@ -38,6 +38,9 @@ _SHORTEST_RANGE: Final = MINUTE
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 _DEEP_ATTEMPTS: Final = 5
 
+#: A total below this is no ceiling.
+SMALLEST_CEILING: Final = 10
+
 #: A reading that lacks more is not tried again as it was.
 _FEW_MISSING: Final = 3
 
@@ -314,7 +317,8 @@ class Reader:
     def _see_none_behind(self, reading: Reading) -> None:
         """See that no other record stands behind a full page that was the last by its total. Of a
         total that counts less than is listed (root legs alone, or what was there a moment ago) any
-        other last page brings too many. Raises Moved or Unsettled.
+        other last page brings too many; but a ceiling may stand there. Raises Moved, TooMuch or
+        Unsettled.
         """
         try:
             seen = self.probe(reading.window, offset=reading.behind)
@@ -328,7 +332,11 @@ class Reader:
             return
         if seen.total != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
-        raise Unsettled(f"more records are listed than its total says, {reading.total:,}")
+        more = f"more records are listed than its total says, {reading.total:,}"
+        if reading.total < SMALLEST_CEILING:
+            raise Unsettled(more)
+        self._limits.learn_ceiling(reading.total)
+        raise TooMuch(more)
 
     def _first(self, window: Window, number: int) -> _Response:
         """The first page. A 400 may mean too large a limit, or too long a range."""

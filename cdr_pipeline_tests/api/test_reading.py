@@ -218,16 +218,22 @@ class Low(Model):
 
 @pytest.mark.parametrize("calls", [13, 33])
 @pytest.mark.parametrize(("page_size", "cap"), [(10, 10**9), (500, 10)])
-def test_what_stands_behind_a_total_that_ends_with_a_full_page_unsettles(
+def test_a_total_with_more_behind_it_where_it_ends_a_full_page_is_taken_for_a_ceiling(
     reads: Reads_, calls: int, page_size: int, cap: int
 ) -> None:
     one = reads(Low(spread(calls), cap=cap), page_size=page_size)
     one.limits.rows = 10  # as an earlier day has shown
-    with pytest.raises(
-        Unsettled, match=f"more records are listed than its total says, {calls - 3}"
-    ):
+    with pytest.raises(TooMuch, match=f"more records are listed than its total says, {calls - 3}"):
         one.reader.read(WINDOW)
     assert one.offsets() == list(range(0, calls, 10))
+    assert one.limits.ceiling == calls - 3
+
+
+def test_a_total_too_small_for_a_ceiling_with_more_behind_it_unsettles(reads: Reads_) -> None:
+    one = reads(Low(spread(8), cap=5))
+    one.limits.rows = 5
+    with pytest.raises(Unsettled, match="more records are listed than its total says, 5"):
+        one.reader.read(WINDOW)
 
 
 @pytest.mark.parametrize("beyond", ["400", "500", "empty"])
