@@ -181,8 +181,8 @@ ADDITIONAL_KEYS: Final = Dataset(
     "additional_keys",
     "one key of one campaign",
     "What each campaign's lead list sent on the day: its keys, and the JSON types of their values."
-    " A key has two rows where some records hold another key of its name beside it, since its column"
-    " is another one there.",
+    " A key has two rows where some records hold another key of its name beside it, since its"
+    " column is another one there.",
     (
         _CAMPAIGN,
         Column("key", _TEXT, "The key as received."),

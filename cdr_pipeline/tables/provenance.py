@@ -8,6 +8,7 @@ folder changes; but see `outdated_days`.) The contract is told by its mark in `c
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -150,8 +151,16 @@ def unmade_days(
     ]
 
 
+def is_readable(store: Store, dataset: Dataset, day: date) -> bool:
+    """Whether a partition is there, and is no file that was cut short."""
+    with suppress(Damaged):
+        return store.holds(dataset, day) and bool(footer(store.path(dataset, day)))
+    return False
+
+
 def outdated_days(store: Store, dataset: Dataset) -> list[date]:
-    """The days of a dataset that were made of other `cdrs` than the day has now, and are older.
+    """The days of a dataset that were made of other `cdrs` than the day has now, and are older; or
+    that cannot be read, as far as they are older.
 
     Of years of days the files' times are asked for first: a footer takes thirty times as long. So a
     folder that was copied without them may hide a day from this, but not from `unmade_days`.
@@ -162,7 +171,8 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
         if store.holds(CDRS, day)
         and store.written_at(dataset, day) < store.written_at(CDRS, day)
         and not (
-            _fetch(store, dataset, day) == _fetch(store, CDRS, day)
+            is_readable(store, dataset, day)
+            and _fetch(store, dataset, day) == _fetch(store, CDRS, day)
             and _of_these_calls(store, day, dataset)
         )
     ]

@@ -19,7 +19,7 @@ from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.tally import roots
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATE, LEAD_ATTEMPTS, RECEIPTS
-from cdr_pipeline.tables.provenance import outdated_days
+from cdr_pipeline.tables.provenance import is_readable, outdated_days
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
@@ -166,7 +166,7 @@ def _bear_on(store: Store, days: list[date]) -> pl.Expr:
     Any call may be where a day was fetched before and never numbered (its run was killed): what
     later days counted of it then is not known.
     """
-    held = [day for day in days if store.holds(LEAD_ATTEMPTS, day)]
+    held = [day for day in days if is_readable(store, LEAD_ATTEMPTS, day)]
     if any(_fetched_before(store, day) for day in days if day not in held):
         return pl.lit(True)
     now = roots(fixed(store, CDRS, days)).filter(pl.col("lead_uuid").is_not_null())

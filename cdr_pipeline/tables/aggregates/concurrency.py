@@ -22,6 +22,7 @@ from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.daily import in_order
 from cdr_pipeline.tables.aggregates.tally import gathered, roots, singly
 from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS, DATE
+from cdr_pipeline.tables.provenance import is_readable
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
@@ -52,7 +53,8 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
             yield day, _of(store, day)
         elif store.holds(CAMPAIGN_HOURLY, day):
             frame = _of(store, day)
-            if not frame.equals(store.read(CAMPAIGN_HOURLY, day)):
+            whole = is_readable(store, CAMPAIGN_HOURLY, day)
+            if not (whole and frame.equals(store.read(CAMPAIGN_HOURLY, day))):
                 yield day, frame
 
 
