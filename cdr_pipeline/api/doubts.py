@@ -14,20 +14,21 @@ import polars as pl
 from cdr_pipeline.api.reading import (
     MINUTE,
     SECOND,
-    SMALLEST_CEILING,
     Limits,
     Moved,
     Reader,
     Reading,
     Records,
     TooMuch,
+    Torn,
 )
-from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
+from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.page import Seen
 from cdr_pipeline.window import Window, every_day
 
-#: A multiple of the first may be a ceiling however often it was none, and one of the second is not
-#: believed where nothing else speaks for it.
+#: A total below this is no ceiling; a multiple of the second may be one however often it was not,
+#: and one of the third is not believed where nothing else speaks for it.
+SMALLEST_CEILING: Final = 10
 _ROUND_TOTAL: Final = 100
 _ROUNDEST_TOTAL: Final = 1000
 
@@ -81,6 +82,27 @@ class Doubts:
             raise Moved(f"its total moved from {reading.total:,} to {now:,}")
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
+
+    def see_none_behind(self, reading: Reading) -> Reading:
+        """See that no other record stands behind a full page that was the last by its total. Of a
+        total that counts less than is listed (root legs alone, or what was there a moment ago) any
+        other last page brings too many. Returns the reading. Raises Moved or Torn.
+        """
+        if not reading.behind:
+            return reading
+        try:
+            seen = self._reader.probe(reading.window, offset=reading.behind)
+        except (Unauthorized, Unreachable):
+            raise
+        except (Refused, Unavailable):  # as an offset may be at which nothing stands
+            return reading
+        behind = Reading(reading.window, seen.total)
+        behind.add(seen, offset=reading.behind)
+        if behind.records.keys().is_in(reading.records.keys().implode()).all():
+            return reading
+        if seen.total != reading.total:
+            raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
+        raise Torn(f"more records are listed than its total says, {reading.total:,}")
 
     def _see_both_sides(self, calls: "ByTime", cut: datetime, blur: timedelta) -> timedelta | None:
         """Hold the totals of both sides of a cut to what was received there. Returns how finely

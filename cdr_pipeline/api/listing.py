@@ -23,10 +23,9 @@ from typing import Final, Self
 import polars as pl
 
 from cdr_pipeline.api.client import Client
-from cdr_pipeline.api.doubts import Doubts
+from cdr_pipeline.api.doubts import SMALLEST_CEILING, Doubts
 from cdr_pipeline.api.reading import (
     SECOND,
-    SMALLEST_CEILING,
     Limits,
     Moved,
     Page,
@@ -258,7 +257,8 @@ class _Proof:
         unsettled = 0
         while unsettled < _READINGS and not self._reader.tally.dearer_than(_PATIENCE):
             try:
-                return self._doubts.see_no_ceiling(self._reader.read(self._window))
+                whole = self._doubts.see_no_ceiling(self._reader.read(self._window))
+                return self._doubts.see_none_behind(whole)
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -369,14 +369,15 @@ class _Proof:
                 reading = self._reader.read(part, most)
                 if reading.total >= self._largest_total():
                     reading = self._doubts.see_no_ceiling(reading)
-                return reading
+                return self._doubts.see_none_behind(reading)
             except Unsettled as doubt:
                 self._doubted(doubt)
                 self._why = f"in {part} {doubt}"  # its total is not the day's
                 if isinstance(doubt, Torn):
                     break
         self._reach = min(self._reach, self._limits.rows)
-        raise TooMuch(self._why, self._reader.readings[-1].total)
+        # Of a total that is wrong, a shorter part all the same.
+        raise TooMuch(self._why, max(self._reader.readings[-1].total, math.ceil(2 * self._aim)))
 
     def _doubted(self, doubt: Unsettled) -> None:
         self._why = str(doubt)

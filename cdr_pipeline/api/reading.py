@@ -38,9 +38,6 @@ _SHORTEST_RANGE: Final = MINUTE
 #: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
 _DEEP_ATTEMPTS: Final = 5
 
-#: A total below this is no ceiling.
-SMALLEST_CEILING: Final = 10
-
 #: A reading that lacks more is not tried again as it was.
 _FEW_MISSING: Final = 3
 
@@ -75,9 +72,9 @@ class Moved(Unsettled):
 
 
 class Torn(Unsettled):
-    """More rows are missing than something that moved would explain: pages that do not fit
-    together, as where rows of one second come in another order each time. The next reading's will
-    not either.
+    """The next reading will not settle it either. More rows are missing than something that moved
+    would explain: pages that do not fit together, as where rows of one second come in another order
+    each time. Or there are more behind the last page.
     """
 
 
@@ -294,8 +291,6 @@ class Reader:
                 f"{len(reading.records):,} distinct records came where its total says"
                 f" {reading.total:,}"
             )
-        if reading.behind:
-            self._see_none_behind(reading)
         return reading
 
     def latest(self) -> Records:
@@ -313,30 +308,6 @@ class Reader:
     def expect(self, records: int, besides: int = 1) -> None:
         """So many records take so many pages, and some requests `besides` to be sure of them."""
         self.tally.expect(math.ceil(records / self._limits.rows) + besides)
-
-    def _see_none_behind(self, reading: Reading) -> None:
-        """See that no other record stands behind a full page that was the last by its total. Of a
-        total that counts less than is listed (root legs alone, or what was there a moment ago) any
-        other last page brings too many; but a ceiling may stand there. Raises Moved, TooMuch or
-        Unsettled.
-        """
-        try:
-            seen = self.probe(reading.window, offset=reading.behind)
-        except (Unauthorized, Unreachable):
-            raise
-        except (Refused, Unavailable):  # as an offset may be at which nothing stands
-            return
-        behind = Reading(reading.window, seen.total)
-        behind.add(seen, offset=reading.behind)
-        if behind.records.keys().is_in(reading.records.keys().implode()).all():
-            return
-        if seen.total != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
-        more = f"more records are listed than its total says, {reading.total:,}"
-        if reading.total < SMALLEST_CEILING:
-            raise Unsettled(more)
-        self._limits.learn_ceiling(reading.total)
-        raise TooMuch(more)
 
     def _first(self, window: Window, number: int) -> _Response:
         """The first page. A 400 may mean too large a limit, or too long a range."""

@@ -86,6 +86,45 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
             assert not calls.allows(half, calls.most(half, SECOND) + 1, SECOND)
 
 
+# ---- totals that count less than is listed
+
+
+class Low(Model):
+    """Its total leaves some of what it lists out of count, such as legs."""
+
+    def body(self, ids: list[str], total: int) -> bytes:
+        return super().body(ids, max(0, total - 3))
+
+
+@pytest.mark.parametrize(("page_size", "cap"), [(10, 10**9), (500, 10)])
+def test_a_total_that_ends_with_a_full_page_is_looked_behind(page_size: int, cap: int) -> None:
+    """A day of 30 calls of which 33 legs are listed was taken for a day of 30 of these."""
+    model = Low(spread(33), cap=cap)
+    with pytest.raises(NotProved):
+        prove(model, page_size=page_size, honest=100)
+    offsets = [offset for _, _, offset in model.asked]
+    assert offsets[:4] == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("beyond", ["400", "500", "empty"])
+def test_where_nothing_stands_behind_a_full_page_it_is_proved(beyond: str) -> None:
+    model = Model(spread(30), deep=30, beyond=beyond)
+    assert len(prove(model, page_size=10, honest=100).ids) == 30
+    assert [offset for _, _, offset in model.asked] == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize(("order", "proved"), [("newest", 30), ("oldest", 31)])
+def test_a_call_that_arrives_before_it_is_looked_behind_hides_none(order: str, proved: int) -> None:
+    """Newest first, a call that was on the last page stands behind it now."""
+
+    def arrive(model: Model) -> None:
+        if model.requests == 3:
+            model.calls["last"] = WINDOW.end - SECOND
+
+    model = Model(spread(30), order=order, between=arrive)
+    assert len(prove(model, page_size=10, honest=100).ids) == proved
+
+
 # ---- a vendor that looks at the dates of a range alone
 
 
