@@ -181,6 +181,7 @@ class Limits:
 
     page: int  # the largest `limit` that was not refused
     rows: int = 1  # the most rows that one response held
+    cut: int = 0  # and the most of those behind which there were more
     reach: float = math.inf  # the most calls of one window that paging gets at
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
@@ -451,9 +452,11 @@ class Reader:
         self._count(response)
         reading.add(response.seen, response.page.offset)
         rows, page = len(response.seen), response.page
-        full = rows == page.limit or 1 < rows == self._limits.rows
-        reading.behind = page.offset + rows if full else 0
         self._limits.rows = max(self._limits.rows, rows)
+        if page.offset + rows < response.seen.total:
+            self._limits.cut = max(self._limits.cut, rows)
+        full = rows and rows in (page.limit, self._limits.cut)
+        reading.behind = page.offset + rows if full else 0
 
 
 def total(client: Client, window: Window) -> int:

@@ -72,7 +72,7 @@ def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_mo
     desk: NewDesk,
 ) -> None:
     """03:10: the token's 160 days are over, two days into a load of four."""
-    vendor = Expiring(answers=6)
+    vendor = Expiring(answers=4)
     at = desk(vendor, page_size=500)
     message = red(at.run(f"{FIRST}", f"{LAST}"))
     assert message.count("does not accept CDR_API_TOKEN") == 1, "one cause, told once"
