@@ -32,6 +32,9 @@ ENV_FILE = ".env"
 # Of a line that it cannot read it tells at each reading, and neither of which file nor what to do.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
+#: How a line of `.env` begins that is meant for a setting.
+_MEANT: Final = re.compile(rf"\s*(export\s+)?{PREFIX}", re.IGNORECASE)
+
 #: From this likeness on, of 1, a name that is no setting's is taken for a slip of the pen.
 _NEAR = 0.85
 
@@ -359,7 +362,7 @@ def _torn_lines() -> Iterator[str]:
     with suppress(OSError, UnicodeDecodeError), Path(ENV_FILE).open(encoding="utf-8-sig") as file:
         for one in parse_stream(file):
             text = one.original.string
-            if one.error and PREFIX in text.upper():
+            if (one.error or one.value is None) and _MEANT.match(text):
                 line = one.original.line + text[: -len(text.lstrip())].count("\n")
                 yield f"line {line} of `.env` cannot be read: write NAME=value, and close quotes"
 

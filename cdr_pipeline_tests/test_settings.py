@@ -362,7 +362,10 @@ def test_a_slip_in_a_name_is_a_fault_and_not_a_default_in_silence(
     assert Settings.load().lookback_days == 30, "what is meant is set as well: a name of its own"
 
 
-@pytest.mark.parametrize("torn", ["CDR_API_TOKEN s3cret", 'export CDR_API_KEY="s3cret', "cdr_x: 1"])
+@pytest.mark.parametrize(
+    "torn",
+    ["CDR_API_TOKEN s3cret", 'export CDR_API_KEY="s3cret', "cdr_x: 1", "CDR_API_TOKEN", " CDR_X "],
+)
 def test_a_line_of_the_file_that_sets_nothing_is_a_fault_and_not_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: str
 ) -> None:
@@ -375,7 +378,7 @@ def test_a_line_of_the_file_that_sets_nothing_is_a_fault_and_not_told(
 
 
 def test_a_torn_line_of_anothers_is_theirs(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("what is this\nCDR_PAGE_SIZE=70\n")
+    (tmp_path / ".env").write_text("what is this\n// CDR_API_KEY goes here\nCDR_PAGE_SIZE=70\n")
     assert Settings.load().page_size == 70
 
 

@@ -67,32 +67,20 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
     is in force now, those that were fetched and have not all been made since, and those of which a
     file cannot be read, as `cdr-pipeline status` shows them; with --all every day of which
-    raw_pages are stored. Makes cdrs, cdr_rejects,
-    additional_keys and the aggregates; and the catalog, even if no day needs to be made. A day that
-    fails leaves what is stored of it unchanged.
+    raw_pages are stored. Makes cdrs, cdr_rejects, additional_keys and the aggregates; and the
+    catalog, even if no day needs to be made. A day that fails leaves what is stored of it
+    unchanged.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.datasets import RAW_PAGES
-    from cdr_pipeline.tables.provenance import (
-        damaged_files,
-        stale_days,
-        torn_days,
-        unmade_days,
-    )
+    from cdr_pipeline.tables.provenance import to_make
     from cdr_pipeline.window import spans
 
     settings, store = stored()
     contract = Contract.of(settings)
     begin, end = span(first, last)
-    damaged = damaged_files(store, begin, end)
-    if every:
-        # Nothing can be made of torn days, as `status` says.
-        torn = torn_days(store, begin, end, but=damaged)
-        days = [day for day in store.days(RAW_PAGES, begin, end) if day not in torn]
-    else:
-        stale = stale_days(store, contract.mark, begin, end, but=damaged)
-        days = sorted({*stale, *unmade_days(store, begin, end, but=damaged), *damaged})
+    days = to_make(store, None if every else contract.mark, begin, end)
     if not store.days(RAW_PAGES, begin, end):
         raise CdrError(nothing_stored(store.root, "There are no raw_pages of these days"))
     if not days:

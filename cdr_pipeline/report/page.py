@@ -44,12 +44,11 @@ def write(
             " --extra report`, or `pip install altair vl-convert-python jinja2`. Everything else"
             " works without them."
         )
-    path = output or place(store, first, last)
-    if not output:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.parent.is_dir():
-        raise CdrError(f"{path.parent}: there is no such folder.")
+    if output and not output.parent.is_dir():
+        raise CdrError(f"{output.parent}: there is no such folder.")
     made = figures(store, first, last)
+    path = output or place(store, first, last)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, path.with_name(f".{path.name}.new")) as staged:
         staged.write_text(html(made, Words(language), store.zone), encoding="utf-8")
     return path, made

@@ -151,6 +151,24 @@ def unmade_days(
     ]
 
 
+def to_make(store: Store, due: str | None, first: date, last: date) -> list[date]:
+    """Days, both ends included, to be made again from `raw_pages`: made under another mark than
+    `due`, not all made since, or with a file that cannot be read; if `due` is None, every day.
+
+    But no torn days: of those nothing is made but by a fetch.
+    """
+    damaged = damaged_files(store, first, last)
+    if due is None:
+        days = store.days(RAW_PAGES, first, last)
+    else:
+        stale = stale_days(store, due, first, last, but=damaged)
+        days = sorted({*stale, *unmade_days(store, first, last, but=damaged), *damaged})
+    fetched = {store.path(one, day) for one in ASKED_FOR for day in damaged}
+    untold = [day for day, paths in damaged.items() if fetched.intersection(paths)]
+    torn = torn_days(store, first, last, but=untold)
+    return [day for day in days if day not in torn]
+
+
 def is_readable(store: Store, dataset: Dataset, day: date) -> bool:
     """Whether a partition is there, and is no file that was cut short."""
     with suppress(Damaged):

@@ -12,7 +12,7 @@ import pytest
 from cdr_pipeline.api.client import Query
 from cdr_pipeline.api.doubts import ByTime
 from cdr_pipeline.api.reading import PROBE, SECOND, Reading
-from cdr_pipeline.errors import NotProved
+from cdr_pipeline.errors import NotProved, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.page import see
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.api.conftest import WINDOW, ByTheMinute, Model, prove, spread
@@ -111,6 +111,33 @@ def test_where_nothing_stands_behind_a_full_page_it_is_proved(beyond: str) -> No
     model = Model(spread(30), deep=30, beyond=beyond)
     assert len(prove(model, page_size=10, honest=100).ids) == 30
     assert [offset for _, _, offset in model.asked] == [0, 10, 20, 30]
+
+
+class FailsBehind(Model):
+    """Whatever is asked for behind its last page fails."""
+
+    error: Exception
+
+    def get(self, query: Query, *, offset: int, **options: Any) -> Any:
+        if offset >= len(self.calls):
+            raise self.error
+        return super().get(query, offset=offset, **options)
+
+
+def failing_behind(error: Exception) -> FailsBehind:
+    model = FailsBehind(spread(30))
+    model.error = error
+    return model
+
+
+def test_a_vendor_that_fails_behind_the_last_page_is_believed() -> None:
+    assert len(prove(failing_behind(Unavailable("500")), page_size=10, honest=100).ids) == 30
+
+
+@pytest.mark.parametrize("error", [Unauthorized("401", 401), Unreachable("gone")])
+def test_unless_it_lets_nobody_in_any_more(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        prove(failing_behind(error), page_size=10, honest=100)
 
 
 @pytest.mark.parametrize(("order", "proved"), [("newest", 30), ("oldest", 31)])
