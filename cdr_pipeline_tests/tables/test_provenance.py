@@ -4,6 +4,7 @@ import os
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,6 +26,7 @@ from cdr_pipeline.tables.provenance import (
     outdated_days,
     stale_days,
     stale_in_words,
+    to_make,
     torn_days,
     unmade_days,
 )
@@ -157,6 +159,25 @@ def test_a_day_killed_before_its_receipt_is_torn_and_nothing_can_be_made_of_it(
     assert torn_days(store) == [DAY]
     assert torn_days(store, NEXT) == []
     assert unmade_days(store) == []
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_day_with_a_damaged_file_is_to_be_made_again_unless_it_is_torn(
+    store: Store, every: bool
+) -> None:
+    due = None if every else NO_CONTRACT.mark
+    write(store, of(1), *ASKED_FOR, *MADE)
+    assert to_make(store, due, DAY, DAY) == ([DAY] if every else [])
+    cut_short(store.path(CDRS, DAY))
+    assert to_make(store, due, DAY, DAY) == [DAY]
+    write(store, of(2), RAW_PAGES)
+    assert to_make(store, due, DAY, DAY) == []
+    cut_short(store.path(RECEIPTS, DAY))  # whether it is torn cannot be told: its run says why
+    assert to_make(store, due, DAY, DAY) == [DAY]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
 
 
 def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
