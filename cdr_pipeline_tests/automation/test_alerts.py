@@ -64,11 +64,17 @@ def tell_of(it: World, run: dg.DagsterRun) -> None:
         alerts(context.for_run_failure())
 
 
-def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
-    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def heard(hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch) -> type[Hook]:
+    """What the webhook that CDR_ALERT_URL names is told."""
     url, heard = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
+    return heard
+
+
+def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
+    world: NewWorld, heard: type[Hook]
+) -> None:
     board = some_days(Switchboard(), 1)
     it, _ = world(board)
     board.down = at(FIRST), at(FIRST + DAY * 9)
@@ -86,14 +92,9 @@ def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
 
 
 def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
-    world: NewWorld,
-    hook: tuple[str, type[Hook]],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    world: NewWorld, heard: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    url, heard = hook
     heard.status = 500
-    monkeypatch.setenv("CDR_ALERT_URL", url)
     board = some_days(Switchboard(), 1)
     it, _ = world(board)
     board.down = at(FIRST), at(FIRST + DAY * 9)
@@ -119,14 +120,12 @@ def test_a_webhook_that_is_not_there_stops_nothing(
 
 
 def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
-    unset: dict[str, Any], hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+    unset: dict[str, Any], heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CDR_PAGE_SIZE=0: the tick skipped in grey, and of a run by hand nobody was told."""
-    url, heard = hook
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
     monkeypatch.setenv("CDR_API_TOKEN", TOKEN)
     monkeypatch.setenv("CDR_PAGE_SIZE", "0")
-    monkeypatch.setenv("CDR_ALERT_URL", url)
     with dg.DagsterInstance.ephemeral() as instance:
         fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
     (told,) = heard.told
@@ -163,7 +162,7 @@ def test_a_cause_that_names_its_day_names_it_once() -> None:
 
 
 def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
-    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster says `No user initiated termination request was found, treating as failure`."""
 
@@ -172,8 +171,7 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
             os.kill(os.getpid(), signal.SIGINT)
         yield from build(work, crew)
 
-    (url, heard), build = hook, cdrs.build
-    monkeypatch.setenv("CDR_ALERT_URL", url)
+    build = cdrs.build
     it, _ = world(some_days(Switchboard(), 4))
     nights(it, FIRST + DAY, FIRST + DAY)
     monkeypatch.setattr(cdrs, "build", ended_with_dagster)
@@ -184,10 +182,8 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
 
 
 def test_a_run_that_was_killed_is_told_without_dagsters_words(
-    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, heard: type[Hook]
 ) -> None:
-    url, heard = hook
-    monkeypatch.setenv("CDR_ALERT_URL", url)
     it, _ = world(Switchboard())
     run = a_run(it)
     found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
@@ -199,10 +195,8 @@ def test_a_run_that_was_killed_is_told_without_dagsters_words(
 
 
 def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
-    world: NewWorld, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, heard: type[Hook]
 ) -> None:
-    url, heard = hook
-    monkeypatch.setenv("CDR_ALERT_URL", url)
     it, _ = world(Switchboard())
     run = a_run(it, "catalog")
     for name in DATASETS:
