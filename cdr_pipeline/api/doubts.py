@@ -96,8 +96,7 @@ class Doubts:
             raise
         except (Refused, Unavailable):  # as an offset may be at which nothing stands
             return reading
-        behind = Reading(reading.window, seen.total)
-        behind.add(seen, offset=reading.behind)
+        behind = Reading.of(reading.window, seen, reading.behind)
         if behind.records.keys().is_in(reading.records.keys().implode()).all():
             return reading
         if seen.total != reading.total:
@@ -319,9 +318,7 @@ class Doubts:
             raise
         except Refused:
             return None
-        listed = Reading(window, seen.total)
-        listed.add(seen, offset=0)
-        return listed
+        return Reading.of(window, seen)
 
 
 class ByTime:

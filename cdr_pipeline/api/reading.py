@@ -156,6 +156,13 @@ class Reading:
     behind: int = 0  # the offset behind the last response, if that held as many rows as one can
     _nameless: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
+    @classmethod
+    def of(cls, window: Window, seen: Seen, offset: int = 0) -> Self:
+        """What one response lists, by itself."""
+        listed = cls(window, seen.total)
+        listed.add(seen, offset)
+        return listed
+
     def add(self, seen: Seen, offset: int) -> None:
         """Take in the records of one response, the first of which stands at `offset`.
 
