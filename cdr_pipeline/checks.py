@@ -26,7 +26,8 @@ from cdr_pipeline.record import (
 from cdr_pipeline.tables.contract import NO_MARK, Contract
 from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
 from cdr_pipeline.tables.flattening.additional import Misfits
-from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, mark
+from cdr_pipeline.tables.footer import MadeBy
+from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, made_by
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import GRACE
 from cdr_pipeline.window import Window, ranges
@@ -190,7 +191,8 @@ DECLARED_TYPES: Final = Check(
 MADE_UNDER: Final = Check(
     "made_under_contract",
     CDRS.name,
-    "The day was made under the contract and zone (CDR_CONTRACT, CDR_TIMEZONE) in force now.",
+    "The day was made under the contract and zone (CDR_CONTRACT, CDR_TIMEZONE) in force now, and by"
+    " the rules of this version.",
 )
 FRESH: Final = Check(
     "fresh",
@@ -350,25 +352,29 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
 
 
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
-    """Whether a stored day of `cdrs` was made under the contract in force.
+    """Whether a stored day of `cdrs` was made under the contract and zone in force, by our rules.
 
     `stale`: all the days that were not, for Dagster shows one day's finding at a time.
     """
-    made, due = mark(store, day), contract.in_words
-    if made == contract.mark:
-        return Finding(MADE_UNDER, True, f"made {due}")
+    made, now = made_by(store, day), MadeBy(contract.mark, store.zone.key)
+    if made == now:
+        return Finding(MADE_UNDER, True, f"made {contract.in_words}")
     others = f" In all, {days_in_words(stale)} are to be made again." if len(stale) > 1 else ""
-    here = f" in {store.zone.key}" if " in " in made else ""
-    was = _in_words(made, contract)
-    summary = f"{day} was made {was}, and today it would be made {due}{here}. {WAY_OUT}.{others}"
+    was, due = _in_words(made, now, contract), _in_words(now, made, contract)
+    summary = f"{day} was made {was}, and today it would be made {due}. {WAY_OUT}.{others}"
     return Finding(MADE_UNDER, False, summary)
 
 
-def _in_words(made: str, due: Contract) -> str:
-    """How a day was made, by its mark: that of another contract tells no file."""
-    mark, zoned, zone = made.partition(" in ")
-    other = "without a contract" if mark == NO_MARK else f"under another contract ({mark})"
-    return f"{due.in_words if mark == due.mark else other}{zoned}{zone}"
+def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
+    """How a day was or would be made, and where it differs in which zone and by which version of
+    the rules. The mark of another contract than what is `due` tells no file.
+    """
+    bare = made.contract == NO_MARK
+    unknown = "without a contract" if bare else f"under another contract ({made.contract})"
+    contract = due.in_words if made.contract == due.mark else unknown
+    zone = f" in {made.zone}" if made.zone != other.zone else ""
+    rules = f" by version {made.rules} of the rules" if made.rules != other.rules else ""
+    return f"{contract}{zone}{rules}"
 
 
 def _fits(rejects: pl.LazyFrame) -> Finding:

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
+#: The version of our rules: of what is said here, and of what typing, flattening and the measures
+#: make of it. Raised whenever one of them comes to give other values, so that days made before are
+#: told, and `rebuild` makes them again. 0 stands for all that was before there were versions.
+RULES: Final = 1
+
 
 class Kind(Enum):
     """How a documented field is typed in `cdrs`."""

@@ -9,7 +9,7 @@ import pytest
 
 from cdr_pipeline import checks
 from cdr_pipeline.checks import Finding, LeadLists
-from cdr_pipeline.record import CAUSE_DISPOSITIONS
+from cdr_pipeline.record import CAUSE_DISPOSITIONS, RULES
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.contract import NO_CONTRACT, Declared, read
@@ -313,6 +313,17 @@ def test_a_day_of_another_zone_is_told_with_both_zones(store: Store) -> None:
     assert checks.made_under(moved, DAY, NO_CONTRACT).summary.startswith(
         f"{DAY} was made without a contract in Asia/Ho_Chi_Minh, and today it would be made"
         " without a contract in America/New_York."
+    )
+
+
+def test_a_day_by_the_rules_of_another_version_is_told_with_both_versions(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.tables.store.RULES", RULES + 1)
+    write_day(store, DAY, {"a": '{"x": 1}'})
+    assert checks.made_under(store, DAY, NO_CONTRACT).summary.startswith(
+        f"{DAY} was made without a contract by version {RULES + 1} of the rules, and today it would"
+        f" be made without a contract by version {RULES} of the rules. `cdr-pipeline rebuild`"
     )
 
 

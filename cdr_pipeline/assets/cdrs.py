@@ -15,7 +15,7 @@ from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEI
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.ahead import ahead
 from cdr_pipeline.tables.flattening.crew import Crew
-from cdr_pipeline.tables.footer import keys_behind
+from cdr_pipeline.tables.footer import MadeBy, keys_behind
 from cdr_pipeline.tables.provenance import about_calls, about_source
 from cdr_pipeline.tables.receipts import last_fetch
 
@@ -63,7 +63,7 @@ def build(work: Work, crew: Crew) -> list[Made]:
     lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
     fetch = about_source(store, RECEIPTS, day)
     about = {_LEFT_OUT: json.dumps(flat.left_out), **fetch}
-    beside = fetch | about_calls(work.contract.mark, store.zone.key)
+    beside = fetch | about_calls(MadeBy(work.contract.mark, store.zone.key))
     with (
         store.writing(CDRS, day, flat.schema, flat.keys, work.contract, about) as calls,
         store.writing(REJECTS, day, REJECTS.schema(store.zone), about=beside) as rejects,

@@ -4,7 +4,7 @@
     nightly      each night the day that ended, those before it that may still change, and gaps
     late_calls   by day: do the vendor's totals of older days still agree with what was proved?
     freshness    is the day that ended there, a few hours after the night?
-    contract     which days were made under another contract or zone than is in force?
+    contract     which days were made under another contract, zone or version of the rules?
     alerts       tells a webhook of every run that failed (the commands tell it of theirs)
 
 All are on from the start, and skip their ticks with a reason while nothing is set. Where a setting

@@ -1,5 +1,5 @@
-"""Watches CDR_CONTRACT and CDR_TIMEZONE: tells which days were made under another contract or zone
-than is in force.
+"""Watches CDR_CONTRACT, CDR_TIMEZONE and the version of our rules: tells which days were made under
+another contract or zone than is in force, or by the rules of another version.
 
 Each such day gets a failed check `made_under_contract` (a warning). A day that is made again, by
 the job `rebuild` for one, evaluates the check itself.
@@ -24,14 +24,15 @@ from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS
-from cdr_pipeline.tables.provenance import days_in_words, stale_days, with_zone
+from cdr_pipeline.tables.footer import MadeBy
+from cdr_pipeline.tables.provenance import days_in_words, stale_days
 from cdr_pipeline.tables.store import Store
 
 _SECONDS_BETWEEN: Final = 60
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the sensor remembers: the contract's mark with the zone, and the days it told of."""
+    """What the sensor remembers: what calls were made by, and the days it told of."""
 
     mark: str = ""  # none before the first look
     told: tuple[date, ...] = ()
@@ -48,9 +49,9 @@ class Look:
 
 
 def look(before: Known, mark: str, stale: Iterable[date]) -> Look:
-    """What to tell of the days that are `stale` under the contract and zone of `mark`.
+    """What to tell of the days that are `stale` where calls are made by what `mark` says.
 
-    A day is told once for each contract. One that was told and is not stale any more has been
+    A day is told once for each. One that was told and is not stale any more has been
     made again, and its run has said so, unless the contract itself went back.
     """
     now = set(stale)
@@ -85,8 +86,8 @@ def evaluate_made_under_contract(
 
 
 @dg.job(
-    description="Tells which days were made under another contract or zone; asked for by the"
-    " sensor.",
+    description="Tells which days were made under another contract or zone, or by the rules of"
+    " another version; asked for by the sensor.",
     executor_def=dg.in_process_executor,
     # Dagster warns of itself when it has to copy a sensor to give its job a resource.
     resource_defs={"loading": dg.ResourceDefinition.hardcoded_resource(Loading())},
@@ -101,8 +102,8 @@ _CATALOG_JOBS: Final = [
     dg.define_asset_job(
         f"{asset.key.to_user_string()}_of_contract",
         selection=[asset],
-        description="Makes the catalog anew once the contract or the zone has changed; asked for by"
-        " the sensor.",
+        description="Makes the catalog anew once the contract, the zone or the rules have changed;"
+        " asked for by the sensor.",
     )
     for asset in catalog.ASSETS
 ]
@@ -115,14 +116,14 @@ _CATALOG_JOBS: Final = [
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Warns of days of cdrs that were made under another contract or zone (CDR_CONTRACT,"
-        " CDR_TIMEZONE) than is in force now, as a check of each day, and has the catalog tell its"
-        " readers."
+        " CDR_TIMEZONE) than is in force now, or by the rules of another version, as a check of"
+        " each day, and has the catalog tell its readers."
     ),
 )
 def contract_sensor(
     context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look at the contract and at the stored days."""
+    """Look at what is in force and at the stored days."""
     try:
         settings = settings_of(loading, vendor=False)
         mark = Contract.of(settings).mark
@@ -130,7 +131,7 @@ def contract_sensor(
     except CdrError as error:
         return dg.SkipReason(str(error))
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
-    found = look(before, with_zone(mark, settings.zone.key), stale)
+    found = look(before, f"{MadeBy(mark, settings.zone.key)}", stale)
     cursor = msgspec.json.encode(found.known).decode()
     days = (*found.stale, *found.in_order)
     runs = []
@@ -152,5 +153,5 @@ def _asking(days: Iterable[date]) -> dict[str, object]:
 def _at_rest(known: Known) -> str:
     if known.told:
         told = days_in_words(known.told)
-        return f"Still made under another contract or zone than is in force: {told}."
-    return "Every stored day was made under the contract and zone in force."
+        return f"Still made under another contract, zone or version of the rules: {told}."
+    return "Every stored day was made under the contract and zone in force, by these rules."

@@ -107,8 +107,9 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
     stale = stale_days(store, contract.mark, days[0], days[-1])
     if stale:
         out.print(
-            f"{days_in_words(stale)} {were(stale)} made under another contract. With this one in"
-            " force (CDR_CONTRACT), `cdr-pipeline rebuild` makes such days again.",
+            f"{days_in_words(stale)} {were(stale)} made under another contract, zone or version of"
+            " the rules. With this one in force (CDR_CONTRACT), `cdr-pipeline rebuild` makes such"
+            " days again.",
             soft_wrap=True,
         )
 

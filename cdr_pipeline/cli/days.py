@@ -65,11 +65,11 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
     Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
-    is in force now, those that were fetched and have not all been made since, and those of which a
-    file cannot be read, as `cdr-pipeline status` shows them; with --all every day of which
-    raw_pages are stored. Makes cdrs, cdr_rejects, additional_keys and the aggregates; and the
-    catalog, even if no day needs to be made. A day that fails leaves what is stored of it
-    unchanged.
+    is in force now, or by the rules of another version of this software, those that were fetched
+    and have not all been made since, and those of which a file cannot be read, as `cdr-pipeline
+    status` shows them; with --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects,
+    additional_keys and the aggregates; and the catalog, even if no day needs to be made. A day that
+    fails leaves what is stored of it unchanged.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract

@@ -117,7 +117,7 @@ def _table(
     """A row a day; a column that says nothing of any day is left out."""
     rows = [
         _row_or_damage(store, day, damaged, whole=day not in unmade)
-        | {"contract": "[yellow]another[/]" if day in stale else ""}
+        | {"made by": "[yellow]other rules[/]" if day in stale else ""}
         for day in days
     ]
     every = max(rows, key=len)  # of a damaged day there is less to say

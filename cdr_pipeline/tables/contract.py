@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 MARK: Final = "cdr_contract"
 NO_MARK: Final = "none"
 
-#: Changes whenever a type comes to take other values, so that days made before are told.
-_RULES_VERSION: Final = 1
-
 _DATE_FORMAT: Final = "%Y-%m-%d"
 _COLUMN: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
@@ -112,8 +109,7 @@ class Contract:
             [one.key, one.type, one.column, one.format, one.pii, one.drop]
             for one in sorted(self.keys.values(), key=lambda one: one.key)
         ]
-        text = json.dumps([_RULES_VERSION, meaning])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:12]
 
     @property
     def in_words(self) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cdr_pipeline.record import RULES
 from cdr_pipeline.tables.arrow import reading
 from cdr_pipeline.tables.contract import MARK, NO_MARK
 from cdr_pipeline.tables.types import free_type
@@ -20,8 +21,12 @@ from cdr_pipeline.tables.types import free_type
 #: Under this name a file says which fetch of its day it was made of: when that was finished.
 FETCHED: Final = "cdr_fetched"
 
-#: Under this name what is made of `cdrs` says what those were made under: contract and zone.
+#: Under this name what is made of `cdrs` says what those were made by.
 CALLS: Final = "cdr_calls"
+
+#: Under this name `cdrs` say by which version of our rules they were made; nothing where there was
+#: none yet.
+MADE_BY_RULES: Final = "cdr_rules"
 
 #: All of a call's times are in one zone.
 _BEGAN: Final = "time_started"
@@ -31,21 +36,34 @@ _BEGAN: Final = "time_started"
 _SCHEMA: Final = "ARROW:schema"
 
 
+class MadeBy(NamedTuple):
+    """What calls were made by: of the same pages and by equal ones come equal files.
+
+    contract: its mark. zone: that of the times. rules: their version (`record.RULES`).
+    """
+
+    contract: str
+    zone: str | None
+    rules: int = RULES
+
+    def __str__(self) -> str:
+        by = f" by rules {self.rules}" if self.rules else ""
+        return f"{self.contract} in {self.zone}{by}"
+
+
 @dataclass(frozen=True)
 class Footer:
     """What a file says of itself.
 
     columns: each column whose name may be a free one's -> the lead list's keys behind it; none
         behind a dataset's own.
-    zone: the zone of its calls' times.
-    mark: that of the contract it was made under.
-    fetched: the fetch that it was made of; calls: the contract and the zone of the `cdrs` that it
-        was made of. None where the file does not say.
+    made_by: what its calls were made by.
+    fetched: the fetch that it was made of; calls: what the `cdrs` that it was made of were made by.
+        None where the file does not say.
     """
 
     columns: dict[str, tuple[str, ...]]
-    zone: str | None
-    mark: str
+    made_by: MadeBy
     fetched: str | None
     calls: str | None
 
@@ -72,7 +90,8 @@ def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
     about = pl.read_parquet_metadata(path)
     schema = about.get(_SCHEMA)
     columns, zone = _told(pq.read_schema(path)) if schema is None else _embedded(schema)
-    return Footer(columns, zone, about.get(MARK, NO_MARK), about.get(FETCHED), about.get(CALLS))
+    made_by = MadeBy(about.get(MARK, NO_MARK), zone, int(about.get(MADE_BY_RULES, 0)))
+    return Footer(columns, made_by, about.get(FETCHED), about.get(CALLS))
 
 
 @lru_cache(maxsize=1_000)
@@ -82,7 +101,7 @@ def _embedded(schema: str) -> tuple[dict[str, tuple[str, ...]], str | None]:
 
 
 def _told(schema: pa.Schema) -> tuple[dict[str, tuple[str, ...]], str | None]:
-    """Columns and zone, as in `Footer`."""
+    """Columns as in `Footer`, and the zone of its calls' times."""
     columns = {
         field.name: tuple(json.loads((field.metadata or {}).get(b"keys", b"[]")))
         for field in schema

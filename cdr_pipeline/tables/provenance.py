@@ -1,10 +1,11 @@
-"""What a partition was made of, by its own file: which fetch, and which contract. So which days are
-to be made again.
+"""What a partition was made of and by, by its own file: which fetch, which contract, which version
+of our rules. So which days are to be made again.
 
 The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
 itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
-folder changes; but see `outdated_days`.) The contract is told by its mark in `cdrs`
-(`contract.Contract.mark`), and so is the zone of CDR_TIMEZONE by the type of its times.
+folder changes; but see `outdated_days`.) What calls were made by is told in `cdrs`: the contract by
+its mark (`contract.Contract.mark`), the zone of CDR_TIMEZONE by the type of its times, the version
+of our rules by its number (`record.RULES`).
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import Final
 
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
-from cdr_pipeline.tables.footer import CALLS, FETCHED, footer
+from cdr_pipeline.tables.footer import CALLS, FETCHED, MadeBy, footer
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import ranges
 
@@ -33,17 +34,11 @@ WAY_OUT: Final = (
 _TOLD: Final = 6
 
 
-def mark(store: Store, day: date) -> str:
-    """The mark of the contract that a stored day of `cdrs` was made under, with the zone of its
-    times where that is not the store's. Raises Damaged, as does all here that reads footers.
+def made_by(store: Store, day: date) -> MadeBy:
+    """What a stored day of `cdrs` was made by. Raises Damaged, as does all here that reads
+    footers.
     """
-    told = footer(store.path(CDRS, day))
-    return told.mark if told.zone == store.zone.key else with_zone(told.mark, told.zone)
-
-
-def with_zone(mark: str, zone: str | None) -> str:
-    """A contract's mark and a zone in one text."""
-    return f"{mark} in {zone}"
+    return footer(store.path(CDRS, day)).made_by
 
 
 def damaged_files(
@@ -67,18 +62,20 @@ def stale_days(
     last: date = date.max,
     but: Collection[date] = (),
 ) -> list[date]:
-    """Stored days of `cdrs`, both ends included, that were made under another mark than `due`;
-    here and below, days of `but` are not looked at.
+    """Stored days of `cdrs`, both ends included, that were made under another contract than that
+    whose mark is `due`, in another zone than the store's, or by another version of our rules than
+    this one; here and below, days of `but` are not looked at.
     """
     days = store.days(CDRS, first, last)
-    return [day for day in days if day not in but and mark(store, day) != due]
+    now = MadeBy(due, store.zone.key)
+    return [day for day in days if day not in but and made_by(store, day) != now]
 
 
 def stale_in_words(days: Sequence[date]) -> str:
     """What to say of `stale_days`."""
     return (
         f"{days_in_words(days)} {were(days)} made under another contract or zone (CDR_CONTRACT,"
-        f" CDR_TIMEZONE) than is in force. {WAY_OUT}."
+        f" CDR_TIMEZONE) than is in force, or by the rules of another version. {WAY_OUT}."
     )
 
 
@@ -89,16 +86,16 @@ def about_fetch(finished_at: datetime) -> dict[str, str]:
 
 def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
     """What a file made of a stored partition says: which fetch that was of, if it says so; and what
-    calls were made under.
+    calls were made by.
     """
     told = footer(store.path(source, day))
     fetched = {FETCHED: told.fetched} if told.fetched else {}
-    return fetched | (about_calls(told.mark, told.zone) if source is CDRS else {})
+    return fetched | (about_calls(told.made_by) if source is CDRS else {})
 
 
-def about_calls(mark: str, zone: str | None) -> dict[str, str]:
-    """What files made of `cdrs`, or together with them, say of those: their contract and zone."""
-    return {CALLS: with_zone(mark, zone)}
+def about_calls(calls: MadeBy) -> dict[str, str]:
+    """What files made of `cdrs`, or together with them, say of those."""
+    return {CALLS: f"{calls}"}
 
 
 def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
@@ -111,7 +108,7 @@ def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
 
 def is_made(store: Store, day: date) -> bool:
     """Whether all of a day is there, made of the fetch that its receipt tells of and of its calls
-    as they are: a rebuild under another contract or zone may have ended in between.
+    as they are: a rebuild under another contract, say, may have ended in between.
     """
     return of_the_fetch(store, day, MADE) and all(_of_these_calls(store, day, one) for one in MADE)
 
@@ -152,8 +149,9 @@ def unmade_days(
 
 
 def to_make(store: Store, due: str | None, first: date, last: date) -> list[date]:
-    """Days, both ends included, to be made again from `raw_pages`: made under another mark than
-    `due`, not all made since, or with a file that cannot be read; if `due` is None, every day.
+    """Days, both ends included, to be made again from `raw_pages`: those that are stale where the
+    mark of `due` is in force, not all made since, or with a file that cannot be read; if `due` is
+    None, every day.
 
     But no torn days: of those nothing is made but by a fetch.
     """
@@ -197,12 +195,11 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
 
 
 def _of_these_calls(store: Store, day: date, dataset: Dataset) -> bool:
-    """Whether a partition was made of, or with, calls of the contract and zone that the day's have;
-    one that does not say is believed.
+    """Whether a partition was made of, or with, calls that were made by what the day's were; one
+    that does not say is believed.
     """
-    calls = footer(store.path(CDRS, day))
     said = footer(store.path(dataset, day)).calls
-    return said is None or said == with_zone(calls.mark, calls.zone)
+    return said is None or said == f"{made_by(store, day)}"
 
 
 def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:

@@ -20,8 +20,8 @@ from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, DATE, Dataset
-from cdr_pipeline.tables.footer import footer
-from cdr_pipeline.tables.provenance import mark, stale_in_words
+from cdr_pipeline.tables.footer import MadeBy, footer
+from cdr_pipeline.tables.provenance import made_by, stale_in_words
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.types import DECIMAL, INSTANT, as_written, type_of
 
@@ -33,7 +33,9 @@ _UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
 
 
 class AnotherContract(UserWarning):
-    """Some of the days asked for were made under another contract than the others."""
+    """Some of the days asked for were made under another contract than the others, or by the rules
+    of another version.
+    """
 
 
 def scan(
@@ -49,8 +51,8 @@ def scan(
     local day), and for `cdrs` one `additional_<name>` for each key on these days, typed as the
     values were: as their one type, as Float64 if integers and decimals are mixed, else as text.
     What CDR_CONTRACT declares of a key stands under the name and in the type declared there; days
-    made under another contract still show as they were made, and an `AnotherContract` warns of
-    them. Reads only the columns and days that the query needs.
+    made under another contract, or by the rules of another version, still show as they were made,
+    and an `AnotherContract` warns of them. Reads only the columns and days that the query needs.
 
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
@@ -79,18 +81,19 @@ def scan(
 
 
 def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) -> None:
-    """Tell of days that were made under another contract than CDR_CONTRACT's.
+    """Tell of days that were made under another contract than CDR_CONTRACT's, or not as the others.
 
     Who only reads may not have the contract; there the newest day tells which one is in force.
     """
-    marks = {day: mark(store, day) for day in days}
-    if not marks:
+    made = {day: made_by(store, day) for day in days}
+    if not made:
         return
-    due = Contract.of(settings).mark if settings.contract else marks[days[-1]]
-    stale = [day for day in days if marks[day] != due]
+    contract = Contract.of(settings).mark if settings.contract else None
+    due = MadeBy(contract, store.zone.key) if contract else made[days[-1]]
+    stale = [day for day in days if made[day] != due]
     if stale:
         warnings.warn(
-            f"The columns of cdrs may differ: {stale_in_words(stale)}",
+            f"The columns of cdrs may differ, or what they say: {stale_in_words(stale)}",
             AnotherContract,
             stacklevel=3,
         )

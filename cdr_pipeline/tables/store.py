@@ -27,10 +27,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from cdr_pipeline.errors import SettingsError, way_out
-from cdr_pipeline.record import ADDITIONAL
+from cdr_pipeline.record import ADDITIONAL, RULES
 from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
-from cdr_pipeline.tables.datasets import DATE, RAW_PAGES, Dataset, schema_faults
+from cdr_pipeline.tables.datasets import CDRS, DATE, RAW_PAGES, Dataset, schema_faults
+from cdr_pipeline.tables.footer import MADE_BY_RULES
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
 
 if TYPE_CHECKING:
@@ -155,14 +156,19 @@ class Store:
 
         Leaving by an exception leaves the partition as it was. `keys` are the original keys behind
         each column of the lead list, `about` anything else; both are kept in the file, and so are
-        the mark of the declared `contract` and what it says of the keys. Raises TypeError where
+        the mark of the declared `contract` and what it says of the keys, and in `cdrs` the version
+        of our rules. Raises TypeError where
         the schema is not what the dataset promises.
         """
         faults = schema_faults(dataset, schema, self.zone, own=keys or ())
         if faults:
             raise TypeError(f"{dataset.name}: {'; '.join(faults)}")
         arrow = arrow_schema(schema)
-        marked = {**(about or {}), **({MARK: contract.mark} if contract.keys else {})}
+        marked = dict(about or {})
+        if dataset is CDRS:
+            marked[MADE_BY_RULES] = f"{RULES}"
+        if contract.keys:
+            marked[MARK] = contract.mark
         described = _described(dataset, arrow, keys or {}, contract).with_metadata(marked or None)
         with self._replacing(dataset, day) as path, RowWriter(path, described) as rows:
             yield rows

@@ -91,7 +91,8 @@ def written(at: Desk) -> dict[str, int]:
 def test_a_changed_contract_fails_the_check_of_each_day_made_before(
     at: Desk, daemon: Daemon
 ) -> None:
-    assert daemon.look(at) == "Every stored day was made under the contract and zone in force."
+    in_order = "Every stored day was made under the contract and zone in force, by these rules."
+    assert daemon.look(at) == in_order
     assert daemon.runs == []
     changed = under(at, OWN)
     assert daemon.look(changed) is None

@@ -1,4 +1,6 @@
-"""Days made under another contract are found, told, and read beside the others."""
+"""Days made under another contract, or by earlier rules, are found, told, and read beside the
+others.
+"""
 
 import os
 import warnings
@@ -12,9 +14,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from cdr_pipeline.record import RULES
 from cdr_pipeline.tables import catalog
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, read
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, RAW_PAGES, RECEIPTS, Dataset
+from cdr_pipeline.tables.footer import MadeBy
 from cdr_pipeline.tables.provenance import (
     ASKED_FOR,
     MADE,
@@ -22,7 +26,7 @@ from cdr_pipeline.tables.provenance import (
     about_fetch,
     about_source,
     days_in_words,
-    mark,
+    made_by,
     outdated_days,
     stale_days,
     stale_in_words,
@@ -83,10 +87,11 @@ def in_force(monkeypatch: pytest.MonkeyPatch, store: Store, text: str) -> None:
 
 def test_a_file_says_which_contract_made_it_and_nothing_where_none_did(mixed: Store) -> None:
     bare, made = (pq.read_schema(mixed.path(CDRS, day)) for day in (DAY, NEXT))
-    assert not bare.metadata
-    assert made.metadata == {b"cdr_contract": CONTRACT.mark.encode()}
-    assert mark(mixed, DAY) == NO_CONTRACT.mark
-    assert mark(mixed, NEXT) == CONTRACT.mark
+    rules = {b"cdr_rules": b"%d" % RULES}
+    assert bare.metadata == rules
+    assert made.metadata == rules | {b"cdr_contract": CONTRACT.mark.encode()}
+    assert made_by(mixed, DAY) == MadeBy(NO_CONTRACT.mark, SAIGON.key, RULES)
+    assert made_by(mixed, NEXT) == MadeBy(CONTRACT.mark, SAIGON.key, RULES)
 
 
 def test_a_file_marks_personal_columns_and_describes_declared_ones(mixed: Store) -> None:
@@ -108,6 +113,18 @@ def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
     assert stale_days(mixed, CONTRACT.mark) == [DAY]
     write_day(mixed, DAY, OBJECTS, CONTRACT)
     assert stale_days(mixed, CONTRACT.mark) == []
+
+
+def test_a_day_of_before_there_were_versions_of_the_rules_is_stale_until_it_is_made_again(
+    mixed: Store,
+) -> None:
+    whole = pq.read_table(mixed.path(CDRS, DAY))
+    pq.write_table(whole.replace_schema_metadata(None), mixed.path(CDRS, DAY))
+    assert made_by(mixed, DAY) == MadeBy(NO_CONTRACT.mark, SAIGON.key, rules=0)
+    assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
+    assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
+    write_day(mixed, DAY, OBJECTS)
+    assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == []
 
 
 def of(hour: int) -> dict[str, str]:
@@ -135,15 +152,19 @@ def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
         assert unmade_days(store) == []
 
 
-def test_a_day_is_unmade_while_anything_was_made_of_calls_of_another_contract_or_zone(
+def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_other_rules(
     store: Store,
 ) -> None:
     write(store, of(1), *ASKED_FOR, CDRS)
     others = [dataset for dataset in MADE if dataset is not CDRS]
     write(store, about_source(store, CDRS, DAY), *others)
     assert unmade_days(store) == []
-    for calls in (about_calls(CONTRACT.mark, SAIGON.key), about_calls(NO_CONTRACT.mark, "UTC")):
-        write(store, of(1) | calls, CAMPAIGN_DAILY)
+    for other in (
+        MadeBy(CONTRACT.mark, SAIGON.key),
+        MadeBy(NO_CONTRACT.mark, "UTC"),
+        MadeBy(NO_CONTRACT.mark, SAIGON.key, RULES - 1),
+    ):
+        write(store, of(1) | about_calls(other), CAMPAIGN_DAILY)
         os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
         assert unmade_days(store) == outdated_days(store, CAMPAIGN_DAILY) == [DAY]
     write(store, about_source(store, CDRS, DAY), CAMPAIGN_DAILY)

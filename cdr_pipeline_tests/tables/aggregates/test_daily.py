@@ -1,6 +1,7 @@
 """The aggregates of a day: by hand, and every measure again by DuckDB over hostile days."""
 
 from datetime import date, datetime, time, timedelta
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdr_pipeline.record import KNOWN_CAUSES, RULES, STATUS_SPELLINGS, STATUSES
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates.attempts import calls_to_leads, counted, lead_attempts
@@ -33,7 +35,7 @@ from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, flat, flat_pages
 from cdr_pipeline_tests.tables.recount import CLASSES, recounted
 
 STARTED = "2023-03-07 10:00:00"
-RULES: Final = CallingRules(time(8), time(17), 2)
+CALLING_RULES: Final = CallingRules(time(8), time(17), 2)
 
 
 def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
@@ -51,9 +53,72 @@ def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
         .filter(pl.col("date") == day)
         .drop("date"),
         "agent_daily": agent_daily(of_the_day),
-        "compliance_daily": compliance_daily(of_the_day, RULES),
+        "compliance_daily": compliance_daily(of_the_day, CALLING_RULES),
     }
     return {name: frame.collect(engine="in-memory") for name, frame in frames.items()}
+
+
+def one_of_all(number: int) -> Sent:
+    """One of a thousand calls, among which each cause meets each status, and more."""
+    causes, statuses = (
+        sorted(KNOWN_CAUSES | {"NONE"}),
+        [*sorted(STATUSES), *STATUS_SPELLINGS, "Bận"],
+    )
+    answered = number % 3 == 0
+    second = number * 97 % 86_400
+    started, ringing, ended = (
+        f"{datetime(2023, 3, 7) + timedelta(seconds=second + after)}"
+        for after in (0, number % 4, 90)
+    )
+    return call(
+        f"{number:04}",
+        started,
+        parent_id=f"{number - number % 7 // 6:04}",
+        cause=causes[number % len(causes)],
+        status=statuses[number % len(statuses)].upper().replace("-", "_"),
+        time_ringging=ringing,
+        time_answered=ended if answered and number % 2 else "0001-01-01T00:00:00Z",
+        time_ended=ended,
+        duration=(90, "90", 90.5, None)[number % 4],
+        billsec=number % 200 if answered else 0,
+        direction=("outbound", "Inbound", "local", "")[number % 4],
+        extension=f"{number % 9}" if number % 5 == 0 else "",
+        from_number=f"028{number % 11}",
+        to_number=f"09{number % 250:08}",
+        sip_hangup_disposition=("send_bye", "recv_bye", "send_cancel", "")[number // 3 % 4],
+        campaign_uuid=f"c{number % 3}" if number % 3 else "",
+        lead_uuid=f"l{number % 300}",
+        press_key=("", "{}", '{"1": 5}', "127", ["9"], 0)[number % 6],
+        presskey_delay=number % 40,
+        additional={"Số tiền": (1, 2.5, "3", True, None, [4])[number % 6], "so_tien": number},
+        new_field=number % 2 or None,
+    )
+
+
+def test_calls_and_measures_are_made_into_other_values_only_by_another_version_of_the_rules() -> (
+    None
+):
+    """If this fails and you meant to change no value, you have. If you did mean it, raise `RULES`,
+    so that whoever has days stored is told of those made before, and write down here what comes.
+    """
+    day = flat(*map(one_of_all, range(1_000)))
+    cdrs = day.cdrs.with_columns(date=pl.lit(DAY))
+    values = {name: cells(frame) for name, frame in made(cdrs, DAY).items()}
+    values |= {"cdrs": cells(day.cdrs), "cdr_rejects": cells(day.rejects)}
+    values |= {"additional_keys": cells(day.additional_keys)}
+    digest = sha256(repr(sorted(values.items())).encode()).hexdigest()
+    assert (RULES, digest[:16]) == (1, "a7f40be5cdbf2480")
+
+
+def cells(frame: pl.DataFrame) -> list[dict[str, str]]:
+    """The cells as text, fractions by as many digits as every processor agrees on."""
+    return [
+        {
+            name: f"{cell:.9g}" if isinstance(cell, float) else f"{cell}"
+            for name, cell in row.items()
+        }
+        for row in frame.iter_rows(named=True)
+    ]
 
 
 def agrees(cdrs: pl.DataFrame, day: date) -> None:
@@ -472,6 +537,8 @@ def test_a_number_called_too_often_counts_once_with_the_campaign_that_went_too_f
         )
         for number, campaign in enumerate(("c1", "c1", "c2", "c1"))
     ]
-    rows = compliance_daily(Day.of(flat(*calls).cdrs.lazy()), RULES).collect(engine="in-memory")
+    rows = compliance_daily(Day.of(flat(*calls).cdrs.lazy()), CALLING_RULES).collect(
+        engine="in-memory"
+    )
     over = rows.select("campaign_uuid", "calls", "over_limit", "numbers_over_limit").rows()
     assert over == [("c1", 3, 1, 0), ("c2", 1, 1, 1)]
