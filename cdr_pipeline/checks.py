@@ -127,10 +127,8 @@ ROW_WARNINGS: Final = (
         "answered_agrees",
         CDRS.name,
         "A call of status answered, or with billsec, has time_answered.",
-        odd=(
-            ((pl.col("status") == "answered") & pl.col("time_answered").is_null())
-            | ((pl.col("billsec") > 0) & pl.col("time_answered").is_null())
-        ),
+        odd=pl.col("time_answered").is_null()
+        & ((pl.col("status") == "answered") | (pl.col("billsec") > 0)),
     ),
     RowCheck(
         "known_status",
