@@ -40,6 +40,7 @@ from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, RECEIPTS
+from cdr_pipeline.tables.receipts import honest_total
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
 
@@ -243,5 +244,5 @@ def _fetches(wanted: set[str]) -> bool:
 def lister_for(stack: ExitStack, settings: Settings, store: Store) -> Lister:
     """What asks the vendor, for as long as `stack` lasts."""
     client = stack.enter_context(Client.from_settings(settings))
-    honest = raw_pages.honest_total(store, client.host)
+    honest = honest_total(store, client.host)
     return stack.enter_context(Lister.from_settings(client, settings, honest))

@@ -15,14 +15,10 @@ from cdr_pipeline.errors import NotProved, Shrunk
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.raw_pages import OnGroup, PageWriter
-from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.versions import Difference, versions
 from cdr_pipeline.window import Window
-
-#: How far back a total is remembered that need not be doubted again.
-_DAYS_REMEMBERED = 31
 
 SPECS = [
     spec(RAW_PAGES, kinds=["http"]),
@@ -58,19 +54,6 @@ def fetch(
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
     figures |= _lateness(work, receipt, changed)
     yield [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
-
-
-def honest_total(store: Store, host: str) -> int:
-    """The largest total of the newest stored days that were proved as a whole: no ceiling so far.
-    What another host did says nothing of this one. Where a receipt cannot be read, 0: totals are
-    doubted anew, and its own day says so.
-    """
-    days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
-    whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
-    try:
-        return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
-    except pl.exceptions.PolarsError:
-        return 0
 
 
 def _row(page: Page) -> dict[str, object]:

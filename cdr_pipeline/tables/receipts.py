@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
+
+import polars as pl
 
 from cdr_pipeline.tables.datasets import RECEIPTS
+from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
+
+#: How far back a total is remembered that need not be doubted again.
+_DAYS_REMEMBERED: Final = 31
 
 
 @dataclass(frozen=True)
@@ -40,3 +47,16 @@ def last_fetch(store: Store, day: date) -> LastFetch:
         changed_at=changed_at and changed_at.astimezone(store.zone),
         first=row.get("new_calls") is None,
     )
+
+
+def honest_total(store: Store, host: str) -> int:
+    """The largest total of the newest stored days that were proved as a whole: no ceiling so far.
+    What another host did says nothing of this one. Where a receipt cannot be read, 0: totals are
+    doubted anew, and its own day says so.
+    """
+    days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
+    whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)
+    try:
+        return int(whole.select(pl.col("reported_total").max().fill_null(0)).collect().item())
+    except pl.exceptions.PolarsError:
+        return 0

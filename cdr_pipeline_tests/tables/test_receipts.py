@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from cdr_pipeline.assets.raw_pages import honest_total
 from cdr_pipeline.tables.datasets import RECEIPTS
+from cdr_pipeline.tables.receipts import honest_total
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON
 
