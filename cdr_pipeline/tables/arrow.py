@@ -62,6 +62,11 @@ def reading(path: Path) -> Iterator[None]:
         raise
 
 
+def scan_file(path: Path) -> pl.LazyFrame:
+    """One file, to be read as far as it is needed: its columns alone, whatever its path says."""
+    return pl.scan_parquet(path, hive_partitioning=False, glob=False)
+
+
 def give_back() -> None:
     """Give unused memory back, which Arrow keeps for its next table: what comes next needs it for
     Polars, or in another process.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdr_pipeline.page import split_and_total
-from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading
+from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading, scan_file
 from cdr_pipeline.window import Window
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
@@ -137,7 +137,7 @@ class Pages:
         """
         with self._opened() as file:
             counting = _counting(file)
-            pages = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
+            pages = scan_file(self.path)
             first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
         return {
             Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]

@@ -28,7 +28,14 @@ from filelock import FileLock
 
 from cdr_pipeline.errors import SettingsError, way_out
 from cdr_pipeline.record import ADDITIONAL, RULES
-from cdr_pipeline.tables.arrow import COMPRESSION, ROW_BYTES, arrow_schema, give_back, reading
+from cdr_pipeline.tables.arrow import (
+    COMPRESSION,
+    ROW_BYTES,
+    arrow_schema,
+    give_back,
+    reading,
+    scan_file,
+)
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import CDRS, DATE, RAW_PAGES, Dataset, schema_faults
 from cdr_pipeline.tables.footer import MADE_BY_RULES
@@ -209,7 +216,7 @@ class Store:
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""
-        return pl.scan_parquet(self.path(dataset, day), hive_partitioning=False, glob=False)
+        return scan_file(self.path(dataset, day))
 
     @contextmanager
     def naming_damage(self, datasets: Iterable[Dataset], days: Iterable[date]) -> Iterator[None]:
@@ -293,7 +300,7 @@ class RowWriter:
 
     def written(self) -> pl.LazyFrame:
         """What has been written, once closed."""
-        return pl.scan_parquet(self._path, hive_partitioning=False, glob=False)
+        return scan_file(self._path)
 
     def _full(self) -> int:
         """How many rows make a row group; 0 while more may come into it."""
