@@ -33,7 +33,7 @@ from cdr_pipeline.assets.failures import (
     not_together,
     summary,
 )
-from cdr_pipeline.assets.layer import Loading, Made, Work, check_spec, evaluation
+from cdr_pipeline.assets.layer import STEP, Loading, Made, Work, check_spec, evaluation
 from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError
@@ -66,7 +66,7 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
     specs = [*raw_pages.SPECS, *cdrs.SPECS, *aggregates.SPECS]
 
     @dg.multi_asset(
-        name="daily_calls",
+        name=STEP,
         specs=[spec.replace_attributes(partitions_def=days, group_name=GROUP) for spec in specs],
         check_specs=[check_spec(check) for check in checks.ALL],
         can_subset=True,

@@ -30,6 +30,9 @@ LOADED = (
     & ~dg.AutomationCondition.in_progress()
 )
 
+#: The step that loads days, as Dagster and a run's config call it.
+STEP: Final = "daily_calls"
+
 _PREVIEW_ROWS: Final = 5
 _PREVIEW_CHARACTERS = 40
 

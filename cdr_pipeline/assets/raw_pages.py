@@ -9,7 +9,7 @@ import polars as pl
 from cdr_pipeline import checks
 from cdr_pipeline.api.listing import Lister, Receipt
 from cdr_pipeline.api.reading import Page
-from cdr_pipeline.assets.layer import Made, Work, made, spec
+from cdr_pipeline.assets.layer import STEP, Made, Work, made, spec
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import NotProved, Shrunk
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
@@ -101,7 +101,7 @@ def _refuse_less(work: Work, now: int, before: int, how: str, *, others: bool = 
         f"{work.day}: the vendor now proves {now:,} calls where {before:,} are stored ({how}). What"
         f" is stored is kept.{doubt} If the vendor really deleted them, load the day again with"
         " `cdr-pipeline run --accept-shrink`, or in Dagster with the run config"
-        " `{ops: {daily_calls: {config: {accept_shrink: true}}}}`."
+        f" `{{ops: {{{STEP}: {{config: {{accept_shrink: true}}}}}}}}`."
     )
 
 

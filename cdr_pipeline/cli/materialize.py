@@ -18,7 +18,7 @@ from rich.markup import escape
 from cdr_pipeline.assets import catalog
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.failures import causes, summary, told_by
-from cdr_pipeline.assets.layer import Loading
+from cdr_pipeline.assets.layer import STEP, Loading
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import QUIET, days_tags
@@ -188,7 +188,7 @@ def _days(
                 resources={"loading": Loading(settings=lambda **_: settings, on_day=on_day)},
                 run_config={
                     **QUIET,
-                    "ops": {"daily_calls": {"config": {"accept_shrink": accept_shrink}}},
+                    "ops": {STEP: {"config": {"accept_shrink": accept_shrink}}},
                 },
                 raise_on_error=False,
             )
