@@ -23,9 +23,9 @@ from filelock import FileLock, lock_descriptor, unlock_descriptor
 #: brings one request too many into a second.
 _SPACING = 1.05
 
-#: A pause, or so many turns, further ahead than this was written by a clock that has jumped since.
+#: What is booked further ahead was written by a clock that has jumped since: a pause of more
+#: seconds, or more turns.
 _LONGEST_PAUSE = 3600.0
-
 _MOST_TURNS = 100
 
 _POLL_SECONDS = 0.002

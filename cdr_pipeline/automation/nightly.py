@@ -17,7 +17,9 @@ from cdr_pipeline.window import spans
 
 
 def nightly(shown: Settings) -> dg.ScheduleDefinition:
-    """The schedule, at the time of the settings it is `shown` by; a tick reads its own."""
+    """The schedule, at the time that the settings say by which definitions are `shown`; each tick
+    reads settings of its own.
+    """
     at = shown.schedule_time
 
     @dg.schedule(

@@ -106,7 +106,7 @@ def progress() -> Progress:
 @contextmanager
 def running_dagster() -> Iterator[None]:
     """While runs of Dagster's are begun and go on, which tell by themselves of what is left where
-    they are interrupted. Raises CdrError where somebody is faster.
+    they are interrupted. Raises CdrError for an interrupt that comes before the first of them.
     """
     try:
         yield

@@ -102,7 +102,9 @@ class Figures:
 
     @property
     def funnel(self) -> dict[str, int]:
-        """From calls to key presses, each a part of the one before (but the last two)."""
+        """From calls to key presses. Each is a part of the one before, but for the last two, which
+        are parts of those answered.
+        """
         return {
             "calls": self.now["calls"],
             "attempted": self.now["seizures"],
