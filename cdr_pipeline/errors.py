@@ -41,6 +41,11 @@ _DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
 _NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of `most` characters at the most, and a sign where something is left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def not_whole(text: str) -> str:
     """Somebody else's words as they may be logged: of numbers as long as a phone's, and of links,
     only how they begin.

@@ -188,11 +188,6 @@ def compact(token: bytes) -> str:
     return text.decode()
 
 
-def shortened(text: str, most: int) -> str:
-    """A text of `most` characters at the most, and a sign where something is left out."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def began(text: str | None) -> datetime | None:
     """The wall clock at which a record began, or None where that cannot be read."""
     if not text or not _is_time(text) or text < EARLIEST_TIME:

@@ -11,7 +11,7 @@ import polars as pl
 import polars.selectors as cs
 
 from cdr_pipeline.checks import Check, Finding
-from cdr_pipeline.errors import NotThere
+from cdr_pipeline.errors import NotThere, shortened
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import Dataset, shown
@@ -219,5 +219,4 @@ def _preview(rows: pl.LazyFrame) -> str:
 
 def _cell(value: object) -> str:
     text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    short = text if len(text) <= _PREVIEW_CHARACTERS else f"{text[:_PREVIEW_CHARACTERS]}…"
-    return " ".join(short.replace("|", "\\|").split())
+    return " ".join(shortened(text, _PREVIEW_CHARACTERS).replace("|", "\\|").split())

@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import CdrError, shortened
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, DATE, Dataset
@@ -379,7 +379,7 @@ def _comments(
 def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]], contract: Contract) -> str:
     """What is behind a column: the lead list's keys, shortened, and their types."""
     known = sorted({key for column in columns for key in keys.get(column, ())})
-    told = [key if len(key) <= _KEY_LENGTH else f"{key[:_KEY_LENGTH]}..." for key in known[:_KEYS]]
+    told = [shortened(key, _KEY_LENGTH) for key in known[:_KEYS]]
     more = f" and {len(known) - _KEYS:,} more" if len(known) > _KEYS else ""
     types = ", ".join(_TYPES[type_of(column)] for column in columns)
     # A DuckDB text may hold anything but NUL.

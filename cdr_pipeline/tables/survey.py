@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cdr_pipeline.page import compact, shortened
+from cdr_pipeline.errors import shortened
+from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import Contract, Declared
 from cdr_pipeline.tables.datasets import CDRS

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from cdr_pipeline.errors import not_whole
-from cdr_pipeline.page import compact, shortened
+from cdr_pipeline.errors import not_whole, shortened
+from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
 from cdr_pipeline.tables.fitting import fit
@@ -244,7 +244,7 @@ class Misfits:
     def __str__(self) -> str:
         told = f", such as {', '.join(self.examples)}" if self.examples else ""
         values = "1 value is" if self.count == 1 else f"{self.count:,} values are"
-        return f"{self.declared.key[:60]}: {values} no {self.declared.type}{told}"
+        return f"{shortened(self.declared.key, 60)}: {values} no {self.declared.type}{told}"
 
 
 def misfits(calls: pl.LazyFrame, contract: Contract) -> list[Misfits]:
