@@ -22,6 +22,7 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
+from cdr_pipeline.tables.provenance import counted_otherwise
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import every_day
@@ -65,6 +66,7 @@ class Figures:
     curve: `at` (an hour, or every day), `calls`, `before`, null for a day that is not stored. heat:
     `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, those that
     matter most first. rules: one row for each set of rules that the days were counted by.
+    otherwise: days, of those before as well, that do not compare with the last (`provenance`).
     """
 
     first: date
@@ -82,6 +84,7 @@ class Figures:
     campaigns: pl.DataFrame
     hotlines: pl.DataFrame
     rules: pl.DataFrame
+    otherwise: list[date]
     findings: dict[date, list[Finding]]
 
     @property
@@ -156,6 +159,7 @@ def _figures(
         campaigns=_with_ratios(_fewer(daily)),
         hotlines=_hotlines(store, days),
         rules=_rules(store, days),
+        otherwise=counted_otherwise(store, [*earlier, *days]),
         findings={day: list(checks.of_stored(store, day)) for day in days},
     )
 

@@ -77,6 +77,7 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
         f=figures,
         days=_days(figures.first, figures.last, words),
         missing=words.ranges(figures.missing, _NAMED),
+        otherwise=words.ranges(figures.otherwise, _NAMED),
         wanted=len(figures.days) + len(figures.missing),
         fetched=_moment(figures.fetched, zone, words),
         made=_moment(datetime.now(zone), zone, words),

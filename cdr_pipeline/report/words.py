@@ -17,6 +17,8 @@ _EN: Final = {
     "stored": "Stored: {stored} of {wanted} days. Not stored: {missing}.",
     "stored_proved": "Stored: {stored} of {wanted} days, each proved complete."
     " Not stored: {missing}.",
+    "otherwise": "Counted by other rules, or in another zone, than the last day, and not to be"
+    " compared with it until `cdr-pipeline rebuild` has made them again: {days}.",
     "fetched": "As the vendor had it on {at}.",
     "fetched_last": "Last fetched on {at}.",
     "proved": "Proved complete",
@@ -114,6 +116,8 @@ _VI: Final = {
     "stored": "Có dữ liệu của {stored} trên {wanted} ngày. Chưa có dữ liệu: {missing}.",
     "stored_proved": "Có dữ liệu của {stored} trên {wanted} ngày, từng ngày đã được đối soát đủ."
     " Chưa có dữ liệu: {missing}.",
+    "otherwise": "Được tính theo quy tắc hoặc múi giờ khác với ngày cuối, nên chưa so sánh được cho"
+    " đến khi chạy `cdr-pipeline rebuild`: {days}.",
     "fetched": "Theo dữ liệu của nhà cung cấp lúc {at}.",
     "fetched_last": "Lần tải dữ liệu gần nhất: {at}.",
     "proved": "Đã đối soát đủ",

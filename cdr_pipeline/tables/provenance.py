@@ -71,6 +71,18 @@ def stale_days(
     return [day for day in days if day not in but and made_by(store, day) != now]
 
 
+def counted_otherwise(store: Store, days: Sequence[date]) -> list[date]:
+    """Those of some stored days of `cdrs` whose calls were counted in another zone, or by another
+    version of our rules, than those of the last.
+    """
+    made = {day: made_by(store, day) for day in days}
+    return [
+        day
+        for day, one in made.items()
+        if (one.zone, one.rules) != (made[days[-1]].zone, made[days[-1]].rules)
+    ]
+
+
 def stale_in_words(days: Sequence[date]) -> str:
     """What to say of `stale_days`."""
     return (

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.record import RULES
 from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import OTHERS, figures
 from cdr_pipeline.report.words import Words
@@ -164,6 +165,30 @@ def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: 
     words = " ".join(read(store, DAY, DAY + timedelta(days=1)).words.split())
     assert "! Not proved complete Last fetched on" in words
     assert "Stored: 1 of 2 days. Not stored: 2023-03-08." in words
+
+
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("en", "Counted by other rules, or in another zone, than the last day"),
+        ("vi", "Được tính theo quy tắc hoặc múi giờ khác với ngày cuối"),
+    ],
+)
+def test_days_that_were_counted_by_earlier_rules_are_named_also_among_those_compared_with(
+    store: Store,
+    load: LoadDay,
+    monkeypatch: pytest.MonkeyPatch,
+    language: Language,
+    says: str,
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("cdr_pipeline.tables.store.RULES", RULES - 1)
+        load(DAY - WEEK, simulated(DAY - WEEK, 60))
+    load(DAY, simulated(DAY, 60))
+    words = " ".join(read(store, DAY, DAY, language).words.split())
+    assert says in words
+    assert f"`cdr-pipeline rebuild`{' has made them again' if language == 'en' else ''}:" in words
+    assert says not in read(store, DAY - WEEK, DAY - WEEK, language).words
 
 
 def test_days_that_are_not_there_are_an_error_that_says_what_to_do(store: Store) -> None:
