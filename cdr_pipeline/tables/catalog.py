@@ -16,6 +16,7 @@ their files alone. It needs to know which days there are: those that stood when 
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -183,7 +184,10 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
     with store.locked(NAME):
         with replacing(store.root / NAME, store.staging / NAME) as staged:
             staged.unlink(missing_ok=True)  # a killed run's
-            views = _write(staged, store, contract)
+            try:
+                views = _write(staged, store, contract)
+            finally:  # of one that could not be written its log stays
+                staged.with_name(f"{NAME}.wal").unlink(missing_ok=True)
         _forget_templates(store)
     return Catalog(store.root / NAME, views)
 
@@ -202,10 +206,11 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
             views = _define(connection, store, contract)
             connection.execute("USE memory")
             connection.execute("DETACH catalog_")
-    except duckdb.IOException as error:
-        # It tells of a full disk in words of its own.
+    except (duckdb.IOException, duckdb.TransactionException) as error:
+        # It tells of a full disk in words of its own, as it writes or as it commits.
+        why = re.sub(r"^(IO|TransactionContext) Error: ", "", f"{error}")
         raise CdrError(
-            f"{f'{error}'.removeprefix('IO Error: ')}. What was stored is unchanged. See that there"
+            f"{why}. What was stored is unchanged. See that there"
             " is room on its disk and that this user may write there; then `cdr-pipeline rebuild`"
             f" makes {NAME}."
         ) from error

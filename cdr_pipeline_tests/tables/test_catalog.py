@@ -287,20 +287,31 @@ def test_what_a_killed_builder_left_is_in_nobodys_way(store: Store) -> None:
     assert ask(catalog.build(store).path, "SELECT count(*) FROM cdrs") == [[len(X)]]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (duckdb.IOException("IO Error: Could not write"), "Could not write"),
+        (
+            duckdb.TransactionException("TransactionContext Error: Failed to commit: Could not"),
+            "Failed to commit: Could not",
+        ),
+    ],
+)
 def test_a_full_disk_leaves_the_old_one_and_says_what_to_do(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    error: duckdb.Error, told: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(store)
     before = catalog.build(store).path.read_bytes()
 
     def full(*_: object) -> dict[str, list[str]]:
-        raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
+        (store.staging / "cdrs.duckdb.wal").write_bytes(b"torn")
+        raise error
 
     monkeypatch.setattr(catalog, "_define", full)
     with pytest.raises(CdrError) as failure:
         catalog.build(store)
-    assert f"{failure.value}".startswith('Could not write file "x": No space left on device.')
-    assert "What was stored is unchanged." in f"{failure.value}"
+    assert f"{failure.value}".startswith(f"{told}. What was stored is unchanged.")
+    assert not list(store.staging.glob("*.wal"))
     assert "`cdr-pipeline rebuild` makes cdrs.duckdb" in f"{failure.value}"
     assert (store.root / "cdrs.duckdb").read_bytes() == before
 
