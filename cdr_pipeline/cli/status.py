@@ -63,6 +63,7 @@ def print_days(
         stale_days,
         torn_days,
         unmade_days,
+        unproved_days,
     )
     from cdr_pipeline.tables.store import Store
 
@@ -73,23 +74,28 @@ def print_days(
     unmade = unmade_days(store, first, last, but=damaged)
     torn = torn_days(store, first, last, but=damaged)
     pageless = pageless_days(store, first, last)
+    unproved = unproved_days(store, first, last)
     if days and table:
         to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
         to.print(_table(store, days, stale, unmade, damaged))
-    for told in _to_mend(stale, unmade, torn, pageless):
+    for told in _to_mend(stale, unmade, torn, pageless, unproved):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))
-    return bool(days)
+    return bool(days or unproved)
 
 
 def _to_mend(
-    stale: Sequence[date], unmade: Sequence[date], torn: Sequence[date], pageless: Sequence[date]
+    stale: Sequence[date],
+    unmade: Sequence[date],
+    torn: Sequence[date],
+    pageless: Sequence[date],
+    unproved: Sequence[date],
 ) -> Iterator[str]:
     """What is to be done about days that are not as they should be, a paragraph a kind."""
     from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
 
-    if mendable := [day for day in stale if day not in pageless]:
+    if mendable := [day for day in stale if day not in {*pageless, *unproved}]:
         yield stale_in_words(mendable)
     if unmade:
         yield f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."
@@ -103,6 +109,12 @@ def _to_mend(
         yield (
             f"Without raw_pages: {days_in_words(pageless)}. What was made of them stands, and"
             " nothing can be made of them again, under another contract or zone either, until"
+            " `cdr-pipeline run` has loaded such days anew."
+        )
+    if unproved:
+        yield (
+            f"Without cdr_receipts: {days_in_words(unproved)}. What was made of them stands, and"
+            " nothing tells that it is complete, nor can anything be made of them again, until"
             " `cdr-pipeline run` has loaded such days anew."
         )
 

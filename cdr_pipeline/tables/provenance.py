@@ -147,6 +147,13 @@ def pageless_days(store: Store, first: date = date.min, last: date = date.max) -
     return [day for day in store.days(RECEIPTS, first, last) if not store.holds(RAW_PAGES, day)]
 
 
+def unproved_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days, both ends included, whose calls are stored and whose receipt is not there any more:
+    nothing tells that they are all.
+    """
+    return [day for day in store.days(CDRS, first, last) if not store.holds(RECEIPTS, day)]
+
+
 def unmade_days(
     store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
 ) -> list[date]:

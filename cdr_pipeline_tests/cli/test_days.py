@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -425,3 +426,14 @@ def test_a_day_that_cannot_be_made_again_takes_no_other_along(loaded: Type) -> N
         assert "Without raw_pages: 1 day (2023-03-07)" in told.output
         assert "made under another contract" not in told.output
     assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]
+
+
+def test_a_day_without_its_receipt_is_named_until_it_is_loaded_anew(loaded: Type) -> None:
+    missing = "Without cdr_receipts: 1 day (2023-03-07)"
+    Path("data/cdr_receipts/date=2023-03-07/part-0.parquet").unlink()
+    assert missing in loaded("status").output
+    assert missing not in loaded("status", "--to", "2023-03-06").output
+    shutil.rmtree("data/cdr_receipts")
+    told = loaded("status").output
+    assert "Without cdr_receipts: 3 days" in told
+    assert "Nothing" not in told
