@@ -195,8 +195,9 @@ def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]
         return named, [names[one] for one in figures.campaigns["campaign_uuid"]]
     every = every_day(figures.first, figures.last)
     if figures.by_month:
-        return figures.heat, list(dict.fromkeys(f"{day:%Y-%m}" for day in every))
-    names = {f"{day}": f"{day:{words.short_day}}" for day in every}
+        names = {f"{day:%Y-%m}": f"{day:{words.month}}" for day in every}
+    else:
+        names = {f"{day}": f"{day:{words.short_day}}" for day in every}
     return figures.heat.with_columns(pl.col("row").replace_strict(names)), list(names.values())
 
 

@@ -210,10 +210,10 @@ _VI: Final = {
 #: Decimal sign and thousands' sign of a language.
 _SIGNS: Final[Mapping[Language, tuple[str, str]]] = {"en": (".", ","), "vi": (",", ".")}
 
-#: How a language writes a day, and a day of a year that is known.
-_DAYS: Final[Mapping[Language, tuple[str, str]]] = {
-    "en": ("%Y-%m-%d", "%m-%d"),
-    "vi": ("%d/%m/%Y", "%d/%m"),
+#: How a language writes a day, a day of a year that is known, and a month.
+_DAYS: Final[Mapping[Language, tuple[str, str, str]]] = {
+    "en": ("%Y-%m-%d", "%m-%d", "%Y-%m"),
+    "vi": ("%d/%m/%Y", "%d/%m", "%m/%Y"),
 }
 
 _REASONS_VI: Final[Mapping[Reason, str]] = {
@@ -253,7 +253,7 @@ class Words:
         self.language = language
         self._texts = TEXTS[language]
         self.decimal, self.thousands = _SIGNS[language]
-        self.day, self.short_day = _DAYS[language]
+        self.day, self.short_day, self.month = _DAYS[language]
 
     def __call__(self, text: str, **values: object) -> str:
         """A text with its values filled in; numbers as they are written here."""
