@@ -4,6 +4,7 @@ one message to somebody else, `post`, is here too.
 What a page means, and how many requests make a day, is `listing`'s business.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ from cdr_pipeline.errors import (
     Unreachable,
     not_whole,
 )
-from cdr_pipeline.page import MalformedPage
+from cdr_pipeline.page import UNREADABLE, MalformedPage
 from cdr_pipeline.settings import Connection, Settings
 
 _CDR_PATH: Final = "/v3/cdr"
@@ -37,6 +38,9 @@ _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 _TOKEN_LIFETIME_SECONDS = 24 * 3600.0
 
 _HOOK_SECONDS = 10.0
+
+#: What an HTTP header may hold of a token: neither spaces nor line breaks, and ASCII alone.
+_FOR_A_HEADER: Final = re.compile(r"[!-~]+").fullmatch
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -258,7 +262,8 @@ class Client:
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _Transient(f"broke off in mid-answer: {error}") from error
+            # h11 quotes what it cannot read, and that may be an echo of what was sent.
+            raise _Transient(f"broke off in mid-answer: {self._told(f'{error}')}") from None
         if response.status_code in _TRANSIENT or response.status_code > 504:
             pause = _retry_after(response)
             if pause:
@@ -298,12 +303,10 @@ class Client:
         )
 
     def _said(self, response: httpx.Response) -> str:
-        """The vendor's own words, in either documented shape, with our secrets blotted out, and
-        what it may echo of calls.
-        """
+        """The vendor's own words, in either documented shape."""
         try:
             error = response.json()["error"]
-        except (ValueError, KeyError, TypeError):
+        except (*UNREADABLE, KeyError, TypeError):
             return ""
         parts = error if isinstance(error, list) else [error]
         texts = [
@@ -311,10 +314,16 @@ class Client:
             for part in parts
             for text in (part.values() if isinstance(part, dict) else [part])
         ]
-        said = "; ".join(texts)
+        said = self._told("; ".join(texts))
+        return f" ({said})" if said else ""
+
+    def _told(self, text: str) -> str:
+        """The beginning of somebody else's words, with our secrets blotted out, and what they may
+        echo of calls.
+        """
         for secret in self._token.secrets():
-            said = said.replace(secret, "***")
-        return f" ({not_whole(said)[:200]})" if said else ""
+            text = text.replace(secret, "***")
+        return not_whole(text)[:200]
 
     def _sign_in(self, api_key: str) -> tuple[str, float]:
         """A fresh token and the seconds it holds."""
@@ -324,12 +333,23 @@ class Client:
         self._raise_for(response)
         try:
             granted = response.json()
-            token, expires = granted["token"], float(granted.get("expired_in") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            token, expires = granted["token"], granted.get("expired_in")
+        except (*UNREADABLE, KeyError, TypeError, AttributeError) as error:
             raise _Transient("answered the sign-in without a token") from error
-        if not isinstance(token, str) or not token:
+        token = token.strip() if isinstance(token, str) else ""
+        if not token:
             raise _Transient("answered the sign-in without a token")
-        return token, expires if expires > 0 else _TOKEN_LIFETIME_SECONDS
+        if not _FOR_A_HEADER(token):
+            raise _Transient("answered the sign-in with a token that cannot be sent")
+        return token, _seconds(expires) or _TOKEN_LIFETIME_SECONDS
+
+
+def _seconds(expired_in: object) -> float:
+    """How long a token holds by the vendor's word; 0 where that says nothing."""
+    try:
+        return max(0.0, float(expired_in))  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 def _bound(response: httpx.Response, seconds: float) -> None:

@@ -322,6 +322,8 @@ class Reader:
         while True:
             try:
                 return self._ask(window, number, offset=0)
+            except Unauthorized:  # whatever its status: no shorter range helps
+                raise
             except Refused as error:
                 if error.status != 400:
                     raise
@@ -339,6 +341,8 @@ class Reader:
         self.tally.forgive()
         try:
             self.probe(window)
+        except Unauthorized:
+            raise
         except Refused:
             return False
         return True

@@ -17,7 +17,7 @@ import dagster as dg
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.layer import Made, Work
-from cdr_pipeline.errors import Refused, Unreachable
+from cdr_pipeline.errors import Refused, Unauthorized, Unreachable
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
 #: How long a run that breaks off waits for what it has begun. A request may take longer, up to
@@ -164,4 +164,6 @@ def names(specs: Iterable[dg.AssetSpec]) -> set[str]:
 
 def _stops_the_run(error: Exception) -> bool:
     """Whether the days to come would fail in the same way."""
-    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.status != 400)
+    return isinstance(error, Unauthorized | Unreachable) or (
+        isinstance(error, Refused) and error.status != 400
+    )

@@ -120,7 +120,7 @@ def test_a_token_that_has_expired_by_its_own_word_is_renewed_before_it_is_refuse
     assert paths == ["token", "cdr", "token", "cdr", "cdr"]
 
 
-@pytest.mark.parametrize("expired_in", [None, "", 0, "86400"])
+@pytest.mark.parametrize("expired_in", [None, "", 0, "86400", "2027-01-01", [1], 10**400])
 def test_a_token_that_does_not_say_when_it_expires_is_kept_for_a_day(
     connect: Connect, expired_in: object
 ) -> None:
@@ -161,6 +161,23 @@ def test_signing_in_is_tried_again_like_any_request(connect: Connect) -> None:
     script = Script(error(503), *nothing, granted("t"), Say())
     assert ask(connect(script, token=None, api_key=KEY)).retries == 5
     assert script.heard[-1].headers["authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize("token", ["QXQ QXQ", "QXQ\nQXQ", "QXQ\x00", "QXQ-ö", "QXQ\ud800"])
+def test_a_token_that_no_header_can_hold_is_told_without_its_text(
+    connect: Connect, token: str
+) -> None:
+    script = Script(granted(token))
+    with pytest.raises(Unavailable, match="a token that cannot be sent") as caught:
+        ask(connect(script, token=None, api_key=KEY))
+    assert "QXQ" not in everything_said(caught.value)
+    assert {heard.method for heard in script.heard} == {"POST"}
+
+
+def test_spaces_around_a_token_signed_in_for_are_not_sent(connect: Connect) -> None:
+    script = Script(granted(" t-1\r\n"), Say())
+    ask(connect(script, token=None, api_key=KEY))
+    assert script.heard[-1].headers["authorization"] == "Bearer t-1"
 
 
 def test_a_ready_token_that_is_refused_is_not_tried_again(connect: Connect) -> None:
@@ -438,6 +455,16 @@ def test_who_comes_meanwhile_is_told_and_asks_nothing(connect: Connect, clock: C
 
 
 def test_every_error_is_one_the_pipeline_knows(connect: Connect) -> None:
-    for reply in (Say(204, b""), Say(206, PAGE), error(418), error(599), Say(301, b"")):
+    deep = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for reply in (
+        Say(204, b""),
+        Say(206, PAGE),
+        error(418),
+        error(599),
+        Say(301, b""),
+        Say(400, deep),
+    ):
         with pytest.raises(ApiError):
             ask(connect(Script(reply)))
+    with pytest.raises(ApiError):
+        ask(connect(Script(Say(200, deep)), token=None, api_key=KEY))

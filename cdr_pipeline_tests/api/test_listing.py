@@ -360,6 +360,20 @@ def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
     assert proof.receipt.requests <= COST_BOUND * 8
 
 
+def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is() -> None:
+    class Closed(Model):
+        times = 0
+
+        def get(self, query: Query, **how: Any) -> Answer[Any]:
+            self.times += 1
+            raise Unauthorized("wrong key", 400)  # as some answer a sign-in
+
+    model = Closed(spread(7))
+    with lister_of(model) as lister, pytest.raises(Unauthorized):
+        lister.prove(WINDOW, lambda page: None)
+    assert model.times == 1
+
+
 @pytest.mark.parametrize("chaos", ["", "ceiling=120", "unstable", "repeat"])
 def test_what_is_proved_with_four_requests_under_way_is_what_is_proved_with_one(
     connect: Connect, chaos: str
