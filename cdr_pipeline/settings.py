@@ -63,6 +63,10 @@ def _web(url: str, must: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise ValueError(f"must be {must}; a port is a number up to 65535") from None
+    try:
+        parts.hostname.encode("idna")  # as the connection will
+    except UnicodeError:
+        raise ValueError(f"must be {must}") from None
     return parts
 
 

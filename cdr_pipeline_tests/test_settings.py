@@ -187,6 +187,8 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
         "https://",
         "ftp://api.example.vn",
         "http://api.example.vn:port",
+        "api..example.vn",
+        f"{'a' * 64}.vn",
         f"https://me:{SECRET}@api.example.vn",
         f"https://api.example.vn?token={SECRET}",
         f"https://api.example.vn#{SECRET}",
