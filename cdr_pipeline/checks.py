@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from cdr_pipeline.errors import Damaged, shortened
+from cdr_pipeline.errors import Damaged, not_whole, shortened
 from cdr_pipeline.page import began_in
 from cdr_pipeline.record import (
     DIRECTIONS,
@@ -334,7 +334,7 @@ def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> F
         odd = calls.filter(check.odd).select(pl.col(check.shows).value_counts(sort=True))
         values = odd.unnest(check.shows).head(_EXAMPLES).collect()
         summary += ": " + ", ".join(
-            f"{'none' if value is None else shortened(str(value), 40)} ({n:,})"
+            f"{'none' if value is None else shortened(not_whole(str(value)), 40)} ({n:,})"
             for value, n in values.rows()
         )
     return Finding(check, not count, summary)
@@ -387,7 +387,8 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
         return Finding(DOCUMENTED, True, f"none of {total:,} calls")
     texts = calls.select(pl.col("extra").drop_nulls().unique().head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in json.loads(text)})
-    summary = f"{count:,} calls with {', '.join(shortened(name, 40) for name in names[:_EXAMPLES])}"
+    named = ", ".join(shortened(not_whole(name), 40) for name in names[:_EXAMPLES])
+    summary = f"{count:,} calls with {named}"
     return Finding(DOCUMENTED, False, summary)
 
 

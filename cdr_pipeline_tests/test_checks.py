@@ -230,6 +230,15 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 9}lon… (1)"
 
 
+def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store) -> None:
+    odd = {"status": "off 0912345678", "direction": "0912345678", "n0912345678": 1}
+    findings = found(flat(call(**odd, cause="https://rec.example.vn/1.wav")), 1, store)
+    assert findings["known_status"].summary == "1 of 1 calls: off-091… (1)"
+    assert findings["known_direction"].summary == "1 of 1 calls: 091… (1)"
+    assert findings["known_cause"].summary == "1 of 1 calls: htt… (1)"
+    assert findings["documented_fields"].summary == "1 calls with n091…"
+
+
 @pytest.mark.parametrize(
     ("name", "odd", "word"),
     [

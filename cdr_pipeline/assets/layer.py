@@ -1,5 +1,6 @@
 """What every layer shares: the day's workplace, and how datasets and checks show in Dagster."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,7 +12,7 @@ import polars as pl
 import polars.selectors as cs
 
 from cdr_pipeline.checks import Check, Finding
-from cdr_pipeline.errors import NotThere, shortened
+from cdr_pipeline.errors import NotThere, not_whole, shortened
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import Dataset, shown
@@ -35,6 +36,10 @@ STEP: Final = "daily_calls"
 
 _PREVIEW_ROWS: Final = 5
 _PREVIEW_CHARACTERS = 40
+
+_is_uuid: Final = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
+).fullmatch
 
 
 @dataclass(frozen=True)
@@ -219,4 +224,7 @@ def _preview(rows: pl.LazyFrame) -> str:
 
 def _cell(value: object) -> str:
     text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    # A number or a link can stand in any field: a queue that is a mobile, a Call-ID, a key.
+    if isinstance(value, str) and not _is_uuid(value):
+        text = not_whole(value)
     return " ".join(shortened(text, _PREVIEW_CHARACTERS).replace("|", "\\|").split())

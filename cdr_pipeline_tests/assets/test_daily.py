@@ -206,6 +206,20 @@ def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: New
         assert not [secret for secret in secrets if secret in told]
 
 
+def test_a_number_or_a_link_in_an_open_field_is_not_told_whole_either(desk: NewDesk) -> None:
+    number, link = "0912345678", "https://rec.example.vn/1.wav"
+    fields = dict.fromkeys(
+        ("receive_dest", "extension", "press_key", "status", "lead_uuid"), number
+    )
+    odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"{number}@10.0.0.1", cause=link, **fields)
+    at = desk(Vendor(records=[odd], token=TOKEN))
+    told = "".join(str(event) for event in at.run("2023-03-07").all_events)
+    assert at.store.read(CDRS, DAY)["receive_dest"].to_list() == [number]
+    assert "091…" in told
+    assert number not in told
+    assert link not in told
+
+
 def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
