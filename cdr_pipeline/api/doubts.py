@@ -350,6 +350,8 @@ class ByTime:
             cuts = [middle]
         else:
             cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
+            if seconds[0] == seconds[-1]:  # bounds that include it have it on either side of both
+                cuts += [seconds[0] - blur, seconds[-1] + blur + SECOND]
         cuts = [_at_a_minute(cut, times) for cut in cuts]
         inside = [at for at in cuts if self.reading.window.start < at < self.reading.window.end]
         half = (self.reading.window.start + self.reading.window.length / 2).replace(microsecond=0)

@@ -61,6 +61,17 @@ def test_a_ceiling_is_found_out_where_most_calls_began_at_once(order: str) -> No
     assert proof.ids == set(calls)
 
 
+@pytest.mark.parametrize("bounds", ["inclusive", "half-open"])
+@pytest.mark.parametrize(("order", "hour"), [("newest", 1), ("oldest", 20)])
+def test_a_ceiling_is_found_out_where_all_that_is_listed_began_at_once(
+    order: str, hour: int, bounds: str
+) -> None:
+    at, other = datetime(2023, 3, 7, 10), datetime(2023, 3, 7, hour)
+    calls = dict.fromkeys(map(str, range(150)), at) | {f"other-{n}": other for n in range(20)}
+    with pytest.raises(NotProved):
+        prove(Model(calls, order=order, ceiling=100, bounds=bounds), page_size=50)
+
+
 def test_a_round_ceiling_is_found_out_behind_a_larger_day_that_was_honest() -> None:
     calls = spread(700)
     proof = prove(Model(calls, ceiling=500), page_size=100, honest=900)
