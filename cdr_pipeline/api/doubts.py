@@ -4,6 +4,7 @@ may be a ceiling, and calls that may be listed elsewhere than where they began.
 Each doubt costs a few requests for a total or a page, which are part of no reading.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -68,7 +69,7 @@ class Doubts:
         window, calls = reading.window, ByTime(reading)
         blur = blur_of(calls.times, window)
         cuts = calls.cuts(blur) if blur else []
-        while blur and cuts:
+        while blur and cuts and not calls.by_root:
             found = self._see_both_sides(calls, cuts.pop(0), blur)
             if found and found > blur:  # a cut tells less than it was taken to
                 self._reader.tally.forgive(4)
@@ -110,15 +111,20 @@ class Doubts:
         """
         reading = calls.reading
         before, after = Window(reading.window.start, cut), Window(cut, reading.window.end)
+        totals: list[int] = []
         for half in (before, after):
             seen = self._reader.probe(half)
+            totals.append(seen.total)
             found = self._blur_of_half(calls, half, seen, blur)
             if found is None:
                 return None
             blur, most = found, calls.most(half, found)
             if calls.allows(half, seen.total, blur):
                 continue
-            if half is before and self._stand_by_their_root(calls, seen.total, half, after, blur):
+            if half is before:
+                totals.append(self._reader.probe(after).total)
+            calls.by_root = self._stand_by_their_root(calls, totals, before, after, blur)
+            if calls.by_root:
                 return blur
             if seen.total > most:
                 self._suspect(reading, half, most)
@@ -130,19 +136,24 @@ class Doubts:
         return blur
 
     def _stand_by_their_root(
-        self, calls: "ByTime", total: int, before: Window, after: Window, blur: timedelta
+        self,
+        calls: "ByTime",
+        totals: Sequence[int],
+        before: Window,
+        after: Window,
+        blur: timedelta,
     ) -> bool:
-        """Whether the calls that the half `before` a cut lists too many (`total`: all that it
-        lists) are missing from the half `after` it: legs, listed where their root began. Under a
-        ceiling no half lists fewer than were received from it.
+        """Whether the calls that the half `before` a cut lists too many are missing from the half
+        `after` it (`totals`: of both): legs, listed where their root began. Under a ceiling no half
+        lists fewer than were received from it.
 
         Together the halves list all that were received, and at most those twice that either may
         list: calls at the cut, with a few legs each.
         """
-        behind, all_ = self._reader.probe(after).total, calls.reading.total
+        all_ = calls.reading.total
         twice = calls.most(before, blur) + calls.most(after, blur) - all_
-        over = total + behind - all_
-        return behind < calls.least(after, blur) and 0 <= over <= _LEGS_OF_A_ROOT * twice
+        over = sum(totals) - all_
+        return totals[1] < calls.least(after, blur) and 0 <= over <= _LEGS_OF_A_ROOT * twice
 
     def _blur_of_half(
         self, calls: "ByTime", half: Window, seen: Seen, least: timedelta
@@ -329,6 +340,8 @@ class ByTime:
         self.times = reading.records.times()
         #: How many there are of which nobody knows when they began.
         self._unknown = len(reading.records) - len(self.times)
+        #: Whether legs were seen to be listed where their root began: no other cut tells more then.
+        self.by_root = False
 
     def cuts(self, blur: timedelta) -> list[datetime]:
         """Where to halve the window so that calls which were not listed come to light: so that some
@@ -336,7 +349,9 @@ class ByTime:
 
         Best in a gap near the middle call; where there is no gap, at the middle call; where all
         calls began within a short time, just before and just behind them. At a full minute where
-        that will do: a vendor may compare no finer.
+        that will do: a vendor may compare no finer. Where calls began right beside such a cut, as
+        many that were not listed would pass for them; so then on both sides of a second in which
+        none began, too.
         """
         times = self.times
         if times.is_empty():
@@ -345,14 +360,15 @@ class ByTime:
         seconds = times.dt.truncate("1s").unique(maintain_order=True)
         quiet = seconds.filter(seconds.diff(-1) < -2 * blur) + blur + SECOND
         if len(quiet):
-            cuts = [quiet[(quiet - middle).abs().arg_min()]]
+            cuts = [_nearest(quiet, middle)]
         elif seconds[-1] - seconds[0] > _FEW * blur:
             cuts = [middle]
         else:
             cuts = [seconds[0] - blur + SECOND, seconds[-1] + blur]
-            if seconds[0] == seconds[-1]:  # bounds that include it have it on either side of both
-                cuts += [seconds[0] - blur, seconds[-1] + blur + SECOND]
         cuts = [_at_a_minute(cut, times) for cut in cuts]
+        beside = [at for cut in cuts for at in (cut - SECOND, cut)]
+        if blur == SECOND and seconds.is_in(beside).any():
+            cuts += _around_an_empty_second(seconds, middle)
         inside = [at for at in cuts if self.reading.window.start < at < self.reading.window.end]
         half = (self.reading.window.start + self.reading.window.length / 2).replace(microsecond=0)
         return inside or [half] * (self.reading.window.start < half)
@@ -406,6 +422,24 @@ def blur_of(began: pl.Series, window: Window, least: timedelta = SECOND) -> time
         if near.fill_null(True).all():
             return blur
     return None
+
+
+def _around_an_empty_second(seconds: pl.Series, middle: datetime) -> list[datetime]:
+    """The two sides of a second in which no call began, near the middle one: whatever bounds
+    include, the calls before the first are told exactly, and those behind the second. Where every
+    second has calls, one cut clear before all of them and one behind.
+    """
+    empty = seconds.filter(seconds.diff(-1) < -SECOND) + SECOND
+    if empty.is_empty():
+        return [seconds[0] - SECOND, seconds[-1] + 2 * SECOND]
+    at = _nearest(empty, middle)
+    return [at, at + SECOND]
+
+
+def _nearest(times: pl.Series, to: datetime) -> datetime:
+    """The one of some times that is nearest to another."""
+    found: datetime = times[(times - to).abs().arg_min()]  # type: ignore[assignment]  # no empty one
+    return found
 
 
 def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:

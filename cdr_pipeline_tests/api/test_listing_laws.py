@@ -141,6 +141,14 @@ def seen_through(calls: dict[str, datetime], ceiling: int | None) -> bool:
     limits=limits,
     beyond=st.sampled_from(["400", "500", "empty"]),
 )
+@example(  # the one call too many passed for one at the very second of the cut
+    day=Day(100, 0.1, 2, (0,)),
+    paging=(5, 10**9),
+    order="oldest",
+    bounds="exclusive",
+    limits={"ceiling": 100},
+    beyond="400",
+)
 @settings(max_examples=150)
 def test_what_is_proved_of_a_vendor_that_holds_still_is_true(
     day: Day,
