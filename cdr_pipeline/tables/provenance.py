@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cdr_pipeline.errors import Damaged
+from cdr_pipeline.tables.contract import NO_MARK
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.footer import CALLS, FETCHED, MadeBy, footer
 from cdr_pipeline.tables.store import Store
@@ -75,12 +76,8 @@ def counted_otherwise(store: Store, days: Sequence[date]) -> list[date]:
     """Those of some stored days of `cdrs` whose calls were counted in another zone, or by another
     version of our rules, than those of the last.
     """
-    made = {day: made_by(store, day) for day in days}
-    return [
-        day
-        for day, one in made.items()
-        if (one.zone, one.rules) != (made[days[-1]].zone, made[days[-1]].rules)
-    ]
+    counted = {day: made_by(store, day)._replace(contract=NO_MARK) for day in days}
+    return [day for day in days if counted[day] != counted[days[-1]]]
 
 
 def stale_in_words(days: Sequence[date]) -> str:

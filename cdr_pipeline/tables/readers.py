@@ -88,8 +88,8 @@ def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) 
     made = {day: made_by(store, day) for day in days}
     if not made:
         return
-    contract = Contract.of(settings).mark if settings.contract else None
-    due = MadeBy(contract, store.zone.key) if contract else made[days[-1]]
+    in_force = MadeBy(Contract.of(settings).mark, store.zone.key)
+    due = in_force if settings.contract else made[days[-1]]
     stale = [day for day in days if made[day] != due]
     if stale:
         warnings.warn(

@@ -164,8 +164,7 @@ class Store:
         Leaving by an exception leaves the partition as it was. `keys` are the original keys behind
         each column of the lead list, `about` anything else; both are kept in the file, and so are
         the mark of the declared `contract` and what it says of the keys, and in `cdrs` the version
-        of our rules. Raises TypeError where
-        the schema is not what the dataset promises.
+        of our rules. Raises TypeError where the schema is not what the dataset promises.
         """
         faults = schema_faults(dataset, schema, self.zone, own=keys or ())
         if faults:
