@@ -248,8 +248,9 @@ def _define_view(
     view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
     of_days = _files_of(dataset, template, days)
     all_files = _all_files(dataset, stored) if days else of_days
-    connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files}")
-    _define_macro_of_days(connection, view, f"SELECT {selected} FROM {of_days}", _OF_DAYS)
+    connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files} AS files")
+    made = f"SELECT {selected} FROM {of_days} AS files"
+    _define_macro_of_days(connection, view, made, _OF_DAYS)
     about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
     connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
     comments = _comments(dataset, shown, paths, contract)
@@ -273,7 +274,7 @@ def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
 
 
 def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:
-    """The columns that readers see, of files with their `filename`.
+    """The columns that readers see, of `files` with their `filename`.
 
     The day is taken from the name, of which DuckDB knows how to leave out files before opening
     them.
@@ -354,19 +355,24 @@ def _forget_templates(store: Store) -> None:
 def _united(columns: Sequence[str], zone: ZoneInfo) -> str:
     """As `readers.united`, in SQL; DuckDB writes numbers as text the same way."""
     if len(columns) == 1:
-        return _name(columns[0])
+        return _of_files(columns[0])
     dtype = united_type(columns)
     return f"coalesce({', '.join(_as(dtype, one, zone) for one in columns)})"
 
 
 def _as(dtype: pl.DataType, column: str, zone: ZoneInfo) -> str:
-    own, name = type_of(column), _name(column)
+    own, name = type_of(column), _of_files(column)
     if dtype == pl.String() and own == DECIMAL:
         return rf"regexp_replace(CAST({name} AS VARCHAR), '\.?0+$', '')"
     if dtype == pl.String() and own == INSTANT:
         local = f"strftime({name} AT TIME ZONE {_text(zone.key)}, '%Y-%m-%d %H:%M:%S.%f')"
         return rf"regexp_replace({local}, '\.000000$', '')"
     return f"CAST({name} AS {_TYPES[dtype]})"
+
+
+def _of_files(column: str) -> str:
+    """A column that may have any name: a bare one would be a macro's parameter of that name."""
+    return f"files.{_name(column)}"
 
 
 def _comments(

@@ -19,6 +19,7 @@ import pytest
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.tables import catalog, readers
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
+from cdr_pipeline.tables.contract import read
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
@@ -60,6 +61,17 @@ def test_the_views_and_scan_tell_the_same(store: Store, opened: duckdb.DuckDBPyC
     assert sql.columns == polars.columns
     assert sql.fetchall() == polars.rows()
     assert dict(opened.sql("SELECT id, additional_x FROM cdrs").fetchall()) == X
+
+
+def test_a_declared_column_may_have_the_name_of_anything_in_the_definitions(store: Store) -> None:
+    names = ["day", "file", "files", "first_day", "last_day"]
+    declared = [f'keys.{name} = {{type = "string", column = "{name}"}}' for name in names]
+    contract = read("\n".join(declared), SAIGON)
+    write_day(store, DAY, {"a": json.dumps({name: f"my {name}" for name in names})}, contract)
+    path = catalog.build(store, contract).path
+    for source in ("cdrs", f"cdrs('{DAY}', '{DAY}')"):
+        found = ask(path, f"SELECT {', '.join(names)} FROM {source}")
+        assert found == [[f"my {name}" for name in names]], source
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
