@@ -226,13 +226,13 @@ class Running:
 
 
 @contextmanager
-def serve(vendor: Vendor, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
-    """Serve the vendor from a thread of this process, on any free port unless one is given.
+def serve(vendor: Vendor) -> Iterator[Running]:
+    """Serve the vendor from a thread of this process, on any free port of loopback.
 
     The socket listens before the thread starts, so a client's first request waits rather than
     fails, and nobody has to ask when the server is ready.
     """
-    with create_server((host, port)) as listening:
+    with create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(_config(vendor))
         thread = Thread(target=server.run, args=([listening],), name="simulator", daemon=True)
         base_url = "http://{}:{}".format(*listening.getsockname())
