@@ -103,13 +103,14 @@ def thumbnail(figures: Figures, words: Words) -> bytes:
 
 def campaign_names(figures: Figures, words: Words) -> dict[str | None, str]:
     """What each campaign is called: the beginning of its UUID, as much of it as tells it from all
-    others.
+    others. Characters that cannot be seen stand by their codes: a picture cannot hold them, and the
+    library that draws would end the whole process.
     """
     shown = {*figures.campaigns["campaign_uuid"], *(figures.heat["row"] if figures.one_day else ())}
     uuids = shown - {None, OTHERS}
     lengths = itertools.count(_NAME)
     enough = next(end for end in lengths if len({one[:end] for one in uuids}) == len(uuids))
-    short = {one: one[:enough] for one in uuids}
+    short = {one: repr(one[:enough])[1:-1] for one in uuids}
     return {**short, None: words("outside"), OTHERS: words("others")}
 
 

@@ -108,6 +108,16 @@ def test_campaigns_that_begin_alike_are_told_apart(store: Store, load: LoadDay) 
     assert all(f" {one} " in read(store, DAY, DAY).words for one in ids)
 
 
+def test_campaigns_of_characters_that_no_picture_holds_are_drawn_by_their_codes(
+    store: Store, load: LoadDay
+) -> None:
+    ids = ["\x01ten", "\x02ten", "\ufffe\u202e"]
+    load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
+    names = charts.campaign_names(figures(store, DAY, DAY), Words("en"))
+    assert [names[one] for one in ids] == [r"\x01ten", r"\x02ten", r"\ufffe\u202e"]
+    assert r"\x02ten" in drawn(read(store, DAY, DAY).images[-3])
+
+
 def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY))
     alone = figures(store, DAY, DAY)
