@@ -49,8 +49,9 @@ _MOST_DAYS: Final = 31
 _TALKED: Final = ("talks_5_to_15s", "talks_15_to_30s", "talks_over_30s")
 
 _SUMMED: Final = (
-    *("calls", "seizures", "effective", "answered", "billsec", "short_calls", "key_presses"),
+    *("calls", "seizures", "effective", "billsec", "short_calls", "key_presses"),
     *_TALKED,
+    *(one.label for one in Disposition),
 )
 
 #: A campaign's name where the rest stand together.
@@ -179,13 +180,7 @@ def _stored(store: Store, first: date, last: date) -> list[date]:
 def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:
     """Sums of an aggregate's whole numbers over some days, by one of its keys."""
     counts = [name for name, dtype in dataset.types.items() if dtype == pl.Int64()]
-    return (
-        fixed(store, dataset, days)
-        .group_by(by)
-        .agg(pl.col(counts).sum())
-        .sort("calls", by, descending=[True, False])
-        .collect()
-    )
+    return fixed(store, dataset, days).group_by(by).agg(pl.col(counts).sum()).collect()
 
 
 def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
@@ -194,9 +189,7 @@ def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
     """Sums and ratios over all campaigns, and the highest peaks."""
-    sums = fixed(store, CAMPAIGN_DAILY, days).select(
-        pl.col(*_SUMMED, *(one.label for one in Disposition)).sum()
-    )
+    sums = fixed(store, CAMPAIGN_DAILY, days).select(pl.col(_SUMMED).sum())
     peaks = fixed(store, CAMPAIGN_HOURLY, days).select(
         peak_calls=pl.col("peak_calls_all").max().fill_null(0),
         peak_talks=pl.col("peak_talks_all").max().fill_null(0),
@@ -271,9 +264,7 @@ def _fewer(lines: pl.DataFrame) -> pl.DataFrame:
     return (
         lines.group_by(campaign_uuid=_or_others(largest))
         .agg(pl.exclude("campaign_uuid").sum())
-        .with_columns(last=pl.col("campaign_uuid") == OTHERS)
-        .sort(pl.col("last").fill_null(False), -pl.col("calls"), "campaign_uuid")
-        .drop("last")
+        .sort(pl.col("campaign_uuid").eq_missing(OTHERS), -pl.col("calls"), "campaign_uuid")
     )
 
 
