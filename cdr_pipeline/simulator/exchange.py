@@ -80,8 +80,8 @@ class Query:
     """How long a range of times the client wrote, whatever the bounds mean; None: open."""
     ended: tuple[str, str] | None
     """The first and the last second in which a call may end, both included."""
-    wanted: Mapping[str, str]
-    """The other filters, by parameter."""
+    params: Mapping[str, str]
+    """What was asked for, by parameter; the other filters are among these."""
     limit: int
     offset: int
     """-1 where the client gave none, which the vendor then says back."""
@@ -103,13 +103,12 @@ class Query:
             end = end or ended_end
         if start and end and end - start > LONGEST_RANGE:
             raise Refusal.of("start_date", f"range is longer than {LONGEST_RANGE.days} days")
-        filters = ("extension", "status", "hotline", "phone", "direction", "campaign_uuid")
         return cls(
             start,
             end,
             length,
             ended,
-            {name: params[name] for name in filters if params.get(name)},
+            params,
             _number(params, "limit"),
             _number(params, "offset"),
         )

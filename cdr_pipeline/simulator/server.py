@@ -199,9 +199,9 @@ class Vendor:
         if query.ended:
             first, last = query.ended
             found = [call for call in found if first <= call.ended <= last]
-        for name, value in query.wanted.items():
-            matches = _FILTERS[name]
-            found = [call for call in found if matches(call, value)]
+        for name, matches in _FILTERS.items():
+            if value := query.params.get(name):
+                found = [call for call in found if matches(call, value)]
         return found
 
 
