@@ -141,7 +141,7 @@ def load(path: Path | None, zone: ZoneInfo) -> Contract:
     if path is None:
         return Contract(zone=zone)
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")  # some editors put a mark in front of it
     except OSError as error:
         raise SettingsError(
             f"The contract {path} cannot be read ({error.strerror}). Name its TOML file, or leave"

@@ -199,6 +199,12 @@ def test_without_a_file_nothing_is_declared() -> None:
     assert load(None, SAIGON) == Contract(zone=SAIGON)
 
 
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text('keys.a.type = "int"\r\n', encoding="utf-8-sig")
+    assert load(path, SAIGON).keys == {"a": Declared("a", "int")}
+
+
 # ---- the mark
 
 
