@@ -218,7 +218,9 @@ def _(numbers):
         numbers.group_by(hotline="from_number")
         .agg(pl.col("calls", "answered", "short_calls").sum())
         .with_columns(
-            rate=kpi.ratio("answered", "calls"), short=kpi.ratio("short_calls", "answered")
+            pl.col("hotline").fill_null("unknown"),
+            rate=kpi.ratio("answered", "calls"),
+            short=kpi.ratio("short_calls", "answered"),
         )
         .sort("calls", "hotline", descending=[True, False])
         .collect()

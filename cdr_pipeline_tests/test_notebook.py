@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,10 @@ from click.testing import CliRunner
 from cdr_pipeline import cli
 from cdr_pipeline.record import SHORT_CALL_SECONDS
 from cdr_pipeline.simulator import Tenant
+from cdr_pipeline.tables.aggregates import daily
+from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DISPOSITION_DAILY, HOTLINE_DAILY
+from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.records import DAY, call, flat
 
 CALLS_PER_DAY = 400
 
@@ -123,3 +128,24 @@ def test_hotlines_are_our_own_numbers(
         row["hotline"]: (row["calls"], row["short_calls"])
         for row in figures["hotlines"].rows(named=True)
     } == {hotline: (count, short[hotline]) for hotline, count in made.items()}
+
+
+def test_calls_from_no_number_are_drawn_with_the_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cdr_pipeline.notebook import app
+
+    hotlines = {"a": "", "b": "02873003586"}
+    calls = [call(id_, direction="outbound", from_number=one) for id_, one in hotlines.items()]
+    store.write(CDRS, DAY, flat(*calls).cdrs)
+    day = daily.Day.read(store.lazy(CDRS, DAY))
+    for dataset, measure in (
+        (CAMPAIGN_DAILY, daily.campaign_daily),
+        (DISPOSITION_DAILY, daily.disposition_daily),
+        (HOTLINE_DAILY, daily.hotline_daily),
+    ):
+        store.write(dataset, DAY, measure(day).collect())
+    monkeypatch.setenv("CDR_DATA_DIR", str(store.root))
+    outputs, _ = app.run()
+    drawn = [one.to_json() for one in outputs if isinstance(one, alt.TopLevelMixin)]
+    assert sum('"unknown"' in one and "02873003586" in one for one in drawn) == 1
