@@ -94,9 +94,9 @@ def attempted() -> pl.Expr:
     return ~is_of(Disposition.NOT_ATTEMPT)
 
 
-def outbound() -> pl.Expr:
-    """Whether it was we who called."""
-    return pl.col("direction").str.to_lowercase() == "outbound"
+def is_direction(which: str) -> pl.Expr:
+    """Whether a call went one way, in whichever case the vendor writes it; outbound: we called."""
+    return pl.col("direction").str.to_lowercase() == which
 
 
 def in_64_bits(column: str, *within: str) -> pl.Expr:

@@ -52,7 +52,7 @@ _SHAPE: Final = {
 
 
 #: What calls are chosen by.
-_MARKS: Final = {"outbound": kpi.outbound(), "attempted": kpi.attempted()}
+_MARKS: Final = {"outbound": kpi.is_direction("outbound"), "attempted": kpi.attempted()}
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ def hotline_daily(day: Day) -> pl.LazyFrame:
 
 def agent_daily(day: Day) -> pl.LazyFrame:
     """`agent_daily`: one row an extension."""
-    direction = pl.col("direction").str.to_lowercase()  # as `kpi.outbound` has it
-    directions = {one: kpi.calls_if(direction == one) for one in DIRECTIONS}
+    directions = {one: kpi.calls_if(kpi.is_direction(one)) for one in DIRECTIONS}
     measures = _OUTCOME | _TIMES | kpi.talks() | directions
     agents = day.only(pl.col("extension").is_not_null())
     return _counted(AGENT_DAILY, agents, measures, _NUMBERS)
