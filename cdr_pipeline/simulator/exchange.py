@@ -92,7 +92,8 @@ class Query:
     def read(cls, params: Mapping[str, str], bounds: Bounds) -> "Query":
         """The query in a request's parameters; parameters that nobody documented are ignored."""
         length = _length(params, "start_date", "end_date")
-        length = length or _length(params, "start_date_ended", "end_date_ended")
+        if length is None:
+            length = _length(params, "start_date_ended", "end_date_ended")
         start, end = _range(params, "start_date", "end_date", bounds)
         ended_start, ended_end = _range(params, "start_date_ended", "end_date_ended", bounds)
         ended = None

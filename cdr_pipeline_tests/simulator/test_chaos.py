@@ -180,6 +180,7 @@ def test_ranges_over_a_day_are_refused(connect: Connect) -> None:
 
     assert status(**WHOLE_DAY) == 200
     assert status(start_date="2023-03-07 00:00:00", end_date="2023-03-08 00:00:00") == 200
+    assert status(start_date="2023-03-07 10:00:00", end_date="2023-03-07 10:00:00") == 200
     assert status(start_date="2023-03-06 23:59:59", end_date="2023-03-08 00:00:00") == 400
     assert status(start_date="2023-03-07", end_date="2023-03-08") == 400
     assert status(start_date="2023-03-07") == 400
