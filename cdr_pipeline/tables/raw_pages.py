@@ -28,8 +28,8 @@ ALWAYS: Final = Window(datetime.min, datetime.max)
 
 @dataclass(frozen=True)
 class StoredPage:
-    """One response that counts: the number of its reading, its bytes, the window and the offset
-    that were asked for, and its place among all responses of its day, in the order they came.
+    """One response: the number of its reading (0: asked for a total alone), its bytes, the window
+    and the offset that were asked for, and its place among all of its day, in the order they came.
 
     A record counts if it began in that window; the vendor also lists some of the second before
     and after, which the neighbouring window's own reading knows better.
