@@ -221,12 +221,12 @@ def _curve(
 
 def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
     """How many calls began on these days, by hour or by day (`at`)."""
-    return (
-        fixed(store, CAMPAIGN_HOURLY, days)
-        .filter(pl.col("calls") > 0)  # others merely go on there
-        .group_by(at=at)
-        .agg(pl.col("calls").sum())
-    )
+    return _hours(store, days).group_by(at=at).agg(pl.col("calls").sum())
+
+
+def _hours(store: Store, days: list[date]) -> pl.LazyFrame:
+    """The hours of campaigns in which calls began; in others some merely went on."""
+    return fixed(store, CAMPAIGN_HOURLY, days).filter(pl.col("calls") > 0)
 
 
 def _beside(calls: pl.LazyFrame, before: pl.LazyFrame) -> pl.DataFrame:
@@ -243,19 +243,13 @@ def _filled(every: pl.DataFrame, slots: pl.DataFrame, before: list[date]) -> pl.
 
 
 def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
-    hourly = fixed(store, CAMPAIGN_HOURLY, days)
+    hours = _hours(store, days)
     if first < last:
         row = pl.col(DATE).dt.to_string("%Y-%m" if _by_month(first, last) else "%Y-%m-%d")
-        made = hourly.group_by(row.alias("row"), "hour").agg(pl.col("calls").sum())
-        return made.filter(pl.col("calls") > 0).sort("row", "hour").collect()
-    lines = hourly.group_by("campaign_uuid", "hour").agg(pl.col("calls").sum()).collect()
-    largest = _largest(lines)
-    return (
-        lines.group_by(_or_others(largest).alias("row"), "hour")
-        .agg(pl.col("calls").sum())
-        .filter(pl.col("calls") > 0)
-        .sort("row", "hour")
-    )
+    else:
+        row = _or_others(_largest(hours.collect()))
+    made = hours.group_by(row.alias("row"), "hour").agg(pl.col("calls").sum())
+    return made.sort("row", "hour").collect()
 
 
 def _fewer(lines: pl.DataFrame) -> pl.DataFrame:

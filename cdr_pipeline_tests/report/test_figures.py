@@ -76,6 +76,19 @@ def test_an_hour_in_which_a_call_merely_goes_on_is_not_in_the_curve(
     assert figures(store, DAY, DAY).curve.select("at", "calls").rows() == [(10, 1)]
 
 
+def test_a_campaign_that_merely_goes_on_takes_no_others_place_among_the_hours(
+    store: Store, load: LoadDay
+) -> None:
+    before = DAY - timedelta(days=1)
+    load(
+        before,
+        [call("late", f"{before} 23:59:00", campaign_uuid="z", time_ended=f"{DAY} 00:05:00")],
+    )
+    load(DAY, [call(f"{n}", campaign_uuid=f"c{n:02}") for n in range(12)])
+    it = figures(store, DAY, DAY)
+    assert it.heat["row"].to_list() == it.campaigns["campaign_uuid"].to_list()
+
+
 def test_a_day_without_calls_has_its_place_among_the_days(store: Store, load: LoadDay) -> None:
     days = [DAY + timedelta(days=number) for number in range(3)]
     for day in days:
