@@ -9,6 +9,7 @@ seconds of every run, as much as loading 60,000 calls.
 import atexit
 import ctypes
 import gc
+import io
 import os
 import sys
 import threading
@@ -31,7 +32,11 @@ def as_program(main: Callable[[], object]) -> None:
 
     What was registered with `atexit` is done; where threads are still to be waited for, or what was
     printed cannot be written, the process ends in Python's own way.
+
+    A letter that the terminal's encoding has not is printed as its code, as Python does on stderr.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     gc.set_threshold(_BETWEEN_LOOKS)
     give_back_large()
     code: object = None

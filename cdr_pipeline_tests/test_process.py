@@ -30,6 +30,13 @@ def test_what_it_printed_is_there() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 2)
 
 
+def test_a_letter_that_the_terminal_does_not_know_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert ended("print('b\u1eadn')").stdout == "b\\u1eadn\n"
+
+
 def test_a_word_and_a_traceback_are_told() -> None:
     assert ended("sys.exit('a word')").stderr == "a word\n"
     assert "ZeroDivisionError" in ended("1 / 0").stderr

@@ -68,7 +68,7 @@ def propose(first: datetime | None, last: datetime | None) -> None:
     _, store = stored()
     days = _days_of_calls(store, first, last)
     seen = survey.observe(store, _watched(days))
-    click.echo(survey.proposal(seen, days), nl=False)
+    click.echo(survey.proposal(seen, days).encode(), nl=False)  # a TOML file is UTF-8
 
 
 @contract.command()

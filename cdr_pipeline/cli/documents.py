@@ -51,4 +51,4 @@ def dictionary() -> None:
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text
 
-    click.echo(text(Contract.of(Settings.load())), nl=False)
+    click.echo(text(Contract.of(Settings.load())).encode(), nl=False)

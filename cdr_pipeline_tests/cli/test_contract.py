@@ -1,9 +1,12 @@
 """`contract propose` and `contract diff`."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cdr_pipeline import cli
 from cdr_pipeline_tests.cli.typed import OWN, Type, declared
 
 
@@ -14,6 +17,12 @@ def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
     assert told.exit_code == 0, told.output
     assert "Every value fits." in told.output
     assert "3 days (2023-03-06 to 2023-03-08)" in told.output
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_proposal_is_utf_8_whatever_the_terminal_takes() -> None:
+    printed = CliRunner(charset="latin-1").invoke(cli.main, ["contract", "propose"]).stdout_bytes
+    assert "Số tiền" in tomllib.loads(printed.decode())["keys"]
 
 
 def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type) -> None:
