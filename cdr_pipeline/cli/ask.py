@@ -14,7 +14,7 @@ from cdr_pipeline.cli.shared import (
     MOMENT,
     UP_TO,
     err,
-    out,
+    for_tables,
     readable_errors,
     see_that_they_are_in_order,
 )
@@ -139,7 +139,8 @@ def list_calls(
     elif output:
         cdrs.write_parquet(output, compression="zstd")
     else:
-        out.print(_table(cdrs))
+        to = for_tables()
+        to.print(_table(cdrs, to.width))
     err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
     if flat.whole_rejects:
         err.print(f"{flat.whole_rejects:,} records that cannot be calls are left out; see jsonl.")
@@ -170,10 +171,10 @@ def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
     return flatten([StoredPage(1, body)], rules)
 
 
-def _table(cdrs: "pl.DataFrame") -> Table:
+def _table(cdrs: "pl.DataFrame", width: int) -> Table:
     import polars as pl
 
-    shown = _SHOWN if out.width >= _SHOWN_WIDTH else _SHOWN_NARROW
+    shown = _SHOWN if width >= _SHOWN_WIDTH else _SHOWN_NARROW
     table = Table(*shown)
     began = pl.col("time_started").dt.strftime("%Y-%m-%d %H:%M:%S")
     for row in cdrs.with_columns(began).select(shown).rows():

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cdr_pipeline.cli.shared import (
     DAY,
+    for_tables,
     nothing_stored,
     out,
     progress,
@@ -100,7 +101,7 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
         (_columns(changes), "No column changes."),
         (_misfits(changes), "Every value fits."),
     ):
-        out.print(table if table.row_count else nothing)
+        for_tables().print(table if table.row_count else nothing)
     if changes.unheard:
         named = ", ".join(f'"{escape(key)}"' for key in changes.unheard)
         out.print(f"No call of these days has the key {named}.", soft_wrap=True)
@@ -115,9 +116,11 @@ def diff(file: Path | None, first: datetime | None, last: datetime | None) -> No
 
 
 def _columns(changes: "Changes") -> Table:
+    from cdr_pipeline.tables.types import in_words
+
     table = Table("column", "now", "then", title="Columns of the lead lists in cdrs")
     for name, types in changes.columns.items():
-        table.add_row(name, *("" if dtype is None else f"{dtype}" for dtype in types))
+        table.add_row(name, *("" if dtype is None else in_words(dtype) for dtype in types))
     return table
 
 

@@ -12,7 +12,14 @@ import click
 from pydantic import SecretStr
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import PORT, exit_if, out, readable_errors, starting_dagster
+from cdr_pipeline.cli.shared import (
+    PORT,
+    exit_if,
+    for_tables,
+    out,
+    readable_errors,
+    starting_dagster,
+)
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
 from cdr_pipeline.errors import CdrError
@@ -86,7 +93,7 @@ def _print_demo(settings: Settings) -> None:
 
     root = settings.data_dir
     print_days(settings)
-    out.print(_week(Store.of(settings)))
+    for_tables().print(_week(Store.of(settings)))
     out.print(
         f"Parquet is in {root}. Ask it anything:\n\n"
         "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"

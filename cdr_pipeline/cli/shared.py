@@ -26,6 +26,9 @@ LOADED_STAYS: Final = "Days that are loaded stay so; run it again for the rest."
 out: Final = Console()
 err: Final = Console(stderr=True)
 
+#: Who reads a pipe wants a line a row, whatever its width.
+_PIPED_WIDTH: Final = 170
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -89,6 +92,11 @@ def exit_if(failed: list[str]) -> None:
         err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
     if failed:
         sys.exit(1)
+
+
+def for_tables() -> Console:
+    """Where tables are printed: as wide as the terminal, or in a pipe so that no cell is cut."""
+    return out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
 
 
 def progress() -> Progress:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import DAY, nothing_stored, out, readable_errors, span
+from cdr_pipeline.cli.shared import DAY, for_tables, nothing_stored, out, readable_errors, span
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cdr_pipeline.tables.store import Store
-
-#: Who reads a pipe wants a line a day, whatever its width.
-_PIPED_WIDTH: Final = 140
 
 _NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
 
@@ -76,8 +72,7 @@ def print_days(
     pageless = pageless_days(store, first, last)
     unproved = unproved_days(store, first, last)
     if days and table:
-        to = out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
-        to.print(_table(store, days, stale, unmade, damaged))
+        for_tables().print(_table(store, days, stale, unmade, damaged))
     for told in _to_mend(stale, unmade, torn, pageless, unproved):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:

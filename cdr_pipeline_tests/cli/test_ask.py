@@ -1,5 +1,6 @@
 """`list`: what is asked for, and how it is shown."""
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -76,11 +77,27 @@ def test_list_shows_what_cannot_be_a_call_as_it_was_sent(type_: Type) -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_list_fits_the_terminal(type_: Type, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr("cdr_pipeline.cli.ask.out", Console(width=width))
+    terminal = Console(width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr("cdr_pipeline.cli.shared.out", terminal)
     done = type_("list", "--date", "2023-03-07", "--limit", "3", vendor=small())
     rows = [line for line in done.output.splitlines() if line.startswith("│ 2023-03-07 ")]
     assert len(rows) == 3, done.output
     assert ("campaign_uuid" in done.output) == (width == 200)
+
+
+def test_in_a_pipe_no_cell_of_a_list_is_cut(type_: Type) -> None:
+    cells = {
+        "time_started": "2023-03-07 10:00:00",
+        "from_number": "+842873003586",
+        "to_number": "+84899888999",
+        "status": "not-available",
+        "campaign_uuid": "fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d",
+    }
+    record = json.dumps({"id": "a", "parent_id": "a", **cells}).encode()
+    vendor = Vendor(records=[(cells["time_started"], record)], token=TOKEN)
+    done = type_("list", vendor=vendor, COLUMNS="80")
+    (row,) = (line for line in done.output.splitlines() if line.startswith("│"))
+    assert {*cells.values(), "terminal_unavailable"} <= {cell.strip() for cell in row.split("│")}
 
 
 def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:

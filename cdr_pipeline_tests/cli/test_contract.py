@@ -33,6 +33,13 @@ def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type)
     assert not declared("2023-03-07")
 
 
+def test_diff_writes_types_as_the_dictionary_does(loaded: Type) -> None:
+    text = '[keys."Số tiền"]\ntype = "datetime"\nformat = "%s"\n'
+    Path("epoch.toml").write_text(text, encoding="utf-8")
+    told = loaded("contract", "diff", "epoch.toml").output
+    assert "Datetime(us, zone of CDR_TIMEZONE)" in told
+
+
 def test_diff_names_declared_keys_that_no_call_has(loaded: Type) -> None:
     Path("slip.toml").write_text('[keys.tuoii]\ntype = "int"\n', encoding="utf-8")
     told = loaded("contract", "diff", "slip.toml").output
