@@ -12,6 +12,7 @@ from rich.table import Table
 from cdr_pipeline.cli.shared import (
     DAY,
     MOMENT,
+    OUTPUT,
     UP_TO,
     err,
     for_tables,
@@ -85,7 +86,7 @@ _FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help=f"Write here; {', '.join(_FORMATS)} tell the format.",
 )
 @readable_errors

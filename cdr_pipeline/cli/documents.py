@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from cdr_pipeline.cli.shared import DAY, err, out, readable_errors, span, stored
+from cdr_pipeline.cli.shared import DAY, OUTPUT, err, out, readable_errors, span, stored
 from cdr_pipeline.settings import Language, Settings
 
 
@@ -20,7 +20,7 @@ from cdr_pipeline.settings import Language, Settings
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="Write here, instead of to `reports` in the data folder.",
 )
 @readable_errors

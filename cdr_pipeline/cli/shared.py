@@ -60,11 +60,22 @@ class _UpTo(_Moment):
         return moment + timedelta(days=1, seconds=-1) if is_day else moment
 
 
+class _Output(click.Path):
+    """A file to be written, in a folder that is there: it is seen to before anybody is asked."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{path.parent}: there is no such folder.", param, ctx)
+        return path
+
+
 DAY: Final = _Moment("YYYY-MM-DD", ["%Y-%m-%d"])
 MOMENT: Final = _Moment(
     "YYYY-MM-DD[ HH:MM:SS]", ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]
 )
 UP_TO: Final = _UpTo(MOMENT.form, MOMENT.formats)
+OUTPUT: Final = _Output(path_type=Path, dir_okay=False, writable=True)
 PORT: Final = click.IntRange(0, 65_535)
 
 

@@ -44,8 +44,6 @@ def write(
             " --extra report`, or `pip install altair vl-convert-python jinja2`. Everything else"
             " works without them."
         )
-    if output and not output.parent.is_dir():
-        raise CdrError(f"{output.parent}: there is no such folder.")
     made = figures(store, first, last)
     path = output or place(store, first, last)
     path.parent.mkdir(parents=True, exist_ok=True)

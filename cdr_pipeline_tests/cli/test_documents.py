@@ -29,7 +29,7 @@ def test_report_says_what_is_missing_or_turned_round(type_: Type) -> None:
 
 def test_report_makes_no_folder_that_nobody_asked_for(loaded: Type) -> None:
     done = loaded("report", "--from", "2023-03-07", "--output", "nowhere/day.html")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "nowhere: there is no such folder" in done.output
     assert not Path("nowhere").exists()
 
