@@ -23,6 +23,7 @@ from cdr_pipeline.cli.shared import (
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.home import COVERED, home_apart
 from cdr_pipeline.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -56,15 +57,14 @@ def demo(open_ui: bool, port: int) -> None:
         _print_demo(settings)
         if open_ui:
             own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
-            os.environ |= {variable(name): value for name, value in _as_text(own)}
-            # Dagster lets a `.env` in its working folder win, which would be the user's here.
+            # Dagster lets a `.env` in its working folder win, which would be the user's here; in
+            # the demo's own there is none, and so nothing that one covers.
+            os.environ |= {variable(name): value for name, value in _as_text(own)} | {COVERED: "{}"}
             sys.exit(dagster_dev(port, FOLDER))
 
 
 def _demo_settings(base_url: str) -> Settings:
     """Settings of the demo alone, whatever the environment says; its folder is made anew."""
-    from cdr_pipeline.home import home_apart
-
     mark = FOLDER / "made-by-cdr-pipeline-demo"
     if FOLDER.exists() and not mark.exists():
         raise CdrError(f"{FOLDER.resolve()} is there, but not from the demo: move it away.")

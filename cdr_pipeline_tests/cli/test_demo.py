@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.cli.materialize import Outcome
+from cdr_pipeline.home import COVERED, note_dotenv
 from cdr_pipeline.settings import Settings
 from cdr_pipeline_tests.cli.typed import Type
 
@@ -32,8 +33,10 @@ DAGSTERS_SETTINGS = """
 import sys
 from pathlib import Path
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.settings import Settings
 with get_possibly_temporary_instance_for_cli():
+    read_dotenv_again()  # as each run, schedule and sensor does
     settings = Settings.load(vendor=True)
     theirs = settings.api_key or settings.alert_url or settings.contract
     Path(sys.argv[1]).write_text(f"{settings.api_base_url} {settings.data_dir} {theirs}")
@@ -44,15 +47,21 @@ def test_the_demos_ui_loads_nothing_by_the_users_settings(
     type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster lets `.env` win: "Materialize all" in the demo's UI asked the user's own vendor and
-    wrote into the user's own data.
+    wrote into the user's own data. Then runs and sensors took what the user's `.env` says for gone,
+    and the demo's settings with it: what the user's shell says came back.
     """
+    monkeypatch.delenv(COVERED)
     popen, said = subprocess.Popen, tmp_path / "said"
+
+    def loaded(*_: object) -> Outcome:
+        note_dotenv()  # as Dagster's storage does
+        return Outcome([], [])
 
     def shown(_: list[str], **options: Any) -> Any:
         return popen([sys.executable, "-c", DAGSTERS_SETTINGS, str(said)], **options)
 
     Path(".env").write_text("CDR_API_BASE_URL=https://live.example.vn\nCDR_DATA_DIR=live\n")
-    monkeypatch.setattr("cdr_pipeline.cli.materialize.load_days", lambda *_: Outcome([], []))
+    monkeypatch.setattr("cdr_pipeline.cli.materialize.load_days", loaded)
     monkeypatch.setattr("cdr_pipeline.cli.demo._print_demo", lambda _: None)
     monkeypatch.setattr(subprocess, "Popen", shown)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
