@@ -161,12 +161,14 @@ class Moved:
 
 
 def newest_due(store: Store, now: datetime, settings: Settings) -> date | None:
-    """The newest day that must be there by `now`; None where no day of its window was ever loaded.
+    """The newest day that must be there by `now`; None where no day of its window is stored."""
+    newest = newest_by(now, settings)
+    return newest if store.days(RECEIPTS, *window(newest, settings)) else None
 
-    A day must be there GRACE after the night on which it is loaded.
-    """
+
+def newest_by(now: datetime, settings: Settings) -> date:
+    """The newest day whose night was GRACE ago by `now`, whether any was ever loaded or not."""
     on_time = now.astimezone(UTC) - GRACE
     tonight = on_time.astimezone(settings.zone)
     begun = tonight.replace(tzinfo=None) >= datetime.combine(tonight, settings.schedule_time)
-    newest = tonight.date() - DAY * (1 if begun else 2)
-    return newest if store.days(RECEIPTS, *window(newest, settings)) else None
+    return tonight.date() - DAY * (1 if begun else 2)

@@ -1,6 +1,6 @@
 """Is the day that ended there, a few hours after the night?"""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
@@ -8,6 +8,7 @@ from cdr_pipeline import checks, upkeep
 from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.store import Store
 
 
@@ -31,7 +32,8 @@ def freshness(
         summary = f"No day can be loaded; what is stored is safe. {error}"
         return _told(checks.Finding(checks.FRESH, False, summary), summary, context.cursor)
     store = Store.of(settings)
-    due = upkeep.newest_due(store, datetime.now(UTC), settings)
+    now = datetime.now(UTC)
+    due = upkeep.newest_due(store, now, settings) or _still_due(context.cursor, now, settings)
     if due is None:
         nothing = "No recent day was ever loaded."
         if not context.cursor:
@@ -39,6 +41,15 @@ def freshness(
         return _told(checks.Finding(checks.FRESH, True, nothing), nothing, context.cursor)
     finding = checks.fresh(due, store)
     return _told(finding, f"{due} {finding.passed}", context.cursor)
+
+
+def _still_due(before: str | None, now: datetime, settings: Settings) -> date | None:
+    """The newest day, where the check was last about a day: that none of CDR_PROBE_DAYS is there
+    any more, since the vendor was away for as long or the folder is not mounted, is no good news.
+    """
+    newest = upkeep.newest_by(now, settings)
+    about_a_day = before is not None and before[:1].isdigit()
+    return newest if about_a_day and newest >= settings.start_date else None
 
 
 def _told(finding: checks.Finding, said: str, before: str | None) -> dg.SensorResult:

@@ -69,6 +69,26 @@ def test_and_green_again_once_it_is_mended_though_no_day_was_ever_loaded(
     assert said == [False, True]
 
 
+def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_back(
+    world: NewWorld,
+) -> None:
+    """It turned green while the token was still refused: `No recent day was ever loaded.`"""
+    board = some_days(Switchboard(), 9)
+    it, _ = world(board, lookback_days=0, probe_days=2)
+    nights(it, FIRST + DAY, FIRST + DAY)
+    board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 9)
+    it.sensor("freshness")
+    for ahead in range(2, 7):
+        nights(it, FIRST + DAY * ahead, FIRST + DAY * ahead)
+        Clock.at = at(FIRST + DAY * ahead, 6)
+        it.sensor("freshness")
+    assert it.red == [f"{FIRST + DAY * ahead}" for ahead in range(1, 6)]
+    assert it.skipped.startswith("2023-03-06 ended and is not there")
+    it.settings = it.settings.model_copy(update={"start_date": FIRST + DAY * 30})
+    it.sensor("freshness")
+    assert it.skipped == "No recent day was ever loaded."
+
+
 def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
     """Dagster shows what the last run says of a check, if it says nothing: skipped."""
     board = some_days(Switchboard(), 3)
