@@ -38,9 +38,11 @@ def window(newest: date, settings: Settings) -> tuple[date, date]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A day that is stored: the local date it was proved on, and if all was made of it since."""
+    """A day that is stored: the date of the night it was proved in, and if all was made of it
+    since.
+    """
 
-    proved_on: date
+    night: date
     whole: bool = True
 
 
@@ -52,16 +54,25 @@ class Wanted:
     make: list[date]
 
 
-def kept(store: Store, first: date, last: date) -> dict[date, Kept]:
-    """Of the days from `first` to `last`, both included, those that are stored. One whose pages or
-    receipt cannot be read is not: it is asked for, and its run says which file it is.
+def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
+    """Of the days that are looked after, those that are stored. One whose pages or receipt cannot
+    be read is not: it is asked for, and its run says which file it is.
     """
     found = {}
-    for day in store.days(RECEIPTS, first, last):
+    for day in store.days(RECEIPTS, *window(newest, settings)):
         with suppress(Damaged):
             if of_the_fetch(store, day, [RAW_PAGES]):
-                found[day] = Kept(last_fetch(store, day).proved_at.date(), _whole(store, day))
+                night = _night_of(last_fetch(store, day).proved_at, settings)
+                found[day] = Kept(night, _whole(store, day))
     return found
+
+
+def _night_of(moment: datetime, settings: Settings) -> date:
+    """The date on which the last night before a local time began: late in the evening, perhaps, so
+    that its run ended on the next.
+    """
+    at = settings.schedule_time
+    return (moment - timedelta(hours=at.hour, minutes=at.minute)).date()
 
 
 def _whole(store: Store, day: date) -> bool:
@@ -76,7 +87,7 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
     """What to ask for on the night after `newest`, given the days of its window that are kept.
 
     A day is looked at on the night after it and on CDR_LOOKBACK_DAYS more. It is asked for unless
-    it was proved on the last of them so far, or later: nights that were missed are made up for.
+    it was proved in the last of them so far, or later: nights that were missed are made up for.
     Before the first day that is kept nothing is: which past to load is for people to say.
     """
     first = min(days, default=newest)
@@ -84,7 +95,7 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
     fetch = [
         day
         for day in since
-        if day not in days or days[day].proved_on < _last_look(day, newest, settings)
+        if day not in days or days[day].night < _last_look(day, newest, settings)
     ]
     return Wanted(fetch, [day for day in since if day not in fetch and not days[day].whole])
 

@@ -46,8 +46,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         newest = tonight - upkeep.DAY
         if newest < settings.start_date:
             return dg.SkipReason(f"CDR_START_DATE is {settings.start_date}: no day ended since.")
-        store = Store.of(settings)
-        kept = upkeep.kept(store, *upkeep.window(newest, settings))
+        kept = upkeep.kept(Store.of(settings), newest, settings)
         wanted = upkeep.wanted(newest, kept, settings)
         return [
             *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),

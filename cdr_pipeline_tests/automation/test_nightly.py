@@ -1,5 +1,6 @@
 """The schedule, night by night: what it asks for."""
 
+from datetime import time
 from typing import Any
 
 import dagster as dg
@@ -27,6 +28,21 @@ def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback
     assert it.loaded(FIRST + DAY * 4) == it.board.truth(FIRST + DAY * 4)
     assert it.nightly(at(FIRST + DAY * 5, 1.5)) == []
     assert "every day up to 2023-03-05 was fetched when it was due" in it.skipped
+
+
+def test_a_run_that_ends_after_midnight_is_of_the_night_it_began_in(world: NewWorld) -> None:
+    """It passed for the next night's, which then left out every second look, the last one too."""
+    it, _ = world(some_days(Switchboard(), 6), lookback_days=1, schedule_time=time(23, 50))
+    looked = []
+    for ahead in range(1, 5):
+        Clock.at = at(FIRST + DAY * (ahead + 1), 0.3)
+        looked += asked(it.nightly(at(FIRST + DAY * ahead, 23 + 5 / 6)))
+    assert looked == [
+        ("2023-03-01", "2023-03-01"),
+        ("2023-03-01", "2023-03-02"),
+        ("2023-03-02", "2023-03-03"),
+        ("2023-03-03", "2023-03-04"),
+    ]
 
 
 def test_before_the_first_partition_there_is_nothing_to_load(world: NewWorld) -> None:
