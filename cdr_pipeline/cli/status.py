@@ -55,6 +55,7 @@ def print_days(
     from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
         damaged_files,
+        missing_days,
         pageless_days,
         stale_days,
         torn_days,
@@ -71,9 +72,10 @@ def print_days(
     torn = torn_days(store, first, last, but=damaged)
     pageless = pageless_days(store, first, last)
     unproved = unproved_days(store, first, last)
+    missing = missing_days(store, first, last)
     if days and table:
         for_tables().print(_table(store, days, stale, unmade, damaged))
-    for told in _to_mend(stale, unmade, torn, pageless, unproved):
+    for told in _to_mend(stale, unmade, torn, pageless, unproved, missing):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))
@@ -86,6 +88,7 @@ def _to_mend(
     torn: Sequence[date],
     pageless: Sequence[date],
     unproved: Sequence[date],
+    missing: Sequence[date],
 ) -> Iterator[str]:
     """What is to be done about days that are not as they should be, a paragraph a kind."""
     from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
@@ -111,6 +114,12 @@ def _to_mend(
             f"Without cdr_receipts: {days_in_words(unproved)}. What was made of them stands, and"
             " nothing tells that it is complete, nor can anything be made of them again, until"
             " `cdr-pipeline run` has loaded such days anew."
+        )
+    if missing:
+        yield (
+            f"Not stored, between days that are: {days_in_words(missing)}. The schedule `nightly`"
+            " loads those of the last CDR_PROBE_DAYS that follow a stored day of these;"
+            " `cdr-pipeline run` loads any."
         )
 
 

@@ -19,7 +19,7 @@ from cdr_pipeline.tables.contract import NO_MARK
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS, Dataset
 from cdr_pipeline.tables.footer import CALLS, FETCHED, MadeBy, footer
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.window import ranges
+from cdr_pipeline.window import every_day, ranges
 
 #: What only the vendor can give, in the order of writing; the others are made from it.
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
@@ -149,6 +149,13 @@ def unproved_days(store: Store, first: date = date.min, last: date = date.max) -
     nothing tells that they are all.
     """
     return [day for day in store.days(CDRS, first, last) if not store.holds(RECEIPTS, day)]
+
+
+def missing_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
+    """Days between stored ones, both ends included, of which there is neither receipt nor calls."""
+    stored = {day for one in (RECEIPTS, CDRS) for day in store.days(one, first, last)}
+    between = every_day(min(stored), max(stored)) if stored else []
+    return [day for day in between if day not in stored]
 
 
 def unmade_days(

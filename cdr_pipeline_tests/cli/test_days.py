@@ -437,3 +437,13 @@ def test_a_day_without_its_receipt_is_named_until_it_is_loaded_anew(loaded: Type
     told = loaded("status").output
     assert "Without cdr_receipts: 3 days" in told
     assert "Nothing" not in told
+
+
+def test_days_that_are_missing_between_stored_ones_are_named(loaded: Type) -> None:
+    """After a sleep of weeks only the last night's day was loaded, and nothing told of the gap."""
+    missing = "Not stored, between days that are: 1 day (2023-03-07)"
+    assert "Not stored" not in loaded("status").output
+    for dataset in Path("data").iterdir():
+        shutil.rmtree(dataset / "date=2023-03-07", ignore_errors=True)
+    assert missing in loaded("status").output
+    assert "Not stored" not in loaded("status", "--from", "2023-03-07").output
