@@ -269,7 +269,8 @@ def fresh(day: date, store: Store) -> Finding:
         f"{day} ended and is not there. What is stored is safe. If a run of the night failed, it"
         " says why; if there was none, look at the ticks of the schedule `nightly`: is it on, is"
         " Dagster's daemon running? Then load it: materialize the day, or `cdr-pipeline run --from"
-        f" {day} --to {day}`. Left alone, the next night asks for it again.",
+        f" {day} --to {day}`. Left alone, the next night asks for it again, if any of the"
+        " CDR_PROBE_DAYS before it is stored.",
     )
 
 

@@ -12,7 +12,7 @@ from cdr_pipeline.api.client import post
 from cdr_pipeline.assets.aggregates import across
 from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import CdrError, not_whole
 from cdr_pipeline.home import read_dotenv_again
 from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
@@ -24,9 +24,10 @@ _SAFE: Final = (
     " affected."
 )
 _TO_DO: Final = (
-    "Do what the cause says, if anything. The schedule `nightly` asks for recent days again until"
-    ' they are loaded; to load them now, launch the same days again in Dagster with "Backfill only'
-    ' failed and missing partitions" ticked, or `cdr-pipeline run`.'
+    "Do what the cause says, if anything. The schedule `nightly` asks again for missing days of the"
+    " last CDR_PROBE_DAYS that follow a stored day of these. To load days now, or others, launch"
+    ' the same days again in Dagster with "Backfill only failed and missing partitions" ticked, or'
+    " `cdr-pipeline run`."
 )
 
 
@@ -87,9 +88,20 @@ def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
     events = context.get_step_failure_events()
     if told := told_by(events):
         return told
-    failures = (event.step_failure_data.user_failure_data for event in events)
-    said = next((one.description for one in failures if one and one.description), None)
-    return {said or _ending(context.failure_event): _days_left(context)}
+    ending = _ending(context.failure_event)
+    said = next(filter(None, map(_said, events)), None) if ending != GONE else None
+    return {said or ending: _days_left(context)}
+
+
+def _said(event: dg.DagsterEvent) -> str | None:
+    """Why a step failed: in our words, or in those of an error that nobody expected."""
+    failure = event.step_failure_data.user_failure_data
+    if failure and failure.description:
+        return failure.description
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return not_whole(error.message.strip().partition("\n")[0]) if error else None
 
 
 def _ending(event: dg.DagsterEvent) -> str:

@@ -91,6 +91,21 @@ def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
     assert "s3cret-path" not in str(told)
 
 
+def test_an_error_that_nobody_expected_is_told_and_no_phone_number_with_it(
+    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chat read `Execution of run for "load_days" failed. Steps failed: ['daily_calls'].`"""
+
+    def broken(*_: object) -> None:
+        raise ValueError("no place for 0775702541\nsecond line")
+
+    it, _ = world(some_days(Switchboard(), 1))
+    monkeypatch.setattr("cdr_pipeline.assets.daily._record_checks", broken)
+    fail_and_tell(it)
+    (told,) = heard.told
+    assert told["cause"] == "2023-03-01: ValueError: no place for 077…"
+
+
 def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
     world: NewWorld, heard: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
