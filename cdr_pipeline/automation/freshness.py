@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from cdr_pipeline import checks, upkeep
+from cdr_pipeline.assets.failures import in_words
 from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import SettingsError
@@ -26,21 +27,24 @@ def freshness(
 ) -> dg.SensorResult:
     """Turn the check red or green when what it says has changed."""
     try:
-        settings = settings_of(loading, vendor=False)
-    except SettingsError as error:
+        return _looked(settings_of(loading, vendor=False), context.cursor)
+    except (SettingsError, OSError) as error:
         # Then no day can be loaded, and nobody knows where to look for those that were.
-        summary = f"No day can be loaded; what is stored is safe. {error}"
+        summary = f"No day can be loaded; what is stored is safe. {in_words(error)}"
         return _told(checks.Finding(checks.FRESH, False, summary), summary, context.cursor)
-    store = Store.of(settings)
-    now = datetime.now(UTC)
-    due = upkeep.newest_due(store, now, settings) or _still_due(context.cursor, now, settings)
+
+
+def _looked(settings: Settings, before: str | None) -> dg.SensorResult:
+    """Look for the newest day that is due. Raises OSError where the folder cannot be read."""
+    store, now = Store.of(settings), datetime.now(UTC)
+    due = upkeep.newest_due(store, now, settings) or _still_due(before, now, settings)
     if due is None:
         nothing = "No recent day was ever loaded."
-        if not context.cursor:
+        if not before:
             return dg.SensorResult(skip_reason=nothing)
-        return _told(checks.Finding(checks.FRESH, True, nothing), nothing, context.cursor)
+        return _told(checks.Finding(checks.FRESH, True, nothing), nothing, before)
     finding = checks.fresh(due, store)
-    return _told(finding, f"{due} {finding.passed}", context.cursor)
+    return _told(finding, f"{due} {finding.passed}", before)
 
 
 def _still_due(before: str | None, now: datetime, settings: Settings) -> date | None:

@@ -46,7 +46,10 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         newest = tonight - upkeep.DAY
         if newest < settings.start_date:
             return dg.SkipReason(f"CDR_START_DATE is {settings.start_date}: no day ended since.")
-        kept = upkeep.kept(Store.of(settings), newest, settings)
+        try:
+            kept = upkeep.kept(Store.of(settings), newest, settings)
+        except OSError:
+            kept = {}  # the run fails of it, too
         wanted = upkeep.wanted(newest, kept, settings)
         return [
             *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),

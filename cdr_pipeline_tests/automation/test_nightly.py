@@ -1,5 +1,6 @@
 """The schedule, night by night: what it asks for."""
 
+import errno
 from datetime import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from cdr_pipeline.automation.jobs import ASKED_BY
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, Dataset
 from cdr_pipeline.tables.provenance import MADE
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
 from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
@@ -77,6 +79,26 @@ def test_a_wrong_setting_fails_the_run_of_the_day_that_ended_in_its_words(
             it.last_run().run_id, of_type=dg.DagsterEventType.STEP_FAILURE
         ).records
     assert says in str(failed.event_log_entry.dagster_event)
+
+
+def test_where_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hung: both ticks failed, so nobody was told, and `fresh` stayed green."""
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    it, _ = world(some_days(Switchboard(), 4))
+    nights(it, FIRST + DAY, FIRST + DAY * 2)
+    monkeypatch.setattr(Store, "days", stale)
+    Clock.at = at(FIRST + DAY * 3, 1.5)
+    assert asked(it.nightly()) == [("2023-03-03", "2023-03-03")]
+    assert it.failed == [FIRST + DAY * 3]
+    Clock.at = at(FIRST + DAY * 3, 6)
+    it.sensor("freshness")
+    assert it.red == ["No day can"]
+    assert "a file in CDR_DATA_DIR could not be read or written: Stale file handle" in it.skipped
 
 
 def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) -> None:
