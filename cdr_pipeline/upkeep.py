@@ -55,16 +55,21 @@ class Wanted:
 
 
 def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
-    """Of the days that are looked after, those that are stored. One whose pages or receipt cannot
-    be read is not: it is asked for, and its run says which file it is.
+    """Of the days that are looked after, those of which pages or a receipt are stored."""
+    looked_after = window(newest, settings)
+    days = {day for one in (RAW_PAGES, RECEIPTS) for day in store.days(one, *looked_after)}
+    return {day: _kept(store, day, settings) for day in days}
+
+
+def _kept(store: Store, day: date, settings: Settings) -> Kept:
+    """One whose pages or receipt are missing, torn or damaged was proved in no night: it is asked
+    for, and its run says which file it is.
     """
-    found = {}
-    for day in store.days(RECEIPTS, *window(newest, settings)):
-        with suppress(Damaged):
-            if of_the_fetch(store, day, [RAW_PAGES]):
-                night = _night_of(last_fetch(store, day).proved_at, settings)
-                found[day] = Kept(night, _whole(store, day))
-    return found
+    with suppress(Damaged):
+        if store.holds(RECEIPTS, day) and of_the_fetch(store, day, [RAW_PAGES]):
+            night = _night_of(last_fetch(store, day).proved_at, settings)
+            return Kept(night, _whole(store, day))
+    return Kept(date.min)
 
 
 def _night_of(moment: datetime, settings: Settings) -> date:

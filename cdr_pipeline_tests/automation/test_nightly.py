@@ -9,7 +9,14 @@ import pytest
 
 from cdr_pipeline.automation.jobs import ASKED_BY
 from cdr_pipeline.settings import Settings
-from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES, Dataset
+from cdr_pipeline.tables.datasets import (
+    CAMPAIGN_DAILY,
+    CDRS,
+    DATASETS,
+    RAW_PAGES,
+    RECEIPTS,
+    Dataset,
+)
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
@@ -118,6 +125,18 @@ def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) ->
         "2023-03-01",
         "2023-03-06",
     }
+
+
+@pytest.mark.parametrize("lost", [RAW_PAGES, RECEIPTS], ids=lambda one: one.name)
+def test_the_first_day_of_all_is_asked_for_too_where_half_of_it_is_there(
+    world: NewWorld, lost: Dataset
+) -> None:
+    """It passed for one before the first that is stored, which is for people to load."""
+    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY)
+    it.store.path(lost, FIRST).unlink()
+    Clock.at = at(FIRST + DAY * 3, 1.5)
+    assert asked(it.nightly()) == [("2023-03-01", "2023-03-03")]
 
 
 def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_night(
