@@ -1,7 +1,7 @@
 """`status`: a line a day of what is stored, and what is to be done about it."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -55,6 +55,7 @@ def print_days(
     from cdr_pipeline.tables.datasets import RECEIPTS
     from cdr_pipeline.tables.provenance import (
         damaged_files,
+        days_ahead,
         missing_days,
         pageless_days,
         stale_days,
@@ -73,9 +74,10 @@ def print_days(
     pageless = pageless_days(store, first, last)
     unproved = unproved_days(store, first, last)
     missing = missing_days(store, first, last)
+    ahead = days_ahead(store, datetime.now(UTC), first, last, but=damaged)
     if days and table:
         for_tables().print(_table(store, days, stale, unmade, damaged))
-    for told in _to_mend(stale, unmade, torn, pageless, unproved, missing):
+    for told in _to_mend(stale, unmade, torn, pageless, unproved, missing, ahead):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))
@@ -89,6 +91,7 @@ def _to_mend(
     pageless: Sequence[date],
     unproved: Sequence[date],
     missing: Sequence[date],
+    ahead: Sequence[date],
 ) -> Iterator[str]:
     """What is to be done about days that are not as they should be, a paragraph a kind."""
     from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
@@ -120,6 +123,13 @@ def _to_mend(
             f"Not stored, between days that are: {days_in_words(missing)}. The schedule `nightly`"
             " loads those of the last CDR_PROBE_DAYS that follow a stored day of these;"
             " `cdr-pipeline run` loads any."
+        )
+    if ahead:
+        yield (
+            f"Fetched at a time that is still to come: {days_in_words(ahead)}. The clock of this"
+            " machine was wrong then, or is now. Load such days again with `cdr-pipeline run`."
+            " Dagster's schedule and sensors, if they ran by that clock, rest until then; with"
+            " another DAGSTER_HOME they begin at once."
         )
 
 

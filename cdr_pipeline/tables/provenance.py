@@ -151,6 +151,21 @@ def unproved_days(store: Store, first: date = date.min, last: date = date.max) -
     return [day for day in store.days(CDRS, first, last) if not store.holds(RECEIPTS, day)]
 
 
+def days_ahead(
+    store: Store,
+    now: datetime,
+    first: date = date.min,
+    last: date = date.max,
+    but: Collection[date] = (),
+) -> list[date]:
+    """Days, both ends included, that were fetched later than `now`, if one believes the clock of
+    that time.
+    """
+    due = about_fetch(now)[FETCHED]
+    days = store.days(RECEIPTS, first, last)
+    return [day for day in days if day not in but and (_fetch(store, RECEIPTS, day) or "") > due]
+
+
 def missing_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
     """Days between stored ones, both ends included, of which there is neither receipt nor calls."""
     stored = {day for one in (RECEIPTS, CDRS) for day in store.days(one, first, last)}

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -447,3 +447,19 @@ def test_days_that_are_missing_between_stored_ones_are_named(loaded: Type) -> No
         shutil.rmtree(dataset / "date=2023-03-07", ignore_errors=True)
     assert missing in loaded("status").output
     assert "Not stored" not in loaded("status", "--from", "2023-03-07").output
+
+
+def test_days_that_were_fetched_by_a_clock_that_was_ahead_are_named(
+    loaded: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days that had not begun were proved empty, and Dagster rests until the time of that clock."""
+
+    class Before(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2023, 3, 7, tzinfo=tz)
+
+    assert "still to come" not in loaded("status").output
+    monkeypatch.setattr("cdr_pipeline.cli.status.datetime", Before)
+    told = loaded("status").output
+    assert "Fetched at a time that is still to come: 3 days (2023-03-06 to 2023-03-08)" in told
