@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 from typing import BinaryIO
 
 from filelock import FileLock, lock_descriptor, unlock_descriptor
@@ -53,16 +54,15 @@ class Budget:
             self._places.put(folder / f"slot-{number}")
 
     @contextmanager
-    def request(self, longest: float = math.inf) -> Iterator[None]:
-        """Hold one of the places in flight, once it is our turn. Raises Paused where the vendor
-        asked for a pause that has more than `longest` seconds left.
+    def request(self, over: Event, longest: float = math.inf) -> Iterator[None]:
+        """Hold one of the places in flight, once it is our turn, or all is `over` meanwhile. Raises
+        Paused where the vendor asked for a pause that has more than `longest` seconds left.
         """
         with self._place():
             while (wait := self._take_turn()) > 0:
                 if wait > longest and self._paused():
                     raise Paused(wait)
-                time.sleep(wait)
-                if not self._paused():
+                if over.wait(wait) or not self._paused():
                     break
             yield
 

@@ -179,8 +179,6 @@ class Client:
         parameters = query.parameters(limit=limit, offset=offset)
 
         def once() -> tuple[bytes, _Read]:
-            if self._stopped.is_set():
-                raise Unavailable(f"{self.host} was not asked: the run has ended.")
             response = self._authorized(parameters)
             body = response.content
             try:
@@ -192,7 +190,7 @@ class Client:
         self.answered = True
         return Answer(body, value, datetime.now(UTC), retries)
 
-    def _persist(self, once: Callable[[], _Read], attempts: int | None = None) -> tuple[_Read, int]:
+    def _persist(self, once: Callable[[], _Read], attempts: int | None) -> tuple[_Read, int]:
         patience = self._patience
         most = attempts or (patience.attempts if self.answered else patience.first_attempts)
         retrying = stamina.retry_context(
@@ -216,13 +214,11 @@ class Client:
             raise kind(f"{self.host} {error} ({number} tries). Try again later{advice}.") from error
         raise AssertionError("retry_context ends by returning or raising")
 
-    def _worth_a_retry(self, error: Exception) -> bool | float:
-        """Whether to try again, and after how long where the vendor said so."""
+    def _worth_a_retry(self, error: Exception) -> bool:
+        """Whether to try again. The pause that a vendor asked for is waited for by the budget."""
         if self._stopped.is_set() or not isinstance(error, _Transient):
             return False
-        if error.pause > self._patience.seconds:
-            return False
-        return error.pause or True
+        return error.pause <= self._patience.seconds
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
         token = self._token.get()
@@ -240,7 +236,9 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = self._connection.base_url + path
         try:
-            with self._budget.request(self._patience.seconds):
+            with self._budget.request(self._stopped, self._patience.seconds):
+                if self._stopped.is_set():
+                    raise Unavailable(f"{self.host} was not asked: the run has ended.")
                 response = self._http.request(method, url, headers=headers, **request)
                 # Its stream refers back to it: a cycle, and bodies would wait for the collector.
                 response.stream = httpx.ByteStream(b"")

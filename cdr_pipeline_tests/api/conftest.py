@@ -140,9 +140,17 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pauses: list[float] = []
-        self._now, self._sleep = time.time, time.sleep
+        self._now, self._sleep, really = time.time, time.sleep, threading.Event.wait
+
+        def wait(event: threading.Event, seconds: float | None = None) -> bool:
+            if seconds is None:
+                return really(event)
+            self._pass(seconds)
+            return event.is_set()
+
         monkeypatch.setattr(time, "time", lambda: self._now() + sum(self.pauses))
         monkeypatch.setattr(time, "sleep", self._pass)
+        monkeypatch.setattr(threading.Event, "wait", wait)
 
     def _pass(self, seconds: float) -> None:
         if seconds < 0.1:

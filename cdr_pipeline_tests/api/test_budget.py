@@ -15,14 +15,18 @@ from cdr_pipeline_tests.api.conftest import Clock
 
 HOST = "api.example.vn"
 
+#: What never comes.
+OVER = threading.Event()
+
 
 class Child:
     """Another process with a budget for the same host; runs the lines given."""
 
     def __init__(self, tmp_path: Path, budget: str, *lines: str) -> None:
         code = [
-            "import json, sys, tempfile, time",
+            "import json, sys, tempfile, threading, time",
             f"tempfile.tempdir = {str(tmp_path)!r}",
+            "over = threading.Event()",
             "from cdr_pipeline.api.budget import Budget",
             f"budget = Budget({HOST!r}, {budget})",
             *lines,
@@ -49,14 +53,14 @@ def test_requests_are_spaced_over_threads_and_processes(tmp_path: Path) -> None:
     lines = [
         "stamps = []",
         f"for _ in range({each}):",
-        "    with budget.request(): stamps.append(time.time())",
+        "    with budget.request(over): stamps.append(time.time())",
         "print(json.dumps(stamps))",
     ]
     children = [Child(tmp_path, "100, 4", *lines) for _ in range(2)]
     budget = Budget(HOST, per_second=100, in_flight=4)
 
     def ask(_: int) -> float:
-        with budget.request():
+        with budget.request(OVER):
             return time.time()
 
     with ThreadPoolExecutor(3) as threads:
@@ -74,7 +78,7 @@ def test_requests_are_spaced_over_threads_and_processes(tmp_path: Path) -> None:
 def test_without_a_rate_nobody_waits(clock: Clock) -> None:
     budget = Budget(HOST, per_second=0, in_flight=1)
     for _ in range(50):
-        with budget.request():
+        with budget.request(OVER):
             pass
     assert clock.pauses == []
 
@@ -83,7 +87,7 @@ def test_a_slow_rate_is_kept_to_the_letter(clock: Clock) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
     began = time.time()
     for _ in range(5):
-        with budget.request():
+        with budget.request(OVER):
             pass
     assert time.time() - began >= 4 * 2
     assert len(clock.pauses) == 4
@@ -96,7 +100,7 @@ def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
 
     def ask(_: int) -> None:
         nonlocal inside, most
-        with budget.request():
+        with budget.request(OVER):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -111,9 +115,9 @@ def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
 
 def test_a_place_is_free_again_whatever_happened_there() -> None:
     budget = Budget(HOST, per_second=0, in_flight=1)
-    with pytest.raises(RuntimeError), budget.request():
+    with pytest.raises(RuntimeError), budget.request(OVER):
         raise RuntimeError
-    with budget.request():
+    with budget.request(OVER):
         pass
 
 
@@ -122,11 +126,11 @@ def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: 
         tmp_path,
         "0, 1",
         "import os, signal",
-        "with budget.request():",
+        "with budget.request(over):",
         "    forked = os.fork()",
         "    signal.alarm(20)  # the end of whoever waits for ever",
         "    if not forked: signal.pause()",
-        "with budget.request():",
+        "with budget.request(over):",
         "    os.kill(forked, signal.SIGKILL)",
         "    print('1', flush=True)",
     )
@@ -135,13 +139,13 @@ def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: 
 
 
 def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Path) -> None:
-    lines = "with budget.request():", "    print('1', flush=True); time.sleep(60)"
+    lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
     child = Child(tmp_path, "0, 1", *lines)
     assert child.says() == 1
     entered = threading.Event()
 
     def ask() -> None:
-        with Budget(HOST, per_second=0, in_flight=1).request():
+        with Budget(HOST, per_second=0, in_flight=1).request(OVER):
             entered.set()
 
     asking = threading.Thread(target=ask)
@@ -154,7 +158,7 @@ def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Pa
 
 def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:
     Budget("a.example.vn", per_second=1, in_flight=1).pause(60)
-    with Budget("b.example.vn", per_second=1, in_flight=1).request():
+    with Budget("b.example.vn", per_second=1, in_flight=1).request(OVER):
         pass
     assert clock.pauses == []
 
@@ -167,7 +171,7 @@ def test_a_pause_that_the_vendor_asks_for_holds_for_other_processes(
     asked = child.says()
     child.ended()
     assert isinstance(asked, float)
-    with Budget(HOST, per_second=0, in_flight=1).request():
+    with Budget(HOST, per_second=0, in_flight=1).request(OVER):
         assert time.time() >= asked + 30
     assert clock.pauses
 
@@ -176,18 +180,19 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request():
+    with budget.request(OVER):
         pass
-    passing = time.sleep
+    over = threading.Event()
+    passing = over.wait
 
-    def paused_meanwhile(seconds: float) -> None:
-        monkeypatch.setattr(time, "sleep", passing)
+    def paused_meanwhile(seconds: float) -> bool:
+        monkeypatch.setattr(over, "wait", passing)
         budget.pause(30)
-        passing(seconds)
+        return passing(seconds)
 
-    monkeypatch.setattr(time, "sleep", paused_meanwhile)
+    monkeypatch.setattr(over, "wait", paused_meanwhile)
     began = time.time()
-    with budget.request():
+    with budget.request(over):
         assert time.time() >= began + 30
 
 
@@ -198,7 +203,7 @@ def test_a_pause_longer_than_anyone_would_wait_is_told_and_not_waited_for(
     Budget(HOST, per_second=0, in_flight=1).pause(asked)
     with (
         pytest.raises(Paused) as told,
-        Budget(HOST, per_second=0, in_flight=1).request(longest=120),
+        Budget(HOST, per_second=0, in_flight=1).request(OVER, longest=120),
     ):
         pass
     assert 900 < told.value.seconds <= 3600
@@ -210,7 +215,7 @@ def test_a_shorter_pause_does_not_cut_a_longer_one(clock: Clock) -> None:
     began = time.time()
     budget.pause(60)
     budget.pause(1)
-    with budget.request():
+    with budget.request(OVER):
         assert time.time() >= began + 60
 
 
@@ -219,12 +224,12 @@ def test_a_ledger_that_cannot_be_read_is_begun_anew(
     clock: Clock, tmp_path: Path, left: bytes
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request():
+    with budget.request(OVER):
         pass
     (ledger,) = tmp_path.rglob("turns")
     ledger.write_bytes(left)
     for _ in range(3):
-        with budget.request():
+        with budget.request(OVER):
             pass
     assert len(clock.pauses) == 2
     assert sum(clock.pauses) == pytest.approx(4, abs=1)
@@ -233,11 +238,11 @@ def test_a_ledger_that_cannot_be_read_is_begun_anew(
 @pytest.mark.parametrize("hours", [-20_000, 2, 20_000])
 def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hours: int) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request():
+    with budget.request(OVER):
         pass
     (ledger,) = tmp_path.rglob("turns")
     then = time.time() + hours * 3600
     ledger.write_text(f"{then} {then}")
-    with budget.request():
+    with budget.request(OVER):
         pass
     assert clock.pauses == []

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -452,6 +453,19 @@ def test_who_comes_meanwhile_is_told_and_asks_nothing(connect: Connect, clock: C
         ask(connect(script))
     assert len(script.heard) == 1
     assert clock.pauses == []
+
+
+def test_who_waits_for_the_end_of_a_pause_is_told_at_once_when_the_client_is_stopped(
+    connect: Connect,
+) -> None:
+    script = Script(error(429, retry_after="15"), Say())
+    client = connect(script)
+    threading.Timer(0.2, client.stop).start()
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="the run has ended"):
+        ask(client)
+    assert time.monotonic() - began < 10
+    assert len(script.heard) == 1
 
 
 def test_every_error_is_one_the_pipeline_knows(connect: Connect) -> None:
