@@ -68,7 +68,7 @@ def print_days(
     store = Store.of(settings)
     days = store.days(RECEIPTS, first, last)
     damaged = damaged_files(store, first, last)
-    stale = stale_days(store, Contract.of(settings).mark, first, last, but=damaged)
+    stale = stale_days(store, Contract.of(settings).mark, first, last)
     unmade = unmade_days(store, first, last, but=damaged)
     torn = torn_days(store, first, last, but=damaged)
     pageless = pageless_days(store, first, last)

@@ -56,20 +56,17 @@ def damaged_files(
     return found
 
 
-def stale_days(
-    store: Store,
-    due: str,
-    first: date = date.min,
-    last: date = date.max,
-    but: Collection[date] = (),
-) -> list[date]:
+def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
     """Stored days of `cdrs`, both ends included, that were made under another contract than that
     whose mark is `due`, in another zone than the store's, or by another version of our rules than
-    this one; here and below, days of `but` are not looked at.
+    this one. Of a file that cannot be read nobody knows: its day is none of them.
     """
-    days = store.days(CDRS, first, last)
-    now = MadeBy(due, store.zone.key)
-    return [day for day in days if day not in but and made_by(store, day) != now]
+    now, stale = MadeBy(due, store.zone.key), []
+    for day in store.days(CDRS, first, last):
+        with suppress(Damaged):
+            if made_by(store, day) != now:
+                stale.append(day)
+    return stale
 
 
 def counted_otherwise(store: Store, days: Sequence[date]) -> list[date]:
@@ -126,7 +123,8 @@ def torn_days(
     store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
 ) -> list[date]:
     """Days, both ends included, whose raw_pages are of another fetch than their receipt: their run
-    was killed between the two. To be fetched again.
+    was killed between the two. To be fetched again. Here and below, days of `but` are not looked
+    at.
     """
     return [
         day
@@ -197,7 +195,7 @@ def to_make(store: Store, due: str | None, first: date, last: date) -> list[date
     if due is None:
         days = store.days(RAW_PAGES, first, last)
     else:
-        stale = stale_days(store, due, first, last, but=damaged)
+        stale = stale_days(store, due, first, last)
         days = sorted({*stale, *unmade_days(store, first, last, but=damaged), *damaged})
     fetched = {store.path(one, day) for one in ASKED_FOR for day in damaged}
     untold = [day for day, paths in damaged.items() if fetched.intersection(paths)]

@@ -145,13 +145,17 @@ def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) 
     assert daemon.cursor == before
 
 
-def test_a_damaged_file_is_told_by_each_look_and_forgets_nothing(at: Desk, daemon: Daemon) -> None:
+def test_a_day_that_cannot_be_read_keeps_no_other_from_being_told_of(
+    at: Desk, daemon: Daemon
+) -> None:
     path = at.store.path(CDRS, DAY)
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    assert f"{path} cannot be read" in (daemon.look(under(at, OWN)) or "")
+    assert daemon.look(under(at, OWN)) is None
+    assert evaluations(at)["2023-03-08"] == "FAILED"
     path.write_bytes(whole)
     assert daemon.look(under(at, OWN)) is None
+    assert evaluations(at) == {"2023-03-07": "FAILED", "2023-03-08": "FAILED"}
 
 
 def test_a_zone_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
