@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
+from dotenv.variables import parse_variables
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.settings import ENV_FILE, Settings
@@ -47,7 +48,7 @@ def home_apart(folder: Path) -> Path:
 
 def note_dotenv() -> None:
     """Note which names `.env` covers, for this process and those it starts, if nobody has yet."""
-    os.environ.setdefault(COVERED, json.dumps(_beneath(_dotenv())))
+    os.environ.setdefault(COVERED, json.dumps(_beneath(_dotenv({}))))
 
 
 def read_dotenv_again() -> None:
@@ -57,8 +58,8 @@ def read_dotenv_again() -> None:
     Dagster puts it there when a process begins, above what the shell says, and never looks again:
     a daemon would go on with a token that was replaced weeks ago.
     """
-    said = _dotenv()
     before = json.loads(os.environ.get(COVERED, "{}"))
+    said = _dotenv(before)
     for name in before.keys() - said.keys():
         if before[name] is None:
             os.environ.pop(name, None)
@@ -82,12 +83,19 @@ def postgres_url() -> str | None:
     return url.get_secret_value() if url else None
 
 
-def _dotenv() -> dict[str, str]:
-    """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell."""
+def _dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
+    """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell.
+
+    It may name what it has `covered`: `PATH=${PATH}:/opt/bin` would grow each time it is read.
+    """
+    said: dict[str, str] = {}
+    beneath = {name: value for name, value in (os.environ | covered).items() if value is not None}
     with suppress(UnicodeDecodeError):
-        said = dotenv_values(ENV_FILE)
-        return {name: value for name, value in said.items() if value is not None}
-    return {}
+        for name, value in dotenv_values(ENV_FILE, interpolate=False).items():
+            if value is not None:
+                parts = parse_variables(value)
+                said[name] = "".join(part.resolve(beneath | said) for part in parts)
+    return said
 
 
 def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:

@@ -48,6 +48,18 @@ def test_what_a_line_covered_is_there_again_once_it_is_gone(
     assert said(dotenv, "") == "shell.toml"
 
 
+def test_a_line_that_names_what_it_covers_says_the_same_each_time(
+    dotenv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`PYTHONPATH=${PYTHONPATH}:src` grew by every tick of a sensor."""
+    for _ in range(3):
+        assert said(dotenv, f"{NAME}=${{{NAME}:-none}}.toml\n") == "none.toml"
+    said(dotenv, "")
+    monkeypatch.setenv(NAME, "shell")
+    for _ in range(3):
+        assert said(dotenv, f"{NAME}=${{{NAME}}}.toml\n") == "shell.toml"
+
+
 def test_what_dagster_put_there_before_anybody_of_ours_looked_is_taken_out_too(
     dotenv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
