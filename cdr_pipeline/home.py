@@ -152,6 +152,9 @@ def _made(home: Path, storage: str = "History") -> Path:
     config = home / "dagster.yaml"
     if not config.exists():
         text = files("cdr_pipeline").joinpath("dagster.yaml").read_text()
-        config.write_text(text.replace("class: History", f"class: {storage}"))
+        # Whole or not at all: by half a file Dagster would go on without what it does not say.
+        staged = home / f"dagster.yaml.{os.getpid()}"
+        staged.write_text(text.replace("class: History", f"class: {storage}"))
+        staged.replace(config)
     os.environ["DAGSTER_HOME"] = str(home)
     return home

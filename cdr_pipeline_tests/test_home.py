@@ -1,5 +1,6 @@
 """What `.env` says, in an environment that lasts longer than it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdr_pipeline.home import COVERED, note_dotenv, read_dotenv_again
+from cdr_pipeline.home import COVERED, home_apart, note_dotenv, read_dotenv_again
 
 NAME = "CDR_CONTRACT"
 
@@ -88,3 +89,21 @@ def test_what_is_noted_stays_noted(dotenv: Path) -> None:
     assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     note_dotenv()
     assert said(dotenv, "") is None
+
+
+def test_a_home_is_configured_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty `dagster.yaml`, of a disk that was full, counted as the user's own ever after."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+
+    def write_text(path: Path, text: str) -> int:
+        path.write_bytes(text[:99].encode())
+        raise OSError(errno.ENOSPC, "No space left on device", f"{path}")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", write_text)
+        with pytest.raises(OSError, match="No space left"):
+            home_apart(tmp_path)
+    config = home_apart(tmp_path) / "dagster.yaml"
+    assert "class: SqliteHistory" in config.read_text()
