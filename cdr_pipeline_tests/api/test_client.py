@@ -33,8 +33,8 @@ def ask(client: Client, query: Query | None = None, attempts: int | None = None)
     return client.get(query or Query(), limit=500, offset=0, read=read, attempts=attempts)
 
 
-def granted(token: str, expired_in: object = 13_824_000) -> Say:
-    return Say(body=json.dumps({"token": token, "expired_in": expired_in}).encode())
+def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Say:
+    return Say(status, json.dumps({"token": token, "expired_in": expired_in}).encode())
 
 
 def error(status: int, *, said: object = "no", **headers: str) -> Say:
@@ -173,6 +173,12 @@ def test_a_token_that_no_header_can_hold_is_told_without_its_text(
         ask(connect(script, token=None, api_key=KEY))
     assert "QXQ" not in everything_said(caught.value)
     assert {heard.method for heard in script.heard} == {"POST"}
+
+
+def test_a_token_that_was_created_is_as_good_as_one_that_is_there(connect: Connect) -> None:
+    script = Script(granted("fresh", status=201), Say())
+    ask(connect(script, token=None, api_key=KEY))
+    assert script.heard[-1].headers["authorization"] == "Bearer fresh"
 
 
 def test_spaces_around_a_token_signed_in_for_are_not_sent(connect: Connect) -> None:
