@@ -133,7 +133,6 @@ class Lister:
         Raises NotProved with figures, or what `Client.get` raises.
         """
         started_at = datetime.now(UTC)
-
         limits = replace(self._limits)
         reader = Reader(
             self._client, limits, keep, concurrency=self._concurrency, threads=self._threads

@@ -379,10 +379,10 @@ class Reader:
         while at < stop:
             try:
                 response = self._ask(reading.window, number, offset=at)
-            except Unreachable as error:
+            except (Unauthorized, Unreachable) as error:
                 return _Chunk(responses, error)
-            except (Refused, Unavailable) as error:
-                return _Chunk(responses, self._too_deep(at, error))
+            except (Refused, Unavailable):
+                return _Chunk(responses, _TooDeep(at, f"offset {at:,} is refused"))
             except Exception as error:  # noqa: BLE001  raised again where the chunk is taken
                 return _Chunk(responses, error)
             responses.append(response)
@@ -390,11 +390,6 @@ class Reader:
                 break
             at += len(response.seen)
         return _Chunk(responses)
-
-    def _too_deep(self, offset: int, error: Refused | Unavailable) -> Exception:
-        if isinstance(error, Unauthorized):
-            return error
-        return _TooDeep(offset, f"offset {offset:,} is refused")
 
     def _take_chunk(self, chunk: _Chunk, reading: Reading, first: Seen) -> None:
         for response in chunk.responses:
@@ -483,15 +478,13 @@ def listed(
     `limit` records at the most, all for 0, from `offset` on.
     """
     records: list[bytes] = []
-    total = None
-    while total is None or (offset + len(records) < total and (not limit or len(records) < limit)):
-        wanted = min(page_size, limit - len(records)) if limit else page_size
-        answer = client.get(query, limit=wanted, offset=offset + len(records), read=split_and_total)
-        texts, total = answer.value
-        if not texts:
-            break
+    most = limit or math.inf
+    while True:
+        at, wanted = offset + len(records), int(min(page_size, most - len(records)))
+        texts, total = client.get(query, limit=wanted, offset=at, read=split_and_total).value
         records += texts
-    return records[: limit or None], total or 0
+        if not texts or len(records) >= min(most, total - offset):
+            return records[: limit or None], total
 
 
 def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:
