@@ -48,7 +48,8 @@ _SWITCHES = {
     # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
 }
-os.environ |= _SWITCHES | os.environ
+for _name, _value in _SWITCHES.items():
+    os.environ.setdefault(_name, _value)
 
 # Under a plain `dagster dev` this is where its first process of all comes by.
 note_dotenv()

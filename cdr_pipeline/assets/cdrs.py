@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -122,7 +123,7 @@ def _stop_if_blocked(work: Work) -> None:
 
 def _known_keys(work: Work) -> set[str] | None:
     """The keys of the last day before this one that is stored; None where none can be read."""
-    days = [day for day in work.store.days(ADDITIONAL_KEYS) if day < work.day]
+    days = work.store.days(ADDITIONAL_KEYS, last=work.day - timedelta(days=1))
     with suppress(Damaged):
         return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
     return None
