@@ -40,6 +40,8 @@ _NEAR = 0.85
 
 Language = Literal["en", "vi"]
 
+_SCHEMES: Final = ("http", "https")
+
 _WAY_OUT = (
     "Set them in the environment or in a file `.env` in the working folder"
     " (copy `.env.example`). To try the pipeline without a vendor: `cdr-pipeline demo`."
@@ -57,14 +59,16 @@ def _web(url: str, must: str) -> SplitResult:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError(f"must be {must}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    host = parts.hostname
+    # Of http:/host and of http//host the scheme would be the host.
+    if parts.scheme not in _SCHEMES or not host or host in _SCHEMES:
         raise ValueError(f"must be {must}")
     try:
         _ = parts.port
     except ValueError:
         raise ValueError(f"must be {must}; a port is a number up to 65535") from None
     try:
-        parts.hostname.encode("idna")  # as the connection will
+        host.encode("idna")  # as the connection will
     except UnicodeError:
         raise ValueError(f"must be {must}") from None
     return parts
@@ -151,6 +155,13 @@ def _hook(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _day(value: str | date) -> str | date:
+    # pydantic would take a number for seconds since 1970.
+    if isinstance(value, str) and not re.match(r"\d{4}-", value.strip()):
+        raise ValueError("must be a day, such as 2023-01-01")
+    return value
+
+
 def _wall_clock(value: str | time) -> str | time:
     # pydantic would take 17 for seventeen seconds past midnight.
     if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
@@ -209,7 +220,11 @@ class Settings(BaseSettings):
         "Asia/Ho_Chi_Minh",
         description="Zone of the vendor's naive times and of the daily partitions.",
     )
-    start_date: date = Field(date(2023, 1, 1), description="First partition.")
+    start_date: Annotated[date, BeforeValidator(_day)] = Field(
+        date(2023, 1, 1),
+        ge=date(1970, 1, 1),  # Dagster has no days of the year 1
+        description="First partition.",
+    )
     page_size: int = Field(
         500, ge=1, description="`limit` of one request; the server may give less."
     )

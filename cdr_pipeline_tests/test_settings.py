@@ -186,6 +186,8 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
     [
         "https://",
         "ftp://api.example.vn",
+        "http:/api.example.vn",
+        "https//api.example.vn",
         "http://api.example.vn:port",
         "api..example.vn",
         f"{'a' * 64}.vn",
@@ -309,7 +311,22 @@ def test_every_secret_is_blotted_out_of_what_is_told() -> None:
     assert settings.without_secrets(f"{SECRET} at {url}") == "*** at ***"
 
 
-# ---- times of day
+# ---- days and times of day
+
+
+@pytest.mark.parametrize("written", ["2023", "20230101", "1672531200", "86400", "1/3/2023"])
+def test_a_number_is_no_first_day(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    given(monkeypatch, start_date=written)
+    assert "  - CDR_START_DATE: must be a day, such as 2023-01-01\n" in fault()
+
+
+@pytest.mark.parametrize("written", ["0001-01-01", "0202-03-01", "2023-02-30"])
+def test_a_first_day_is_one_that_dagster_knows(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    given(monkeypatch, start_date=written)
+    assert "  - CDR_START_DATE: " in fault()
+    assert Settings.for_display().start_date == date(2023, 1, 1)
 
 
 @pytest.mark.parametrize("written", ["24:00", "1:30", "01:30:20", "0130", "01:30Z", "noon"])
