@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import date
 from threading import Event, main_thread
 
+import polars as pl
 import pytest
 
 from cdr_pipeline.api.listing import Lister
@@ -140,6 +141,19 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
         assert next(days).work.day == DAYS[0]
     assert list(free(at)) == DAYS
     assert not at.store.holds(RAW_PAGES, DAYS[1])
+
+
+def test_a_panic_while_a_day_is_fetched_ends_the_run(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polars' are no Exception: the thread that fetches ended, and the run waited for ever."""
+
+    def fetch(*_: object) -> Generator[list[Made], None, None]:
+        raise pl.exceptions.PanicException("index out of bounds")
+        yield
+
+    monkeypatch.setattr(raw_pages, "fetch", fetch)
+    assert not desk().run(f"{DAYS[0]}", f"{DAYS[0]}").success
 
 
 def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk: NewDesk) -> None:
