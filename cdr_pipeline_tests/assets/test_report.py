@@ -3,13 +3,17 @@
 import base64
 from collections import Counter
 from datetime import date
+from typing import Any
 
 import dagster as dg
+import pytest
 
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.assets.report import daily_report
+from cdr_pipeline.report import page
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk, NewDesk
 from cdr_pipeline_tests.runs import run
@@ -62,6 +66,26 @@ def test_a_day_that_is_not_loaded_fails_and_takes_no_other_along(desk: NewDesk) 
     failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
     assert failure is not None
     assert "nothing to report of 2023-03-06" in failure.message
+
+
+def test_a_day_that_cannot_be_drawn_takes_no_other_along(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, write = desk(), page.write
+
+    def written(store: Store, first: date, *given: Any) -> Any:
+        if first.day == 6:
+            raise ValueError("what a library that draws may say of a picture")
+        return write(store, first, *given)
+
+    monkeypatch.setattr(page, "write", written)
+    at.run("2023-03-06", "2023-03-07")
+    result = draw(at, "2023-03-06", "2023-03-07")
+    assert not result.success
+    assert at.materialized("report") == {"2023-03-07"}
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.error
+    assert failure is not None
+    assert "2023-03-06: ValueError, a fault of this pipeline" in failure.message
 
 
 def test_days_of_the_last_week_are_drawn_when_they_have_been_loaded(desk: NewDesk) -> None:
