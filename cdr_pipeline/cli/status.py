@@ -1,6 +1,6 @@
 """`status`: a line a day of what is stored, and what is to be done about it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from cdr_pipeline.tables.store import Store
 
 _NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
+
+#: What is to be done about days that are not as they should be: a paragraph a kind.
+_TO_MEND: Final = {
+    "unmade": "Fetched, and not all made of it since: {days}. {way_out}.",
+    "torn": (
+        "Fetched anew by a run that was killed before it wrote the receipt: {days}. The calls are"
+        " those of the fetch before. Load such days again with `cdr-pipeline run`."
+    ),
+    "without pages": (
+        "Without raw_pages: {days}. What was made of them stands, and nothing can be made of them"
+        " again, under another contract or zone either, until `cdr-pipeline run` has loaded such"
+        " days anew."
+    ),
+    "without a receipt": (
+        "Without cdr_receipts: {days}. What was made of them stands, and nothing tells that it is"
+        " complete, nor can anything be made of them again, until `cdr-pipeline run` has loaded"
+        " such days anew."
+    ),
+    "missing": (
+        "Not stored, between days that are: {days}. The schedule `nightly` loads those of the last"
+        " CDR_PROBE_DAYS that follow a stored day of these; `cdr-pipeline run` loads any."
+    ),
+    "ahead": (
+        "Fetched at a time that is still to come: {days}. The clock of this machine was wrong then,"
+        " or is now. Load such days again with `cdr-pipeline run`. Dagster's schedule and sensors,"
+        " if they ran by that clock, rest until then; with another DAGSTER_HOME they begin at once."
+    ),
+}
 
 
 @click.command()
@@ -51,86 +79,42 @@ def print_days(
     """The stored days of a span (as a `table`), and which of them are to be made or loaded again;
     False if there are none. Raises Damaged, after all that, for all files that cannot be read.
     """
+    from cdr_pipeline.tables import provenance
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.datasets import RECEIPTS
-    from cdr_pipeline.tables.provenance import (
-        damaged_files,
-        days_ahead,
-        missing_days,
-        pageless_days,
-        stale_days,
-        torn_days,
-        unmade_days,
-        unproved_days,
-    )
     from cdr_pipeline.tables.store import Store
 
     store = Store.of(settings)
     days = store.days(RECEIPTS, first, last)
-    damaged = damaged_files(store, first, last)
-    stale = stale_days(store, Contract.of(settings).mark, first, last)
-    unmade = unmade_days(store, first, last, but=damaged)
-    torn = torn_days(store, first, last, but=damaged)
-    pageless = pageless_days(store, first, last)
-    unproved = unproved_days(store, first, last)
-    missing = missing_days(store, first, last)
-    ahead = days_ahead(store, datetime.now(UTC), first, last, but=damaged)
+    damaged = provenance.damaged_files(store, first, last)
+    stale = provenance.stale_days(store, Contract.of(settings).mark, first, last)
+    found = {
+        "unmade": provenance.unmade_days(store, first, last, but=damaged),
+        "torn": provenance.torn_days(store, first, last, but=damaged),
+        "without pages": provenance.pageless_days(store, first, last),
+        "without a receipt": provenance.unproved_days(store, first, last),
+        "missing": provenance.missing_days(store, first, last),
+        "ahead": provenance.days_ahead(store, datetime.now(UTC), first, last, but=damaged),
+    }
     if days and table:
-        for_tables().print(_table(store, days, stale, unmade, damaged))
-    for told in _to_mend(stale, unmade, torn, pageless, unproved, missing, ahead):
+        for_tables().print(_table(store, days, stale, found["unmade"], damaged))
+    mendable = {*stale} - {*found["without pages"], *found["without a receipt"]}
+    for told in _to_mend(sorted(mendable), found):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))
-    return bool(days or unproved)
+    return bool(days or found["without a receipt"])
 
 
-def _to_mend(
-    stale: Sequence[date],
-    unmade: Sequence[date],
-    torn: Sequence[date],
-    pageless: Sequence[date],
-    unproved: Sequence[date],
-    missing: Sequence[date],
-    ahead: Sequence[date],
-) -> Iterator[str]:
-    """What is to be done about days that are not as they should be, a paragraph a kind."""
+def _to_mend(stale: Sequence[date], found: Mapping[str, Sequence[date]]) -> Iterator[str]:
+    """A paragraph for each kind of days, by `_TO_MEND`, that were `found`."""
     from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
 
-    if mendable := [day for day in stale if day not in {*pageless, *unproved}]:
-        yield stale_in_words(mendable)
-    if unmade:
-        yield f"Fetched, and not all made of it since: {days_in_words(unmade)}. {WAY_OUT}."
-    if torn:
-        yield (
-            "Fetched anew by a run that was killed before it wrote the receipt:"
-            f" {days_in_words(torn)}. The calls are those of the fetch before. Load such days"
-            " again with `cdr-pipeline run`."
-        )
-    if pageless:
-        yield (
-            f"Without raw_pages: {days_in_words(pageless)}. What was made of them stands, and"
-            " nothing can be made of them again, under another contract or zone either, until"
-            " `cdr-pipeline run` has loaded such days anew."
-        )
-    if unproved:
-        yield (
-            f"Without cdr_receipts: {days_in_words(unproved)}. What was made of them stands, and"
-            " nothing tells that it is complete, nor can anything be made of them again, until"
-            " `cdr-pipeline run` has loaded such days anew."
-        )
-    if missing:
-        yield (
-            f"Not stored, between days that are: {days_in_words(missing)}. The schedule `nightly`"
-            " loads those of the last CDR_PROBE_DAYS that follow a stored day of these;"
-            " `cdr-pipeline run` loads any."
-        )
-    if ahead:
-        yield (
-            f"Fetched at a time that is still to come: {days_in_words(ahead)}. The clock of this"
-            " machine was wrong then, or is now. Load such days again with `cdr-pipeline run`."
-            " Dagster's schedule and sensors, if they ran by that clock, rest until then; with"
-            " another DAGSTER_HOME they begin at once."
-        )
+    if stale:
+        yield stale_in_words(stale)
+    for kind, days in found.items():
+        if days:
+            yield _TO_MEND[kind].format(days=days_in_words(days), way_out=WAY_OUT)
 
 
 def _table(
