@@ -55,15 +55,16 @@ class Wanted:
 
 
 def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
-    """Of the days that are looked after, those of which pages or a receipt are stored."""
-    looked_after = window(newest, settings)
-    days = {day for one in (RAW_PAGES, RECEIPTS) for day in store.days(one, *looked_after)}
+    """Of the days that are looked after, those whose pages are stored. (Where somebody deleted
+    these of old days for want of room, they are not to come back each night.)
+    """
+    days = store.days(RAW_PAGES, *window(newest, settings))
     return {day: _kept(store, day, settings) for day in days}
 
 
 def _kept(store: Store, day: date, settings: Settings) -> Kept:
-    """One whose pages or receipt are missing, torn or damaged was proved in no night: it is asked
-    for, and its run says which file it is.
+    """One that is torn, damaged or without a receipt was proved in no night: it is asked for, and
+    its run says which file it is.
     """
     with suppress(Damaged):
         if store.holds(RECEIPTS, day) and of_the_fetch(store, day, [RAW_PAGES]):

@@ -127,16 +127,22 @@ def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) ->
     }
 
 
-@pytest.mark.parametrize("lost", [RAW_PAGES, RECEIPTS], ids=lambda one: one.name)
-def test_the_first_day_of_all_is_asked_for_too_where_half_of_it_is_there(
-    world: NewWorld, lost: Dataset
-) -> None:
+def test_the_first_day_of_all_is_asked_for_too_where_half_of_it_is_there(world: NewWorld) -> None:
     """It passed for one before the first that is stored, which is for people to load."""
     it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
     nights(it, FIRST + DAY, FIRST + DAY)
-    it.store.path(lost, FIRST).unlink()
+    it.store.path(RECEIPTS, FIRST).unlink()
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-01", "2023-03-03")]
+
+
+def test_pages_of_old_days_that_were_deleted_are_not_asked_for_each_night(world: NewWorld) -> None:
+    it, _ = world(some_days(Switchboard(), 5), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    for day in (FIRST, FIRST + DAY):
+        it.store.path(RAW_PAGES, day).unlink()
+    Clock.at = at(FIRST + DAY * 4, 1.5)
+    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
 
 
 def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_night(
