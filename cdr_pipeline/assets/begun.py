@@ -12,11 +12,9 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Final
 
-import dagster as dg
-
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
-from cdr_pipeline.assets.layer import Made, Work
+from cdr_pipeline.assets.layer import Made, Work, names
 from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unreachable
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
@@ -155,11 +153,6 @@ class _Ahead:
         """No other day is begun."""
         self._over.set()
         self._turns.release()
-
-
-def names(specs: Iterable[dg.AssetSpec]) -> set[str]:
-    """Of some assets, as they are asked for."""
-    return {spec.key.to_user_string() for spec in specs}
 
 
 def _stops_the_run(error: ApiError) -> bool:

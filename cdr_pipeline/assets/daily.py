@@ -24,7 +24,7 @@ from cdr_pipeline import checks
 from cdr_pipeline.api.client import Client
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
-from cdr_pipeline.assets.begun import Begun, begun_ahead, names
+from cdr_pipeline.assets.begun import Begun, begun_ahead
 from cdr_pipeline.assets.failures import (
     causes,
     days_failed,
@@ -33,7 +33,7 @@ from cdr_pipeline.assets.failures import (
     not_together,
     summary,
 )
-from cdr_pipeline.assets.layer import STEP, Loading, Made, Work, check_spec, evaluation
+from cdr_pipeline.assets.layer import STEP, Loading, Made, Work, check_spec, evaluation, names
 from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import VERIFIED, Finding
 from cdr_pipeline.errors import CdrError

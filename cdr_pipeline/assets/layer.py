@@ -106,6 +106,11 @@ def spec(
     )
 
 
+def names(specs: Iterable[dg.AssetSpec]) -> set[str]:
+    """Of some assets, as they are asked for."""
+    return {one.key.to_user_string() for one in specs}
+
+
 def check_spec(check: Check) -> dg.AssetCheckSpec:
     """A check of `checks` in Dagster."""
     return dg.AssetCheckSpec(

@@ -166,7 +166,7 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
 
 
 def _over_days(odd: Sequence[tuple[date, Finding]], days: int, words: Words) -> str:
-    """As `checks.over_days`, in the language of the page."""
+    """As `checks._over_days`, in the language of the page."""
     named = words.ranges([day for day, _ in odd], _NAMED)
     first, finding = odd[0]
     return words(
