@@ -25,7 +25,7 @@ from filelock import FileLock, lock_descriptor, unlock_descriptor
 _SPACING = 1.05
 
 #: What is booked further ahead was written by a clock that has jumped since: a pause of more
-#: seconds, or more turns.
+#: seconds, or more turns from its end.
 _LONGEST_PAUSE = 3600.0
 _MOST_TURNS = 100
 
@@ -58,7 +58,7 @@ class Budget:
         """Hold one of the places in flight, once it is our turn, or all is `over` meanwhile. Raises
         Paused where the vendor asked for a pause that has more than `longest` seconds left.
         """
-        with self._place():
+        with self._place(over):
             while (wait := self._take_turn()) > 0:
                 if wait > longest and self._paused():
                     raise Paused(wait)
@@ -87,12 +87,13 @@ class Budget:
             return ledger.paused_until > time.time()
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, over: Event) -> Iterator[None]:
+        """A place in flight; none once all is `over`: others may hold theirs through a pause."""
         while True:
             place = self._places.get()
             try:
                 with _held(place) as held:
-                    if held:
+                    if held or over.is_set():
                         yield
                         return
             finally:
@@ -121,10 +122,9 @@ class _Ledger:
             next_turn, paused_until = map(float, path.read_text().split())
         except (OSError, ValueError):  # none yet, or a machine that lost power in mid-write
             return cls(0.0, 0.0)
-        return cls(
-            next_turn if next_turn < now + max(1.0, _MOST_TURNS * interval) else 0.0,
-            paused_until if paused_until <= now + _LONGEST_PAUSE else 0.0,
-        )
+        paused_until = paused_until if paused_until <= now + _LONGEST_PAUSE else 0.0
+        last_turn = max(now, paused_until) + max(1.0, _MOST_TURNS * interval)
+        return cls(next_turn if next_turn < last_turn else 0.0, paused_until)
 
     def write(self, path: Path) -> None:
         path.write_text(f"{self.next_turn!r} {self.paused_until!r}")

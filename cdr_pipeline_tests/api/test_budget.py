@@ -156,6 +156,26 @@ def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Pa
     asking.join()
 
 
+def test_nobody_waits_for_a_place_once_the_run_is_over(tmp_path: Path) -> None:
+    lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
+    child = Child(tmp_path, "0, 1", *lines)
+    assert child.says() == 1
+    over, ended = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        with Budget(HOST, per_second=0, in_flight=1).request(over):
+            ended.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert not ended.wait(0.1)
+    over.set()
+    told = ended.wait(10)
+    child.kill()
+    asking.join()
+    assert told
+
+
 def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:
     Budget("a.example.vn", per_second=1, in_flight=1).pause(60)
     with Budget("b.example.vn", per_second=1, in_flight=1).request(OVER):
@@ -194,6 +214,23 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
     began = time.time()
     with budget.request(over):
         assert time.time() >= began + 30
+
+
+@pytest.mark.parametrize("seconds", [5, 100])
+def test_those_who_waited_for_a_pause_to_end_go_one_after_another(seconds: float) -> None:
+    waits: list[float] = []
+
+    class Watched(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            return True
+
+    budget = Budget(HOST, per_second=10, in_flight=1)
+    budget.pause(seconds)
+    for _ in range(4):
+        with budget.request(Watched()):
+            pass
+    assert [wait - seconds for wait in waits] == pytest.approx([0, 0.1, 0.2, 0.3], abs=0.05)
 
 
 @pytest.mark.parametrize("asked", [1000, 4000])
