@@ -210,6 +210,27 @@ class Doubts:
         self._limits.learn_ceiling(reading.total)
         raise TooMuch(f"its total stops at {reading.total:,}, its parts hold more")
 
+    def see_none_left_out(self, records: Records, listed: pl.Series) -> None:
+        """See that `records` of the window which are in none of its parts (`listed`: the keys that
+        are) are gone; where that is not plain, they count as left out. One who compares whole
+        minutes, and leaves out both ends of a range, lists no call in a part of less. Raises
+        NotProved.
+        """
+        missed = records.frame.filter(
+            pl.col("began").is_not_null(), ~pl.col("key").is_in(listed.implode())
+        )
+        for key, began in missed[[0, -1]].iter_rows() if len(missed) else ():
+            minute = began.replace(second=0, microsecond=0)
+            around = self._listed_for(Window(minute - MINUTE, minute + 2 * MINUTE))
+            if around is None:
+                continue
+            if key in around.records.frame["key"] or len(around.records) < around.total:
+                raise NotProved(
+                    f"{len(missed):,} calls came that none of the parts lists in which the rest is:"
+                    f" one of them began at {began}. Ask the vendor how finely start_date and"
+                    " end_date are compared, and whether they are included"
+                )
+
     def see_none_elsewhere(self, records: Records, window: Window) -> None:
         """See why calls were listed that began far outside the window. A vendor who filters by the
         date alone, or lists a leg where its root began, leaves out none.

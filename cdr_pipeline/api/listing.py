@@ -307,7 +307,7 @@ class _Proof:
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
         """Whether the parts agree and add up to the whole; where that cannot be asked, whether they
-        agree and none moved.
+        agree, none moved, and none of what came before is left out. Raises NotProved.
         """
         listed = pl.concat(part.records.frame for part in parts).unique()
         own = inside(parts)
@@ -315,6 +315,8 @@ class _Proof:
             return False
         records, unmoved = len(listed), inside(before).equals(own)
         if self._window.length > self._limits.span or records >= self._limits.ceiling:
+            if unmoved:
+                self._doubts.see_none_left_out(self._known().within(self._window), own)
             return unmoved
         total = self._reader.probe(self._window).total
         if SMALLEST_CEILING <= total < records and unmoved:

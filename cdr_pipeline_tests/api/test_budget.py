@@ -216,7 +216,7 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
         assert time.time() >= began + 30
 
 
-@pytest.mark.parametrize("seconds", [5, 100])
+@pytest.mark.parametrize("seconds", [5, 500])
 def test_those_who_waited_for_a_pause_to_end_go_one_after_another(seconds: float) -> None:
     waits: list[float] = []
 
@@ -225,12 +225,12 @@ def test_those_who_waited_for_a_pause_to_end_go_one_after_another(seconds: float
             waits.append(timeout or 0.0)
             return True
 
-    budget = Budget(HOST, per_second=10, in_flight=1)
+    budget = Budget(HOST, per_second=1, in_flight=1)
     budget.pause(seconds)
     for _ in range(4):
         with budget.request(Watched()):
             pass
-    assert [wait - seconds for wait in waits] == pytest.approx([0, 0.1, 0.2, 0.3], abs=0.05)
+    assert [wait - seconds for wait in waits] == pytest.approx([0, 1, 2, 3], abs=0.5)
 
 
 @pytest.mark.parametrize("asked", [1000, 4000])

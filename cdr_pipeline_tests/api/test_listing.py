@@ -270,6 +270,18 @@ def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() 
         prove(ByTheMinute(spread(300, timedelta(minutes=5)), ceiling=100), page_size=25)
 
 
+def test_calls_that_came_before_and_that_no_part_lists_are_missed() -> None:
+    """Ranges of a day are refused, so that no total tells; parts of less than a minute, in which
+    those at the edges of the day are looked for, list nothing.
+    """
+    first, last = [0] * 4 + [1] + [59] * 3, [86_340] * 3 + [86_398] * 5 + [86_399] * 4
+    seconds = [*first, 60, 27_336, 48_633, *last]
+    calls = {f"call-{n}": WINDOW.start + at * SECOND for n, at in enumerate(seconds)}
+    model = ByTheMinute(calls, bounds="exclusive", longest=timedelta(days=1))
+    with pytest.raises(NotProved, match="came that none of the parts lists"):
+        prove(model)
+
+
 def test_changes_in_parts_already_proved_are_found_even_if_they_balance() -> None:
     minute = timedelta(minutes=1)
     calls = {f"call-{n}": WINDOW.start + timedelta(hours=8) + n * minute for n in range(120)}
