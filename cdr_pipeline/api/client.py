@@ -101,11 +101,14 @@ class Answer(Generic[_Read]):
 
 
 class _Transient(ApiError):
-    """Worth another try; `pause` is the vendor's Retry-After in seconds."""
+    """Worth another try; `pause` is the vendor's Retry-After in seconds. `busy`: it was refused
+    for what else is asked, and says nothing of this request.
+    """
 
-    def __init__(self, message: str, *, pause: float = 0.0) -> None:
+    def __init__(self, message: str, *, pause: float = 0.0, busy: bool = False) -> None:
         super().__init__(message)
         self.pause = pause
+        self.busy = busy
 
 
 class _NoConnection(_Transient):
@@ -174,7 +177,8 @@ class Client:
         """One page of `query`, read by `read` (which raises MalformedPage for what is none).
 
         Raises Unauthorized, Refused (a 4xx), Unreachable or Unavailable (nothing usable came in
-        `attempts` tries or within the bound on time).
+        `attempts` tries, not counting those for which the vendor was too busy, or within the bounds
+        of our patience).
         """
         parameters = query.parameters(limit=limit, offset=offset)
 
@@ -192,9 +196,16 @@ class Client:
 
     def _persist(self, once: Callable[[], _Read], attempts: int | None) -> tuple[_Read, int]:
         patience = self._patience
-        most = attempts or (patience.attempts if self.answered else patience.first_attempts)
+        most = patience.attempts if self.answered else patience.first_attempts
+        left = attempts or most
+
+        def again(error: Exception) -> bool:
+            nonlocal left
+            left -= not (isinstance(error, _Transient) and error.busy)
+            return left > 0 and self._worth_a_retry(error)
+
         retrying = stamina.retry_context(
-            on=self._worth_a_retry,
+            on=again,
             attempts=most,
             timeout=patience.seconds,
             wait_initial=patience.first_pause,
@@ -267,7 +278,8 @@ class Client:
             if pause:
                 self._budget.pause(pause)
             asks = f" and asks to wait {pause:.0f} s" if pause else ""
-            raise _Transient(f"answered {response.status_code}{asks}", pause=pause)
+            busy = response.status_code == 429 or pause > 0
+            raise _Transient(f"answered {response.status_code}{asks}", pause=pause, busy=busy)
         return response
 
     def _raise_for(self, response: httpx.Response) -> None:
