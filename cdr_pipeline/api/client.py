@@ -196,8 +196,7 @@ class Client:
 
     def _persist(self, once: Callable[[], _Read], attempts: int | None) -> tuple[_Read, int]:
         patience = self._patience
-        most = patience.attempts if self.answered else patience.first_attempts
-        left = attempts or most
+        left = attempts or (patience.attempts if self.answered else patience.first_attempts)
 
         def again(error: Exception) -> bool:
             nonlocal left
@@ -206,7 +205,7 @@ class Client:
 
         retrying = stamina.retry_context(
             on=again,
-            attempts=most,
+            attempts=patience.attempts,
             timeout=patience.seconds,
             wait_initial=patience.first_pause,
             wait_max=patience.longest_pause,
@@ -221,7 +220,7 @@ class Client:
         except _Transient as error:
             gone = isinstance(error, _NoConnection)
             kind = Unreachable if gone else Unavailable
-            advice = "" if self.answered else ", or check CDR_API_BASE_URL"
+            advice = "" if self.answered or error.busy else ", or check CDR_API_BASE_URL"
             raise kind(f"{self.host} {error} ({number} tries). Try again later{advice}.") from error
         raise AssertionError("retry_context ends by returning or raising")
 

@@ -414,6 +414,14 @@ def test_nobody_there_is_said_so(connect: Connect) -> None:
 # ---- Retry-After
 
 
+def test_a_vendor_that_is_busy_at_first_is_the_right_host(connect: Connect) -> None:
+    """A run that began while others had used up the vendor's minute was over in seconds."""
+    busy = [error(429)] * (QUICK.first_attempts + 2)
+    assert ask(connect(Script(*busy, Say()))).retries == len(busy)
+    with pytest.raises(Unavailable, match=rf"\({QUICK.attempts} tries\). Try again later.$"):
+        ask(connect(Script(error(429))))
+
+
 def test_a_vendor_that_is_busy_says_nothing_of_what_it_was_asked(connect: Connect) -> None:
     """A page that a full minute's budget refuses was taken for one that lies too deep."""
     busy, broken = [error(429)] * 3 + [error(503, retry_after="1")], [error(500)] * 2
