@@ -233,8 +233,7 @@ class _Making:
             self._keys[name].update(some)
         self._filled.update(columns.used)
         most, contract = self._rules.most_columns, self._rules.contract
-        if self._kept is None and not self._cut:
-            self._cut = too_many(self._filled, self._keys, most, contract)
+        self._cut = self._cut or too_many(self._filled, self._keys, most, contract)
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:

@@ -337,6 +337,16 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
     assert made.whole_rejects == whole.whole_rejects
 
 
+def test_columns_are_not_made_once_they_are_too_many() -> None:
+    records = [call(n, additional={f"key{n}": n}) for n in range(4)]
+    stored = [StoredPage(1, page_of(*records))]
+    with patch.object(reading, "BATCH_ROWS", 1):
+        part = part_of(stored, Rules(Window.of(DAY), SAIGON, most_columns=2), None)
+    assert part.cut
+    assert len(part.filled) == 4
+    assert [name for name in part.calls.schema if name.startswith("additional_")] == []
+
+
 @pytest.mark.parametrize("rows", [7, 1000])
 def test_calls_of_the_days_beside_it_take_no_column_from_the_days_own(rows: int) -> None:
     """A vendor who filters by the date lists three of them."""
