@@ -106,10 +106,9 @@ def _date(text: pl.Series, form: str, _: ZoneInfo) -> pl.Series:
 def _datetime(text: pl.Series, form: str, zone: ZoneInfo) -> pl.Series:
     moment = text.str.to_datetime(form, time_unit="us", strict=False)
     moment = moment.set(~moment.dt.year().is_between(*_YEARS), None)
-    if "%s" in form and moment.dtype == pl.Datetime("us"):
-        moment = moment.dt.replace_time_zone("UTC")
     if moment.dtype == pl.Datetime("us"):
-        moment = moment.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+        own = "UTC" if "%s" in form else zone.key
+        moment = moment.dt.replace_time_zone(own, ambiguous="earliest", non_existent="null")
     # Python has no year 10000, which is what the last hours of 9999 are in zones east of UTC, or
     # in UTC: "never", as many systems write it.
     local = moment.dt.convert_time_zone(zone.key)

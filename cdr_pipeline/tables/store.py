@@ -283,7 +283,7 @@ class RowWriter:
 
     def add(self, rows: pa.Table) -> None:
         """The next rows, in the columns of the partition."""
-        self._rows = pa.concat_tables([self._rows, rows.cast(self._schema)])
+        self._rows = pa.concat_tables([self._rows, rows])
         self._bytes += rows.nbytes
         while full := self._full():
             self._write(self._rows.slice(0, full), _ROW_GROUP)
