@@ -123,8 +123,16 @@ def test_a_day_of_before_there_were_versions_of_the_rules_is_stale_until_it_is_m
     assert made_by(mixed, DAY) == MadeBy(NO_CONTRACT.mark, SAIGON.key, rules=0)
     assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
     assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
+    assert f"{made_by(mixed, DAY)}" == f"{NO_CONTRACT.mark} in {SAIGON.key}"
     write_day(mixed, DAY, OBJECTS)
     assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == []
+
+
+def test_a_day_that_another_program_wrote_anew_is_stale(mixed: Store) -> None:
+    path = mixed.path(CDRS, DAY)
+    pq.write_table(pq.read_table(path), path, store_schema=False)
+    assert made_by(mixed, DAY).zone == "UTC"
+    assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
 
 
 def of(hour: int) -> dict[str, str]:

@@ -26,6 +26,7 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
+from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of, pages_row
 
@@ -55,6 +56,14 @@ def test_a_partition_is_read_back_as_it_was_written(store: Store) -> None:
     assert store.lazy(CDRS, DAY).select("id").collect()["id"].to_list() == ["b", "a"]
     assert store.size(CDRS, DAY) == store.path(CDRS, DAY).stat().st_size
     assert files(store) == ["cdrs/date=2023-03-07/part-0.parquet"]
+
+
+def test_the_data_folder_may_have_the_name_of_a_pattern(tmp_path: Path) -> None:
+    store = Store(tmp_path / "[data]*", SAIGON)
+    store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
+    assert store.read(CDRS, DAY).equals(CALLS.cdrs)
+    assert lazy(store, CDRS, [DAY]).collect().height == store.rows(CDRS, DAY) == 2
+    assert store.lazy(CDRS, DAY).collect().equals(CALLS.cdrs)
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
@@ -240,6 +249,7 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from cdr_pipeline.tables.datasets import CDRS
+from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import Store
 
 store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)
