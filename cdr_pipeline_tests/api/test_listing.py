@@ -302,6 +302,17 @@ def test_changes_in_parts_already_proved_are_found_even_if_they_balance() -> Non
     assert proof.ids == model.truth()
 
 
+def test_parts_that_hold_fewer_calls_than_the_whole_prove_nothing() -> None:
+    class Short(Model):
+        def _found(self, start: datetime, end: datetime) -> list[str]:
+            found = super()._found(start, end)
+            whole = end - start >= WINDOW.length
+            return [id_ for id_ in found if whole or id_ != "call-7"]
+
+    with pytest.raises(NotProved, match="calls kept changing in parts already proved"):
+        prove(Short(spread(120), deep=20), page_size=10)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"longest": timedelta(hours=6)}, {"deep": 200}, {"largest": 100}],
