@@ -205,7 +205,7 @@ class _Known:
         """The keys that a decoder should take, and those of them with nested values; none if they
         would be too many.
         """
-        keys = frozenset(key for key, times in self.seen.items() if times > 1 or self.slow == 1)
+        keys = frozenset(key for key, times in self.seen.items() if times > 1)
         nested = frozenset(self.nested)
         if self.learned:
             keys, nested = keys | self.learned.keys, nested | self.learned.nested
