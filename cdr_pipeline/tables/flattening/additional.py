@@ -199,9 +199,9 @@ def _place_declared(
     placed: list[Any] = [None] * len(rows)
     used = 0
     for kind, places in cells.by_type().items():
-        values = [cells.values[at] for at in places]
-        if kind == "null" or (kind == "string" and not any(values)):
+        if kind == "null":
             continue
+        values = [cells.values[at] for at in places]
         written = [texts[at] for at in places]
         fitted = fit_declared(declared, kind, values, written, columns.contract)
         used += fitted.count()
