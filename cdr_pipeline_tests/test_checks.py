@@ -224,7 +224,7 @@ def test_a_check_of_rows_that_passes_says_of_how_many(store: Store) -> None:
 
 
 def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
-    odd = ["x"] * 3 + ["y"] * 2 + ["long" * 20]
+    odd = ["y"] * 2 + ["long" * 20] + ["x"] * 3
     made = flat(*(call(str(n), status=status) for n, status in enumerate(odd)), call("b", **BUSY))
     summary = found(made, 7, store)["known_status"].summary
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 9}lon… (1)"
