@@ -43,11 +43,12 @@ from cdr_pipeline.tables.flattening.counting import (
 from cdr_pipeline.tables.flattening.records import Batch, batches
 from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.flattening.sent import Sent
-from cdr_pipeline.tables.flattening.typed import ARRIVAL, Rules, rejects_of, typed
+from cdr_pipeline.tables.flattening.typed import Rules, rejects_of, typed
 from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.types import as_written, type_of
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
+_ARRIVAL: Final = ["_at", "field"]
 _SENT: Final = [ADDITIONAL, "campaign_uuid"]
 _REJECTS: Final = pl.Schema(REJECTS.types)
 
@@ -177,7 +178,7 @@ class _Making:
         self._kept = kept
         self._spreader = Spreader(rules.contract)
         self._calls = Runs(folder, f"calls-{number}", _ORDER)
-        self._rejects = Runs(folder, f"rejects-{number}", ARRIVAL)
+        self._rejects = Runs(folder, f"rejects-{number}", _ARRIVAL)
         self._ledger: list[pl.DataFrame] = []
         self._whole = [pl.DataFrame(schema=WHOLE)]
         self._keys: dict[str, set[str]] = defaultdict(set)
@@ -240,7 +241,7 @@ def united(parts: Sequence[Part], rules: Rules) -> Flat:
     """A day from all its parts."""
     contract, zone = rules.contract, rules.zone
     calls, counted = _counted(parts, rules)
-    rejects = Runs(order=ARRIVAL)
+    rejects = Runs(order=_ARRIVAL)
     for part in parts:
         rejects.append(part.rejects)
     used, keys = _columns_of(parts, calls, counted, contract)
