@@ -157,6 +157,14 @@ def test_a_wrong_key_is_one_clear_error(connect: Connect, status: int) -> None:
     assert KEY not in everything_said(caught.value)
 
 
+@pytest.mark.parametrize("status", [302, 404])
+def test_a_host_where_nobody_can_sign_in_is_named_at_once(connect: Connect, status: int) -> None:
+    script = Script(error(status))
+    with pytest.raises(Refused, match=f"answered {status}.* Check CDR_API_BASE_URL"):
+        ask(connect(script, token=None, api_key=KEY))
+    assert len(script.heard) == 1
+
+
 def test_signing_in_is_tried_again_like_any_request(connect: Connect) -> None:
     nothing = [Say(body=body) for body in (b"<html>", b"[]", b'{"token":""}', b'{"token":null}')]
     script = Script(error(503), *nothing, granted("t"), Say())

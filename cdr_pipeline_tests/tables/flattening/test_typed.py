@@ -163,7 +163,7 @@ def test_times_of_a_day_are_read_as_one_by_one(texts: list[str], zone: ZoneInfo)
         *(("ANSWERED", "answered"), ("No Answer", "no-answered"), ("no-answer", "no-answered")),
         *(("NOT_AVAILABLE", "not-available"), ("invalid", "invalid-number"), ("busy", "busy")),
         *(("Invalid Number", "invalid-number"), ("Telco_Block", "telco-block"), ("", None)),
-        *(("Bận", "bận"), ("NO_ANSWERED", "no-answered")),
+        *(("Bận", "bận"), ("NO_ANSWERED", "no-answered"), (" Busy\n", "busy"), (" ", None)),
     ],
 )
 def test_a_status_has_one_spelling(status: str, normal: str | None) -> None:
