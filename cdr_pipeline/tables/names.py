@@ -56,7 +56,7 @@ def _clashes(names: Mapping[str, str]) -> list[str]:
     sharing: dict[str, list[str]] = defaultdict(list)
     for key, name in names.items():
         sharing[name].append(key)
-    return [key for name, keys in sharing.items() if len(keys) > 1 for key in _others(name, keys)]
+    return [key for name, keys in sharing.items() for key in _others(name, keys)]
 
 
 def _others(name: str, keys: Iterable[str]) -> list[str]:
