@@ -163,7 +163,9 @@ def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
 def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_other_rules(
     store: Store,
 ) -> None:
-    write(store, of(1), *ASKED_FOR, CDRS)
+    write(store, of(1), *ASKED_FOR, CAMPAIGN_DAILY)
+    assert outdated_days(store, CAMPAIGN_DAILY) == []  # of no calls at all
+    write(store, of(1), CDRS)
     others = [dataset for dataset in MADE if dataset is not CDRS]
     write(store, about_source(store, CDRS, DAY), *others)
     assert unmade_days(store) == []
