@@ -229,6 +229,8 @@ def test_a_record_that_cannot_be_a_call_is_rejected_whole_and_alone(
 def test_a_record_with_several_faults_is_one_reject_when_it_is_no_call() -> None:
     made = flat(call("x", "hôm qua", duration="abc", additional=[1]))
     assert rejects_of(made) == [("x", None, "hôm qua", "time_started is unreadable")]
+    made = flat(call("x", "", duration="abc", additional=[1]))
+    assert rejects_of(made) == [("x", None, None, "no time_started")]
 
 
 # ---- laws
