@@ -18,7 +18,7 @@ import msgspec
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets import catalog
-from cdr_pipeline.assets.failures import failing_in_words
+from cdr_pipeline.assets.failures import failing_in_words, in_words
 from cdr_pipeline.assets.layer import Loading, evaluation
 from cdr_pipeline.automation.jobs import settings_of
 from cdr_pipeline.errors import CdrError
@@ -128,8 +128,8 @@ def contract_sensor(
         settings = settings_of(loading, vendor=False)
         mark = Contract.of(settings).mark
         stale = stale_days(Store.of(settings), mark)
-    except CdrError as error:
-        return dg.SkipReason(str(error))
+    except (CdrError, OSError) as error:
+        return dg.SkipReason(in_words(error))
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
     found = look(before, f"{MadeBy(mark, settings.zone.key)}", stale)
     cursor = msgspec.json.encode(found.known).decode()

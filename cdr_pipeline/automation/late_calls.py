@@ -11,6 +11,7 @@ import dagster as dg
 from cdr_pipeline import upkeep
 from cdr_pipeline.api.client import Client, Patience
 from cdr_pipeline.api.reading import total
+from cdr_pipeline.assets.failures import in_words
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import ASKED_BY, LOAD_DAYS, days_tags, settings_of
 from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
@@ -43,13 +44,14 @@ def late_calls(
     """Load days whose totals moved since they were proved."""
     try:
         settings = settings_of(loading, vendor=True)
-    except SettingsError as error:
-        return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    store = Store.of(settings)
-    now = datetime.now(UTC).astimezone(settings.zone)
-    today = now.date()
+        store = Store.of(settings)
+        now = datetime.now(UTC).astimezone(settings.zone)
+        today = now.date()
+        stored = upkeep.to_probe(store, today - upkeep.DAY, settings)
+    except (SettingsError, OSError) as error:
+        return dg.SensorResult(skip_reason=in_words(error), cursor=context.cursor)
     turn = upkeep.Round.read(context.cursor, today)
-    days = turn.due(upkeep.to_probe(store, today - upkeep.DAY, settings), now)
+    days = turn.due(stored, now)
     if not days:
         return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
     probes = _Probes(turn)
@@ -93,8 +95,10 @@ class _Probes:
                 if number and not error.for_any_tick:
                     break  # at the next tick it comes first
                 self.doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
-            except CdrError as error:
-                self.doubts.append(f"{day}: {error} Its total is compared again tomorrow.")
+            except (CdrError, OSError) as error:
+                self.doubts.append(
+                    f"{day}: {in_words(error)} Its total is compared again tomorrow."
+                )
             else:
                 self.moved += [moved] if moved else []
             self.turn = upkeep.Round(self.turn.on, day)

@@ -1,5 +1,6 @@
 """A contract that changes shows in Dagster, day by day, until the days are made again."""
 
+import errno
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from cdr_pipeline.simulator import Vendor
 from cdr_pipeline.tables.contract import load
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import stale_days
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 
 DAY = date(2023, 3, 7)
@@ -156,6 +158,21 @@ def test_a_day_that_cannot_be_read_keeps_no_other_from_being_told_of(
     path.write_bytes(whole)
     assert daemon.look(under(at, OWN)) is None
     assert evaluations(at) == {"2023-03-07": "FAILED", "2023-03-08": "FAILED"}
+
+
+def test_where_the_folder_cannot_be_read_it_says_so_and_forgets_nothing(
+    at: Desk, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hung: a red tick each minute, in Python's words."""
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    daemon.look(under(at, OWN))
+    before = daemon.cursor
+    monkeypatch.setattr(Store, "days", stale)
+    assert "could not be read or written: Stale file handle" in (daemon.look(at) or "")
+    assert daemon.cursor == before
 
 
 def test_a_zone_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:

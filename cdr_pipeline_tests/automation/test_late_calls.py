@@ -1,5 +1,6 @@
 """Older days whose totals move, and what if they cannot be asked for."""
 
+import errno
 import itertools
 from datetime import date, timedelta
 
@@ -11,6 +12,8 @@ from cdr_pipeline.automation.late_calls import _BRIEFLY, _PROBE_SECONDS, _brief
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
+from cdr_pipeline.tables.raw_pages import Pages
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
 
@@ -125,6 +128,44 @@ def test_a_day_whose_pages_are_gone_keeps_no_other_from_being_compared(world: Ne
     it.store.path(RAW_PAGES, FIRST).unlink()
     board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
     assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
+
+
+def test_a_file_that_the_disk_does_not_give_keeps_no_other_day_waiting(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector: each tick of the day ended at it, red, and no day behind it had its turn."""
+    board = some_days(Switchboard(), 4)
+    it, _ = world(board, lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    pages = Store.pages
+
+    def bad(store: Store, day: date) -> Pages:
+        if day == FIRST:
+            raise OSError(errno.EIO, "Input/output error")
+        return pages(store, day)
+
+    monkeypatch.setattr(Store, "pages", bad)
+    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
+
+
+def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hung."""
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
+    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    Clock.at = at(FIRST + DAY * 4, 23)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "days", stale)
+        assert it.sensor("late_calls") == []
+    assert "a file in CDR_DATA_DIR could not be read or written: Stale file handle" in it.skipped
+    it.board.add(at(FIRST, 23), listed=Clock.at)
+    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
 def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: NewWorld) -> None:
