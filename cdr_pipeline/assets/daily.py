@@ -17,6 +17,9 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
@@ -158,7 +161,21 @@ def _record_checks(
         if not (only or finding.passed):
             # Dagster shows the record that was begun last. The run's own was begun with the run,
             # before those of single days.
-            context.instance.report_runless_asset_event(evaluation(finding))
+            latest = _latest(context.instance, finding.check.asset)
+            context.instance.report_runless_asset_event(evaluation(finding, of=latest))
+
+
+def _latest(
+    instance: dg.DagsterInstance, asset: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """What was recorded of an asset last. A check that names nothing counts for it if it is newer
+    by the clock, which has whole seconds in SQLite: of the same second Dagster showed none.
+    """
+    for record in instance.fetch_materializations(dg.AssetKey(asset), limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+    return None
 
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:

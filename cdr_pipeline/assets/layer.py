@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import polars as pl
 import polars.selectors as cs
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from cdr_pipeline.checks import Check, Finding
 from cdr_pipeline.errors import NotThere, not_whole, shortened
@@ -118,10 +121,15 @@ def check_spec(check: Check) -> dg.AssetCheckSpec:
     )
 
 
-def evaluation(finding: Finding, day: str | None = None) -> dg.AssetCheckEvaluation:
+def evaluation(
+    finding: Finding,
+    day: str | None = None,
+    of: AssetCheckEvaluationTargetMaterializationData | None = None,
+) -> dg.AssetCheckEvaluation:
     """What a check found, for the day's partition; None: for all the days of a run.
 
-    Outside of a run Dagster keeps only one record for each partition: there, pass None.
+    Outside of a run Dagster keeps only one record for each partition: there, pass None; and what
+    the check looked at, if that was recorded just now.
     """
     check = finding.check
     error = check.blocking or check.urgent
@@ -130,6 +138,7 @@ def evaluation(finding: Finding, day: str | None = None) -> dg.AssetCheckEvaluat
         check_name=check.name,
         passed=finding.passed,
         partition=day,
+        target_materialization_data=of,
         description=finding.summary,
         blocking=check.blocking,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,

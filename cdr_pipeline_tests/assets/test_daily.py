@@ -257,6 +257,10 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     assert told.description == (
         "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
     )
+    # Or the page says "Not Evaluated" of it, where the last day was recorded in the same second.
+    (recorded,) = at.instance.fetch_materializations(key.asset_key, limit=1).records
+    assert told.target_materialization_data
+    assert told.target_materialization_data.storage_id == recorded.storage_id
 
 
 def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: NewDesk) -> None:
