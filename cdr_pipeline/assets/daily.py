@@ -13,7 +13,7 @@ was.
 
 import gc
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -38,11 +38,12 @@ from cdr_pipeline.assets.failures import (
 )
 from cdr_pipeline.assets.layer import STEP, Loading, Made, Work, check_spec, evaluation, names
 from cdr_pipeline.assets.partitions import partitions, policy
-from cdr_pipeline.checks import VERIFIED, Finding
+from cdr_pipeline.checks import MADE_UNDER, VERIFIED, Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, RECEIPTS
+from cdr_pipeline.tables.provenance import stale_days, stale_in_words
 from cdr_pipeline.tables.receipts import honest_total
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import newest_due
@@ -149,6 +150,7 @@ def _load_days(
     _record_checks(context, found, only)
     if CDRS.name in wanted:
         context.log_event(evaluation(_fresh(store, settings, days[-1]), only))
+        _tell_stale(context, store, contract)
     return failed
 
 
@@ -159,10 +161,15 @@ def _record_checks(
     for finding in checks.over_days(found):
         context.log_event(evaluation(finding, only))
         if not (only or finding.passed):
-            # Dagster shows the record that was begun last. The run's own was begun with the run,
-            # before those of single days.
-            latest = _latest(context.instance, finding.check.asset)
-            context.instance.report_runless_asset_event(evaluation(finding, of=latest))
+            _tell_last(context, finding)
+
+
+def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
+    """Have Dagster show this of a check. It shows the record that was begun last, and the run's own
+    was begun with the run, before those of single days.
+    """
+    latest = _latest(context.instance, finding.check.asset)
+    context.instance.report_runless_asset_event(evaluation(finding, of=latest))
 
 
 def _latest(
@@ -190,6 +197,18 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
         work.findings.append(_fresh(store, settings, day))
         for finding in work.findings:
             context.log_event(evaluation(finding, f"{day}"))
+        _tell_stale(context, store, contract)
+
+
+def _tell_stale(context: dg.AssetExecutionContext, store: Store, contract: Contract) -> None:
+    """Say of other days than the run's that they are to be made again, if any are: that its own are
+    in order would hide what the sensor found.
+    """
+    stale = []
+    with suppress(OSError):  # an old day's file
+        stale = stale_days(store, contract.mark)
+    if stale:
+        _tell_last(context, Finding(MADE_UNDER, False, stale_in_words(stale)))
 
 
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:

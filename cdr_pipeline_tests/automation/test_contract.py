@@ -134,6 +134,25 @@ def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon:
     assert at.store.read(CDRS, DAY)["amount__decimal"].count() == 1
 
 
+def test_a_run_of_some_days_leaves_the_check_odd_for_the_others(at: Desk, daemon: Daemon) -> None:
+    """Its own days were in order, and the page turned green while others were still to be made."""
+    now = under(at, OWN)
+    daemon.look(now)
+    assert now.run("2023-03-08").success
+    assert shown(at).startswith("1 day (2023-03-07) was made under another contract")
+    assert evaluations(at) == {"2023-03-07": "FAILED", "2023-03-08": "SUCCEEDED"}
+    assert now.run("2023-03-07", assets=["cdrs"]).success
+    assert shown(at).startswith("made under ")
+
+
+def shown(at: Desk) -> str:
+    """What the page says of the check: what was begun last."""
+    (last,) = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=1)
+    assert last.event
+    assert last.event.dagster_event
+    return f"{last.event.dagster_event.asset_check_evaluation_data.description}"
+
+
 def test_a_contract_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
     assert daemon.look(at) is None
