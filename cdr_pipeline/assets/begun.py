@@ -14,8 +14,9 @@ from typing import Final
 
 from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
+from cdr_pipeline.assets.failures import ANY_ERROR
 from cdr_pipeline.assets.layer import Made, Work, names
-from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unreachable
+from cdr_pipeline.errors import Refused, Unauthorized, Unreachable
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
 #: How long a run that breaks off waits for what it has begun. A request may take longer, up to
@@ -32,12 +33,12 @@ class Begun:
 
     work: Work
     hopeless: Exception | None = None
-    _error: BaseException | None = None
+    _error: Exception | None = None
     _held: ExitStack = field(default_factory=ExitStack)
     _crew: Crew | None = None
     _fetching: Generator[list[Made], None, None] | None = None
 
-    def begin(self, wanted: set[str], lister: Lister | None, over: Event) -> BaseException | None:
+    def begin(self, wanted: set[str], lister: Lister | None, over: Event) -> Exception | None:
         """Lock the day until it is closed, begin the process that helps with it, and fetch it if
         there is a lister. Returns the error, if there is one, which `layers` raises.
 
@@ -56,7 +57,7 @@ class Begun:
                 self._fetching = raw_pages.fetch(work, lister, take)
                 self._held.callback(self._fetching.close)
                 next(self._fetching)
-        except BaseException as error:  # noqa: BLE001  raised in `layers`; a panic of Polars', too
+        except ANY_ERROR as error:  # raised in `layers`
             self._error = error
         return self._error
 
@@ -135,7 +136,7 @@ class _Ahead:
                 day.hopeless = hopeless
             else:
                 error = day.begin(wanted, lister, self._over)
-                hopeless = error if isinstance(error, ApiError) and _stops_the_run(error) else None
+                hopeless = error if error and _stops_the_run(error) else None
             self._ready.put(day)
 
     def in_turn(self) -> Iterator[Begun]:
@@ -155,7 +156,7 @@ class _Ahead:
         self._turns.release()
 
 
-def _stops_the_run(error: ApiError) -> bool:
+def _stops_the_run(error: Exception) -> bool:
     """Whether the days to come would fail in the same way."""
     return isinstance(error, Unauthorized | Unreachable) or (
         isinstance(error, Refused) and error.status != 400

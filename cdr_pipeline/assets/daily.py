@@ -29,6 +29,7 @@ from cdr_pipeline.api.listing import Lister
 from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead
 from cdr_pipeline.assets.failures import (
+    ANY_ERROR,
     causes,
     days_failed,
     failing_in_words,
@@ -237,7 +238,7 @@ def _load_day(
     except (CdrError, OSError) as error:
         context.log.error(*summary(causes({work.day: error})))
         return error
-    except Exception as error:
+    except ANY_ERROR as error:
         context.log.exception(*summary(causes({work.day: error})))
         return error
     finally:
@@ -260,7 +261,7 @@ def _load_together(
         try:
             for day, made in aggregates.of_days_together(settings, store, days, name):
                 _record(context, day, made)
-        except Exception as error:
+        except ANY_ERROR as error:
             context.log.exception(f"{name}: {in_words(error)}")
             failed[name] = error
     return dict.fromkeys(days, not_together(failed)) if failed else {}

@@ -15,6 +15,9 @@ from cdr_pipeline.window import ranges
 #: In the metadata of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"
 
+#: What may end one day and leave the others: a panic of Polars' is no Exception.
+ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
+
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import dagster as dg
 
-from cdr_pipeline.assets.failures import days_failed, failing_in_words, in_words
+from cdr_pipeline.assets.failures import ANY_ERROR, days_failed, failing_in_words, in_words
 from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.errors import CdrError
@@ -80,7 +80,7 @@ def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date
             context.log_event(_drawn(store, day, settings))
         except (CdrError, OSError) as error:
             failed[day] = error
-        except Exception as error:
+        except ANY_ERROR as error:
             context.log.exception(f"{day}: {in_words(error)}")
             failed[day] = error
     return failed

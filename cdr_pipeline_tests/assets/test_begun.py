@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from datetime import date
 from threading import Event, main_thread
+from types import ModuleType
+from typing import Any
 
 import polars as pl
 import pytest
@@ -143,17 +145,22 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
     assert not at.store.holds(RAW_PAGES, DAYS[1])
 
 
-def test_a_panic_while_a_day_is_fetched_ends_the_run(
-    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("module", "name"), [(raw_pages, "fetch"), (cdrs, "build")])
+def test_a_panic_over_one_day_takes_no_other_along(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
     """Polars' are no Exception: the thread that fetches ended, and the run waited for ever."""
+    does = getattr(module, name)
 
-    def fetch(*_: object) -> Generator[list[Made], None, None]:
-        raise pl.exceptions.PanicException("index out of bounds")
-        yield
+    def panics(work: Work, *given: Any) -> Any:
+        if work.day == DAYS[0]:
+            raise pl.exceptions.PanicException("index out of bounds")
+        return does(work, *given)
 
-    monkeypatch.setattr(raw_pages, "fetch", fetch)
-    assert not desk().run(f"{DAYS[0]}", f"{DAYS[0]}").success
+    monkeypatch.setattr(module, name, panics)
+    at = desk()
+    assert not at.run(f"{DAYS[0]}", f"{DAYS[1]}").success
+    assert at.materialized(CDRS.name) == {f"{DAYS[1]}"}
 
 
 def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk: NewDesk) -> None:
