@@ -68,8 +68,7 @@ class SqliteHistory(DagsterSqliteStorage):
         # Not the parent's, which would make storages of its own.
         DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
         self.base_dir = base_dir
-        # The tables are made by whoever comes first, and two may come to a new home at once.
-        with FileLock(Path(base_dir) / "history.lock"):
+        with _alone_in(base_dir):
             self._run_storage = _Runs.from_local(_runs_directory(base_dir))
             self._event_log_storage = _Events(_event_logs_directory(base_dir))
             self._schedule_storage = _Schedules.from_local(_schedule_directory(base_dir))
@@ -94,9 +93,17 @@ class History(SqliteHistory):
         from dagster_postgres.utils import DagsterPostgresException
 
         try:
-            return DagsterPostgresStorage(url, should_autocreate_tables=True, inst_data=inst_data)
+            with _alone_in(config_value["base_dir"]):
+                return DagsterPostgresStorage(url, inst_data=inst_data)
         except (DagsterPostgresException, SQLAlchemyError) as error:
             raise cannot_be_used(error) from None
+
+
+def _alone_in(base_dir: str) -> FileLock:
+    """Held while tables may be made: by whoever comes first, and two may come to a new home at
+    once. (Of what Postgres says then, Dagster knows "table exists", and not "type exists".)
+    """
+    return FileLock(Path(base_dir) / "history.lock")
 
 
 class _OneEngine:
