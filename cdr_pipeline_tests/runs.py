@@ -34,3 +34,10 @@ def run(
         run_config={**QUIET, "ops": {"daily_calls": {"config": config}} if config else {}},
         raise_on_error=False,
     )
+
+
+def red(result: dg.ExecuteInProcessResult) -> str:
+    """The one message of a run that failed."""
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    return failure.step_failure_data.error.message

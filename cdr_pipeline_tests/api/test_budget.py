@@ -5,7 +5,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,8 @@ class Child:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        with self._process:  # its pipe is closed, and it is waited for
+            pass
 
     def ended(self) -> None:
         out, _ = self._process.communicate(timeout=20)
@@ -138,42 +141,41 @@ def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: 
     child.kill()
 
 
-def test_another_process_takes_a_place_in_flight_until_it_is_killed(tmp_path: Path) -> None:
-    lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
-    child = Child(tmp_path, "0, 1", *lines)
-    assert child.says() == 1
-    entered = threading.Event()
+class Crowded:
+    """The one place in flight, which another process holds, and a thread that waits for it."""
 
-    def ask() -> None:
-        with Budget(HOST, per_second=0, in_flight=1).request(OVER):
-            entered.set()
+    def __init__(self, tmp_path: Path) -> None:
+        lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
+        self.holder = Child(tmp_path, "0, 1", *lines)
+        assert self.holder.says() == 1
+        self.over, self.entered = threading.Event(), threading.Event()
+        self._waiting = threading.Thread(target=self._wait)
+        self._waiting.start()
+        assert not self.entered.wait(0.1)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    assert not entered.wait(0.1)
-    child.kill()
-    assert entered.wait(10)
-    asking.join()
+    def _wait(self) -> None:
+        with Budget(HOST, per_second=0, in_flight=1).request(self.over):
+            self.entered.set()
+
+    def close(self) -> None:
+        self.holder.kill()
+        self._waiting.join()
 
 
-def test_nobody_waits_for_a_place_once_the_run_is_over(tmp_path: Path) -> None:
-    lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
-    child = Child(tmp_path, "0, 1", *lines)
-    assert child.says() == 1
-    over, ended = threading.Event(), threading.Event()
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[Crowded]:
+    with closing(Crowded(tmp_path)) as it:
+        yield it
 
-    def ask() -> None:
-        with Budget(HOST, per_second=0, in_flight=1).request(over):
-            ended.set()
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    assert not ended.wait(0.1)
-    over.set()
-    told = ended.wait(10)
-    child.kill()
-    asking.join()
-    assert told
+def test_another_process_takes_a_place_in_flight_until_it_is_killed(crowded: Crowded) -> None:
+    crowded.holder.kill()
+    assert crowded.entered.wait(10)
+
+
+def test_nobody_waits_for_a_place_once_the_run_is_over(crowded: Crowded) -> None:
+    crowded.over.set()
+    assert crowded.entered.wait(10)
 
 
 def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:

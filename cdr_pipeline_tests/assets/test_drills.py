@@ -16,7 +16,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -27,15 +26,9 @@ from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.window import every_day, ranges
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
+from cdr_pipeline_tests.runs import red
 
 FIRST, LAST = date(2023, 3, 6), date(2023, 3, 9)
-
-
-def red(result: dg.ExecuteInProcessResult) -> str:
-    """The one message of a run that failed."""
-    (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert failure.step_failure_data.error is not None
-    return failure.step_failure_data.error.message
 
 
 def missing(at: Desk, first: date, last: date) -> list[date]:

@@ -249,7 +249,6 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 from cdr_pipeline.tables.datasets import CDRS
-from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import Store
 
 store, day = Store(Path(sys.argv[1]), ZoneInfo("Asia/Ho_Chi_Minh")), date(2023, 3, 7)
