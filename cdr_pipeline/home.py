@@ -28,14 +28,18 @@ COVERED = "DOTENV_COVERS"
 def lasting_home() -> Path:
     """DAGSTER_HOME, or `.dagster` in the working folder: made and configured if need be.
 
-    Read from the environment or from `.env`, as `dagster dev` does. Sets DAGSTER_HOME for this
-    process and its children. Raises SettingsError where Postgres is asked for in vain: Dagster
-    would ask six times, and tell of each, in every process it starts.
+    What `.env` says goes before the environment: so it does in Dagster, and there is one history.
+    Sets DAGSTER_HOME for this process and its children. Raises SettingsError where `.env` names a
+    path that Dagster would refuse, and where Postgres is asked for in vain: Dagster would ask six
+    times, and tell of each, in every process it starts.
     """
     if url := postgres_url():
         _see_that_it_answers(url)
-    given = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
-    return _made(Path(given or _DEFAULT_HOME))
+    said = dotenv_values(ENV_FILE).get("DAGSTER_HOME")
+    if said and not Path(said).is_absolute():
+        whole = Path(said).expanduser().resolve()
+        raise SettingsError(f"DAGSTER_HOME: in {ENV_FILE}, Dagster takes whole paths only: {whole}")
+    return _made(Path(said or os.environ.get("DAGSTER_HOME") or _DEFAULT_HOME))
 
 
 def home_apart(folder: Path) -> Path:

@@ -81,6 +81,24 @@ def test_a_home_named_in_the_env_file_is_the_home_as_for_dagster_dev(place: Path
     assert os.environ["DAGSTER_HOME"] == str(place / "elsewhere")
 
 
+def test_of_two_homes_it_is_the_env_files_as_for_dagster_dev(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", f"{place}/of the shell")
+    (place / ".env").write_text(f"DAGSTER_HOME={place}/elsewhere\n")
+    assert home.lasting_home() == place / "elsewhere"
+
+
+@pytest.mark.parametrize(("said", "meant"), [("history", "{}/history"), ("~/h", "{}/home/h")])
+def test_a_path_that_dagster_would_refuse_in_the_env_file_is_told_as_it_should_stand(
+    place: Path, monkeypatch: pytest.MonkeyPatch, said: str, meant: str
+) -> None:
+    monkeypatch.setenv("HOME", f"{place}/home")
+    (place / ".env").write_text(f"DAGSTER_HOME={said}\n")
+    with pytest.raises(SettingsError, match=f": {meant.format(place)}$"):
+        home.lasting_home()
+
+
 def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round(
     place: Path,
 ) -> None:
