@@ -38,9 +38,8 @@ NEEDED: Final = (
     COMPLIANCE_DAILY,
 )
 
-#: How many campaigns and hotlines have a line of their own.
+#: How many campaigns have a line of their own.
 _MOST_CAMPAIGNS: Final = 12
-_MOST_HOTLINES: Final = 20
 
 #: How many days have a line of their own among the hours; of more, each month has.
 _MOST_DAYS: Final = 31
@@ -277,14 +276,10 @@ def _or_others(largest: pl.Series) -> pl.Expr:
 def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
     """The hotlines that meet most congestion first."""
     lines = _with_ratios(_lines(store, HOTLINE_DAILY, days, "from_number"))
-    return (
-        lines.with_columns(
-            **kpi.ratios(["congestion_share"]),
-            short_share=kpi.ratio("short_calls", "answered"),
-        )
-        .sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)
-        .head(_MOST_HOTLINES)
-    )
+    return lines.with_columns(
+        **kpi.ratios(["congestion_share"]),
+        short_share=kpi.ratio("short_calls", "answered"),
+    ).sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)
 
 
 def _rules(store: Store, days: list[date]) -> pl.DataFrame:

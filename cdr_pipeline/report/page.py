@@ -28,8 +28,9 @@ _TOP: Final = (
     *("peak_calls", "peak_talks"),
 )
 
-#: How many ranges of days are named.
+#: How many ranges of days are named, and how many hotlines have a line.
 _NAMED: Final = 5
+_MOST_HOTLINES: Final = 20
 
 
 def write(
@@ -86,7 +87,7 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
             row | {"name": names[row["campaign_uuid"]]}
             for row in figures.campaigns.rows(named=True)
         ],
-        hotlines=figures.hotlines.rows(named=True),
+        hotlines=figures.hotlines.head(_MOST_HOTLINES).rows(named=True),
         rules=[row | {"rule": _rule(row, words)} for row in figures.rules.rows(named=True)],
         checks=_checks(figures, words),
         masked=masked,

@@ -65,6 +65,7 @@ _EN: Final = {
     "network_failure": "Network failures",
     "unknown_hotline": "unknown",
     "no_hotlines": "No outbound calls.",
+    "hotlines_shown": "The {shown} of {all} hotlines that meet most congestion.",
     "hotlines_note": "Congestion is the share of the attempted calls that met a blocked hotline or"
     " full lines: a burnt number shows here first. Middle digits are hidden.",
     "rules": "Rules",
@@ -164,6 +165,7 @@ _VI: Final = {
     "network_failure": "Lỗi mạng",
     "unknown_hotline": "không rõ",
     "no_hotlines": "Không có cuộc gọi ra.",
+    "hotlines_shown": "{shown} trong {all} đầu số, nghẽn nhiều nhất trước.",
     "hotlines_note": "Nghẽn là tỷ lệ cuộc thực gọi gặp đầu số bị chặn hoặc hết kênh: đầu số bị"
     " khóa sẽ lộ ra ở đây trước tiên. Các chữ số ở giữa được che.",
     "rules": "Quy định",

@@ -274,6 +274,17 @@ def test_many_campaigns_stand_together_at_the_end(store: Store, load: LoadDay) -
     assert "others" in page.html(it, Words("en"), SAIGON)
 
 
+@pytest.mark.parametrize(("there", "told"), [(20, 0), (21, 1)])
+def test_of_many_hotlines_it_says_how_many_are_not_shown(
+    store: Store, load: LoadDay, there: int, told: int
+) -> None:
+    numbers = [f"0287300{number:04}" for number in range(there)]
+    load(DAY, [call(one, from_number=one, direction="outbound") for one in numbers])
+    words = read(store, DAY, DAY).words
+    assert words.count("The 20 of 21 hotlines") == told
+    assert words.count("028•••••") == 20
+
+
 def test_a_check_that_found_something_stands_first_with_what_it_found(
     store: Store, load: LoadDay
 ) -> None:
