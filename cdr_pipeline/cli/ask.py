@@ -46,6 +46,15 @@ _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition
 _FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
+def _named(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """A filter that is given says whose calls; an empty one, of a shell's variable that is not set,
+    would be everybody's.
+    """
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; leave it out to ask for all.")
+    return value
+
+
 @click.command("list")
 @click.option(
     "--date",
@@ -57,12 +66,12 @@ _FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 @click.option("--to", "last", type=UP_TO, help="Calls begun up to this moment or day, included.")
 @click.option("--ended-from", type=MOMENT, help="Calls ended from this moment on.")
 @click.option("--ended-to", type=UP_TO, help="Calls ended up to this moment or day, included.")
-@click.option("--extension", help="Calls from this extension.")
-@click.option("--status", help="Calls of this status, such as ANSWERED.")
-@click.option("--hotline", help="Calls made by this number.")
-@click.option("--phone", help="Calls from or to this number.")
+@click.option("--extension", callback=_named, help="Calls from this extension.")
+@click.option("--status", callback=_named, help="Calls of this status, such as ANSWERED.")
+@click.option("--hotline", callback=_named, help="Calls made by this number.")
+@click.option("--phone", callback=_named, help="Calls from or to this number.")
 @click.option("--direction", type=click.Choice(sorted(DIRECTIONS)), help="Calls of this direction.")
-@click.option("--campaign-uuid", help="Calls of this campaign.")
+@click.option("--campaign-uuid", callback=_named, help="Calls of this campaign.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

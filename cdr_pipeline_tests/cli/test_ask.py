@@ -116,6 +116,7 @@ def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
         (("--output", "a.csv", "--format", "table"), "A table is for the screen"),
         (("--output", "nowhere/a.csv"), "nowhere: there is no such folder."),
         (("--format", "parquet"), "Parquet needs --output"),
+        (("--campaign-uuid", " "), "'--campaign-uuid': it is empty; leave it out"),
         (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
         (("--ended-from", "2023-03-08", "--ended-to", "2023-03-07"), "is after --ended-to"),
     ],
