@@ -7,6 +7,7 @@ fault sits beside. What a record *means* is not decided here.
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,13 +61,13 @@ class Head(msgspec.Struct, gc=False):
 
 class _Headed(msgspec.Struct):
     data: list[Head] | None
-    total: int | str
+    total: int | float | str
     error: msgspec.Raw = _NONE
 
 
 class _Split(msgspec.Struct):
     data: list[msgspec.Raw] | None
-    total: int | str
+    total: int | float | str
     error: msgspec.Raw = _NONE
 
 
@@ -235,11 +236,13 @@ def _see_no_error(told: bytes) -> None:
         raise MalformedPage("it tells of an `error`")
 
 
-def _total(value: int | str) -> int:
+def _total(value: float | str) -> int:
     try:
         total = int(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MalformedPage("its `total` is not a number") from error
+    if isinstance(value, float) and total != value:
+        raise MalformedPage("its `total` is no whole number")
     if total < 0:
         raise MalformedPage("its `total` is negative")
     return total
@@ -263,7 +266,7 @@ _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 
 def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     try:
-        members = _members_one_by_one(body)
+        members = _members_one_by_one(body.removeprefix(BOM_UTF8))
         _see_no_error(members.get("error", b"null"))
         if "total" not in members:
             raise MalformedPage("it has no `total`")
@@ -277,7 +280,7 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     except ValueError as error:
         web = "a web page, and " if body.lstrip().startswith(b"<") else ""
         raise MalformedPage(f"it is {web}not the documented JSON object") from error
-    if type(total) not in (int, str):
+    if type(total) not in (int, float, str):
         raise MalformedPage("its `total` is not a number")
     return records, _total(total)
 

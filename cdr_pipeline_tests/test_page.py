@@ -136,9 +136,14 @@ def test_a_beginning_that_some_zone_skips_still_tells_the_day() -> None:
         (b'{"data":[],"limit":-1,"offset":-1,"total":"12"}', 0),
         (b' {"total" : 7 , "x" : {} , "data" : [ {} , null ] } \n', 2),
         (b' { "data" : [ {"note":NaN} ] , "total" : "1" } \n', 1),
+        (b'{"data":[{"id":"a"}],"total":1.0}', 1),
+        (b'{"data":[{"id":"a"},7],"total":2.0}', 2),
+        (b'\xef\xbb\xbf{"data":[{"id":"a"}],"total":1}', 1),
     ],
 )
-def test_a_page_may_be_empty_spaced_or_in_another_order(body: bytes, records: int) -> None:
+def test_a_page_may_be_empty_spaced_in_another_order_or_of_another_hand(
+    body: bytes, records: int
+) -> None:
     assert len(page.split(body)) == len(page.see(body)) == records
 
 
@@ -148,7 +153,8 @@ def test_a_page_may_be_empty_spaced_or_in_another_order(body: bytes, records: in
         *(b"", b"<html></html>", b"null", b"[]", b'"x"', b"{}", b'{"data":[]}', b'{"total":1}'),
         *(b'{"data":{},"total":1}', b'{"data":"x","total":1}', b'{"data":[],"total":-1}'),
         *(b'{"data":[],"total":null}', b'{"data":[],"total":true}', b'{"data":[],"total":1.5}'),
-        *(b'{"data":[],"total":"many"}', b'{"data":[],"total":[1]}'),
+        *(b'{"data":[],"total":"many"}', b'{"data":[],"total":[1]}', b'{"data":[],"total":1e999}'),
+        b'{"data":[],"total":NaN}',
         b'{"error":"token is invalid"}',
         *(b'{"data":%s,"total":0,"error":"backend gone"}' % data for data in (b"null", b"[]")),
         b'{"error":[{"(root)":"db down"}],"data":[{"id":"a"},7],"total":2}',
