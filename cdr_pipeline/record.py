@@ -12,7 +12,7 @@ from typing import Final
 #: The version of our rules: of what is said here, and of what typing, flattening and the measures
 #: make of it. Raised whenever one of them comes to give other values, so that days made before are
 #: told, and `rebuild` makes them again. 0 stands for all that was before there were versions.
-RULES: Final = 1
+RULES: Final = 2
 
 
 class Kind(Enum):

@@ -39,6 +39,8 @@ _DECIMAL: Final = r"^[+-]?0*[0-9]{1,29}(?:\.[0-9]{0,9}0*)?$"
 _NUMBER: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
 _WITH_EXPONENT: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+$"
 
+_BELOW_MICROSECONDS: Final = r"\.[0-9]{6}[0-9]*[1-9]"
+
 #: More digits than any type has: such a number is not written out.
 _MOST_DIGITS: Final = 60
 
@@ -53,7 +55,8 @@ def fit(declared: str, form: str, kind: str, values: Sequence[Any], zone: ZoneIn
     - float: finite numbers and their text, the nearest; whole ones below 2^53, which are exact.
     - decimal: numbers and their text of at most 29 digits before the point and 9 behind it.
     - bool: true and false, 1 and 0, and `WORDS`.
-    - date, datetime: text, or a number's digits, in the declared format; years 1000 to 9999.
+    - date, datetime: text, or a number's digits, in the declared format; years 1000 to 9999, no
+      finer than microseconds.
     - string: anything; an object or a list as compact JSON.
     """
     dtype = as_written(type_of(DECLARED[declared]), zone)
@@ -93,8 +96,10 @@ def _float(text: pl.Series, _: str, __: ZoneInfo) -> pl.Series:
 
 
 def _bool(text: pl.Series, _: str, __: ZoneInfo) -> pl.Series:
-    return text.str.to_lowercase().replace_strict(
-        list(WORDS), list(WORDS.values()), default=None, return_dtype=pl.Boolean
+    return (
+        text.str.normalize("NFC")
+        .str.to_lowercase()
+        .replace_strict(list(WORDS), list(WORDS.values()), default=None, return_dtype=pl.Boolean)
     )
 
 
@@ -106,6 +111,8 @@ def _date(text: pl.Series, form: str, _: ZoneInfo) -> pl.Series:
 def _datetime(text: pl.Series, form: str, zone: ZoneInfo) -> pl.Series:
     moment = text.str.to_datetime(form, time_unit="us", strict=False)
     moment = moment.set(~moment.dt.year().is_between(*_YEARS), None)
+    if "f" in form:  # it reads fractions, and cuts what it cannot hold
+        moment = moment.set(text.str.contains(_BELOW_MICROSECONDS), None)
     if moment.dtype == pl.Datetime("us"):
         own = "UTC" if "%s" in form else zone.key
         moment = moment.dt.replace_time_zone(own, ambiguous="earliest", non_existent="null")

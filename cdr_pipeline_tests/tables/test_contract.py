@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -292,6 +293,7 @@ def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list
         ("bool", "2", None),
         ("bool", "1.0", None),
         *(("bool", quoted(word.upper()), value) for word, value in WORDS.items()),
+        *(("bool", quoted(normalize("NFD", word)), value) for word, value in WORDS.items()),
         ("bool", '"maybe"', None),
         ("date", '"07/03/2023"', date(2023, 3, 7)),
         ("date", '" 7/3/2023 "', date(2023, 3, 7)),
@@ -322,6 +324,7 @@ def test_a_value_is_exact_or_null(type_: str, token: str, value: Any) -> None:
         ("%Y-%m-%dT%H:%M:%S%z", '"2023-03-07T10:00:00+07:00"', "2023-03-07T03:00:00Z"),
         ("%s", "1678158000", "2023-03-07T03:00:00Z"),
         ("%Y-%m-%d %H:%M", '"2023-03-07 10:00"', "2023-03-07T15:00:00Z"),
+        ("%s%.f", '"1678158000.1234560"', "2023-03-07T03:00:00.123456Z"),
     ],
 )
 def test_a_datetime_is_an_instant_read_in_the_zone_unless_it_tells_its_own(
@@ -478,6 +481,12 @@ def text_of(text: str, key: str) -> str | None:
     """The JSON text of a key's value, the last where it stands twice."""
     members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return bytes(members[key]).decode() if key in members else None
+
+
+@pytest.mark.parametrize("fraction", [".1234567", ".0000001", ".123456789"])
+def test_a_moment_finer_than_microseconds_is_none_and_not_cut(fraction: str) -> None:
+    declared = Declared("k", "datetime", format="%Y-%m-%d %H:%M:%S%.f")
+    assert cell(declared, f'"2023-03-07 10:00:00{fraction}"') is None
 
 
 @pytest.mark.parametrize(
