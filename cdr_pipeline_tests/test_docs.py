@@ -17,6 +17,7 @@ from cdr_pipeline.tables.datasets import DATASETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+READING = (ROOT / ".readme" / "READING.md").read_text()
 NAMES = [variable(name) for name in Settings.model_fields]
 
 
@@ -51,6 +52,17 @@ def test_the_operating_page_says_what_to_expect_of_every_fault() -> None:
     assert [fault for fault in Chaos.names() if f"`{fault}`" not in told] == []
 
 
+def test_every_link_from_one_document_to_another_leads_somewhere() -> None:
+    for source in [ROOT / "README.md", *ROOT.glob(".readme/*.md"), *ROOT.glob("data/*.md")]:
+        for link in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", source.read_text()):
+            path, _, anchor = link.partition("#")
+            target = source.parent / path if path else source
+            assert target.exists(), (source.name, link)
+            heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+            assert not anchor or anchor in slugs, (source.name, link)
+
+
 def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
     for path in [*ROOT.glob("*.*"), *ROOT.glob(".ci/*"), *(ROOT / "cdr_pipeline").rglob("*.py")]:
         if path.is_file() and path.name != "uv.lock":
@@ -58,7 +70,7 @@ def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
             assert not re.search(r"pypi\.org|pythonhosted|/root/|/home/\w", text), path
 
 
-@pytest.mark.parametrize("text", [README, main.commands["contract"].help or ""])
+@pytest.mark.parametrize("text", [READING, main.commands["contract"].help or ""])
 def test_the_examples_of_a_contract_are_contracts(text: str) -> None:
     toml = re.search(r"^ *\[keys.*?drop = true", text, re.DOTALL | re.MULTILINE)
     assert toml
