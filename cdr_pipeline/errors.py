@@ -3,10 +3,10 @@
     CdrError                  what happened, to which day, what is safe, what to do next
     ├── SettingsError         a setting is missing or wrong
     ├── ApiError              the vendor did not give what was asked for
-    │   ├── Refused           a 4xx: asking again the same way is useless
-    │   │   └── Unauthorized  the token or key is wrong
+    │   ├── Unauthorized      the token or key is wrong
+    │   ├── Refused           another 4xx: asking again the same way is useless
+    │   ├── Unreachable       no connection could be made
     │   └── Unavailable       nothing usable came, however often we asked
-    │       └── Unreachable   not even a connection
     ├── NotProved             a day's listing never agreed with the vendor's own total
     ├── Shrunk                a proved day holds fewer calls than what is stored, or others
     ├── NotThere              a partition that another is to be made from has not been made
@@ -70,24 +70,24 @@ class ApiError(CdrError):
     """The vendor did not give what was asked for."""
 
 
+class Unauthorized(ApiError):
+    """The token or the API key is not accepted (401, 403): no other request will fare better."""
+
+
 class Refused(ApiError):
-    """The vendor answered with a 4xx: the same request will be refused again."""
+    """The vendor answered with another 4xx: the same request will be refused again."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Unauthorized(Refused):
-    """The token or the API key is not accepted (401, 403)."""
+class Unreachable(ApiError):
+    """No connection could be made at all: a wrong host, no network, or a vendor that is down."""
 
 
 class Unavailable(ApiError):
     """Nothing usable came within the bound on retries."""
-
-
-class Unreachable(Unavailable):
-    """No connection could be made at all: a wrong host, no network, or a vendor that is down."""
 
 
 class NotProved(CdrError):

@@ -176,7 +176,7 @@ class Client:
     ) -> Answer[_Read]:
         """One page of `query`, read by `read` (which raises MalformedPage for what is none).
 
-        Raises Unauthorized, Refused (a 4xx), Unreachable or Unavailable (nothing usable came in
+        Raises Unauthorized, Refused (another 4xx), Unreachable or Unavailable (nothing came in
         `attempts` tries, not counting those for which the vendor was too busy, or within the bounds
         of our patience).
         """
@@ -307,8 +307,7 @@ class Client:
     def _not_accepted(self, status: int, how: str, name: str) -> Unauthorized:
         return Unauthorized(
             f"{self.host} answered {status}{how}: it does not accept {name}."
-            " Check it, and that it belongs to this host.",
-            status,
+            " Check it, and that it belongs to this host."
         )
 
     def _said(self, response: httpx.Response) -> str:

@@ -23,7 +23,7 @@ from cdr_pipeline.api.reading import (
     TooMuch,
     Torn,
 )
-from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.errors import NotProved, Refused, Unavailable
 from cdr_pipeline.page import Seen
 from cdr_pipeline.window import Window, every_day
 
@@ -93,8 +93,6 @@ class Doubts:
             return reading
         try:
             seen = self._reader.probe(reading.window, offset=reading.behind)
-        except (Unauthorized, Unreachable):
-            raise
         except (Refused, Unavailable):  # as an offset may be at which nothing stands
             return reading
         behind = Reading.of(reading.window, seen, reading.behind)
@@ -346,8 +344,6 @@ class Doubts:
         self._reader.tally.forgive()
         try:
             seen = self._reader.probe(window, limit=0)
-        except Unauthorized:
-            raise
         except Refused:
             return None
         return Reading.of(window, seen)

@@ -19,7 +19,7 @@ from typing import Final, Self
 import polars as pl
 
 from cdr_pipeline.api.client import Client, Query
-from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.errors import NotProved, Refused, Unavailable
 from cdr_pipeline.page import Seen, began_in, see, split_and_total, wall_clock
 from cdr_pipeline.window import Window
 
@@ -322,8 +322,6 @@ class Reader:
         while True:
             try:
                 return self._ask(window, number, offset=0)
-            except Unauthorized:  # whatever its status: no shorter range helps
-                raise
             except Refused as error:
                 if error.status != 400:
                     raise
@@ -341,8 +339,6 @@ class Reader:
         self.tally.forgive()
         try:
             self.probe(window)
-        except Unauthorized:
-            raise
         except Refused:
             return False
         return True
@@ -379,8 +375,6 @@ class Reader:
         while at < stop:
             try:
                 response = self._ask(reading.window, number, offset=at)
-            except (Unauthorized, Unreachable) as error:
-                return _Chunk(responses, error)
             except (Refused, Unavailable):
                 return _Chunk(responses, _TooDeep(at, f"offset {at:,} is refused"))
             except Exception as error:  # noqa: BLE001  raised again where the chunk is taken

@@ -146,7 +146,7 @@ def test_a_vendor_that_fails_behind_the_last_page_is_believed() -> None:
     assert len(prove(failing_behind(Unavailable("500")), page_size=10, honest=100).ids) == 30
 
 
-@pytest.mark.parametrize("error", [Unauthorized("401", 401), Unreachable("gone")])
+@pytest.mark.parametrize("error", [Unauthorized("401"), Unreachable("gone")])
 def test_unless_it_lets_nobody_in_any_more(error: Exception) -> None:
     with pytest.raises(type(error)):
         prove(failing_behind(error), page_size=10, honest=100)

@@ -389,7 +389,7 @@ def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is() -> None:
 
         def get(self, query: Query, **how: Any) -> Answer[Any]:
             self.times += 1
-            raise Unauthorized("wrong key", 400)  # as some answer a sign-in
+            raise Unauthorized("wrong key")
 
     model = Closed(spread(7))
     with lister_of(model) as lister, pytest.raises(Unauthorized):

@@ -69,7 +69,7 @@ def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again()
     ("error", "words"),
     [
         (Unavailable("it did not answer."), ["did not answer", "What was stored is unchanged."]),
-        (Unauthorized("no token.", 401), ["no token. What was stored is unchanged."]),
+        (Unauthorized("no token."), ["no token. What was stored is unchanged."]),
         (OSError(errno.ENOSPC, "Error writing bytes. [errno 28]"), [": No space left on device."]),
         (FileNotFoundError(errno.ENOENT, "gone", "a.parquet"), ["a.parquet is missing"]),
         (pl.exceptions.ComputeError("parquet: no footer"), ["cannot be read", "rebuild --all"]),
