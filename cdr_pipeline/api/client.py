@@ -101,18 +101,22 @@ class Answer(Generic[_Read]):
 
 
 class _Transient(ApiError):
-    """Worth another try; `pause` is the vendor's Retry-After in seconds. `busy`: it was refused
-    for what else is asked, and says nothing of this request.
+    """Worth another try; `kind` is what it is in the end, `pause` the vendor's Retry-After in
+    seconds. `busy`: it was refused for what else is asked, and says nothing of this request.
     """
 
-    def __init__(self, message: str, *, pause: float = 0.0, busy: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        kind: type[ApiError] = Unavailable,
+        *,
+        pause: float = 0.0,
+        busy: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.pause = pause
         self.busy = busy
-
-
-class _NoConnection(_Transient):
-    pass
 
 
 class Client:
@@ -196,39 +200,30 @@ class Client:
 
     def _persist(self, once: Callable[[], _Read], attempts: int | None) -> tuple[_Read, int]:
         patience = self._patience
-        left = attempts or (patience.attempts if self.answered else patience.first_attempts)
+        most = attempts or (patience.attempts if self.answered else patience.first_attempts)
+        busy: list[bool] = []  # of each try that failed
 
         def again(error: Exception) -> bool:
-            nonlocal left
-            left -= not (isinstance(error, _Transient) and error.busy)
-            return left > 0 and self._worth_a_retry(error)
+            """The pause that a vendor asked for is waited for by the budget."""
+            if not isinstance(error, _Transient):
+                return False
+            busy.append(error.busy)
+            spent = busy.count(False) >= most
+            return not (spent or self._stopped.is_set()) and error.pause <= patience.seconds
 
-        retrying = stamina.retry_context(
-            on=again,
+        persist = stamina.RetryingCaller(
             attempts=patience.attempts,
             timeout=patience.seconds,
             wait_initial=patience.first_pause,
             wait_max=patience.longest_pause,
             wait_jitter=patience.first_pause,
         )
-        number = 0
         try:
-            for attempt in retrying:
-                with attempt:
-                    number = attempt.num
-                    return once(), number - 1
+            return persist(again, once), len(busy)
         except _Transient as error:
-            gone = isinstance(error, _NoConnection)
-            kind = Unreachable if gone else Unavailable
+            tries = f"{len(busy)} {'try' if len(busy) == 1 else 'tries'}"
             advice = "" if self.answered or error.busy else ", or check CDR_API_BASE_URL"
-            raise kind(f"{self.host} {error} ({number} tries). Try again later{advice}.") from error
-        raise AssertionError("retry_context ends by returning or raising")
-
-    def _worth_a_retry(self, error: Exception) -> bool:
-        """Whether to try again. The pause that a vendor asked for is waited for by the budget."""
-        if self._stopped.is_set() or not isinstance(error, _Transient):
-            return False
-        return error.pause <= self._patience.seconds
+            raise error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.") from error
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
         token = self._token.get()
@@ -266,7 +261,7 @@ class Client:
                 ) from error
             plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
             why = "it does not speak https: write http:// before it" if plain else error
-            raise _NoConnection(f"could not be reached: {why or 'timed out'}") from error
+            raise _Transient(f"could not be reached: {why or 'timed out'}", Unreachable) from error
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -342,12 +337,9 @@ class Client:
             self._raise_for(response)
         try:
             granted = response.json()
-            token, expires = granted["token"], granted.get("expired_in")
+            token, expires = granted["token"].strip(), granted.get("expired_in")
         except (*UNREADABLE, KeyError, TypeError, AttributeError) as error:
             raise _Transient("answered the sign-in without a token") from error
-        token = token.strip() if isinstance(token, str) else ""
-        if not token:
-            raise _Transient("answered the sign-in without a token")
         if not _FOR_A_HEADER(token):
             raise _Transient("answered the sign-in with a token that cannot be sent")
         return token, _seconds(expires) or _TOKEN_LIFETIME_SECONDS
@@ -436,11 +428,9 @@ def post(url: str, content: Mapping[str, Any]) -> None:
 
     Tried again only where it cannot have been taken, so that nobody is told twice.
     """
-    pauses = stamina.retry_context(on=httpx.ConnectError, attempts=3, timeout=10)
+    persist = stamina.RetryingCaller(attempts=3, timeout=10).on(httpx.ConnectError)
     try:
-        for attempt in pauses:
-            with attempt:
-                response = httpx.post(url, json=content, timeout=_HOOK_SECONDS)
+        response = persist(httpx.post, url, json=content, timeout=_HOOK_SECONDS)
     except httpx.HTTPError as error:
         name = type(error).__name__
         why = {"ConnectError": f"{error}", "ReadTimeout": f"no answer in {_HOOK_SECONDS} s"}

@@ -321,7 +321,7 @@ def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
         client.stop()
         return see(body)
 
-    with pytest.raises(Unavailable, match=r"\(1 tries\)"):
+    with pytest.raises(Unavailable, match=r"\(1 try\)"):
         client.get(Query(), limit=1, offset=0, read=read)
     with pytest.raises(Unavailable, match="the run has ended"):
         client.get(Query(), limit=1, offset=0, read=read)
@@ -467,7 +467,7 @@ def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
     connect: Connect, clock: Clock
 ) -> None:
     script = Script(error(429, retry_after="3000"))
-    with pytest.raises(Unavailable, match=r"answered 429 and asks to wait 3000 s \(1 tries\)"):
+    with pytest.raises(Unavailable, match=r"answered 429 and asks to wait 3000 s \(1 try\)"):
         ask(connect(script))
     assert clock.pauses == []
 
