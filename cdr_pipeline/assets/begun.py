@@ -6,7 +6,7 @@ stored of a day changes before its turn.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
@@ -83,12 +83,9 @@ class Begun:
 
 def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
     """One day through the datasets that are `wanted`, locked; they are written as this goes on."""
-    begun = Begun(work)
-    try:
+    with closing(Begun(work)) as begun:
         begun.begin(wanted, lister, Event())
         yield from begun.layers(wanted)
-    finally:
-        begun.close()
 
 
 @contextmanager

@@ -113,11 +113,10 @@ def _misfits(work: Work) -> list[Misfits]:
 def _stop_if_blocked(work: Work) -> None:
     failed = [one for one in work.findings if one.check.blocking and not one.passed]
     if failed:
+        named = "; ".join(f"{one.check.name}: {one.summary}" for one in failed)
         raise CheckFailed(
-            f"{work.day}: "
-            + "; ".join(f"{one.check.name}: {one.summary}" for one in failed)
-            + ". What is stored in cdrs is unchanged. Fetch the day again (raw_pages); if it stays"
-            " so, it is a fault of this pipeline: please report it."
+            f"{named}. What is stored in cdrs is unchanged. Fetch the day again (raw_pages); if it"
+            " stays so, it is a fault of this pipeline: please report it."
         )
 
 

@@ -30,17 +30,14 @@ from cdr_pipeline.assets import aggregates, cdrs, raw_pages
 from cdr_pipeline.assets.begun import Begun, begun_ahead
 from cdr_pipeline.assets.failures import (
     ANY_ERROR,
-    causes,
     days_failed,
     failing_in_words,
-    in_words,
+    log_error,
     not_together,
-    summary,
 )
 from cdr_pipeline.assets.layer import STEP, Loading, Made, Work, check_spec, evaluation, names
 from cdr_pipeline.assets.partitions import partitions, policy
 from cdr_pipeline.checks import MADE_UNDER, VERIFIED, Finding
-from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.datasets import CDRS, RECEIPTS
@@ -235,11 +232,8 @@ def _load_day(
             _record(context, work.day, made)
         context.log.info(f"{key}: complete")
         return None
-    except (CdrError, OSError) as error:
-        context.log.error(*summary(causes({work.day: error})))
-        return error
     except ANY_ERROR as error:
-        context.log.exception(*summary(causes({work.day: error})))
+        log_error(context.log, work.day, error)
         return error
     finally:
         begun.close()
@@ -262,7 +256,7 @@ def _load_together(
             for day, made in aggregates.of_days_together(settings, store, days, name):
                 _record(context, day, made)
         except ANY_ERROR as error:
-            context.log.exception(f"{name}: {in_words(error)}")
+            log_error(context.log, name, error)
             failed[name] = error
     return dict.fromkeys(days, not_together(failed)) if failed else {}
 

@@ -28,6 +28,12 @@ def failing_in_words() -> Iterator[None]:
         raise dg.Failure(in_words(error), allow_retries=False) from None
 
 
+def log_error(log: dg.DagsterLogManager, of: date | str, error: Exception) -> None:
+    """Say at once what a day, or a dataset, failed of; how it came to that where nobody knows."""
+    foreseen = isinstance(error, CdrError | OSError)
+    log.error(f"{of}: {in_words(error)}", exc_info=not foreseen)
+
+
 def days_failed(failed: Mapping[date, Exception], asked: Collection[object]) -> dg.Failure:
     """The failure of a step that `asked` for some days, others of which may stand."""
     by_cause = causes(failed)
@@ -54,10 +60,7 @@ def told_by(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
 def summary(causes: Mapping[str, Sequence[str]]) -> list[str]:
     """What a person reads: each cause once, with the days it stopped, if it is one of days."""
     told = ((ranges(map(date.fromisoformat, days)), cause) for cause, days in causes.items())
-    return [
-        cause if not days or cause.startswith(f"{days}: ") else f"{days}: {cause}"
-        for days, cause in told
-    ]
+    return [f"{days}: {cause}" if days else cause for days, cause in told]
 
 
 def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:

@@ -98,8 +98,8 @@ def _refuse_less(work: Work, now: int, before: int, how: str, *, others: bool = 
         return
     doubt = " Is it the same vendor (CDR_API_BASE_URL)?" if others else ""
     raise Shrunk(
-        f"{work.day}: the vendor now proves {now:,} calls where {before:,} are stored ({how}). What"
-        f" is stored is kept.{doubt} If the vendor really deleted them, load the day again with"
+        f"the vendor now proves {now:,} calls where {before:,} are stored ({how}). What is stored"
+        f" is kept.{doubt} If the vendor really deleted them, load the day again with"
         " `cdr-pipeline run --accept-shrink`, or in Dagster with the run config"
         f" `{{ops: {{{STEP}: {{config: {{accept_shrink: true}}}}}}}}`."
     )

@@ -7,10 +7,9 @@ from typing import Final
 
 import dagster as dg
 
-from cdr_pipeline.assets.failures import ANY_ERROR, days_failed, failing_in_words, in_words
+from cdr_pipeline.assets.failures import ANY_ERROR, days_failed, failing_in_words, log_error
 from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.assets.partitions import partitions, policy
-from cdr_pipeline.errors import CdrError
 from cdr_pipeline.report import charts, page
 from cdr_pipeline.report.figures import NEEDED
 from cdr_pipeline.report.words import Words
@@ -78,10 +77,8 @@ def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date
         day = date.fromisoformat(key)
         try:
             context.log_event(_drawn(store, day, settings))
-        except (CdrError, OSError) as error:
-            failed[day] = error
         except ANY_ERROR as error:
-            context.log.exception(f"{day}: {in_words(error)}")
+            log_error(context.log, day, error)
             failed[day] = error
     return failed
 

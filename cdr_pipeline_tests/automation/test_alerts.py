@@ -170,12 +170,6 @@ def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause()
     assert told["cause"] == "2023-03-01: *** was refused, *** too\nother"
 
 
-def test_a_cause_that_names_its_day_names_it_once() -> None:
-    """As in the terminal: a chat read `2023-03-01: 2023-03-01: the vendor now proves ...`."""
-    told = alert(dg.DagsterRun(job_name="load_days"), {"2023-03-01: it broke": ["2023-03-01"]}, ANY)
-    assert told["cause"] == "2023-03-01: it broke"
-
-
 def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
     world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
