@@ -2,14 +2,36 @@
 done elsewhere.
 """
 
+import sys
+from typing import Any
+
 import click
+from rich.markup import escape
 
 from cdr_pipeline import __version__
 from cdr_pipeline.cli import ask, contract, days, demo, documents, simulate, status, ui
+from cdr_pipeline.cli.shared import err
+from cdr_pipeline.errors import CdrError, way_out
 from cdr_pipeline.process import as_program
 
 
+class _Readable(click.Group):
+    """Tells our own errors, and the disk's, as one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CdrError as error:
+            told = str(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            told = f"{where}{error.strerror or error}. {way_out(error)}".rstrip()
+        err.print(f"[bold red]Error:[/] {escape(told)}", soft_wrap=True)
+        sys.exit(1)
+
+
 @click.group(
+    cls=_Readable,
     commands=[
         days.run,
         days.rebuild,

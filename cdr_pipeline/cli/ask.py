@@ -16,7 +16,6 @@ from cdr_pipeline.cli.shared import (
     UP_TO,
     err,
     for_tables,
-    readable_errors,
     see_that_they_are_in_order,
 )
 from cdr_pipeline.record import DIRECTIONS
@@ -98,7 +97,6 @@ def _named(_context: click.Context, _option: click.Parameter, value: str | None)
     type=OUTPUT,
     help=f"Write here; {', '.join(_FORMATS)} tell the format.",
 )
-@readable_errors
 def list_calls(
     day: datetime | None,
     first: datetime | None,

@@ -15,7 +15,6 @@ from cdr_pipeline.cli.shared import (
     nothing_stored,
     out,
     progress,
-    readable_errors,
     span,
     stored,
 )
@@ -53,7 +52,6 @@ def contract() -> None:
 @contract.command()
 @click.option("--from", "first", type=DAY, help="First local day to look at, included.")
 @click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
-@readable_errors
 def propose(first: datetime | None, last: datetime | None) -> None:
     """Print a contract that fits every value of the stored days.
 
@@ -76,7 +74,6 @@ def propose(first: datetime | None, last: datetime | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--from", "first", type=DAY, help="First local day to look at, included.")
 @click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
-@readable_errors
 def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
     """Show what FILE (else the contract of CDR_CONTRACT) would do to the stored days.
 

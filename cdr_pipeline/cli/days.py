@@ -12,7 +12,6 @@ from cdr_pipeline.cli.shared import (
     exit_if,
     nothing_stored,
     out,
-    readable_errors,
     running_dagster,
     span,
     starting_dagster,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Replace a day although the vendor now proves fewer calls than are stored, or others.",
 )
-@readable_errors
 def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     """Load days through Dagster, in this process.
 
@@ -60,7 +58,6 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
 @click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
 @click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
 @click.option("--all", "every", is_flag=True, help="Every stored day, not only those that need it.")
-@readable_errors
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 

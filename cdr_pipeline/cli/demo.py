@@ -17,7 +17,6 @@ from cdr_pipeline.cli.shared import (
     exit_if,
     for_tables,
     out,
-    readable_errors,
     starting_dagster,
 )
 from cdr_pipeline.cli.status import print_days
@@ -37,7 +36,6 @@ CALLS_PER_DAY = 4_000
 @click.command()
 @click.option("--ui", "open_ui", is_flag=True, help="Start Dagster on it instead of ending.")
 @click.option("--port", type=PORT, default=3000, show_default=True, help="Dagster's.")
-@readable_errors
 def demo(open_ui: bool, port: int) -> None:
     """A week of a made-up call centre, from HTTP to aggregates. Needs no settings.
 

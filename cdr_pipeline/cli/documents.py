@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from cdr_pipeline.cli.shared import DAY, OUTPUT, err, out, readable_errors, span, stored
+from cdr_pipeline.cli.shared import DAY, OUTPUT, err, out, span, stored
 from cdr_pipeline.settings import Language, Settings
 
 
@@ -23,7 +23,6 @@ from cdr_pipeline.settings import Language, Settings
     type=OUTPUT,
     help="Write here, instead of to `reports` in the data folder.",
 )
-@readable_errors
 def report(
     first: datetime, last: datetime | None, lang: Language | None, output: Path | None
 ) -> None:
@@ -42,7 +41,6 @@ def report(
 
 
 @click.command()
-@readable_errors
 def dictionary() -> None:
     """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`).
 

@@ -1,12 +1,11 @@
-"""What the commands share: two consoles, errors as one line, days as options."""
+"""What the commands share: two consoles, days as options."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.status import Status
 
-from cdr_pipeline.errors import CdrError, way_out
+from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ err: Final = Console(stderr=True)
 
 #: Who reads a pipe wants a line a row, whatever its width.
 _PIPED_WIDTH: Final = 170
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class _Moment(click.DateTime):
@@ -77,24 +73,6 @@ MOMENT: Final = _Moment(
 UP_TO: Final = _UpTo(MOMENT.form, MOMENT.formats)
 OUTPUT: Final = _Output(path_type=Path, dir_okay=False, writable=True)
 PORT: Final = click.IntRange(0, 65_535)
-
-
-def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Our own errors, and the disk's, as one message and exit code 1, without a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except CdrError as error:
-            told = str(error)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            told = f"{where}{error.strerror or error}. {way_out(error)}".rstrip()
-        err.print(f"[bold red]Error:[/] {escape(told)}", soft_wrap=True)
-        sys.exit(1)
-
-    return wrapped
 
 
 def exit_if(failed: list[str]) -> None:

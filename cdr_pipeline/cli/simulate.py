@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cdr_pipeline.cli.shared import PORT, err, readable_errors
+from cdr_pipeline.cli.shared import PORT, err
 from cdr_pipeline.errors import CdrError
 
 
@@ -39,7 +39,6 @@ class _WithFaults(click.Command):
     show_default=True,
 )
 @click.option("--chaos", default="", help="Faults, such as drift,flaky=0.25; see below.")
-@readable_errors
 def simulate(
     port: int,
     host: str,

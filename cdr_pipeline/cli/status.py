@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 from rich.table import Table
 
-from cdr_pipeline.cli.shared import DAY, for_tables, nothing_stored, out, readable_errors, span
+from cdr_pipeline.cli.shared import DAY, for_tables, nothing_stored, out, span
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.settings import Settings
 
@@ -52,7 +52,6 @@ _TO_MEND: Final = {
 @click.command()
 @click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
 @click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
-@readable_errors
 def status(first: datetime | None, last: datetime | None) -> None:
     """What is stored: a line a day, with the vendor's total beside the calls.
 

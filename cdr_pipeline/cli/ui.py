@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
-from cdr_pipeline.cli.shared import PORT, err, readable_errors
+from cdr_pipeline.cli.shared import PORT, err
 from cdr_pipeline.errors import CdrError
 
 
 @click.command()
 @click.option("--port", type=PORT, default=3000, show_default=True)
-@readable_errors
 def ui(port: int) -> None:
     """Dagster's UI and daemon, with a history that lasts: in DAGSTER_HOME, or ./.dagster, or in
     Postgres (CDR_DAGSTER_POSTGRES_URL).
