@@ -51,8 +51,8 @@ class Check:
     """
 
     name: str
-    asset: str
     description: str
+    asset: str = CDRS.name
     blocking: bool = False
     urgent: bool = False
 
@@ -87,114 +87,94 @@ def _strange(column: str, known: Iterable[str]) -> pl.Expr:
 
 VERIFIED: Final = Check(
     "verified",
-    RAW_PAGES.name,
     "The distinct records received equal the vendor's own total, which stood still meanwhile.",
+    asset=RAW_PAGES.name,
     blocking=True,
 )
 BALANCE: Final = Check(
     "balance",
-    CDRS.name,
     "Every record received for the day is a row of cdrs or, whole, of cdr_rejects.",
     blocking=True,
 )
-ID_UNIQUE: Final = Check("id_unique", CDRS.name, "No two rows have the same id.", blocking=True)
+ID_UNIQUE: Final = Check("id_unique", "No two rows have the same id.", blocking=True)
 TYPES: Final = Check(
-    "types_as_contracted", CDRS.name, "Columns have the names and types promised.", blocking=True
+    "types_as_contracted", "Columns have the names and types promised.", blocking=True
 )
 IN_THE_DAY: Final = Check(
-    "in_the_day", CDRS.name, "Every call began on the partition's local day.", blocking=True
+    "in_the_day", "Every call began on the partition's local day.", blocking=True
 )
 USUAL_VOLUME: Final = Check(
     "usual_volume",
-    CDRS.name,
     f"As many calls, within a factor of {_UNUSUAL_FACTOR:g}, as on the same weekday of the"
     f" {_WEEKS_BACK} weeks before.",
 )
 ROW_WARNINGS: Final = (
     RowCheck(
         "duration_agrees",
-        CDRS.name,
         "duration = time_ended - time_started.",
         odd=pl.col("duration") != _seconds("time_ended", "time_started"),
     ),
     RowCheck(
         "billsec_agrees",
-        CDRS.name,
         "billsec = time_ended - time_answered.",
         odd=pl.col("billsec") != _seconds("time_ended", "time_answered"),
     ),
     RowCheck(
         "answered_agrees",
-        CDRS.name,
         "A call of status answered, or with billsec, has time_answered.",
         odd=pl.col("time_answered").is_null()
         & ((pl.col("status") == "answered") | (pl.col("billsec") > 0)),
     ),
     RowCheck(
         "known_status",
-        CDRS.name,
         "Every status is documented.",
         odd=_strange("status", STATUSES),
         shows="status",
     ),
     RowCheck(
         "known_cause",
-        CDRS.name,
         "Every hangup cause has a class.",
         odd=_strange("cause", KNOWN_CAUSES),
         shows="cause",
     ),
     RowCheck(
         "known_disposition",
-        CDRS.name,
         "Every call's disposition is known, by status or by cause.",
         odd=pl.col("disposition") == Disposition.UNKNOWN.label,
         shows="cause",
     ),
     RowCheck(
         "known_sip_hangup_disposition",
-        CDRS.name,
         "Every sip_hangup_disposition is documented.",
         odd=_strange("sip_hangup_disposition", SIP_HANGUP_DISPOSITIONS),
         shows="sip_hangup_disposition",
     ),
     RowCheck(
         "known_direction",
-        CDRS.name,
         "Every direction is documented.",
         odd=_strange("direction", DIRECTIONS),
         shows="direction",
     ),
 )
-FITS: Final = Check(
-    "everything_fits",
-    CDRS.name,
-    "No record and no field had to be put into cdr_rejects.",
-)
+FITS: Final = Check("everything_fits", "No record and no field had to be put into cdr_rejects.")
 DOCUMENTED: Final = Check(
     "documented_fields",
-    CDRS.name,
     "The vendor sent no top-level field that is not documented (else it is in `extra`).",
 )
 FEW_COLUMNS: Final = Check(
-    "additional_columns",
-    CDRS.name,
-    "Every key of the lead lists has its column (CDR_MAX_ADDITIONAL_COLUMNS).",
+    "additional_columns", "Every key of the lead lists has its column (CDR_MAX_ADDITIONAL_COLUMNS)."
 )
 DECLARED_TYPES: Final = Check(
     "declared_types",
-    CDRS.name,
     "Every value of a key that CDR_CONTRACT declares fits its type (else it is in `additional`).",
 )
 MADE_UNDER: Final = Check(
     "made_under_contract",
-    CDRS.name,
     "The day was made under the contract and zone (CDR_CONTRACT, CDR_TIMEZONE) in force now, and by"
     " the rules of this version.",
 )
 FRESH: Final = Check(
     "fresh",
-    CDRS.name,
     f"The day that ended is there {GRACE.total_seconds() / 3600:g} hours after CDR_SCHEDULE_TIME.",
     urgent=True,
 )
