@@ -338,15 +338,9 @@ class Doubts:
         return False
 
     def _listed_for(self, window: Window) -> Reading | None:
-        """What one response lists for a window, to find out the vendor's ways; None where such a
-        range is refused.
-        """
-        self._reader.tally.forgive()
-        try:
-            seen = self._reader.probe(window, limit=0)
-        except Refused:
-            return None
-        return Reading.of(window, seen)
+        """What one response lists for a window; None where such a range is refused."""
+        seen = self._reader.find_out(window, limit=0)
+        return None if seen is None else Reading.of(window, seen)
 
 
 class ByTime:

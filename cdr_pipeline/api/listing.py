@@ -37,7 +37,6 @@ from cdr_pipeline.api.reading import (
     Unsettled,
 )
 from cdr_pipeline.errors import NotProved
-from cdr_pipeline.settings import Settings
 from cdr_pipeline.window import Window
 
 #: Readings of the same window before it is taken in smaller parts.
@@ -96,7 +95,9 @@ class Receipt:
 
 
 class Lister:
-    """Proves windows against the vendor's totals, and remembers what the vendor allows."""
+    """Proves windows against the vendor's totals, and remembers what the vendor allows. `honest`: a
+    total known to be no ceiling.
+    """
 
     def __init__(
         self, client: Client, *, page_size: int, concurrency: int, honest: int = 0
@@ -105,16 +106,6 @@ class Lister:
         self._concurrency = concurrency
         self._limits = Limits(page=page_size, honest=honest)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="cdr-listing")
-
-    @classmethod
-    def from_settings(cls, client: Client, settings: Settings, honest: int = 0) -> Self:
-        """A lister as the environment describes it; `honest`: a total known to be no ceiling."""
-        return cls(
-            client,
-            page_size=settings.page_size,
-            concurrency=settings.concurrency,
-            honest=honest,
-        )
 
     def __enter__(self) -> Self:
         return self

@@ -287,10 +287,12 @@ class Reader:
         self._take(first, reading)
         self._foresee(first.seen)
         if not self._in_one_response(first.seen):
-            self._refuse_more_than(min(self._limits.reach, most), first.seen.total)
+            most = min(self._limits.reach, most)
+            if reading.total > most:  # don't begin what cannot be paged through
+                told = f"of {reading.total:,} calls pages give {most:,.0f} at most"
+                raise TooMuch(told, reading.total)
             self.expect(reading.total)
-            chunks = self._in_order(self._chunks(reading, number, len(first.seen)))
-            with closing(chunks):
+            with closing(self._in_order(self._chunks(reading, number, len(first.seen)))) as chunks:
                 for chunk in chunks:
                     self._take_chunk(chunk, reading, first.seen)
         missing = reading.total - len(reading.records)
@@ -313,6 +315,14 @@ class Reader:
         self._count(response)
         return response.seen
 
+    def find_out(self, window: Window, limit: int) -> Seen | None:
+        """As `probe`, to find out the vendor's ways; None where such a range is refused."""
+        self.tally.forgive()
+        try:
+            return self.probe(window, limit=limit)
+        except Refused:
+            return None
+
     def expect(self, records: int, besides: int = 1) -> None:
         """So many records take so many pages, and some requests `besides` to be sure of them."""
         self.tally.expect(math.ceil(records / self._limits.rows) + besides)
@@ -326,22 +336,13 @@ class Reader:
                 if error.status != 400:
                     raise
                 self.tally.forgive()
-                if self._limits.page > 1 and self._answers(window):
+                if self._limits.page > 1 and self.find_out(window, limit=1) is not None:
                     self._limits.page = max(1, self._limits.page // 2)
                 elif window.length > _SHORTEST_RANGE:
                     self._limits.span = min(self._limits.span, window.length / 2)
                     raise TooMuch(f"a range of {window.length} is refused") from error
                 else:
                     raise
-
-    def _answers(self, window: Window) -> bool:
-        """Whether the vendor takes this range when asked for a single record."""
-        self.tally.forgive()
-        try:
-            self.probe(window)
-        except Refused:
-            return False
-        return True
 
     def _in_one_response(self, seen: Seen) -> bool:
         """One response is one moment: nothing can have moved. Raises Unsettled if it holds none."""
@@ -355,11 +356,6 @@ class Reader:
             self._limits.learn_ceiling(seen.total)
         if seen.total >= self._limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
-
-    def _refuse_more_than(self, most: float, total: int) -> None:
-        """Don't begin what cannot be paged through."""
-        if total > most:
-            raise TooMuch(f"of {total:,} calls pages give {most:,.0f} at most", total)
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
         """The rest of the offsets, cut by what one response was seen to hold at that moment."""
@@ -401,7 +397,7 @@ class Reader:
                 raise TooMuch(
                     f"offset {offset:,} came back empty, though its total is {seen.total:,}"
                 )
-            if _the_same(seen.keys, first.keys):
+            if set(seen.keys) == set(first.keys):  # in whatever order
                 self._limits.learn_reach(len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
@@ -479,11 +475,6 @@ def listed(
         records += texts
         if not texts or len(records) >= min(most, total - offset):
             return records[: limit or None], total
-
-
-def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:
-    """Whether a page brought the first one's records again, in whatever order."""
-    return len(keys) == len(first) and keys[0] in first and set(keys) == set(first)
 
 
 def _query(window: Window) -> Query:

@@ -275,5 +275,10 @@ def _fetches(wanted: set[str]) -> bool:
 def lister_for(stack: ExitStack, settings: Settings, store: Store) -> Lister:
     """What asks the vendor, for as long as `stack` lasts."""
     client = stack.enter_context(Client.from_settings(settings))
-    honest = honest_total(store, client.host)
-    return stack.enter_context(Lister.from_settings(client, settings, honest))
+    lister = Lister(
+        client,
+        page_size=settings.page_size,
+        concurrency=settings.concurrency,
+        honest=honest_total(store, client.host),
+    )
+    return stack.enter_context(lister)

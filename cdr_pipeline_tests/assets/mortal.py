@@ -66,7 +66,7 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
     store = Store.of(settings)
     with (
         Client.from_settings(settings) as client,
-        Lister.from_settings(client, settings) as lister,
+        Lister(client, page_size=settings.page_size, concurrency=settings.concurrency) as lister,
     ):
         list(layers(Work(day, settings, store), set(DATASETS), lister))
     for name in aggregates.across(DATASETS):
