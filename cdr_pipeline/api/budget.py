@@ -20,6 +20,8 @@ from typing import BinaryIO
 
 from filelock import FileLock, lock_descriptor, unlock_descriptor
 
+from cdr_pipeline.errors import Unavailable
+
 #: Turns stand this much further apart than the budget needs, so that jitter on the way never
 #: brings one request too many into a second.
 _SPACING = 1.05
@@ -32,18 +34,11 @@ _MOST_TURNS = 100
 _POLL_SECONDS = 0.002
 
 
-class Paused(Exception):
-    """The vendor asked to be left alone for so many seconds more."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
 class Budget:
     """The right to send one request, handed out in turn to all who ask the same host."""
 
     def __init__(self, host: str, per_second: float, in_flight: int) -> None:
+        self._host = host
         self._interval = _SPACING / per_second if per_second else 0.0
         folder = _shared_folder(host)
         self._turns = folder / "turns"
@@ -56,12 +51,15 @@ class Budget:
     @contextmanager
     def request(self, over: Event, longest: float = math.inf) -> Iterator[None]:
         """Hold one of the places in flight, once it is our turn, or all is `over` meanwhile. Raises
-        Paused where the vendor asked for a pause that has more than `longest` seconds left.
+        Unavailable where the vendor asked for a pause that has more than `longest` seconds left.
         """
         with self._place(over):
             while (wait := self._take_turn()) > 0:
                 if wait > longest and self._paused():
-                    raise Paused(wait)
+                    raise Unavailable(
+                        f"{self._host} has asked to be left alone (Retry-After) for {wait:.0f} s"
+                        " more: nothing was asked for. Try again then."
+                    )
                 if over.wait(wait) or not self._paused():
                     break
             yield

@@ -19,7 +19,7 @@ import stamina
 import stamina.instrumentation
 
 from cdr_pipeline import __version__
-from cdr_pipeline.api.budget import Budget, Paused
+from cdr_pipeline.api.budget import Budget
 from cdr_pipeline.errors import (
     ApiError,
     Refused,
@@ -247,11 +247,6 @@ class Client:
                 response = self._http.request(method, url, headers=headers, **request)
                 # Its stream refers back to it: a cycle, and bodies would wait for the collector.
                 response.stream = httpx.ByteStream(b"")
-        except Paused as asked:
-            raise Unavailable(
-                f"{self.host} has asked to be left alone (Retry-After) for {asked.seconds:.0f} s"
-                " more: nothing was asked for. Try again then."
-            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if "CERTIFICATE_VERIFY_FAILED" in f"{error}":
                 raise Unreachable(
@@ -285,19 +280,12 @@ class Client:
             name = "CDR_API_TOKEN" if self._connection.token else "CDR_API_KEY"
             raise self._not_accepted(status, said, name)
         if 300 <= status < 400:
-            raise Refused(
-                f"{self.host} answered {status}, a redirect. Check CDR_API_BASE_URL.", status
-            )
-        if status in (404, 405):
-            raise Refused(
-                f"{self.host} answered {status}{said}: it has no CDR endpoint there."
-                " Check CDR_API_BASE_URL.",
-                status,
-            )
-        raise Refused(
-            f"{self.host} answered {status}{said}. If it does so again later, ask the vendor why.",
-            status,
-        )
+            said = ", a redirect. Check CDR_API_BASE_URL."
+        elif status in (404, 405):
+            said += ": it has no CDR endpoint there. Check CDR_API_BASE_URL."
+        else:
+            said += ". If it does so again later, ask the vendor why."
+        raise Refused(f"{self.host} answered {status}{said}", status)
 
     def _not_accepted(self, status: int, how: str, name: str) -> Unauthorized:
         return Unauthorized(
