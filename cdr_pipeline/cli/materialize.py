@@ -69,7 +69,10 @@ def _days_and_catalog(
         for cause, stopped in run.causes().items():
             failed.setdefault(cause, []).extend(stopped)
     if unfinished:
-        _alert(settings, unfinished[0].result, failed)
+        try:
+            tell(unfinished[0].result.dagster_run, failed, settings)
+        except CdrError as error:
+            err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
     return Outcome(summary(failed), [text for run in runs for text in run.odd()])
 
 
@@ -210,13 +213,3 @@ def _catalog(settings: Settings, instance: dg.DagsterInstance) -> _Ended:
         raise_on_error=False,
     )
     return _Ended(result, about=f"{NAME} is not made anew: ")
-
-
-def _alert(
-    settings: Settings, result: dg.ExecuteInProcessResult, causes: Mapping[str, Sequence[str]]
-) -> None:
-    """Tell CDR_ALERT_URL, as Dagster's sensor does of the runs that Dagster launched."""
-    try:
-        tell(result.dagster_run, causes, settings)
-    except CdrError as error:
-        err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
