@@ -80,20 +80,21 @@ def print_days(
     """
     from cdr_pipeline.tables import provenance
     from cdr_pipeline.tables.contract import Contract
-    from cdr_pipeline.tables.datasets import RECEIPTS
+    from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS
     from cdr_pipeline.tables.store import Store
 
-    store = Store.of(settings)
-    days = store.days(RECEIPTS, first, last)
+    store, now = Store.of(settings), datetime.now(UTC)
+    days, calls = store.days(RECEIPTS, first, last), store.days(CDRS, first, last)
     damaged = provenance.damaged_files(store, first, last)
+    sound = [day for day in days if day not in damaged]
     stale = provenance.stale_days(store, Contract.of(settings).mark, first, last)
     found = {
-        "unmade": provenance.unmade_days(store, first, last, but=damaged),
-        "torn": provenance.torn_days(store, first, last, but=damaged),
-        "without pages": provenance.pageless_days(store, first, last),
-        "without a receipt": provenance.unproved_days(store, first, last),
+        "unmade": [day for day in sound if provenance.is_unmade(store, day)],
+        "torn": [day for day in days if provenance.is_torn(store, day)],
+        "without pages": [day for day in days if not store.holds(RAW_PAGES, day)],
+        "without a receipt": [day for day in calls if not store.holds(RECEIPTS, day)],
         "missing": provenance.missing_days(store, first, last),
-        "ahead": provenance.days_ahead(store, datetime.now(UTC), first, last, but=damaged),
+        "ahead": [day for day in sound if provenance.is_ahead(store, day, now)],
     }
     if days and table:
         for_tables().print(_table(store, days, stale, found["unmade"], damaged))

@@ -8,7 +8,7 @@ its mark (`contract.Contract.mark`), the zone of CDR_TIMEZONE by the type of its
 of our rules by its number (`record.RULES`).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -119,49 +119,24 @@ def is_made(store: Store, day: date) -> bool:
     return of_the_fetch(store, day, MADE) and all(_of_these_calls(store, day, one) for one in MADE)
 
 
-def torn_days(
-    store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
-) -> list[date]:
-    """Days, both ends included, whose raw_pages are of another fetch than their receipt: their run
-    was killed between the two. To be fetched again. Here and below, days of `but` are not looked
-    at.
+def is_torn(store: Store, day: date) -> bool:
+    """Whether a day's raw_pages are of another fetch than its receipt: its run was killed between
+    the two. To be fetched again. Of what cannot be read nobody knows.
     """
-    return [
-        day
-        for day in store.days(RECEIPTS, first, last)
-        if day not in but
-        and store.holds(RAW_PAGES, day)
-        and not of_the_fetch(store, day, [RAW_PAGES])
-    ]
+    readable = all(is_readable(store, one, day) for one in ASKED_FOR)
+    return readable and not of_the_fetch(store, day, [RAW_PAGES])
 
 
-def pageless_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
-    """Days, both ends included, that were fetched and whose raw_pages are not there any more:
-    nothing can be made of them again without the vendor.
+def is_unmade(store: Store, day: date) -> bool:
+    """Whether a day that was fetched is not made: its run was killed in between, or some datasets
+    alone were asked for. To be made from `raw_pages`.
     """
-    return [day for day in store.days(RECEIPTS, first, last) if not store.holds(RAW_PAGES, day)]
+    return of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
 
 
-def unproved_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
-    """Days, both ends included, whose calls are stored and whose receipt is not there any more:
-    nothing tells that they are all.
-    """
-    return [day for day in store.days(CDRS, first, last) if not store.holds(RECEIPTS, day)]
-
-
-def days_ahead(
-    store: Store,
-    now: datetime,
-    first: date = date.min,
-    last: date = date.max,
-    but: Collection[date] = (),
-) -> list[date]:
-    """Days, both ends included, that were fetched later than `now`, if one believes the clock of
-    that time.
-    """
-    due = about_fetch(now)[FETCHED]
-    days = store.days(RECEIPTS, first, last)
-    return [day for day in days if day not in but and (_fetch(store, RECEIPTS, day) or "") > due]
+def is_ahead(store: Store, day: date, now: datetime) -> bool:
+    """Whether a day was fetched later than `now`, if one believes the clock of that time."""
+    return (_fetch(store, RECEIPTS, day) or "") > about_fetch(now)[FETCHED]
 
 
 def missing_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
@@ -171,19 +146,6 @@ def missing_days(store: Store, first: date = date.min, last: date = date.max) ->
     return [day for day in between if day not in stored]
 
 
-def unmade_days(
-    store: Store, first: date = date.min, last: date = date.max, but: Collection[date] = ()
-) -> list[date]:
-    """Days, both ends included, that were fetched and are not made: their run was killed in
-    between, or some datasets alone were asked for. To be made from `raw_pages`.
-    """
-    return [
-        day
-        for day in store.days(RECEIPTS, first, last)
-        if day not in but and of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
-    ]
-
-
 def to_make(store: Store, due: str | None, first: date, last: date) -> list[date]:
     """Days, both ends included, to be made again from `raw_pages`: those that are stale where the
     mark of `due` is in force, not all made since, or with a file that cannot be read; if `due` is
@@ -191,16 +153,14 @@ def to_make(store: Store, due: str | None, first: date, last: date) -> list[date
 
     But no torn days: of those nothing is made but by a fetch.
     """
-    damaged = damaged_files(store, first, last)
     if due is None:
         days = store.days(RAW_PAGES, first, last)
     else:
-        stale = stale_days(store, due, first, last)
-        days = sorted({*stale, *unmade_days(store, first, last, but=damaged), *damaged})
-    fetched = {store.path(one, day) for one in ASKED_FOR for day in damaged}
-    untold = [day for day, paths in damaged.items() if fetched.intersection(paths)]
-    torn = torn_days(store, first, last, but=untold)
-    return [day for day in days if day not in torn]
+        damaged = damaged_files(store, first, last)
+        fetched = store.days(RECEIPTS, first, last)
+        unmade = [day for day in fetched if day not in damaged and is_unmade(store, day)]
+        days = sorted({*stale_days(store, due, first, last), *unmade, *damaged})
+    return [day for day in days if not is_torn(store, day)]
 
 
 def is_readable(store: Store, dataset: Dataset, day: date) -> bool:
@@ -215,7 +175,7 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
     that cannot be read, as far as they are older.
 
     Of years of days the files' times are asked for first: a footer takes thirty times as long. So a
-    folder that was copied without them may hide a day from this, but not from `unmade_days`.
+    folder that was copied without them may hide a day from this, but not from `is_unmade`.
     """
     return [
         day

@@ -26,13 +26,13 @@ from cdr_pipeline.tables.provenance import (
     about_fetch,
     about_source,
     days_in_words,
+    is_torn,
+    is_unmade,
     made_by,
     outdated_days,
     stale_days,
     stale_in_words,
     to_make,
-    torn_days,
-    unmade_days,
 )
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
@@ -152,12 +152,11 @@ def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
     *calls, last = MADE
     for fetch in (of(1), of(2)):
         write(store, fetch, *ASKED_FOR)
-        assert unmade_days(store) == [DAY]
+        assert is_unmade(store, DAY)
         write(store, fetch, *calls)
-        assert unmade_days(store) == [DAY]
-        assert unmade_days(store, NEXT) == []
+        assert is_unmade(store, DAY)
         write(store, fetch, last)
-        assert unmade_days(store) == []
+        assert not is_unmade(store, DAY)
 
 
 def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_other_rules(
@@ -168,7 +167,7 @@ def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_othe
     write(store, of(1), CDRS)
     others = [dataset for dataset in MADE if dataset is not CDRS]
     write(store, about_source(store, CDRS, DAY), *others)
-    assert unmade_days(store) == []
+    assert not is_unmade(store, DAY)
     for other in (
         MadeBy(CONTRACT.mark, SAIGON.key),
         MadeBy(NO_CONTRACT.mark, "UTC"),
@@ -176,20 +175,20 @@ def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_othe
     ):
         write(store, of(1) | about_calls(other), CAMPAIGN_DAILY)
         os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
-        assert unmade_days(store) == outdated_days(store, CAMPAIGN_DAILY) == [DAY]
+        assert is_unmade(store, DAY)
+        assert outdated_days(store, CAMPAIGN_DAILY) == [DAY]
     write(store, about_source(store, CDRS, DAY), CAMPAIGN_DAILY)
-    assert unmade_days(store) == []
+    assert not is_unmade(store, DAY)
 
 
 def test_a_day_killed_before_its_receipt_is_torn_and_nothing_can_be_made_of_it(
     store: Store,
 ) -> None:
     write(store, of(1), RAW_PAGES, RECEIPTS, CDRS)
-    assert torn_days(store) == []
+    assert not is_torn(store, DAY)
     write(store, of(2), RAW_PAGES)
-    assert torn_days(store) == [DAY]
-    assert torn_days(store, NEXT) == []
-    assert unmade_days(store) == []
+    assert is_torn(store, DAY)
+    assert not is_unmade(store, DAY)
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -225,12 +224,13 @@ def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
 def test_a_copy_of_the_folder_whose_times_are_others_is_no_other_fetch(store: Store) -> None:
     write(store, of(1), *ASKED_FOR, *MADE)
     os.utime(store.path(CDRS, DAY), (0, 0))
-    assert unmade_days(store) == []
+    assert not is_unmade(store, DAY)
 
 
 def test_a_day_no_file_of_which_says_of_what_it_was_made_is_believed(store: Store) -> None:
     write(store, {}, *ASKED_FOR, *MADE)
-    assert unmade_days(store) == torn_days(store) == []
+    assert not is_unmade(store, DAY)
+    assert not is_torn(store, DAY)
 
 
 def test_one_day_was_and_two_days_were_made_under_another_contract() -> None:
