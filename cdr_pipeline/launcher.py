@@ -165,8 +165,7 @@ def _lives(tags: Mapping[str, str]) -> bool:
             os.kill(process, 0)
         except ProcessLookupError:
             return False
-    begun = tags[_PROCESS].partition("@")[0].partition(":")[2]
-    return begun in ("", _begun(process))
+    return tags.items() >= process_tags(process).items()
 
 
 def _begun(process: int) -> str:

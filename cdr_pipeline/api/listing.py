@@ -345,12 +345,11 @@ class _Proof:
                 self._why = str(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                known = Records.of((known, self._reader.latest()))
                 ahead.hold(part, doubt.total or 2 * self._aim)
             else:
-                known = Records.of((known, self._reader.latest()))
                 parts.append(reading)
                 ahead.advance(part, reading.total)
+            known = Records.of((known, self._reader.latest()))
         return parts
 
     def _settle(self, part: Window) -> Reading:

@@ -124,7 +124,8 @@ def _load_days(
 ) -> dict[date, Exception]:
     """Load every day of the run; the days that failed, and why. Raises CdrError."""
     wanted = {key.to_user_string() for key in context.selected_asset_keys}
-    settings = loading.settings(vendor=_fetches(wanted))
+    fetches = bool(wanted & names(raw_pages.SPECS))
+    settings = loading.settings(vendor=fetches)
     store = Store.of(settings)
     store.prepare()
     contract = Contract.of(settings)
@@ -132,7 +133,7 @@ def _load_days(
     failed: dict[date, Exception] = {}
     found: dict[date, list[Finding]] = {}
     with ExitStack() as stack:
-        lister = lister_for(stack, settings, store) if _fetches(wanted) else None
+        lister = lister_for(stack, settings, store) if fetches else None
         works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
         for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
             day = begun.work.day
@@ -266,10 +267,6 @@ def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
     if key != context.partition_key_range.end:
         metadata.pop("dagster/column_lineage", None)
     context.log_event(dg.AssetMaterialization(made.dataset.name, partition=key, metadata=metadata))
-
-
-def _fetches(wanted: set[str]) -> bool:
-    return bool(wanted & names(raw_pages.SPECS))
 
 
 def lister_for(stack: ExitStack, settings: Settings, store: Store) -> Lister:

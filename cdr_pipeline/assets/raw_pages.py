@@ -50,7 +50,8 @@ def fetch(
     frame = _receipt_frame(store, receipt, difference, changed)
     store.write(RECEIPTS, day, frame, about=about)
     work.findings.append(checks.verified(frame))
-    figures = {key: value for key, value in frame.row(0, named=True).items() if _plots(value)}
+    row = frame.row(0, named=True)
+    figures = {key: value for key, value in row.items() if type(value) in (int, float)}
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
     figures |= _lateness(work, receipt, changed)
     yield [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
@@ -134,7 +135,3 @@ def _receipt_frame(
     return pl.DataFrame(
         [pl.Series(name, [row.get(name)], dtype=dtype) for name, dtype in schema.items()]
     )
-
-
-def _plots(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
