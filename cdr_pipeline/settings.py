@@ -57,9 +57,10 @@ def _web(url: str, must: str) -> SplitResult:
     """The parts of an http(s) URL. Raises ValueError: what it `must` be."""
     try:
         parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")  # as the connection will
     except ValueError:
         raise ValueError(f"must be {must}") from None
-    host = parts.hostname
     # Of http:/host and of http//host the scheme would be the host.
     if parts.scheme not in _SCHEMES or not host or host in _SCHEMES:
         raise ValueError(f"must be {must}")
@@ -67,10 +68,6 @@ def _web(url: str, must: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise ValueError(f"must be {must}; a port is a number up to 65535") from None
-    try:
-        host.encode("idna")  # as the connection will
-    except UnicodeError:
-        raise ValueError(f"must be {must}") from None
     return parts
 
 
@@ -293,9 +290,7 @@ class Settings(BaseSettings):
         Raises SettingsError naming every fault.
         """
         settings, faults = cls._read()
-        wrong = [_fault(name, reason) for name, reason in faults.items()]
-        wrong += cls._mistyped()
-        wrong += _torn_lines()
+        wrong = [*faults.values(), *cls._mistyped(), *_torn_lines()]
         if vendor:
             wrong += settings.missing(faults)
         if wrong:
@@ -307,7 +302,7 @@ class Settings(BaseSettings):
         """One setting, whatever the others are. Raises SettingsError where it is wrong."""
         settings, faults = cls._read()
         if name in faults:
-            raise _wrong([_fault(name, faults[name])])
+            raise _wrong([faults[name]])
         return getattr(settings, name)
 
     @classmethod
@@ -330,7 +325,7 @@ class Settings(BaseSettings):
             raise SettingsError("`.env` is not UTF-8 text: save it as UTF-8.") from error
         except ValidationError as error:
             faults = {
-                str(fault["loc"][0]): _reason(fault["msg"])
+                (name := str(fault["loc"][0])): f"{variable(name)}: {_reason(fault['msg'])}"
                 for fault in error.errors(include_url=False, include_input=False)
             }
             defaults = {name: cls.model_fields[name].default for name in faults}
@@ -375,10 +370,6 @@ class Settings(BaseSettings):
         if nothing_given and {"api_token", "api_key"}.isdisjoint(wrong):
             missing.append("CDR_API_TOKEN or CDR_API_KEY is missing: how to sign in")
         return missing
-
-
-def _fault(name: str, reason: str) -> str:
-    return f"{variable(name)}: {reason}"
 
 
 def _torn_lines() -> Iterator[str]:
