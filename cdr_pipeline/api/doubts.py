@@ -214,9 +214,7 @@ class Doubts:
         minutes, and leaves out both ends of a range, lists no call in a part of less. Raises
         NotProved.
         """
-        missed = records.frame.filter(
-            pl.col("began").is_not_null(), ~pl.col("key").is_in(listed.implode())
-        )
+        missed = records.without(listed)
         for key, began in missed[[0, -1]].iter_rows() if len(missed) else ():
             minute = began.replace(second=0, microsecond=0)
             around = self._listed_for(Window(minute - MINUTE, minute + 2 * MINUTE))
@@ -267,9 +265,8 @@ class Doubts:
         listed = self._listed_for(minute)
         if listed is None or len(listed.records) < listed.total:
             return
-        strays = records.within(Window(minute.start, minute.end - SECOND)).frame
-        known = listed.records.keys().implode()
-        missed = strays.filter(pl.col("began").is_not_null(), ~pl.col("key").is_in(known))
+        strays = records.within(Window(minute.start, minute.end - SECOND))
+        missed = strays.without(listed.records.keys())
         if len(missed) > 1:
             raise _found_by_another_time(missed)
 
@@ -299,9 +296,8 @@ class Doubts:
         listed = self._listed_for(Window(*ends[at_start]))
         if listed is None:
             return
-        own = listed.records.within(Window(window.start + SECOND, window.end - SECOND)).frame
-        known = records.keys().implode()
-        missed = len(own.filter(~pl.col("key").is_in(known), pl.col("began").is_not_null()))
+        own = listed.records.within(Window(window.start + SECOND, window.end - SECOND))
+        missed = len(own.without(records.keys()))
         if missed > len(listed.records) / 2:
             raise NotProved(
                 f"calls came that began up to {far} outside of it, and {missed:,} of its own are"

@@ -136,6 +136,11 @@ class Records:
         began = pl.col("began")
         return type(self)([self.frame.filter(began_in(began, window) | began.is_null())])
 
+    def without(self, keys: pl.Series) -> pl.DataFrame:
+        """Those of which it is known when they began, but for these."""
+        others = ~pl.col("key").is_in(keys.implode())
+        return self.frame.filter(pl.col("began").is_not_null(), others)
+
     def keys(self) -> pl.Series:
         """Their keys, in order."""
         return self.frame["key"].sort()
