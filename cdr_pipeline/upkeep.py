@@ -69,7 +69,7 @@ def _kept(store: Store, day: date, settings: Settings) -> Kept:
     with suppress(Damaged):
         if store.holds(RECEIPTS, day) and of_the_fetch(store, day, [RAW_PAGES]):
             night = _night_of(last_fetch(store, day).proved_at, settings)
-            return Kept(night, _whole(store, day))
+            return Kept(night, is_made(store, day))
     return Kept(date.min)
 
 
@@ -79,14 +79,6 @@ def _night_of(moment: datetime, settings: Settings) -> date:
     """
     at = settings.schedule_time
     return (moment - timedelta(hours=at.hour, minutes=at.minute)).date()
-
-
-def _whole(store: Store, day: date) -> bool:
-    """Whether all of a day was made; what cannot be read is made again."""
-    try:
-        return is_made(store, day)
-    except Damaged:
-        return False
 
 
 def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wanted:

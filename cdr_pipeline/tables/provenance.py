@@ -114,9 +114,13 @@ def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
 
 def is_made(store: Store, day: date) -> bool:
     """Whether all of a day is there, made of the fetch that its receipt tells of and of its calls
-    as they are: a rebuild under another contract, say, may have ended in between.
+    as they are: a rebuild under another contract, say, may have ended in between. What cannot be
+    read is made again.
     """
-    return of_the_fetch(store, day, MADE) and all(_of_these_calls(store, day, one) for one in MADE)
+    with suppress(Damaged):
+        calls = (_of_these_calls(store, day, one) for one in MADE)
+        return of_the_fetch(store, day, MADE) and all(calls)
+    return False
 
 
 def is_torn(store: Store, day: date) -> bool:
