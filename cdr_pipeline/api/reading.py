@@ -291,7 +291,9 @@ class Reader:
         self.readings.append(reading)
         self._take(first, reading)
         self._foresee(first.seen)
-        if not self._in_one_response(first.seen):
+        if not len(first.seen) and reading.total:
+            raise Unsettled(f"no record came where its total says {reading.total:,}")
+        if len(first.seen) < reading.total:  # else it is one moment: nothing moved
             most = min(self._limits.reach, most)
             if reading.total > most:  # don't begin what cannot be paged through
                 told = f"of {reading.total:,} calls pages give {most:,.0f} at most"
@@ -348,12 +350,6 @@ class Reader:
                     raise TooMuch(f"a range of {window.length} is refused") from error
                 else:
                     raise
-
-    def _in_one_response(self, seen: Seen) -> bool:
-        """One response is one moment: nothing can have moved. Raises Unsettled if it holds none."""
-        if not len(seen) and seen.total:
-            raise Unsettled(f"no record came where its total says {seen.total:,}")
-        return len(seen) >= seen.total
 
     def _foresee(self, seen: Seen) -> None:
         """A total at a ceiling tells nothing, not even where one response holds as many."""
