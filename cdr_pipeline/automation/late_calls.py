@@ -92,7 +92,7 @@ class _Probes:
                 self.doubts.append(f"{error} Totals are compared again at the next tick.")
                 break
             except _TooMany as error:
-                if number and not error.for_any_tick:
+                if number and time.monotonic() > until:
                     break  # at the next tick it comes first
                 self.doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
             except (CdrError, OSError) as error:
@@ -111,11 +111,7 @@ def _brief(settings: Settings) -> Settings:
 
 
 class _TooMany(CdrError):
-    """A day was proved in more parts than one tick can ask for, or than any tick can."""
-
-    def __init__(self, parts: int, *, for_any_tick: bool) -> None:
-        super().__init__(f"it was proved in {parts} parts, too many to compare.")
-        self.for_any_tick = for_any_tick
+    """A day was proved in more parts than can be asked for."""
 
 
 def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Moved | None:
@@ -124,12 +120,10 @@ def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Mo
     Raises _TooMany where there are too many to ask, by their number or by the time that is left.
     """
     proved = store.pages(day).totals()
-    if len(proved) > _MOST_PARTS:
-        raise _TooMany(len(proved), for_any_tick=True)
     now = {}
     for part in proved:
-        if time.monotonic() > until:
-            raise _TooMany(len(proved), for_any_tick=False)
+        if len(proved) > _MOST_PARTS or time.monotonic() > until:
+            raise _TooMany(f"it was proved in {len(proved)} parts, too many to compare.")
         now[part] = total(client, part)
     if now == proved:
         return None
