@@ -398,7 +398,7 @@ class Reader:
                 raise TooMuch(
                     f"offset {offset:,} came back empty, though its total is {seen.total:,}"
                 )
-            if set(seen.keys) == set(first.keys):  # in whatever order
+            if len(seen) == len(first) and set(seen.keys) == set(first.keys):  # in any order
                 self._limits.learn_reach(len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
