@@ -6,11 +6,9 @@ How a call is made up belongs to `tenant`, how it is asked for to `server`, how 
 
 import json
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from operator import attrgetter
-from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 Record = Mapping[str, Any] | bytes
@@ -49,19 +47,10 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, record: Mapping[str, Any], text: bytes | None = None, started: str = "") -> "Call":
         """The call that a record tells of; text and start may be given where it does not tell."""
-        found = record.get
-        return cls(
-            started or str(found("time_started") or ""),
-            str(found("id") or ""),
-            str(found("time_ended") or ""),
-            str(found("extension") or ""),
-            str(found("status") or ""),
-            str(found("direction") or ""),
-            str(found("from_number") or ""),
-            str(found("to_number") or ""),
-            str(found("campaign_uuid") or ""),
-            render(record) if text is None else text,
-        )
+        names = ("time_started", "id", "time_ended", *cls._fields[3:-1])
+        began, *others = (str(record.get(name) or "") for name in names)
+        written = render(record) if text is None else text
+        return cls._make((started or began, *others, written))
 
 
 class Source(Protocol):
@@ -115,22 +104,3 @@ def read(text: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-class DayCache:
-    """The days made last, as many as hold about `most` calls; any thread may ask."""
-
-    def __init__(self, make: Callable[[date], Sequence[Call]], most: int = 100_000) -> None:
-        self._make = make
-        self._most = most
-        self._days: OrderedDict[date, Sequence[Call]] = OrderedDict()
-        self._lock = Lock()
-
-    def __call__(self, day: date) -> Sequence[Call]:
-        with self._lock:
-            if day not in self._days:
-                self._days[day] = self._make(day)
-            self._days.move_to_end(day)
-            while len(self._days) > 1 and sum(map(len, self._days.values())) > self._most:
-                self._days.popitem(last=False)
-            return self._days[day]
