@@ -92,12 +92,11 @@ def load(
             raise click.BadParameter(f"There is no {name}.", param_hint="--only")
     with _folder() as folder, err.status("Making up calls") as status:
         corpus = calls.make(folder / "corpus", records, seed=seed)
-
-        def told(run: loading.Run) -> None:
-            status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
-
         status.update("The frame for the floor" if "floor" in contestants else "Loading")
-        runs = loading.compare(corpus, folder, contestants, latency, repeat, on_run=told)
+        runs: list[loading.Run] = []
+        for run in loading.compare(corpus, folder, contestants, latency, repeat):
+            runs.append(run)
+            status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
     if as_json:
         _emit({"records": records, "seed": seed, "runs": runs})
         return

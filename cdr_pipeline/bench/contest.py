@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -152,11 +152,8 @@ def cpu() -> float:
 def main(name: str, given: str) -> None:
     """The contestant's process."""
     values: dict[str, Any] = json.loads(given)
-    values |= {
-        "folder": Path(values["folder"]),
-        "days": tuple(map(date.fromisoformat, values["days"])),
-    }
-    job = Job(**{field.name: values[field.name] for field in fields(Job)})
+    days = tuple(map(date.fromisoformat, values["days"]))
+    job = Job(**values | {"folder": Path(values["folder"]), "days": days})
     contestant = importlib.import_module(f"cdr_pipeline.bench.contestants.{name}")
     started = cpu()
     if hasattr(contestant, "prepare"):

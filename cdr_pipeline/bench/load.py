@@ -2,8 +2,8 @@
 
 import ast
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from importlib.util import find_spec
 from itertools import product
@@ -63,13 +63,10 @@ def compare(
     contestants: Sequence[str],
     latencies_ms: Iterable[float],
     repeat: int,
-    *,
-    on_run: Callable[[Run], None] = lambda _: None,
-) -> list[Run]:
+) -> Iterator[Run]:
     """Every contestant `repeat` times at each latency, one after the other in turn."""
     warm(folder, contestants)
     frame = frame_of(corpus, folder) if "floor" in contestants else ""
-    runs = []
     for latency in latencies_ms:
         with serving(corpus, latency / 1000) as server:
             for turn, name in product(range(repeat), contestants):
@@ -80,9 +77,7 @@ def compare(
                 judged = turn == 0 and module != _UNJUDGED
                 verdict = judge(module, job.folder, corpus) if judged else None
                 figures = (spent["cpu"], spent["requests"], spent["bytes"])
-                runs.append(Run(name, latency, cost, *figures, verdict))
-                on_run(runs[-1])
-    return runs
+                yield Run(name, latency, cost, *figures, verdict)
 
 
 def frame_of(corpus: Corpus, folder: Path) -> str:
@@ -150,8 +145,10 @@ def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
         *("written MB", "wrong values", "server CPU s"),
         title=f"{records:,} calls, {latency_ms:g} ms",
     )
-    here = [run for run in runs if run.latency_ms == latency_ms]
-    turns = {name: [one for one in here if one.contestant == name] for name in names(here)}
+    turns: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.latency_ms == latency_ms:
+            turns.setdefault(run.contestant, []).append(run)
     for name, own in turns.items():
         costs = [run.cost for run in own]
         beside = [run.cost for run in turns.get("ours", [])]
@@ -160,34 +157,23 @@ def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
         shown.add_row(
             name,
             f"{Spread.of(cost.cpu for cost in costs):.1f}",
-            f"{Spread.of(cost.start_cpu for cost in costs).median:.1f}",
+            f"{median(cost.start_cpu for cost in costs):.1f}",
             f"{Spread.of(one.cpu / two.cpu for one, two in pairs):.2f}" if pairs else "",
             f"{wall:.1f}",
             f"{Spread.of(one.wall / two.wall for one, two in pairs):.2f}" if pairs else "",
             f"{records / wall.median:,.0f}",
             f"{Spread.of(cost.peak / 1e6 for cost in costs):.0f}",
-            f"{Spread.of(cost.written / 1e6 for cost in costs).median:.0f}",
+            f"{median(cost.written for cost in costs) / 1e6:.0f}",
             _wrong(own),
-            f"{Spread.of(run.server_cpu for run in own).median:.2f}",
+            f"{median(run.server_cpu for run in own):.2f}",
         )
     return shown
-
-
-def names(runs: Iterable[Run]) -> list[str]:
-    """The contestants, in the order they first ran."""
-    return list(dict.fromkeys(run.contestant for run in runs))
 
 
 def _wrong(runs: Sequence[Run]) -> str:
     verdict = next((run.verdict for run in runs if run.verdict), None)
     if verdict is None:
         return ""
-    kinds = {
-        "calls": verdict.calls,
-        "lost": verdict.lost,
-        "changed": verdict.changed,
-        "mistyped": verdict.mistyped,
-        "invented": verdict.invented,
-    }
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    _, *kinds = asdict(verdict).items()
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds if count)
     return f"{verdict.wrong:,} of {verdict.values:,}" + (f"\n{told}" if told else "")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -243,12 +244,8 @@ def _beside(seconds: float, plain: float | None) -> tuple[str, str]:
 def _polars_scan(root: Path, question: Question) -> Callable[[], Rows]:
     from cdr_pipeline import scan  # noqa: PLC0415  of one reader alone
 
-    def run() -> Rows:
-        first, last = question.days or (None, None)
-        frame = scan(question.dataset, first, last, data_dir=root)
-        return question.polars(frame).collect().rows()
-
-    return run
+    days = question.days or (None, None)
+    return lambda: question.polars(scan(question.dataset, *days, data_dir=root)).collect().rows()
 
 
 def _polars_plain(root: Path, question: Question) -> Callable[[], Rows]:
@@ -266,44 +263,31 @@ def _polars_plain(root: Path, question: Question) -> Callable[[], Rows]:
 
 
 def _duckdb_view(root: Path, question: Question) -> Callable[[], Rows]:
-    return _duckdb_catalog(root, question.sql.format(source=question.dataset))
+    return _duckdb(question.sql.format(source=question.dataset), root / "cdrs.duckdb")
 
 
 def _duckdb_days(root: Path, question: Question) -> Callable[[], Rows]:
     """The macro of the view's name, which is told the days."""
     days = "'{}', '{}'".format(*question.days) if question.days else "NULL, NULL"
-    return _duckdb_catalog(root, question.sql.format(source=f"{question.dataset}({days})"))
-
-
-def _duckdb_catalog(root: Path, sql: str) -> Callable[[], Rows]:
-    import duckdb  # noqa: PLC0415  of one reader alone
-
-    connection: Any = None
-
-    def run() -> Rows:
-        nonlocal connection
-        connection = connection or duckdb.connect(str(root / "cdrs.duckdb"), read_only=True)
-        return list(connection.execute(sql).fetchall())
-
-    return run
+    source = f"{question.dataset}({days})"
+    return _duckdb(question.sql.format(source=source), root / "cdrs.duckdb")
 
 
 def _duckdb_plain(root: Path, question: Question) -> Callable[[], Rows]:
+    day = "*"
+    if question.days and question.days[0] == question.days[1]:
+        day = f"date={question.days[0]}"
+    files = root / question.dataset / day / FILE
+    source = f"read_parquet('{files}', hive_partitioning = true)"
+    return _duckdb(question.sql.format(source=source))
+
+
+def _duckdb(sql: str, database: Path | None = None) -> Callable[[], Rows]:
+    """The first answer opens the database as well."""
     import duckdb  # noqa: PLC0415  of one reader alone
 
-    connection: Any = None
-    folder = root / question.dataset
-
-    def run() -> Rows:
-        nonlocal connection
-        connection = connection or duckdb.connect()
-        files = f"'{folder}/*/{FILE}'"
-        if question.days and question.days[0] == question.days[1]:
-            files = f"'{folder}/date={question.days[0]}/{FILE}'"
-        source = f"read_parquet({files}, hive_partitioning = true)"
-        return list(connection.execute(question.sql.format(source=source)).fetchall())
-
-    return run
+    opened = cache(lambda: duckdb.connect(database or ":memory:", read_only=bool(database)))
+    return lambda: opened().execute(sql).fetchall()
 
 
 #: Who is asked, and how; the plain ones are what the ones before them are held against.

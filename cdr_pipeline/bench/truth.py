@@ -11,7 +11,8 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from operator import add
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +49,7 @@ class Verdict:
         return self.calls + self.lost + self.changed + self.mistyped + self.invented
 
     def __add__(self, other: "Verdict") -> "Verdict":
-        mine, others = asdict(self), asdict(other)
-        return Verdict(**{name: mine[name] + others[name] for name in mine})
+        return Verdict(*map(add, astuple(self), astuple(other)))
 
 
 def judge(contestant: str, folder: Path, corpus: Corpus) -> Verdict:
