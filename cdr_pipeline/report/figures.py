@@ -134,34 +134,27 @@ def figures(store: Store, first: date, last: date) -> Figures:
     if not set(earlier) <= set(_stored(store, first - weeks, last - weeks)):
         earlier = []
     with store.naming_damage(NEEDED, [*days, *earlier]):
-        return _figures(store, first, last, days, earlier, weeks)
-
-
-def _figures(
-    store: Store, first: date, last: date, days: list[date], earlier: list[date], weeks: timedelta
-) -> Figures:
-    """As `figures`; `earlier`: as many days `weeks` before, where all of them are stored."""
-    receipts = fixed(store, RECEIPTS, days).collect()
-    daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
-    return Figures(
-        first=first,
-        last=last,
-        days=days,
-        fetched=receipts["finished_at"].max(),  # type: ignore[arg-type]
-        proved=bool(receipts["verified"].all()),
-        records=sum(store.rows(CDRS, day) for day in days),
-        now=_over_all(store, days),
-        before=_over_all(store, earlier) if earlier else None,
-        before_first=first - weeks,
-        before_last=last - weeks,
-        curve=_curve(store, days, earlier, weeks, first, last),
-        heat=_heat(store, days, first, last),
-        campaigns=_with_ratios(_fewer(daily)),
-        hotlines=_hotlines(store, days),
-        rules=_rules(store, days),
-        otherwise=counted_otherwise(store, [*earlier, *days]),
-        findings={day: list(checks.of_stored(store, day)) for day in days},
-    )
+        receipts = fixed(store, RECEIPTS, days).collect()
+        daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
+        return Figures(
+            first=first,
+            last=last,
+            days=days,
+            fetched=receipts["finished_at"].max(),  # type: ignore[arg-type]
+            proved=bool(receipts["verified"].all()),
+            records=sum(store.rows(CDRS, day) for day in days),
+            now=_over_all(store, days),
+            before=_over_all(store, earlier) if earlier else None,
+            before_first=first - weeks,
+            before_last=last - weeks,
+            curve=_curve(store, days, earlier, weeks, first, last),
+            heat=_heat(store, days, first, last),
+            campaigns=_fewer(daily).with_columns(**kpi.ratios()),
+            hotlines=_hotlines(store, days),
+            rules=_rules(store, days),
+            otherwise=counted_otherwise(store, [*earlier, *days]),
+            findings={day: list(checks.of_stored(store, day)) for day in days},
+        )
 
 
 def _by_month(first: date, last: date) -> bool:
@@ -182,10 +175,6 @@ def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.Data
     return fixed(store, dataset, days).group_by(by).agg(pl.col(counts).sum()).collect()
 
 
-def _with_ratios(lines: pl.DataFrame) -> pl.DataFrame:
-    return lines.with_columns(**kpi.ratios())
-
-
 def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
     """Sums and ratios over all campaigns, and the highest peaks."""
     sums = fixed(store, CAMPAIGN_DAILY, days).select(pl.col(_SUMMED).sum())
@@ -193,7 +182,7 @@ def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
         peak_calls=pl.col("peak_calls_all").max().fill_null(0),
         peak_talks=pl.col("peak_talks_all").max().fill_null(0),
     )
-    return _with_ratios(sums.collect()).hstack(peaks.collect()).row(0, named=True)
+    return sums.with_columns(**kpi.ratios()).collect().hstack(peaks.collect()).row(0, named=True)
 
 
 def _curve(
@@ -204,18 +193,23 @@ def _curve(
     first: date,
     last: date,
 ) -> pl.DataFrame:
-    """Calls by the hour of one day, or by day, and beside them those before."""
-    if first == last:
-        hour = pl.col("hour").cast(pl.Int64)
-        slots = _beside(_calls_at(store, days, hour), _calls_at(store, before, hour))
+    """Calls by the hour of one day, or by day, and beside them those before; 0 where no call began,
+    null where nothing is stored.
+    """
+    one_day = first == last
+    at = pl.col("hour").cast(pl.Int64) if one_day else pl.col(DATE)
+    at_before = at if one_day else at.dt.offset_by(f"{weeks.days}d")
+    earlier = _calls_at(store, before, at_before).rename({"calls": "before"})
+    slots = _calls_at(store, days, at).join(earlier, on="at", how="full", coalesce=True).collect()
+    if one_day:
         hours = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
-        return _filled(hours.explode("at").drop_nulls(), slots, before)
-    day = pl.col(DATE)
-    weeks_later = day.dt.offset_by(f"{weeks.days}d")
-    slots = _beside(_calls_at(store, days, day), _calls_at(store, before, weeks_later))
-    stored = _filled(pl.DataFrame({"at": days}), slots, before)
-    axis = pl.DataFrame({"at": every_day(first, last)})
-    return axis.join(stored, on="at", how="left", maintain_order="left")
+        axis, stored = hours.explode("at").drop_nulls(), pl.lit(True)
+    else:
+        axis, stored = pl.DataFrame({"at": every_day(first, last)}), pl.col("at").is_in(days)
+    counted = pl.col("calls", "before") if before else pl.col("calls")
+    return axis.join(slots, on="at", how="left", maintain_order="left").with_columns(
+        pl.when(stored).then(counted.fill_null(0))
+    )
 
 
 def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
@@ -226,19 +220,6 @@ def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
 def _hours(store: Store, days: list[date]) -> pl.LazyFrame:
     """The hours of campaigns in which calls began; in others some merely went on."""
     return fixed(store, CAMPAIGN_HOURLY, days).filter(pl.col("calls") > 0)
-
-
-def _beside(calls: pl.LazyFrame, before: pl.LazyFrame) -> pl.DataFrame:
-    """`at`, `calls` and `before` wherever one of them is known."""
-    earlier = before.rename({"calls": "before"})
-    return calls.join(earlier, on="at", how="full", coalesce=True).collect()
-
-
-def _filled(every: pl.DataFrame, slots: pl.DataFrame, before: list[date]) -> pl.DataFrame:
-    """`every` slot in order, 0 where no call began; `before` stays null where no days are given."""
-    fill = ["calls", "before"] if before else ["calls"]
-    joined = every.join(slots, on="at", how="left")
-    return joined.with_columns(pl.col(fill).fill_null(0)).sort("at")
 
 
 def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
@@ -275,11 +256,11 @@ def _or_others(largest: pl.Series) -> pl.Expr:
 
 def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
     """The hotlines that meet most congestion first."""
-    lines = _with_ratios(_lines(store, HOTLINE_DAILY, days, "from_number"))
-    return lines.with_columns(
-        **kpi.ratios(["congestion_share"]),
+    lines = _lines(store, HOTLINE_DAILY, days, "from_number").with_columns(
+        **kpi.ratios(["asr", "congestion_share"]),
         short_share=kpi.ratio("short_calls", "answered"),
-    ).sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)
+    )
+    return lines.sort("congestion_share", "calls", "from_number", descending=True, nulls_last=True)
 
 
 def _rules(store: Store, days: list[date]) -> pl.DataFrame:
