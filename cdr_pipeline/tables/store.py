@@ -210,8 +210,7 @@ class Store:
         """What `writing` was told about the partition. Raises Damaged."""
         path = self.path(dataset, day)
         with reading(path):
-            told = pq.read_schema(path).metadata or {}
-        return {name.decode(): value.decode() for name, value in told.items()}
+            return pl.read_parquet_metadata(path)
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
         """One partition, to be read as far as it is needed."""

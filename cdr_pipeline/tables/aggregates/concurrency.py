@@ -20,7 +20,7 @@ import polars as pl
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.aggregates.daily import in_order
-from cdr_pipeline.tables.aggregates.tally import gathered, roots, singly
+from cdr_pipeline.tables.aggregates.tally import parts, roots, singly
 from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS, DATE
 from cdr_pipeline.tables.provenance import is_readable
 from cdr_pipeline.tables.readers import fixed
@@ -90,7 +90,7 @@ class Hours:
     @classmethod
     def read(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
         """The same, the calls in memory: they are looked at again and again."""
-        calls = gathered(lambda some: cls.of(some, day, zone).calls, cdrs)
+        calls = pl.concat(cls.of(some, day, zone).calls.collect() for some in parts(cdrs))
         return replace(cls.of(cdrs, day, zone), calls=calls.lazy())
 
 

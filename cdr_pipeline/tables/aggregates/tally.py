@@ -12,7 +12,7 @@ A tally has the columns `BY` and those of three kinds of rows, the others of whi
 Where each call has a row of its own (`singly`), a row is of all three kinds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import polars as pl
@@ -35,16 +35,9 @@ def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def parts(cdrs: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
-    """The rows, some row groups at a time."""
+    """The rows, some row groups at a time: what is kept of each is then all that needs memory."""
     rows = cdrs.select(pl.len()).collect().item()
     return (cdrs.slice(at, PART) for at in range(0, max(rows, 1), PART))
-
-
-def gathered(question: Callable[[pl.LazyFrame], pl.LazyFrame], cdrs: pl.LazyFrame) -> pl.DataFrame:
-    """What a question to single calls finds, asked of some row groups at a time: the little that is
-    kept of each call is then all that needs memory.
-    """
-    return pl.concat(question(part).collect() for part in parts(cdrs))
 
 
 def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:

@@ -139,16 +139,6 @@ def objects_of(calls: pl.DataFrame) -> tuple[list[bytes | None], list[Campaign]]
     return objects, calls["campaign_uuid"].to_list()
 
 
-def too_many(
-    used: Mapping[str, int],
-    keys: Mapping[str, Iterable[str]],
-    most: int,
-    contract: Contract,
-) -> bool:
-    """Whether some columns are left out by `most_used`."""
-    return len(used) > most and len(most_used(used, keys, most, contract)) < len(used)
-
-
 def most_used(
     used: Mapping[str, int],
     keys: Mapping[str, Iterable[str]],

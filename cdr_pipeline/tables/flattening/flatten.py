@@ -27,7 +27,6 @@ from cdr_pipeline.tables.flattening.additional import (
     misfits,
     most_used,
     objects_of,
-    too_many,
     united_misfits,
 )
 from cdr_pipeline.tables.flattening.counting import (
@@ -234,7 +233,9 @@ class _Making:
             self._keys[name].update(some)
         self._filled.update(columns.used)
         most, contract = self._rules.most_columns, self._rules.contract
-        self._cut = self._cut or too_many(self._filled, self._keys, most, contract)
+        if not self._cut and len(self._filled) > most:
+            kept = most_used(self._filled, self._keys, most, contract)
+            self._cut = len(kept) < len(self._filled)
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
