@@ -10,7 +10,8 @@ import gc
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,7 @@ from cdr_pipeline.tables.flattening.sent import Sent
 from cdr_pipeline.tables.flattening.typed import Rules, rejects_of, typed
 from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.types import as_written, type_of
+from cdr_pipeline.window import Window
 
 _ORDER: Final = ["campaign_uuid", "time_started", "id"]
 _ARRIVAL: Final = ["_at", "field"]
@@ -102,13 +104,13 @@ class Flat:
             yield in_columns(rows, fields)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Part:
     """Some of a day's pages, typed and laid aside, and what is remembered of them.
 
+    sent: what came under each key of the calls that can count.
     ledger: as `ledger_rows`, batch by batch: pickled as one, it would take its memory thrice.
     whole: the records that cannot be calls, as `rejects_of`'s.
-    sent: what came under each key of the calls that can count.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
     cut: whether there were too many columns (those that only superseded calls have count as well),
         so that the calls lack some of theirs.
@@ -116,12 +118,12 @@ class Part:
 
     calls: Runs
     rejects: Runs
-    ledger: list[pl.DataFrame]
-    whole: pl.DataFrame
     sent: Sent
-    keys: dict[str, set[str]]
-    filled: Counter[str]
-    cut: bool
+    ledger: list[pl.DataFrame] = field(default_factory=list)
+    whole: list[pl.DataFrame] = field(default_factory=list)
+    keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    filled: Counter[str] = field(default_factory=Counter)
+    cut: bool = False
 
 
 def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = None) -> Flat:
@@ -159,83 +161,57 @@ def part_of(
     `pages`: any of the day's, with their places, which tell in what order they came. `kept`: the
     additional_* columns to make; all where that is not yet known.
     """
-    making = _Making(rules, folder, number, kept)
+    spreader = Spreader(rules.contract)
+    calls = Runs(folder, f"calls-{number}", _ORDER)
+    part = Part(calls, Runs(folder, f"rejects-{number}", _ARRIVAL), spreader.sent)
     with _uncollected():
         for batch in batches(pages):
-            making.add(batch)
+            _add(batch, part, spreader, rules, kept)
             del batch  # or it stood beside the next
-    return making.part()
+    return part
 
 
-class _Making:
-    """A part that is being made: batch after batch is typed and laid aside."""
+def _add(
+    batch: Batch, part: Part, spreader: Spreader, rules: Rules, kept: Collection[str] | None
+) -> None:
+    """One more batch, typed and laid aside. Once there are too many columns they are only counted:
+    the part is to be made anew, with those that are most used.
+    """
+    calls = typed(batch, rules)
+    campaigns = calls["campaign_uuid"].to_list()
+    columns = spreader.spread(_objects(batch, calls, rules.window), campaigns)
+    _count_columns(part, columns, rules)
+    some = () if part.cut else columns.used
+    calls = calls.hstack(columns.frame(some if kept is None else kept))
+    sizes = calls.select(text_bytes()).to_series()
+    run = part.calls.add(calls.drop("_row", "_listed", "_began"), int(sizes.sum()))
+    part.ledger.append(ledger_rows(calls, run, sizes))
+    if batch.faults:
+        faults = rejects_of(batch, rules.window)
+        part.rejects.add(faults.filter("_inside"))
+        part.whole.append(faults.filter(pl.col("field").is_null()).select(*WHOLE))
 
-    def __init__(
-        self, rules: Rules, folder: Path | None, number: int, kept: Collection[str] | None
-    ) -> None:
-        self._rules = rules
-        self._kept = kept
-        self._spreader = Spreader(rules.contract)
-        self._calls = Runs(folder, f"calls-{number}", _ORDER)
-        self._rejects = Runs(folder, f"rejects-{number}", _ARRIVAL)
-        self._ledger: list[pl.DataFrame] = []
-        self._whole = [pl.DataFrame(schema=WHOLE)]
-        self._keys: dict[str, set[str]] = defaultdict(set)
-        self._filled: Counter[str] = Counter()
-        self._cut = False
 
-    def add(self, batch: Batch) -> None:
-        """One more batch. Once there are too many columns they are only counted: the part is to be
-        made anew, with those that are most used.
-        """
-        calls = typed(batch, self._rules)
-        campaigns = calls["campaign_uuid"].to_list()
-        columns = self._spreader.spread(self._objects(batch, calls), campaigns)
-        self._count_columns(columns)
-        some = () if self._cut else columns.used
-        free = columns.frame(some if self._kept is None else self._kept)
-        calls = calls.hstack(free)
-        sizes = calls.select(text_bytes()).to_series()
-        run = self._calls.add(calls.drop("_row", "_listed", "_began"), int(sizes.sum()))
-        self._ledger.append(ledger_rows(calls, run, sizes))
-        if batch.faults:
-            faults = rejects_of(batch, self._rules.window)
-            self._rejects.add(faults.filter("_inside"))
-            self._whole.append(faults.filter(pl.col("field").is_null()).select(*WHOLE))
+def _objects(batch: Batch, calls: pl.DataFrame, window: Window) -> Sequence[bytes | None]:
+    """The objects of the calls that can count. Others have no columns: those of the days beside
+    this one, which a vendor who filters by the date lists as well.
+    """
+    own = calls.select(can_count(window)).to_series()
+    if len(own) == len(batch) and own.all():
+        return batch.objects
+    return [
+        batch.objects[row] if counts else None
+        for row, counts in zip(calls["_row"], own, strict=True)
+    ]
 
-    def _objects(self, batch: Batch, calls: pl.DataFrame) -> Sequence[bytes | None]:
-        """The objects of the calls that can count. Others have no columns: those of the days beside
-        this one, which a vendor who filters by the date lists as well.
-        """
-        own = calls.select(can_count(self._rules.window)).to_series()
-        if len(own) == len(batch) and own.all():
-            return batch.objects
-        return [
-            batch.objects[row] if counts else None
-            for row, counts in zip(calls["_row"], own, strict=True)
-        ]
 
-    def part(self) -> Part:
-        """What was made."""
-        return Part(
-            self._calls,
-            self._rejects,
-            ledger=self._ledger,
-            whole=pl.concat(self._whole),
-            sent=self._spreader.sent,
-            keys=self._keys,
-            filled=self._filled,
-            cut=self._cut,
-        )
-
-    def _count_columns(self, columns: Columns) -> None:
-        for name, some in columns.keys.items():
-            self._keys[name].update(some)
-        self._filled.update(columns.used)
-        most, contract = self._rules.most_columns, self._rules.contract
-        if not self._cut and len(self._filled) > most:
-            kept = most_used(self._filled, self._keys, most, contract)
-            self._cut = len(kept) < len(self._filled)
+def _count_columns(part: Part, columns: Columns, rules: Rules) -> None:
+    for name, some in columns.keys.items():
+        part.keys[name].update(some)
+    part.filled.update(columns.used)
+    if not part.cut and len(part.filled) > rules.most_columns:
+        kept = most_used(part.filled, part.keys, rules.most_columns, rules.contract)
+        part.cut = len(kept) < len(part.filled)
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
@@ -268,8 +244,9 @@ def _counted(parts: Sequence[Part], rules: Rules) -> tuple[Runs, Counted]:
     for part in parts:
         ledger += [rows.with_columns(pl.col("_run") + len(calls)) for rows in part.ledger]
         calls.append(part.calls)
-    whole = told_apart(pl.concat(part.whole for part in parts).sort("_at"))
-    return calls, count(pl.concat(ledger), whole, rules.window, len(calls))
+    whole = [pl.DataFrame(schema=WHOLE), *chain.from_iterable(part.whole for part in parts)]
+    records = told_apart(pl.concat(whole).sort("_at"))
+    return calls, count(pl.concat(ledger), records, rules.window, len(calls))
 
 
 def _columns_of(
