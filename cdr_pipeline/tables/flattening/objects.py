@@ -115,15 +115,14 @@ class ObjectReader:
             learned = self._known[campaign].learned
             (of_decoder[learned] if learned else left[campaign]).extend(rows)
         for learned, rows in of_decoder.items():
-            read, refused = learned.take(objects, rows)
-            yield from read.groups()
+            groups, refused = learned.take(objects, rows)
+            yield from groups
             for row in refused:
                 left[campaigns[row]].append(row)
         slow = _Slow()
         for campaign, rows in left.items():
             yield from self._learning(objects, rows, self._known[campaign], slow)
-        for read in slow.read():
-            yield from read.groups()
+        yield from slow.groups()
 
     def _learning(
         self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
@@ -133,8 +132,8 @@ class ObjectReader:
         while left:
             left = left[self._by_law(objects, left, known, slow) :]
             if left and known.learned:
-                read, left = known.learned.take(objects, left)
-                yield from read.groups()
+                groups, left = known.learned.take(objects, left)
+                yield from groups
 
     def _by_law(
         self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
@@ -214,32 +213,6 @@ class _Known:
         return keys, nested & keys
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Records that have some of these keys and no other. distinct: whether each key has the same
-    name whichever of the others are there.
-    """
-
-    keys: tuple[str, ...]
-    rows: Sequence[int]
-    cells: Sequence[Cells]
-    distinct: bool = True
-
-    def groups(self) -> Iterator[Group]:
-        """All of them, or those of the same keys together where names depend on it."""
-        if self.distinct or not any(ABSENT in one.types for one in self.cells):
-            if self.rows:
-                yield Group(self.keys, self.rows, self.cells)
-            return
-        by_keys: dict[tuple[bool, ...], list[int]] = defaultdict(list)
-        for at in range(len(self.rows)):
-            by_keys[tuple(one.values[at] is not msgspec.UNSET for one in self.cells)].append(at)
-        for there, places in by_keys.items():
-            keys = tuple(compress(self.keys, there))
-            cells = [one.at(places) for one in compress(self.cells, there)]
-            yield Group(keys, [self.rows[at] for at in places], cells)
-
-
 class _Slow:
     """Objects that were read by the law, by their keys."""
 
@@ -252,18 +225,18 @@ class _Slow:
         cells = [values[key] for key in keys], [types[key] for key in keys]
         self._found.setdefault(keys, []).append((row, *cells))
 
-    def read(self) -> Iterator[_Read]:
+    def groups(self) -> Iterator[Group]:
         """Those of equal keys together."""
         for keys, records in self._found.items():
             rows, values, types = zip(*records, strict=True)
             cells = zip(zip(*values, strict=True), zip(*types, strict=True), strict=True)
-            yield _Read(keys, rows, [Cells(some, _once(of_each)) for some, of_each in cells])
+            yield Group(keys, rows, [Cells(some, _once(of_each)) for some, of_each in cells])
 
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
     """Some keys, those of them whose values may be nested, and the decoders of objects that have
-    none but these.
+    none but these. distinct: whether each key has the same name whichever of the others are there.
     """
 
     keys: frozenset[str]
@@ -274,7 +247,7 @@ class _Learned:
 
     def take(
         self, objects: Sequence[bytes | None], rows: Sequence[int]
-    ) -> tuple[_Read, Sequence[int]]:
+    ) -> tuple[Iterator[Group], Sequence[int]]:
         """The objects that have no other keys; the rows of those that have."""
         texts = [objects[row] or b"" for row in rows]
         try:
@@ -288,16 +261,27 @@ class _Learned:
                     left.append(row)
                 else:
                     taken.append(row)
-            return self._read(taken, structs), left
-        return self._read(rows, structs), []
+            return self._groups(taken, structs), left
+        return self._groups(rows, structs), []
 
-    def _read(self, rows: Sequence[int], structs: Sequence[Any]) -> _Read:
+    def _groups(self, rows: Sequence[int], structs: Sequence[Any]) -> Iterator[Group]:
+        """All of them, or those of the same keys together where names depend on it."""
+        if not rows:
+            return
         keys = tuple(sorted(self.keys))
         cells = [
             _nested(values) if key in self.nested else Cells(values, _types(values))
-            for key, values in zip(keys, members_of(structs), strict=False)  # without any, none
+            for key, values in zip(keys, members_of(structs), strict=True)
         ]
-        return _Read(keys, rows, cells, self.distinct)
+        if self.distinct or not any(ABSENT in one.types for one in cells):
+            yield Group(keys, rows, cells)
+            return
+        by_keys: dict[tuple[bool, ...], list[int]] = defaultdict(list)
+        for at in range(len(rows)):
+            by_keys[tuple(one.values[at] is not msgspec.UNSET for one in cells)].append(at)
+        for there, places in by_keys.items():
+            some = [one.at(places) for one in compress(cells, there)]
+            yield Group(tuple(compress(keys, there)), [rows[at] for at in places], some)
 
 
 def _types(values: Sequence[Any]) -> list[str]:
