@@ -10,7 +10,7 @@ import dagster as dg
 from cdr_pipeline.assets.failures import ANY_ERROR, days_failed, failing_in_words, log_error
 from cdr_pipeline.assets.layer import LOADED, Loading
 from cdr_pipeline.assets.partitions import partitions, policy
-from cdr_pipeline.report import charts, page
+from cdr_pipeline.report import page
 from cdr_pipeline.report.figures import NEEDED
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Settings
@@ -90,6 +90,8 @@ def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterializati
         "path": dg.MetadataValue.path(path.resolve()),
     }
     if figures.now["calls"]:
+        from cdr_pipeline.report import charts  # noqa: PLC0415  optional
+
         words = Words(settings.report_language)
         picture = base64.b64encode(charts.thumbnail(figures, words)).decode()
         told = f"![{words('curve')}](data:image/jpeg;base64,{picture})"
@@ -109,7 +111,7 @@ automation = dg.AutomationConditionSensorDefinition(
 
 def assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Nothing where the libraries that draw are not installed."""
-    return [daily_report(settings)] if charts.available() else []
+    return [daily_report(settings)] if page.available() else []
 
 
-SENSORS = [automation] if charts.available() else []
+SENSORS = [automation] if page.available() else []

@@ -1,17 +1,19 @@
 """The pictures of the page: Vega-Lite drawn to SVG without a browser or a network.
 
 Each is drawn twice, for a wide page and for a phone, with letters of the same size. An SVG stands
-in the page as an image of its own, so that ids within it clash with no other's.
+in the page as an image of its own, so that ids within it clash with no other's. What draws is an
+optional extra: see `page.available` before this is imported.
 """
 
 import base64
-import importlib.util
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import altair as alt
 import polars as pl
+import vl_convert
 
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.figures import OTHERS, Figures
@@ -62,11 +64,6 @@ _CONFIG: Final = {
 }
 
 
-def available() -> bool:
-    """Whether the libraries that draw, an optional extra, are installed."""
-    return all(importlib.util.find_spec(one) for one in ("altair", "vl_convert", "jinja2"))
-
-
 @dataclass(frozen=True)
 class Picture:
     """One picture as data URIs, and what it shows in words."""
@@ -94,8 +91,6 @@ def thumbnail(figures: Figures, words: Words) -> bytes:
     """The curve as a small JPEG: every day's is kept in Dagster's history, and a PNG would be three
     times as large.
     """
-    import vl_convert  # noqa: PLC0415  optional
-
     chart = _curve(figures, words, _THUMBNAIL).properties(height=70)
     small = _CONFIG | {"axis": {"labelFontSize": 9, "title": None, "grid": False}}
     return bytes(vl_convert.vegalite_to_jpeg(chart.to_dict(), config=small, quality=75))
@@ -115,8 +110,6 @@ def campaign_names(figures: Figures, words: Words) -> dict[str | None, str]:
 
 
 def _svg(chart: Any, words: Words) -> str:
-    import vl_convert  # noqa: PLC0415  optional
-
     signs = {"decimal": words.decimal, "thousands": words.thousands}
     locale = {**signs, "grouping": [3], "currency": ["", ""]}
     svg = vl_convert.vegalite_to_svg(chart.to_dict(), config=_CONFIG, format_locale=locale)
@@ -127,8 +120,6 @@ def _svg(chart: Any, words: Words) -> str:
 
 
 def _curve(figures: Figures, words: Words, width: int) -> Any:
-    import altair as alt  # noqa: PLC0415  optional
-
     frame = figures.curve.with_columns(at=_at(figures, words))
     x = (
         alt.X("at:O", title=words("hour") if figures.one_day else None)
@@ -167,8 +158,6 @@ def _curve_told(figures: Figures, words: Words) -> str:
 
 
 def _heat(figures: Figures, words: Words, width: int) -> Any:
-    import altair as alt  # noqa: PLC0415  optional
-
     frame, order = _heat_rows(figures, words)
     gap = 150 if width == WIDE else 132
     hours = list(range(frame["hour"].min(), frame["hour"].max() + 1))  # type: ignore[arg-type, operator]
@@ -213,8 +202,6 @@ def _heat_told(figures: Figures, words: Words) -> str:
 
 
 def _mix(figures: Figures, words: Words, width: int) -> Any:
-    import altair as alt  # noqa: PLC0415  optional
-
     labels = {one.label: words(f"disposition.{one.label}") for one in Disposition}
     names = campaign_names(figures, words)
     order = [names[one] for one in figures.campaigns["campaign_uuid"]]
@@ -256,8 +243,6 @@ def _mix_told(figures: Figures, words: Words) -> str:
 
 
 def _funnel(figures: Figures, words: Words, width: int) -> Any:
-    import altair as alt  # noqa: PLC0415  optional
-
     calls = figures.now["calls"]
     frame = pl.DataFrame(
         {

@@ -3,6 +3,7 @@
 Everything the vendor sent is escaped, and of a phone number only the ends are shown.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -12,7 +13,6 @@ from zoneinfo import ZoneInfo
 from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import SHORT_CALL_SECONDS
-from cdr_pipeline.report import charts
 from cdr_pipeline.report.figures import Figures, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
@@ -33,13 +33,18 @@ _NAMED: Final = 5
 _MOST_HOTLINES: Final = 20
 
 
+def available() -> bool:
+    """Whether the libraries that draw, an optional extra, are installed."""
+    return all(importlib.util.find_spec(one) for one in ("altair", "vl_convert", "jinja2"))
+
+
 def write(
     store: Store, first: date, last: date, language: Language, output: Path | None = None
 ) -> tuple[Path, Figures]:
     """Write the page of the days, both included, to `output` or to its place in the data folder;
     the file is replaced whole. Raises CdrError where nothing is stored, or cannot be drawn.
     """
-    if not charts.available():
+    if not available():
         raise CdrError(
             "The report needs Altair, vl-convert and Jinja2, which are not installed: `uv sync"
             " --extra report`, or `pip install altair vl-convert-python jinja2`. Everything else"
@@ -62,6 +67,8 @@ def place(store: Store, first: date, last: date) -> Path:
 def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
     """The page."""
     import jinja2  # noqa: PLC0415  optional
+
+    from cdr_pipeline.report import charts  # noqa: PLC0415  optional
 
     names = charts.campaign_names(figures, words)
     environment = jinja2.Environment(

@@ -350,7 +350,7 @@ def test_without_the_extra_it_says_how_to_get_it(
     store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(DAY, [])
-    monkeypatch.setattr(charts, "available", lambda: False)
+    monkeypatch.setattr(page, "available", lambda: False)
     with pytest.raises(CdrError, match="uv sync --extra report"):
         page.write(store, DAY, DAY, "en")
     assert not (store.root / page.FOLDER).exists()

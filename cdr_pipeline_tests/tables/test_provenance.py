@@ -259,8 +259,6 @@ def warned(mixed: Store) -> pl.LazyFrame:
         return scan("cdrs")
 
 
-WHEN = datetime(2023, 3, 7, 10, 5, tzinfo=SAIGON)
-
 #: column -> type over both days, and its values: calls a, b and c of the first day, of the second.
 TRUTH: dict[str, tuple[Any, list[Any]]] = {
     "additional_x": (pl.String(), ["27.5", "không", None, None, None, None]),
