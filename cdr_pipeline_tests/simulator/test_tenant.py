@@ -48,13 +48,6 @@ def test_a_day_does_not_depend_on_the_days_asked_before() -> None:
     assert tenant.day(TUESDAY) == Tenant(3, 500).day(TUESDAY)
 
 
-def test_the_edge_of_a_day_is_the_same_whether_or_not_the_whole_day_is_asked_for() -> None:
-    late = datetime(2023, 3, 7, 23, 59, 59)
-    alone = Tenant().between(late, late)
-    within = Tenant().between(datetime(2023, 3, 7), late)
-    assert list(alone) == [call for call in within if call.started == str(late)]
-
-
 @pytest.mark.parametrize("day", [date(1970, 1, 1), date(2024, 2, 29), date(2199, 12, 31)])
 def test_any_date_has_calls(day: date) -> None:
     assert {call["time_started"][:10] for call in Tenant(calls_per_day=50).day(day)} == {str(day)}
