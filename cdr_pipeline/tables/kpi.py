@@ -77,15 +77,15 @@ def more_often(column: str, times: int) -> pl.Expr:
     return pl.col(column).is_in(often.implode())
 
 
-def number_within(*columns: str) -> pl.Expr:
-    """1, 2, 3, ... within each run of equal values; rows are sorted by these columns first.
+def number_within(column: str) -> pl.Expr:
+    """1, 2, 3, ... within each run of equal values; rows are sorted by this column first.
 
     By comparing neighbours: a window over groups takes ten times as long where nearly every group
     is one call.
     """
     row = pl.int_range(pl.len(), dtype=pl.Int64)
-    begins = [pl.col(one).ne_missing(pl.col(one).shift()) for one in columns]
-    first = pl.when(pl.any_horizontal(row == 0, *begins)).then(row).forward_fill()
+    begins = (row == 0) | pl.col(column).ne_missing(pl.col(column).shift())
+    first = pl.when(begins).then(row).forward_fill()
     return row - first + 1
 
 

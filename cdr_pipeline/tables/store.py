@@ -9,7 +9,6 @@ run's leavings are overwritten by the next.
 import json
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -22,7 +21,6 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
@@ -35,6 +33,7 @@ from cdr_pipeline.tables.arrow import (
     give_back,
     reading,
     scan_file,
+    text_bytes,
 )
 from cdr_pipeline.tables.contract import MARK, NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import CDRS, DATE, RAW_PAGES, Dataset, schema_faults
@@ -305,9 +304,10 @@ class RowWriter:
         rows, most = self._rows, _ROW_GROUP * ROW_BYTES
         # What a table takes is known at once: its text, some bytes of each cell, and a little more.
         if self._bytes - _CELL_BYTES * len(rows) * rows.num_columns > most // 2:
-            ends = pc.cumulative_sum(_text_bytes(rows.slice(0, _ROW_GROUP)))
-            if ends[-1].as_py() > most:
-                return max(1, bisect_right(ends.to_pylist(), most))
+            first = pl.DataFrame(rows.slice(0, _ROW_GROUP))
+            ends = first.select(text_bytes().cum_sum()).to_series()
+            if ends[-1] > most:
+                return max(1, ends.search_sorted(most, side="right"))
         return _ROW_GROUP if len(rows) >= _ROW_GROUP else 0
 
     def _write(self, rows: pa.Table, most: int) -> pq.ParquetWriter:
@@ -318,15 +318,6 @@ class RowWriter:
         if len(rows):
             self._file.write_table(rows, row_group_size=_ROW_GROUP)
         return self._file
-
-
-def _text_bytes(rows: pa.Table) -> pa.ChunkedArray:
-    """How much text each row has: as `text_bytes`, column by column, without a copy of it."""
-    sizes = pa.chunked_array([pa.repeat(pa.scalar(0, pa.int64()), len(rows))])
-    for column in rows.columns:
-        if pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type):
-            sizes = pc.add(sizes, pc.fill_null(pc.binary_length(column), 0))
-    return sizes
 
 
 def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ WHOLE: Final = {
     "_inside": pl.Boolean(),
     "_began": pl.Datetime("us"),
     "_key": pl.UInt64(),
-    "_pass": pl.Int64(),
+    "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
     "_offset": pl.Int64(),
 }
 

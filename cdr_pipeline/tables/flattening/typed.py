@@ -15,6 +15,7 @@ from cdr_pipeline import page, record
 from cdr_pipeline.record import FIELDS, NO_KEY_PRESSED, Kind, Reason
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import REJECTS
+from cdr_pipeline.tables.flattening.counting import WHOLE
 from cdr_pipeline.tables.flattening.records import Batch
 from cdr_pipeline.tables.kpi import disposition, was_answered
 from cdr_pipeline.tables.raw_pages import ALWAYS
@@ -28,15 +29,7 @@ T = TypeVar("T")
 MOST_COLUMNS: Final = 256
 
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
-_REJECT_SCHEMA: Final = {
-    **REJECTS.types,
-    "_at": pl.Int64(),
-    "_inside": pl.Boolean(),
-    "_began": pl.Datetime("us"),
-    "_key": pl.String(),
-    "_pass": pl.Int64(),  # null where `_key` stands for an id, as the next
-    "_offset": pl.Int64(),
-}
+_REJECT_SCHEMA: Final = {**REJECTS.types, **WHOLE, "_key": pl.String()}
 
 
 @dataclass(frozen=True)
