@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -210,17 +211,16 @@ def _chunk(
     late = pl.col("place") >= calls * 99 // 100
     lists = _lead_lists(late, keys)
     campaign = pl.col("campaign")
-    texts = pl.lit(None, pl.String)
-    for number, members in enumerate(lists):
-        texts = pl.when(campaign == number).then(_object(members)).otherwise(texts)
-    known = {key: None for members in lists for key in members}
+    texts = pl.coalesce(
+        pl.when(campaign == number).then(_object(members)) for number, members in enumerate(lists)
+    )
     truths = {
         KEY + key: pl.coalesce(
             pl.when(campaign == number).then(members[key])
             for number, members in enumerate(lists)
             if key in members
         )
-        for key in known
+        for key in dict.fromkeys(chain.from_iterable(lists))
     }
     whole = fields.with_columns(
         pl.concat_str(pl.lit('"additional":'), texts, pl.lit(","))
@@ -306,8 +306,7 @@ def _talk() -> list[pl.Expr]:
     answered = pl.col("outcome") == 0
 
     def where(condition: pl.Expr, value: pl.Expr | str, name: str) -> pl.Expr:
-        value = pl.col(value) if isinstance(value, str) else value
-        return pl.when(condition).then(value.fill_null("")).otherwise(pl.lit("")).alias(name)
+        return pl.coalesce(pl.when(condition).then(value), pl.lit("")).alias(name)
 
     link = pl.concat_str(pl.lit("https://recording.example.vn/2023/"), "id", pl.lit(".mp3"))
     return [
@@ -333,8 +332,7 @@ def _lead_lists(late: pl.Expr, more: int) -> list[Mapping[str, pl.Expr]]:
     """Key -> value, for each campaign; a value is its JSON type and its text, null: no such key."""
 
     def typed(mark: str, value: pl.Expr | str) -> pl.Expr:
-        value = pl.col(value) if isinstance(value, str) else value
-        return pl.concat_str(pl.lit(f"{mark}:"), value.cast(pl.String))
+        return pl.concat_str(pl.lit(f"{mark}:"), value)
 
     def decimal(value: pl.Expr) -> pl.Expr:
         whole = typed("i", value.cast(pl.Int64))

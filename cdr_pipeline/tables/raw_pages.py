@@ -1,7 +1,6 @@
 """A day's `raw_pages`: responses written as they arrive, and those that count read again."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, count
@@ -118,7 +117,7 @@ class Pages:
     groups: Sequence[int] | None = None
 
     def __iter__(self) -> Iterator[StoredPage]:
-        with self._opened() as file:
+        with reading(self.path), pq.ParquetFile(self.path) as file:
             counting = _counting(file)
             groups = range(file.num_row_groups) if self.groups is None else self.groups
             places = _places(file)
@@ -135,7 +134,7 @@ class Pages:
         """The parts that the day was proved in, and the vendor's total of each when it was. Raises
         Damaged.
         """
-        with self._opened() as file:
+        with reading(self.path), pq.ParquetFile(self.path) as file:
             counting = _counting(file)
             pages = scan_file(self.path)
             first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
@@ -146,14 +145,9 @@ class Pages:
 
     def readings(self) -> list[set[int]]:
         """Which of the readings that count each row group holds responses of."""
-        with self._opened() as file:
+        with reading(self.path), pq.ParquetFile(self.path) as file:
             counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
             return [{passes[place] for place in group} & counting for group in _places(file)]
-
-    @contextmanager
-    def _opened(self) -> Iterator[pq.ParquetFile]:
-        with reading(self.path), pq.ParquetFile(self.path) as file:
-            yield file
 
 
 def _places(file: pq.ParquetFile) -> list[range]:
@@ -164,9 +158,10 @@ def _places(file: pq.ParquetFile) -> list[range]:
     ]
 
 
-def groups_of(size: float) -> float:
-    """How many row groups of `raw_pages` so many bytes of bodies make."""
-    return size / _BODY_BYTES
+def groups_to_come(first: StoredPage) -> float:
+    """How many row groups of `raw_pages` a day will take, by what its first response says."""
+    records, total = split_and_total(first.body)
+    return total / max(len(records), 1) * len(first.body) / _BODY_BYTES
 
 
 def _counting(file: pq.ParquetFile) -> set[int]:

@@ -12,13 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from cdr_pipeline import page
 from cdr_pipeline.tables.arrow import give_back
 from cdr_pipeline.tables.contract import Contract
 from cdr_pipeline.tables.flattening.apart import Apart, apart
 from cdr_pipeline.tables.flattening.flatten import Flat, Part, columns_to_keep, part_of, united
 from cdr_pipeline.tables.flattening.typed import Rules
-from cdr_pipeline.tables.raw_pages import Pages, StoredPage, groups_of
+from cdr_pipeline.tables.raw_pages import Pages, StoredPage, groups_to_come
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 
@@ -66,7 +65,7 @@ class Crew:
         """A row group of `raw_pages` on its way to its file: to be flattened at once, perhaps."""
         self._groups = group + 1
         asked = [stored for stored in pages if stored.pass_]
-        if group == 0 and asked and _groups_to_come(asked[0]) >= _WORTH_A_PROCESS:
+        if group == 0 and asked and groups_to_come(asked[0]) >= _WORTH_A_PROCESS:
             self._begin()
         if self._other and asked and group % 2 == 0:
             self._other.give(asked)
@@ -125,9 +124,3 @@ def _part_of(
     part = part_of(chain.from_iterable(pieces), rules, folder, number, kept)
     give_back()
     return part
-
-
-def _groups_to_come(first: StoredPage) -> float:
-    """How many row groups a day will take, by what its first response says."""
-    records, total = page.split_and_total(first.body)
-    return groups_of(total / max(len(records), 1) * len(first.body))
