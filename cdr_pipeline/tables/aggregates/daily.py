@@ -21,7 +21,7 @@ from cdr_pipeline.tables.datasets import (
     Dataset,
 )
 
-#: How the calls of a campaign, a hotline or an agent ended; `kpi.OF_CALLS` are made of these.
+#: What adds up of the calls of a campaign, a hotline or an agent; `kpi.OF_CALLS` are made of it.
 _OUTCOME: Final = {
     "calls": kpi.calls(),
     **{one.label: kpi.calls_of(one) for one in Disposition},
@@ -31,12 +31,10 @@ _OUTCOME: Final = {
     "billsec": pl.col("billsec").sum(),
     "ring_seconds": kpi.seconds("ring_seconds"),
     "short_calls": kpi.short_calls(),
-}
-_TIMES: Final = {
     "first_call_at": pl.col("first_call_at").min(),
     "last_call_at": pl.col("last_call_at").max(),
 }
-_NUMBERS: Final = {"unique_numbers": kpi.unique("number")}
+_DISTINCT: Final = {"unique_numbers": kpi.unique("number"), "unique_leads": kpi.unique("lead")}
 _SHAPE: Final = {
     "key_presses": kpi.key_presses(),
     **kpi.talks(),
@@ -108,9 +106,7 @@ def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 def campaign_daily(day: Day) -> pl.LazyFrame:
     """`campaign_daily`: one row a campaign."""
-    unique = _NUMBERS | {"unique_leads": kpi.unique("lead")}
-    ranked = day.ranked(CAMPAIGN_DAILY.key)
-    return _counted(CAMPAIGN_DAILY, ranked, _OUTCOME | _SHAPE | _TIMES, unique)
+    return _counted(CAMPAIGN_DAILY, day.ranked(CAMPAIGN_DAILY.key), _SHAPE)
 
 
 def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
@@ -134,26 +130,22 @@ def disposition_daily(day: Day) -> pl.LazyFrame:
 
 def hotline_daily(day: Day) -> pl.LazyFrame:
     """`hotline_daily`: one row a from_number of outbound calls."""
-    measures = _OUTCOME | _TIMES | {"congestion": kpi.congestion()}
-    return _counted(HOTLINE_DAILY, day.only("outbound"), measures, _NUMBERS)
+    return _counted(HOTLINE_DAILY, day.only("outbound"), {"congestion": kpi.congestion()})
 
 
 def agent_daily(day: Day) -> pl.LazyFrame:
     """`agent_daily`: one row an extension."""
     directions = {one: kpi.calls_if(kpi.is_direction(one)) for one in DIRECTIONS}
-    measures = _OUTCOME | _TIMES | kpi.talks() | directions
     agents = day.only(pl.col("extension").is_not_null())
-    return _counted(AGENT_DAILY, agents, measures, _NUMBERS)
+    return _counted(AGENT_DAILY, agents, kpi.talks() | directions)
 
 
-def _counted(
-    dataset: Dataset, day: Day, sums: dict[str, pl.Expr], unique: dict[str, pl.Expr]
-) -> pl.LazyFrame:
-    """A dataset of sums, ratios, and distinct values."""
+def _counted(dataset: Dataset, day: Day, more: dict[str, pl.Expr]) -> pl.LazyFrame:
+    """A dataset of sums, ratios, and distinct values; Polars leaves out those it has not."""
     by = dataset.key
     ratios = kpi.ratios(name for name in dataset.names if name in kpi.RATIOS)
-    distinct = day.calls.group_by(*by).agg(**unique)
-    summed = day.tally.group_by(*by).agg(**sums).with_columns(**ratios)
+    distinct = day.calls.group_by(*by).agg(**_DISTINCT)
+    summed = day.tally.group_by(*by).agg(**_OUTCOME | more).with_columns(**ratios)
     return in_order(dataset, summed.join(distinct, on=by, how="left", nulls_equal=True))
 
 
