@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, count
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -60,12 +60,6 @@ class PageWriter:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._groups = self._places = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def add(self, row: dict[str, Any]) -> None:
         """One response: the columns of `raw_pages`."""

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -175,7 +175,7 @@ class Store:
         if contract.keys:
             marked[MARK] = contract.mark
         described = _described(dataset, arrow, keys or {}, contract).with_metadata(marked or None)
-        with self._replacing(dataset, day) as path, RowWriter(path, described) as rows:
+        with self._replacing(dataset, day) as path, closing(RowWriter(path, described)) as rows:
             yield rows
 
     @contextmanager
@@ -186,7 +186,10 @@ class Store:
         that is written.
         """
         schema = _described(RAW_PAGES, arrow_schema(RAW_PAGES.schema(self.zone)), {})
-        with self._replacing(RAW_PAGES, day) as path, PageWriter(path, schema, on_group) as pages:
+        with (
+            self._replacing(RAW_PAGES, day) as path,
+            closing(PageWriter(path, schema, on_group)) as pages,
+        ):
             yield pages
 
     def read(self, dataset: Dataset, day: date, columns: list[str] | None = None) -> pl.DataFrame:
@@ -272,12 +275,6 @@ class RowWriter:
         self._file: pq.ParquetWriter | None = None
         self._rows = schema.empty_table()
         self._bytes = 0  # that these take; to add them up anew each time takes a tenth of writing
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def add(self, rows: pa.Table) -> None:
         """The next rows, in the columns of the partition."""

@@ -9,7 +9,7 @@ places in half the time that Polars takes.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -84,7 +84,7 @@ class Runs:
         chunk. A column without a value is not in it.
         """
         with ExitStack() as stack:
-            ends = [stack.enter_context(_Unread(run)) for run in self.ended()]
+            ends = [_Unread(run, stack) for run in self.ended()]
             for chunk in lengths:
                 parts = [
                     pa.Table.from_batches(run.take(length))
@@ -124,27 +124,21 @@ class Runs:
 
 
 class _Unread:
-    """The rows of a run that have not been taken yet; of those in a file a few are in memory."""
+    """The rows of a run that have not been taken yet; of those in a file, which `stack` closes, a
+    few are in memory.
+    """
 
-    def __init__(self, run: pl.DataFrame | Path) -> None:
-        self._run = run
-        self._source = ExitStack()
-
-    def __enter__(self) -> Self:
-        if isinstance(self._run, pl.DataFrame):
-            table = self._run.to_arrow()
+    def __init__(self, run: pl.DataFrame | Path, stack: ExitStack) -> None:
+        if isinstance(run, pl.DataFrame):
+            table = run.to_arrow()
             self._batches = iter(table.to_batches())
             schema = table.schema
         else:
-            file = self._source.enter_context(pa.OSFile(str(self._run)))
-            reader = self._source.enter_context(pa.ipc.open_file(file))
+            file = stack.enter_context(pa.OSFile(str(run)))
+            reader = stack.enter_context(pa.ipc.open_file(file))
             self._batches = map(reader.get_batch, range(reader.num_record_batches))
             schema = reader.schema
         self._rows = pa.RecordBatch.from_pylist([], schema)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._source.close()
 
     def take(self, length: int) -> Iterator[pa.RecordBatch]:
         """The next rows."""
