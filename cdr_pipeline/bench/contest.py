@@ -99,10 +99,13 @@ class Watch(threading.Thread):
 
     def look(self) -> None:
         family = _family(self._pid)
-        resident = sum(map(_resident, family))
+        resident = sum(memory(f"/proc/{pid}/status", "VmRSS:") for pid in family)
         if len(family) > 1 and resident > self._most_resident:  # one alone knows its own best
             self._most_resident = resident
-            self.peak = max(self.peak, sum(map(_share, family)))
+            # What they share by halves, for which the kernel looks at every page: at each look that
+            # took a tenth of a core, and whoever has two processes was slower for being watched.
+            shares = (memory(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in family)
+            self.peak = max(self.peak, sum(shares))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -118,20 +121,6 @@ def _family(pid: int) -> list[int]:
     for child in " ".join(children).split():
         found += _family(int(child))
     return found
-
-
-def _resident(pid: int) -> int:
-    """A process' memory, what it shares with others in full."""
-    return memory(f"/proc/{pid}/status", "VmRSS:")
-
-
-def _share(pid: int) -> int:
-    """A process' memory, what it shares with others by halves (or thirds ...).
-
-    The kernel looks at every page for it: 10 times a second it took a tenth of a core, and whoever
-    has two processes was slower for being watched.
-    """
-    return memory(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
 def memory(path: str, name: str) -> int:

@@ -39,8 +39,6 @@ _DAY = 86_400
 _WEEK = timedelta(days=7, seconds=-1)
 _EPOCH = date(1970, 1, 1).toordinal()
 _UTC_OFFSET = 7 * 3600
-_TWO_DIGITS = [f"{n:02}" for n in range(60)]
-_MINUTES = [f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60)]
 
 # Calls by hour of the day: a dip at noon, next to nothing outside 08 to 17.
 _HOURS: Final = dict(
@@ -512,8 +510,7 @@ class _Shift:
     def _clock(self, second: int) -> str:
         """The vendor's writing of a second of this day, or of the next."""
         days, second = divmod(second, _DAY)
-        minutes, seconds = divmod(second, 60)
-        return f"{self._dates[days]} {_MINUTES[minutes]}:{_TWO_DIGITS[seconds]}"
+        return f"{self._dates[days]} {second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
 
     def _never(self) -> str:
         return _NEVER[int(self.random.random() * len(_NEVER))]

@@ -48,13 +48,9 @@ def _declared(contract: Contract) -> Iterator[str]:
         name = f"`{column}`{' *' if declared.pii else ''}" if column else "(none)"
         type_ = in_words(type_of(declared.ending)) if column else "dropped"
         about = _cell(" ".join(declared.description.split()))
-        yield f"| {name} | {_cell(_code(declared.key))} | {type_} | {about} |"
+        key = _cell(json.dumps(declared.key, ensure_ascii=False))
+        yield f"| {name} | {key} | {type_} | {about} |"
     yield ""
-
-
-def _code(text: str) -> str:
-    """A key as it stands in TOML and JSON."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _section(dataset: Dataset) -> str:
