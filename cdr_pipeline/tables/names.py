@@ -7,8 +7,7 @@ A name depends on the keys of its own record alone. Endings, which tell types, s
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -27,7 +26,7 @@ _PERSONAL: Final = re.compile(
 def column_names(keys: tuple[str, ...]) -> tuple[str, ...]:
     """The column name of each key of one record, without the type's ending; all distinct."""
     names = {key: plain_name(key) for key in keys}
-    while clashes := _clashes(names):
+    while clashes := names.keys() - _owners(names).values():
         for key in clashes:
             names[key] += f"_{digest(key)}"
     return tuple(f"{ADDITIONAL}_{names[key]}" for key in keys)
@@ -51,14 +50,7 @@ def sounds_personal(key: str) -> bool:
     return bool(_PERSONAL.search(plain_name(key)))
 
 
-def _clashes(names: Mapping[str, str]) -> list[str]:
-    """The keys that have to give way: of those that share a name, all but the one that owns it."""
-    sharing: dict[str, list[str]] = defaultdict(list)
-    for key, name in names.items():
-        sharing[name].append(key)
-    return [key for name, keys in sharing.items() for key in _others(name, keys)]
-
-
-def _others(name: str, keys: Iterable[str]) -> list[str]:
-    _owner, *others = sorted(keys, key=lambda key: (key != name, key))
-    return others
+def _owners(names: Mapping[str, str]) -> dict[str, str]:
+    """Name -> of the keys that share it the one that has it: which equals it, else the first."""
+    last_wins = sorted(names, key=lambda key: (key != names[key], key), reverse=True)
+    return {names[key]: key for key in last_wins}
