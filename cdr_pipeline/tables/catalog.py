@@ -315,10 +315,8 @@ def _files_of(dataset: Dataset, template: str, days: Sequence[date]) -> str:
             f"generate_series(greatest(CAST(first_day AS DATE), DATE '{days[0]}'),"
             f" least(CAST(last_day AS DATE), DATE '{days[-1]}'), INTERVAL 1 DAY)"
         )
-        stretches = spans(days)
-        if len(stretches) > 1:
-            there = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in stretches)
-            asked = f"list_filter({asked}, lambda day: {' OR '.join(there)})"
+        there = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in spans(days))
+        asked = f"list_filter({asked}, lambda day: {' OR '.join(there)})"
         path = _text(f"/{dataset.name}/{DATE}=%Y-%m-%d/{FILE}")
         files += f" || list_transform({asked}, lambda day: strftime(day, {path}))"
     return (
