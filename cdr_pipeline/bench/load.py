@@ -38,25 +38,6 @@ class Run:
     verdict: Verdict | None
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The median of some figures, and the least and the greatest."""
-
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, figures: Iterable[float]) -> "Spread":
-        known = sorted(figures)
-        return cls(median(known), known[0], known[-1])
-
-    def __format__(self, form: str) -> str:
-        """`10.1 (9.8-10.7)`; the median alone if that is all there is."""
-        texts = [format(value, form) for value in (self.median, self.least, self.most)]
-        return texts[0] if texts[1] == texts[2] else f"{texts[0]} ({texts[1]}-{texts[2]})"
-
-
 def compare(
     corpus: Corpus,
     folder: Path,
@@ -153,21 +134,29 @@ def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
         costs = [run.cost for run in own]
         beside = [run.cost for run in turns.get("ours", [])]
         pairs = list(zip(costs, beside, strict=False))
-        wall = Spread.of(cost.wall for cost in costs)
         shown.add_row(
             name,
-            f"{Spread.of(cost.cpu for cost in costs):.1f}",
+            spread((cost.cpu for cost in costs), ".1f"),
             f"{median(cost.start_cpu for cost in costs):.1f}",
-            f"{Spread.of(one.cpu / two.cpu for one, two in pairs):.2f}" if pairs else "",
-            f"{wall:.1f}",
-            f"{Spread.of(one.wall / two.wall for one, two in pairs):.2f}" if pairs else "",
-            f"{records / wall.median:,.0f}",
-            f"{Spread.of(cost.peak / 1e6 for cost in costs):.0f}",
+            spread((one.cpu / two.cpu for one, two in pairs), ".2f") if pairs else "",
+            spread((cost.wall for cost in costs), ".1f"),
+            spread((one.wall / two.wall for one, two in pairs), ".2f") if pairs else "",
+            f"{records / median(cost.wall for cost in costs):,.0f}",
+            spread((cost.peak / 1e6 for cost in costs), ".0f"),
             f"{median(cost.written for cost in costs) / 1e6:.0f}",
             _wrong(own),
             f"{median(run.server_cpu for run in own):.2f}",
         )
     return shown
+
+
+def spread(figures: Iterable[float], form: str) -> str:
+    """The median of some figures, the least and the greatest: `10.1 (9.8-10.7)`; the median alone
+    if that is all there is.
+    """
+    known = sorted(figures)
+    middle, least, most = (format(one, form) for one in (median(known), known[0], known[-1]))
+    return middle if least == most else f"{middle} ({least}-{most})"
 
 
 def _wrong(runs: Sequence[Run]) -> str:

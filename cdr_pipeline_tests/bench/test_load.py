@@ -8,7 +8,7 @@ import pytest
 from cdr_pipeline.bench.calls import Corpus
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.bench.load import CONTESTANTS, Run, Spread, first_days, module_of, table, tried
+from cdr_pipeline.bench.load import CONTESTANTS, Run, first_days, module_of, spread, table, tried
 from cdr_pipeline.bench.server import Serving
 from cdr_pipeline.bench.truth import Verdict, judge
 from cdr_pipeline_tests.bench.conftest import CALLS, DAYS
@@ -96,4 +96,4 @@ def test_a_table_shows_medians_and_ratios_within_a_turn() -> None:
 
 
 def test_a_spread_of_equals_is_one_figure() -> None:
-    assert f"{Spread.of([2.0, 2.04]):.1f}" == "2.0"
+    assert spread([2.0, 2.04], ".1f") == "2.0"
