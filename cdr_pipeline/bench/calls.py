@@ -228,7 +228,9 @@ def _chunk(
         .alias("additional")
     ).with_columns(_record().alias("json"))
     shown = [
-        _reached(name) if name.startswith("time_") else pl.col(name).cast(pl.String)
+        pl.when(pl.col(name) >= "1980").then(name)
+        if name.startswith("time_")
+        else pl.col(name).cast(pl.String)
         for name in FIELDS
         if name != "additional"
     ]
@@ -322,10 +324,6 @@ def _talk() -> list[pl.Expr]:
         where(answered & (pl.col("small") < 4), "name", "customer_fullname"),
         where(answered & (pl.col("small") < 3), pl.lit("a@example.vn"), "customer_email"),
     ]
-
-
-def _reached(name: str) -> pl.Expr:
-    return pl.when(pl.col(name) >= "1980").then(name)
 
 
 def _lead_lists(late: pl.Expr, more: int) -> list[Mapping[str, pl.Expr]]:

@@ -7,7 +7,7 @@ memory grows with the number of keys, not of calls.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain, takewhile
 from typing import Any, Final
@@ -90,7 +90,7 @@ class SeenKey:
     def proposed(self) -> Declared:
         """The first type that every value fits."""
         found = self.fits[0] if self.fits else Declared("", "string")
-        return Declared(self.key, found.type, format=found.format, pii=bool(self.personal))
+        return replace(found, key=self.key, pii=bool(self.personal))
 
     def _add_of_type(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> None:
         self.types[kind] += len(values)
@@ -118,8 +118,7 @@ class SeenKey:
     def _first_misfit(
         self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[bytes]
     ) -> int | None:
-        asked = Declared(self.key, candidate.type, format=candidate.format)
-        contract = Contract(zone=self.zone)
+        asked, contract = replace(candidate, key=self.key), Contract(zone=self.zone)
         unfit = fit_declared(asked, kind, values, texts, contract).is_null()
         if kind == "string" and candidate.type in _NUMBERS:
             unfit |= pl.Series(values, dtype=pl.String).str.contains(_NO_NUMBER)

@@ -6,7 +6,7 @@ depend on which process took what; where it would, one process does it all.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -106,12 +106,11 @@ class Crew:
 @contextmanager
 def crew_of(store: Store, day: date, most_columns: int, contract: Contract) -> Iterator[Crew]:
     """Who flattens a day, and a folder to do it in, for as long as the result is needed."""
-    with store.workspace(day) as folder:
-        made = Crew(store, day, most_columns, contract, folder)
-        try:
-            yield made
-        finally:
-            made.close()
+    with (
+        store.workspace(day) as folder,
+        closing(Crew(store, day, most_columns, contract, folder)) as crew,
+    ):
+        yield crew
 
 
 def _part_of(
