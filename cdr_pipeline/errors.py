@@ -20,6 +20,7 @@ a token, a recording's link or a whole phone number.
 """
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -103,7 +104,7 @@ class NotThere(CdrError):
 
 
 class Damaged(CdrError):
-    """Stored files that are no Parquet, or only the beginning of one."""
+    """Stored files that are no Parquet, or only the beginning of one; or not to be opened."""
 
     def __init__(self, *paths: Path) -> None:
         super().__init__(*paths)
@@ -111,8 +112,11 @@ class Damaged(CdrError):
 
     def __str__(self) -> str:
         it, them = ("it", "it") if len(self.paths) == 1 else ("each", "them")
+        named = ", ".join(map(str, self.paths))
+        if any(os.access(one, os.F_OK) and not os.access(one, os.R_OK) for one in self.paths):
+            return f"{named} cannot be read by this user. See that it may, and delete nothing."
         return (
-            f"{', '.join(map(str, self.paths))} cannot be read: {it} is damaged, or a part of it is"
+            f"{named} cannot be read: {it} is damaged, or a part of it is"
             f" missing. Delete {them}; `cdr-pipeline rebuild` then makes {it}"
             " again from raw_pages, and where it is itself one of raw_pages or cdr_receipts,"
             " `cdr-pipeline run` loads its day again."

@@ -1,6 +1,7 @@
 """Partitions on disk: typed, described, replaced whole or left alone, and readable by others."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
+from cdr_pipeline.errors import Damaged
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.datasets import (
@@ -26,6 +28,7 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
+from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of, pages_row
@@ -347,3 +350,17 @@ def test_a_row_group_of_large_rows_has_fewer_however_many_come_at_a_time(
     groups = [meta.row_group(at).num_rows for at in range(meta.num_row_groups)]
     assert groups == [4, 2, 1, 1, 1]
     assert store.read(CDRS, DAY).equals(frame)
+
+
+def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> dict[str, str]:
+        raise PermissionError(f"Permission denied (os error 13): {path}")  # Polars' has no errno
+
+    store = Store(tmp_path, SAIGON)
+    store.write(CDRS, DAY, NO_CALLS.cdrs)
+    monkeypatch.setattr(pl, "read_parquet_metadata", denied)
+    monkeypatch.setattr("os.access", lambda _, mode: mode == os.F_OK)
+    with pytest.raises(Damaged, match=r"part-0\.parquet cannot be read by this user"):
+        footer(store.path(CDRS, DAY))
