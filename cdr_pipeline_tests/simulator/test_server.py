@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from cdr_pipeline.simulator import Fixed, Tenant, Vendor, serve
+from cdr_pipeline.simulator import Fixed, Tenant, Vendor, serve, server
 from cdr_pipeline.simulator.tenant import BLANK
 from cdr_pipeline_tests.simulator.conftest import Connect, Lister
 
@@ -351,3 +351,9 @@ def test_a_served_vendor_ends_with_its_context() -> None:
         assert httpx.get(f"{running.base_url}/v3/cdr").status_code == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.base_url}/v3/cdr")
+
+
+def test_no_websocket_is_spoken_nor_its_library_loaded() -> None:
+    config = server._config(Vendor(records=[]))
+    config.load()
+    assert config.ws_protocol_class is None
