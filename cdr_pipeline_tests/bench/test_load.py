@@ -46,6 +46,7 @@ def test_dagsters_runs_take_as_many_days_as_they_are_told(ours: Path) -> None:
 def test_the_floor_receives_all_and_writes_the_frame_it_was_given(
     ours: Path, server: Serving, frames: Path
 ) -> None:
+    pytest.importorskip("simdjson", reason="uv run --group bench")
     before = server.cost()
     load("floor", server, frames / "floor", ours / "data" / "cdrs")
     after = server.cost()
