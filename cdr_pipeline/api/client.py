@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, Generic, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import stamina
@@ -23,6 +25,7 @@ from cdr_pipeline.api.budget import Budget
 from cdr_pipeline.errors import (
     ApiError,
     Refused,
+    SettingsError,
     Unauthorized,
     Unavailable,
     Unreachable,
@@ -38,6 +41,9 @@ _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 _TOKEN_LIFETIME_SECONDS = 24 * 3600.0
 
 _HOOK_SECONDS = 10.0
+
+#: What no proxy is asked for, whatever the environment says: for it they are another machine's.
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 #: What an HTTP header may hold of a token: neither spaces nor line breaks, and ASCII alone.
 _FOR_A_HEADER: Final = re.compile(r"[!-~]+").fullmatch
@@ -129,7 +135,9 @@ class Client:
         self._budget = budget
         self._patience = patience
         self._token = _TokenHolder(connection, self._sign_in)
-        self._http = httpx.Client(
+        self._through = _proxy(connection.base_url)
+        self._http = _http(
+            connection.base_url,
             timeout=timeout,
             headers={
                 "User-Agent": f"cdr-pipeline/{__version__}",
@@ -256,7 +264,11 @@ class Client:
                 ) from error
             plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
             why = "it does not speak https: write http:// before it" if plain else error
-            raise _Transient(f"could not be reached: {why or 'timed out'}", Unreachable) from error
+            reached = f"could not be reached{self._through}"
+            raise _Transient(f"{reached}: {why or 'timed out'}", Unreachable) from error
+        except httpx.ProxyError as error:
+            reached = f"could not be reached{self._through}"
+            raise _Transient(f"{reached}: {self._told(f'{error}')}", Unreachable) from None
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -411,14 +423,41 @@ class _TokenHolder:
             return self._refused_fresh < 2
 
 
+def _http(url: str, **ways: Any) -> httpx.Client:
+    """Who asks the host of `url`: directly on this machine, else by the proxy that is set for it.
+
+    Raises SettingsError for a proxy that cannot be used; its URL may hold a password.
+    """
+    here = urlsplit(url).hostname in _LOOPBACK
+    try:
+        return httpx.Client(transport=httpx.HTTPTransport() if here else None, **ways)
+    except (ImportError, ValueError, httpx.InvalidURL):
+        raise SettingsError(
+            "The proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used: it must begin with"
+            " http:// or https://. Take it out, or say NO_PROXY=* to do without."
+        ) from None
+
+
+def _proxy(url: str) -> str:
+    """The proxy on the way to the host of `url`, as words of a message; nothing for none."""
+    parts, proxies = urlsplit(url), getproxies()
+    host = parts.hostname or ""
+    asked = bool(proxies.keys() & {parts.scheme, "all"}) and host not in _LOOPBACK
+    if not asked or proxy_bypass(host):
+        return ""
+    return f" by the proxy that is set for it ({parts.scheme.upper()}_PROXY, NO_PROXY)"
+
+
 def post(url: str, content: Mapping[str, Any]) -> None:
-    """Send `content` as JSON to a webhook. Raises Unavailable, Refused; neither names the URL.
+    """Send `content` as JSON to a webhook. Raises Unavailable, Refused, SettingsError; none names
+    the URL.
 
     Tried again only where it cannot have been taken, so that nobody is told twice.
     """
     persist = stamina.RetryingCaller(attempts=3, timeout=10).on(httpx.ConnectError)
     try:
-        response = persist(httpx.post, url, json=content, timeout=_HOOK_SECONDS)
+        with _http(url, timeout=_HOOK_SECONDS) as http:
+            response = persist(http.post, url, json=content)
     except httpx.HTTPError as error:
         name = type(error).__name__
         why = {"ConnectError": f"{error}", "ReadTimeout": f"no answer in {_HOOK_SECONDS} s"}

@@ -48,9 +48,8 @@ def _pauses() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test waits for another's budget, or for a run on this machine; no proxy is asked."""
+    """No test waits for another's budget, or for a run on this machine."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 # ---- over HTTP

@@ -15,12 +15,20 @@ from starlette.types import Receive, Scope, Send
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
-from cdr_pipeline.api.client import Answer, Client, Patience, Query
-from cdr_pipeline.errors import ApiError, Refused, Unauthorized, Unavailable, Unreachable
+from cdr_pipeline.api.client import Answer, Client, Patience, Query, post
+from cdr_pipeline.errors import (
+    ApiError,
+    Refused,
+    SettingsError,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
 from cdr_pipeline.page import Seen, see
 from cdr_pipeline.settings import Connection
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline_tests.api.conftest import QUICK, TOKEN, Clock, Connect, Say, Script, secret
+from cdr_pipeline_tests.hook import Hook
 
 KEY = "an-api-key-nobody-may-see"
 PAGE = b'{"data":[{"id":"1","time_started":"2023-03-07 10:00:00"}],"total":1}'
@@ -415,6 +423,45 @@ def test_nobody_there_is_said_so(connect: Connect) -> None:
     client = Client(connection, budget, timeout=5, patience=QUICK)
     with client, pytest.raises(Unreachable, match=rf"{host} could not be reached.*\(6 tries\)"):
         ask(client)
+
+
+# ---- proxies
+
+
+def far_away() -> Client:
+    connection = Connection("http://api.example.vn", secret(TOKEN), None)
+    return Client(
+        connection, Budget(connection.host, per_second=0, in_flight=1), timeout=5, patience=QUICK
+    )
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_what_is_on_this_machine_is_asked_without_a_proxy(
+    connect: Connect, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """The demo failed at whoever works behind one, and blamed CDR_API_BASE_URL."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert ask(connect(Script(Say()))).retries == 0
+    url, heard = hook
+    post(url, {"text": "hello"})
+    assert heard.told == [{"text": "hello"}]
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("HTTP_PROXY", "http://{}:{}".format(*taken.getsockname()))
+    reached = r"vn could not be reached by the proxy .*HTTP_PROXY"
+    with far_away() as client, pytest.raises(Unreachable, match=reached):
+        ask(client)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:pass@127.0.0.1:9", "socks://127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_a_setting_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(SettingsError, match=r"ALL_PROXY cannot be used: [^@]+$"):
+        far_away()
 
 
 # ---- Retry-After
