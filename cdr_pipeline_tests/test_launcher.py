@@ -172,12 +172,13 @@ def test_a_run_can_be_ended_from_the_ui(instance: dg.DagsterInstance, tmp_path: 
 
 def test_a_run_that_was_killed_is_found_dead(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     run_id = launch(instance, tmp_path, "slow_job")
-    wait_until((tmp_path / "slow").exists)
+    process = tmp_path / "slow"
+    wait_until(lambda: process.exists() and process.read_text() != "")
     launcher = instance.run_launcher
     assert isinstance(launcher, Launcher)
     run = instance.get_run_by_id(run_id)
     assert run
     assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
-    os.kill(int((tmp_path / "slow").read_text()), signal.SIGKILL)
+    os.kill(int(process.read_text()), signal.SIGKILL)
     wait_until(lambda: launcher.check_run_worker_health(run).status is WorkerStatus.FAILED)
     assert launcher.check_run_worker_health(run).msg == GONE
