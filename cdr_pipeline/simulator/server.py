@@ -258,7 +258,7 @@ def _config(vendor: Vendor) -> uvicorn.Config:
     return uvicorn.Config(
         vendor,
         lifespan="off",
-        ws="none",  # nobody asks for any, and uvicorn 0.30 imports what websockets deprecates
+        ws="none",  # nobody asks for any, and uvicorn 0.41 imports what websockets deprecates
         log_config=None,
         log_level="error",
         access_log=False,
