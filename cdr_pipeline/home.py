@@ -82,7 +82,7 @@ def postgres_url() -> str | None:
     if url and not find_spec("dagster_postgres"):
         raise SettingsError(
             "CDR_DAGSTER_POSTGRES_URL is set, but what speaks to Postgres is not installed:"
-            " `uv sync --extra postgres`."
+            " `uv sync --extra postgres`, or `pip install dagster-postgres psycopg2-binary`."
         )
     return url.get_secret_value() if url else None
 

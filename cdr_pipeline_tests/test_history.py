@@ -285,7 +285,7 @@ def test_without_the_extra_the_message_says_how_to_install_it(
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me@host/dagster")
     monkeypatch.setattr(home, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="uv sync --extra postgres"):
+    with pytest.raises(SettingsError, match="postgres`, or `pip install dagster-postgres"):
         home.lasting_home()
 
 
