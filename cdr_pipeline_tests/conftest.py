@@ -40,13 +40,15 @@ def _no_pauses() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A test works in an empty folder, in an environment without a setting of ours.
+    """A test works in an empty folder, in an environment without a setting of ours or a proxy.
 
     In the repository stands its user's `.env`: made-up alerts went to a real webhook.
     """
     monkeypatch.chdir(tmp_path)
-    for name in [one for one in os.environ if one.startswith(PREFIX) or one == "DAGSTER_HOME"]:
-        monkeypatch.delenv(name)
+    for name in list(os.environ):
+        ours = name.startswith(PREFIX) or name == "DAGSTER_HOME"
+        if ours or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
     # What a test's `.env` put into the environment is not taken out again in the next test.
     monkeypatch.setenv(home.COVERED, "{}")
 
