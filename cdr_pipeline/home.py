@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -149,6 +150,12 @@ def _see_that_it_answers(url: str) -> None:
 
 def _made(home: Path, storage: str = "History") -> Path:
     home = home.expanduser().resolve()
+    # SQLAlchemy is given the path as a URL, and opens another.
+    if odd := re.search(r"\?|%[0-9A-Fa-f]{2}", f"{home}"):
+        raise SettingsError(
+            f"DAGSTER_HOME: {home} must not stand below a folder with `{odd[0]}` in its name:"
+            " Dagster would keep its history elsewhere"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

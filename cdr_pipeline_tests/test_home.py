@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.home import COVERED, home_apart, note_dotenv, read_dotenv_again
 
 NAME = "CDR_CONTRACT"
@@ -107,3 +108,11 @@ def test_a_home_is_configured_whole_or_not_at_all(
             home_apart(tmp_path)
     config = home_apart(tmp_path) / "dagster.yaml"
     assert "class: SqliteHistory" in config.read_text()
+
+
+@pytest.mark.parametrize("name", ["Thang%203", "a?b"])
+def test_a_home_whose_history_would_be_kept_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    """`Thang%203` was "unable to open database file", or, where it stood, the folder `Thang 3`."""
+    with pytest.raises(SettingsError, match="must not stand below a folder with"):
+        home_apart(tmp_path / name)
+    assert not (tmp_path / name).exists()
