@@ -109,9 +109,9 @@ def list_calls(
     output: Path | None,
     **filters: str | None,
 ) -> None:
-    """Ask the vendor directly, with any of its documented parameters. Stores nothing.
+    """Ask the vendor directly, and store nothing.
 
-    Prints whole records, phone numbers included.
+    Takes any of its documented parameters. Prints whole records, phone numbers included.
     """
     from cdr_pipeline.api.client import Client, Query
     from cdr_pipeline.api.reading import listed

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def contract() -> None:
-    """Declare types and names of lead lists' keys: propose a contract, see what it would do.
+    """Declare types and names of lead lists' keys.
 
     A contract is a TOML file, one table a key; CDR_CONTRACT names the one in force.
 
@@ -75,10 +75,11 @@ def propose(first: datetime | None, last: datetime | None) -> None:
 @click.option("--from", "first", type=DAY, help="First local day to look at, included.")
 @click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
 def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
-    """Show what FILE (else the contract of CDR_CONTRACT) would do to the stored days.
+    """Show what a contract would do to the stored days.
 
-    Columns that come, go or change their type; values that would not fit; declared keys that no
-    call has; days to be made again. Changes nothing.
+    Of the contract in FILE, else that of CDR_CONTRACT: columns that come, go or change their type;
+    values that would not fit; declared keys that no call has; days to be made again. Changes
+    nothing.
     """
     from cdr_pipeline.tables import survey
     from cdr_pipeline.tables.contract import load

@@ -26,7 +26,7 @@ from cdr_pipeline.settings import Language, Settings
 def report(
     first: datetime, last: datetime | None, lang: Language | None, output: Path | None
 ) -> None:
-    """One page a manager opens: the stored days as figures and pictures.
+    """One page for a manager: the stored days in pictures.
 
     A single HTML file that needs no network, fits a phone, and prints. Asks the vendor nothing.
     """
@@ -42,9 +42,10 @@ def report(
 
 @click.command()
 def dictionary() -> None:
-    """Every dataset and column in words, as Markdown (`data/DICTIONARY.md`).
+    """Every dataset and column in words, as Markdown.
 
-    With CDR_CONTRACT, the columns that it declares, too.
+    Without CDR_CONTRACT it is what stands in `data/DICTIONARY.md`; with it, the columns that it
+    declares are there, too.
     """
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text

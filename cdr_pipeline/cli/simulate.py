@@ -50,9 +50,10 @@ def simulate(
     order: Any,
     chaos: str,
 ) -> None:
-    """A vendor of our own on loopback, honest or hostile: point anything at it.
+    """A vendor of our own on loopback, honest or hostile.
 
-    The same seed, date and volume give the same calls every time, on any date.
+    Point anything at it. The same seed, date and volume give the same calls every time, on any
+    date.
     """
     from cdr_pipeline.simulator import Chaos, Tenant, Vendor, run_forever
 

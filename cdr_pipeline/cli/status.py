@@ -53,17 +53,19 @@ _TO_MEND: Final = {
 @click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
 @click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
 def status(first: datetime | None, last: datetime | None) -> None:
-    """What is stored: a line a day, with the vendor's total beside the calls.
+    """What is stored, a line a day, beside the vendor's total.
 
     "made" says "in part" of a day that was fetched and whose datasets are not all up to date with
-    it, perhaps only an aggregate. "changed" tells how many hours after the day's end a fetch last
-    found calls new, changed or gone; CDR_LOOKBACK_DAYS should cover it. "rejects" are whole records
-    that cannot be calls, which with the calls make the vendor's total, and single fields of calls
-    that did not fit. "vendor's total" is less the calls that the vendor listed and that began on
-    another day.
+    it, perhaps only an aggregate. "made by" says "other rules" of a day that was made under another
+    contract or zone than is in force, or by the rules of another version. "changed" tells how many
+    hours after the day's end a fetch last found calls new, changed or gone; CDR_LOOKBACK_DAYS
+    should cover it. "rejects" are whole records that cannot be calls, which with the calls make the
+    vendor's total, and single fields of calls that did not fit. "vendor's total" is less the calls
+    that the vendor listed and that began on another day. A column that says nothing of any day is
+    left out.
 
-    A day of which a file cannot be read says "damaged"; all such files are named in the end, with
-    what to do, and the exit code is 1.
+    Days to be made or loaded again are named below the table. A day of which a file cannot be read
+    says "damaged"; all such files are named in the end, with what to do, and the exit code is 1.
     """
     settings = Settings.load()
     begin, end = span(first, last)

@@ -15,8 +15,10 @@ from cdr_pipeline.errors import CdrError
 @click.command()
 @click.option("--port", type=PORT, default=3000, show_default=True)
 def ui(port: int) -> None:
-    """Dagster's UI and daemon, with a history that lasts: in DAGSTER_HOME, or ./.dagster, or in
-    Postgres (CDR_DAGSTER_POSTGRES_URL).
+    """Dagster's UI and daemon, with a history that lasts.
+
+    It is kept in DAGSTER_HOME, or ./.dagster, or in Postgres (CDR_DAGSTER_POSTGRES_URL). Only this
+    machine can reach the UI: it asks for no password.
     """
     from cdr_pipeline.home import kept_in, lasting_home
 
