@@ -81,10 +81,11 @@ def _emit(figures: Any) -> None:
 def load(
     records: int, latency: tuple[float, ...], repeat: int, only: str, seed: int, as_json: bool
 ) -> None:
-    """Load one day: this pipeline, dlt, a naive script, and the least that anyone can do.
+    """Load one day, this pipeline beside others.
 
-    Each runs in a process of its own, in turn, and what it wrote is compared with what was sent,
-    value by value. Pages of 1,000; no budget of requests.
+    Beside dlt, a naive script, and the least that anyone can do: each runs in a process of its own,
+    in turn, and what it wrote is compared with what was sent, value by value. Pages of 1,000; no
+    budget of requests.
     """
     contestants = only.split(",")
     for name in contestants:
@@ -127,9 +128,10 @@ def growth(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Load more and more: calls a day, days, keys of the lead lists, campaigns.
+    """Load more and more.
 
-    3,000,000 calls a day take some 4 GB of disk and of memory for the page cache.
+    Calls a day, days, keys of the lead lists, campaigns. 3,000,000 calls a day take some 4 GB of
+    disk and of memory for the page cache.
     """
     points: list[growing.Point] = []
     with _folder() as folder, err.status("Loading") as status:
@@ -161,7 +163,10 @@ def growth(
 @_seed
 @_json
 def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_json: bool) -> None:
-    """What a day's aggregates cost beside loading it, from the first request to `cdrs`."""
+    """What a day's aggregates cost beside loading it.
+
+    Loading is all from the first request to `cdrs`.
+    """
     shares: list[counting.Share] = []
     with _folder() as folder, err.status("Loading") as status:
         for share in counting.shares(folder, records, days, repeat, seed):
@@ -189,10 +194,11 @@ def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_j
 def backfill(
     days: int, records: int, days_per_run: int, live: bool, seed: int, as_json: bool
 ) -> None:
-    """Load the same days by a plain loop and through Dagster: its part of a backfill.
+    """What Dagster adds to a backfill.
 
-    Dagster's runs follow one another in one process. Its daemon starts a process for each, two at
-    once, up to 30 s after it was asked, and takes as long to notice the end: `--live` says when.
+    The same days are loaded by a plain loop and through Dagster. Its runs follow one another in one
+    process. Its daemon starts a process for each, two at once, up to 30 s after it was asked, and
+    takes as long to notice the end: `--live` says when.
     """
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
         found = filling.compare(folder, days, records, days_per_run, seed, live=live)
@@ -210,9 +216,10 @@ def backfill(
 @_seed
 @_json
 def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
-    """Flatten the same calls as documented, and as a vendor may write them as well.
+    """Flatten the same calls, written in other ways.
 
-    From responses in memory to typed and sorted rows, in this process; the least of some turns.
+    As documented, and as a vendor may write them as well. From responses in memory to typed and
+    sorted rows, in this process; the least of some turns.
     """
     found: list[writing.Cost] = []
     with _folder() as folder, err.status("Making up calls") as status:
@@ -232,10 +239,10 @@ def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
 @_seed
 @_json
 def read(days: int, records: int, seed: int, as_json: bool) -> None:
-    """Ask a year of calls: `scan` and the DuckDB views, against the same files read directly.
+    """Ask a year of calls, through our readers and directly.
 
-    The year is made of one day that is really loaded: 50,000 calls on 365 days take some minutes
-    and 2 GB.
+    `scan` and the DuckDB views, against the same files read as they are. The year is made of one
+    day that is really loaded: 50,000 calls on 365 days take some minutes and 2 GB.
     """
     with _folder() as folder, err.status("Making up a year") as status:
         store = reading.make(folder, days, records, seed)
