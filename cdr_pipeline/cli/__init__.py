@@ -16,13 +16,17 @@ from cdr_pipeline.process import as_program
 
 
 class _Readable(click.Group):
-    """Tells our own errors, and the disk's, as one message, without a traceback."""
+    """Tells our own errors, and the disk's, as one message, without a traceback. Where the
+    reader of what is printed has gone, as `head` does, click ends without a word.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except CdrError as error:
             told = str(error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or error}. {way_out(error)}".rstrip()

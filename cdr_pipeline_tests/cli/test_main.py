@@ -1,5 +1,8 @@
 """What holds for every command: help, wrong settings, ports."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from socket import create_server
@@ -38,6 +41,17 @@ def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
     told = type_("--help").output
     assert "\\b" not in told
     assert "\n  Load a week:               cdr-pipeline run" in told
+
+
+@pytest.mark.parametrize("words", [("run", "--help"), ("dictionary",)], ids=" ".join)
+def test_a_reader_that_has_gone_is_no_error_to_be_told(words: tuple[str, ...]) -> None:
+    """As of `cdr-pipeline list --limit 0 --format csv | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", *words]
+    done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_an_env_file_that_is_not_utf_8_is_one_message(type_: Type) -> None:
