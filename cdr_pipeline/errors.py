@@ -141,6 +141,7 @@ class ProcessLost(CdrError):
     def __str__(self) -> str:
         why = "killed, most likely for want of memory" if self.code < 0 else "ended by itself"
         return (
-            f"a process that worked on a part of it is gone: {why} (exit code {self.code}). What is"
-            " stored is unchanged. Try again with more memory, or with fewer runs at once."
+            f"a process that worked on a part of it is gone: {why} (exit code {self.code})."
+            " Every partition holds its old content or its new. Try again with more memory, or with"
+            " fewer runs at once."
         )

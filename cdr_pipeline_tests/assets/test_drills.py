@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
@@ -117,13 +118,30 @@ def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     message = red(at.run(f"{FIRST}", f"{FIRST + timedelta(1)}"))
     assert "No space left on device" in message
-    assert "What was stored is unchanged" in message
+    assert "Every partition holds its old content or its new" in message
     assert contents(at, FIRST) == before
     assert not list((at.settings.data_dir / ".staging").glob("*.parquet"))
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", written)
     assert at.run(f"{FIRST}", f"{FIRST + timedelta(1)}").success
     assert is_exact(at, FIRST + timedelta(1))
+
+
+def test_a_disk_that_fills_up_behind_the_calls_does_not_say_that_all_is_as_it_was(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = desk()
+    at.run(f"{FIRST}")
+    before = contents(at, FIRST)[CDRS.name]
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(aggregates, "_written", full)
+    message = red(at.run(f"{FIRST}"))
+    assert "No space left on device. Every partition holds its old content or its new" in message
+    assert "unchanged" not in message
+    assert contents(at, FIRST)[CDRS.name] != before  # it tells of another fetch
 
 
 def test_a_data_folder_that_cannot_be_written_is_told_before_the_vendor_is_asked(

@@ -27,7 +27,8 @@ def test_a_cause_names_its_days_as_ranges() -> None:
     (text,) = summary(causes({TUESDAY: FULL, MONDAY: FULL}))
     assert text == (
         "2023-03-06 to 2023-03-07: a file in CDR_DATA_DIR could not be read or written: No space"
-        " left on device. What was stored is unchanged. Make room on its disk, then try again."
+        " left on device. Every partition holds its old content or its new. Make room on its disk,"
+        " then try again."
     )
 
 

@@ -222,7 +222,7 @@ def test_modules_beside_the_data_are_not_imported(
 
 
 def test_a_process_that_was_killed_is_told_as_what_it_is() -> None:
-    with apart(die) as work, pytest.raises(ProcessLost, match=r"memory.*-9.*unchanged") as lost:
+    with apart(die) as work, pytest.raises(ProcessLost, match=r"memory.*-9.*old content") as lost:
         work.result()
     assert isinstance(lost.value, CdrError)
 
