@@ -8,7 +8,7 @@ gives for a real tenant. How calls are asked for belongs to `server`.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate, chain
@@ -44,6 +44,7 @@ _UTC_OFFSET = 7 * 3600
 _HOURS: Final = dict(
     zip(range(8, 18), (1500, 2300, 2400, 2200, 150, 1900, 2350, 2450, 2250, 700), strict=True)
 )
+_OPENS, _CLOSED = time(8), time(19)
 _HOUR_STARTS = [hour * 3600 for hour in _HOURS]
 _HOUR_WEIGHTS = list(accumulate(_HOURS.values()))
 
@@ -285,14 +286,27 @@ class Tenant:
         start = start or end - _WEEK
         found: list[Call] = []
         for ordinal in range(start.toordinal(), end.toordinal() + 1):
-            found += cut(self._whole_day(date.fromordinal(ordinal)), start, end)
+            found += cut(self._part_of(date.fromordinal(ordinal), start, end), start, end)
         return found
 
+    def _part_of(self, day: date, start: datetime, end: datetime) -> Sequence[Call]:
+        """That day's calls, or its few at night if no others began from `start` to `end`.
+
+        A client that asks a second more on either side of a day should not wait for three days:
+        large ones are too many to be kept.
+        """
+        if end < datetime.combine(day, _OPENS) or start > datetime.combine(day, _CLOSED):
+            return sorted(map(Call.of, self._shift(day).night()))
+        return self._whole_day(day)
+
     def _make(self, day: date) -> list[Call]:
-        shift = _Shift(Random(f"{self.seed}/{self.calls_per_day}/{day}"), day.toordinal())
+        shift = self._shift(day)
         people = round(self._volume(shift.day) * (1 - _AUTOCALLS))
         records = chain(shift.night(), self._autocalls(shift), shift.people(people))
         return sorted(map(Call.of, records))
+
+    def _shift(self, day: date) -> "_Shift":
+        return _Shift(Random(f"{self.seed}/{self.calls_per_day}/{day}"), day.toordinal())
 
     def _volume(self, day: int) -> float:
         """About how many calls that day has: the weekday's share, and a little chance."""
@@ -382,7 +396,10 @@ class _Shift:
             made += len(calls)
 
     def night(self) -> Iterator[Record]:
-        """The calls at the very edges of the day, and the one that goes on past midnight."""
+        """The calls at the very edges of the day, and the one that goes on past midnight.
+
+        A day's first, and from nothing but its chance, so that they can be had without the rest.
+        """
         for start in (0, 0, _DAY - 1, _DAY - 1):
             yield self.inbound(start)[0]
         late = self._call(INBOUND[0], _DAY - 70, 31, at_least=120)

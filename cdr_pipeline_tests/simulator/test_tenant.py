@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from cdr_pipeline.simulator import Tenant
-from cdr_pipeline.simulator.tenant import BLANK
+from cdr_pipeline.simulator.tenant import BLANK, _Shift
 
 TUESDAY = date(2023, 3, 7)
 Record = dict[str, Any]
@@ -46,6 +47,34 @@ def test_a_day_does_not_depend_on_the_days_asked_before() -> None:
     for days in range(5):
         tenant.day(TUESDAY - timedelta(days))
     assert tenant.day(TUESDAY) == Tenant(3, 500).day(TUESDAY)
+
+
+def test_the_edge_of_a_day_is_the_same_whether_or_not_the_whole_day_is_asked_for() -> None:
+    late = datetime(2023, 3, 7, 23, 59, 59)
+    alone = Tenant().between(late, late)
+    within = Tenant().between(datetime(2023, 3, 7), late)
+    assert list(alone) == [call for call in within if call.started == str(late)]
+
+
+def test_who_asks_for_seconds_beside_a_large_day_again_and_again_waits_for_that_day_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three days were made for each page: at 60,000 calls a day, of which two are kept, each took
+    3.5 s, and to load the day some minutes.
+    """
+    made: list[int] = []
+    people = _Shift.people
+
+    def watched(shift: _Shift, calls: int) -> Iterator[Record]:
+        made.append(shift.day)
+        return people(shift, calls)
+
+    monkeypatch.setattr(_Shift, "people", watched)
+    tenant = Tenant(calls_per_day=60_000)
+    midnight = datetime(2023, 3, 7)
+    for _ in range(2):
+        tenant.between(midnight - timedelta(seconds=1), midnight + timedelta(days=1))
+    assert made == [TUESDAY.toordinal()]
 
 
 @pytest.mark.parametrize("day", [date(1970, 1, 1), date(2024, 2, 29), date(2199, 12, 31)])
