@@ -230,6 +230,18 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 9}lon… (1)"
 
 
+def test_what_is_as_frequent_is_named_in_order(store: Store) -> None:
+    odd = ["c", "i", "e", "a", "g", "f", "b", "h", "d"]
+    fields = dict.fromkeys(["time_ended", "duration", "time_answered", "billsec"], "?")
+    calls = (call(f"{at}", status=one, **fields) for at, one in enumerate(odd))
+    findings = found(flat(*calls), 9, store)
+    assert findings["known_status"].summary == "9 of 9 calls: a (1), b (1), c (1), d (1), e (1)"
+    assert findings["everything_fits"].summary == (
+        "billsec not a whole number (9), duration not a whole number (9), time_answered not a time"
+        " (9), time_ended not a time (9)"
+    )
+
+
 def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store) -> None:
     odd = {"status": "off 0912345678", "direction": "0912345678", "n0912345678": 1}
     findings = found(flat(call(**odd, cause="https://rec.example.vn/1.wav")), 1, store)
