@@ -39,8 +39,6 @@ _DECIMAL: Final = r"^[+-]?0*[0-9]{1,29}(?:\.[0-9]{0,9}0*)?$"
 _NUMBER: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
 _WITH_EXPONENT: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+$"
 
-_BELOW_MICROSECONDS: Final = r"\.[0-9]{6}[0-9]*[1-9]"
-
 #: More digits than any type has: such a number is not written out.
 _MOST_DIGITS: Final = 60
 
@@ -110,9 +108,11 @@ def _date(text: pl.Series, form: str, _: ZoneInfo) -> pl.Series:
 
 def _datetime(text: pl.Series, form: str, zone: ZoneInfo) -> pl.Series:
     moment = text.str.to_datetime(form, time_unit="us", strict=False)
+    if "f" in form or "%+" in form:  # it reads fractions, and cuts what it cannot hold
+        finer = text.str.to_datetime(form, time_unit="ns", strict=False).to_physical()
+        # Of years that nanoseconds do not reach, both wrap around alike.
+        moment = moment.set(finer != moment.to_physical() * 1000, None)
     moment = moment.set(~moment.dt.year().is_between(*_YEARS), None)
-    if "f" in form:  # it reads fractions, and cuts what it cannot hold
-        moment = moment.set(text.str.contains(_BELOW_MICROSECONDS), None)
     if moment.dtype == pl.Datetime("us"):
         own = "UTC" if "%s" in form else zone.key
         moment = moment.dt.replace_time_zone(own, ambiguous="earliest", non_existent="null")

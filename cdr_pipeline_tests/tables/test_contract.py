@@ -325,6 +325,8 @@ def test_a_value_is_exact_or_null(type_: str, token: str, value: Any) -> None:
         ("%s", "1678158000", "2023-03-07T03:00:00Z"),
         ("%Y-%m-%d %H:%M", '"2023-03-07 10:00"', "2023-03-07T15:00:00Z"),
         ("%s%.f", '"1678158000.1234560"', "2023-03-07T03:00:00.123456Z"),
+        ("%Y%m%d.%H%M%S%3f", '"20230307.101112123"', "2023-03-07T15:11:12.123Z"),
+        ("%F %T%.f", '"9998-12-31 10:00:00.5"', "9998-12-31T15:00:00.5Z"),
     ],
 )
 def test_a_datetime_is_an_instant_read_in_the_zone_unless_it_tells_its_own(
@@ -483,10 +485,17 @@ def text_of(text: str, key: str) -> str | None:
     return bytes(members[key]).decode() if key in members else None
 
 
-@pytest.mark.parametrize("fraction", [".1234567", ".0000001", ".123456789"])
-def test_a_moment_finer_than_microseconds_is_none_and_not_cut(fraction: str) -> None:
-    declared = Declared("k", "datetime", format="%Y-%m-%d %H:%M:%S%.f")
-    assert cell(declared, f'"2023-03-07 10:00:00{fraction}"') is None
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("%F %T%.f", "2023-03-07 10:00:00.1234567"),
+        ("%F %T%.f", "9998-12-31 10:00:00.0000001"),
+        ("%F %T,%9f", "2023-03-07 10:00:00,123456789"),
+        ("%+", "2023-03-07T10:00:00.1234567+07:00"),
+    ],
+)
+def test_a_moment_finer_than_microseconds_is_none_and_not_cut(form: str, text: str) -> None:
+    assert cell(Declared("k", "datetime", format=form), quoted(text)) is None
 
 
 @pytest.mark.parametrize(
