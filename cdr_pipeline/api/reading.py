@@ -398,7 +398,7 @@ class Reader:
                 raise TooMuch(
                     f"offset {offset:,} came back empty, though its total is {seen.total:,}"
                 )
-            if len(seen) == len(first) and set(seen.keys) == set(first.keys):  # in any order
+            if _the_same(seen.keys, first.keys):
                 self._limits.learn_reach(len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
@@ -476,6 +476,13 @@ def listed(
         records += texts
         if not texts or len(records) >= min(most, total - offset):
             return records[: limit or None], total
+
+
+def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:
+    """Whether a page brought the first one's records again, in whatever order. Of nearly every
+    other page its first record tells.
+    """
+    return len(keys) == len(first) and keys[0] in first and set(keys) == set(first)
 
 
 def _query(window: Window) -> Query:
