@@ -135,7 +135,7 @@ class Client:
         self._budget = budget
         self._patience = patience
         self._token = _TokenHolder(connection, self._sign_in)
-        self._through = _proxy(connection.base_url)
+        self._not_reached = f"could not be reached{_proxy(connection.base_url)}"
         self._http = _http(
             connection.base_url,
             timeout=timeout,
@@ -264,11 +264,10 @@ class Client:
                 ) from error
             plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
             why = "it does not speak https: write http:// before it" if plain else error
-            reached = f"could not be reached{self._through}"
-            raise _Transient(f"{reached}: {why or 'timed out'}", Unreachable) from error
+            raise _Transient(f"{self._not_reached}: {why or 'timed out'}", Unreachable) from error
         except httpx.ProxyError as error:
-            reached = f"could not be reached{self._through}"
-            raise _Transient(f"{reached}: {self._told(f'{error}')}", Unreachable) from None
+            said = self._told(f"{error}")
+            raise _Transient(f"{self._not_reached}: {said}", Unreachable) from None
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
