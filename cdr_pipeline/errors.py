@@ -25,6 +25,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+#: What is safe where a part of a day may have been written before.
+SAFE: Final = "Every partition holds its old content or its new."
+
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
 _MAY_WRITE: Final = "See that this user may write there."
 _WAYS_OUT: Final = {
@@ -142,6 +145,5 @@ class ProcessLost(CdrError):
         why = "killed, most likely for want of memory" if self.code < 0 else "ended by itself"
         return (
             f"a process that worked on a part of it is gone: {why} (exit code {self.code})."
-            " Every partition holds its old content or its new. Try again with more memory, or with"
-            " fewer runs at once."
+            f" {SAFE} Try again with more memory, or with fewer runs at once."
         )

@@ -9,14 +9,11 @@ from typing import Final
 import dagster as dg
 import polars as pl
 
-from cdr_pipeline.errors import ApiError, CdrError, NotTogether, way_out
+from cdr_pipeline.errors import SAFE, ApiError, CdrError, NotTogether, way_out
 from cdr_pipeline.window import ranges
 
 #: In the metadata of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"
-
-#: What is safe where a part of a day may have been written before.
-_SAFE: Final = "Every partition holds its old content or its new."
 
 #: What may end one day and leave the others: a panic of Polars' is no Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
@@ -90,10 +87,10 @@ def in_words(error: Exception) -> str:
     if isinstance(error, CdrError):
         return str(error)
     if isinstance(error, FileNotFoundError) and error.filename:
-        return f"{error.filename} is missing. {_SAFE}"
+        return f"{error.filename} is missing. {SAFE}"
     if isinstance(error, pl.exceptions.ComputeError) and f"{error}".startswith("parquet:"):
         return (
-            f"a stored file that it is made from cannot be read. {_SAFE}"
+            f"a stored file that it is made from cannot be read. {SAFE}"
             " `cdr-pipeline status` names a file that is cut short; if it names none,"
             " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
         )
@@ -101,6 +98,6 @@ def in_words(error: Exception) -> str:
         # PyArrow names no file, and tells its own code's words beside the system's.
         what = error.filename or "a file in CDR_DATA_DIR"
         why = os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
-        told = f"{what} could not be read or written: {why}. {_SAFE}"
+        told = f"{what} could not be read or written: {why}. {SAFE}"
         return f"{told} {way_out(error)}".rstrip()
     return f"{type(error).__name__}, a fault of this pipeline: please report it."
