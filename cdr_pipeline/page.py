@@ -258,7 +258,7 @@ def _text_or_none(token: msgspec.Raw | bytes | None) -> str | None:
 # The slow reading: where each value begins and ends, by its quotes and brackets alone. It decodes
 # nothing, so no encoding fault, no number and no depth of nesting can stop it.
 
-_MARK: Final = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)
+_TO_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+[\[\]{}]", re.DOTALL)
 _SCALAR: Final = re.compile(_STRING + rb'|[^\s"\[\]{},:]+', re.DOTALL)
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}
@@ -332,13 +332,16 @@ def _end(text: bytes, at: int) -> int:
             raise ValueError(f"no value at {at}")
         return scalar.end()
     open_: list[bytes] = []
-    for mark in _MARK.finditer(text, at):
-        if mark[0] in _CLOSES:
-            open_.append(_CLOSES[mark[0]])
-        elif mark[0] == b'"' or (len(mark[0]) == 1 and mark[0] != open_.pop()):
+    end = at
+    while mark := _TO_BRACKET.match(text, end):
+        end = mark.end()
+        bracket = text[end - 1 : end]
+        if bracket in _CLOSES:
+            open_.append(_CLOSES[bracket])
+        elif bracket != open_.pop():
             break
         if not open_:
-            return mark.end()
+            return end
     raise ValueError(f"no end of the value at {at}")
 
 

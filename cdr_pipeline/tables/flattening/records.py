@@ -106,10 +106,14 @@ class Batch:
 
     def text(self, at: int) -> bytes:
         """The record's own text, found again for those that need it."""
-        first, stored = self._place_of(at)
+        first, _ = self._place_of(at)
+        return self.texts(first)[at - first]
+
+    def texts(self, first: int) -> list[bytes]:
+        """Those of a page's records, from its `first` place on; the page is split but once."""
         if first not in self._texts:
-            self._texts[first] = page.split(stored.body)
-        return self._texts[first][at - first]
+            self._texts[first] = page.split(self.page_of(first).body)
+        return self._texts[first]
 
     def identity(self, at: int) -> tuple[str | None, str | None]:
         """The record's `page.identity`, looked up once for all that does not fit in it."""
@@ -266,15 +270,15 @@ def _add(batch: Batch, stored: StoredPage, layout: Layout) -> Layout:
         page.check_encoding(stored.body)
         records = layout.page(stored.body)
     except page.UNREADABLE:
-        return _add_one_by_one(batch, page.split(stored.body), at, layout)
+        return _add_one_by_one(batch, at, layout)
     batch.add(range(at, at + len(records)), records, layout, {})
     return layout
 
 
-def _add_one_by_one(batch: Batch, texts: Sequence[bytes], first: int, layout: Layout) -> Layout:
+def _add_one_by_one(batch: Batch, first: int, layout: Layout) -> Layout:
     """As `_add`, where `layout` does not take all of the page's records."""
     places, records, extra, learned = [], [], {}, layout
-    for at, text in enumerate(texts, first):
+    for at, text in enumerate(batch.texts(first), first):
         try:
             page.check_encoding(text)
             record = layout.one(text)
