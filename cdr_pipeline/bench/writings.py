@@ -60,6 +60,7 @@ WAYS: Final[dict[str, _Rewrite]] = {
     "press_key as an object": lambda call, _: call | {"press_key": {"key": "1"}},
     "one duration in a hundred that is none": _seldom(0.01, {"duration": "abc"}),
     "one call in 5,000 with all texts as lists": _seldom(1 / 5000, _LISTS),
+    "one call in a thousand with a lone surrogate": _seldom(0.001, {"note": "\ud800"}),
     "null for empty text": lambda call, _: {key: one or None for key, one in call.items()},
     "without what is empty": lambda call, _: {key: one for key, one in call.items() if one != ""},
     "additional as a text": lambda call, _: (
@@ -90,7 +91,8 @@ def _pages(calls: Sequence[_Call]) -> Iterator[StoredPage]:
     for offset in range(0, len(calls), _PAGE):
         some = calls[offset : offset + _PAGE]
         answer = {"data": some, "limit": _PAGE, "offset": -1, "total": len(calls)}
-        body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode(errors="backslashreplace")  # a lone surrogate as JSON escapes it
         yield StoredPage(1, body, place=offset // _PAGE, offset=offset)
 
 
