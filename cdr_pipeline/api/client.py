@@ -470,14 +470,19 @@ def post(url: str, content: Mapping[str, Any]) -> None:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds the vendor asks us to wait, given as seconds or as a date; 0 for none."""
+    """Seconds the vendor asks us to wait, given as seconds or as a date, which is held against the
+    vendor's own clock, where that is told: ours may be wrong. 0 for none.
+    """
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
+    until, now = _moment(value), _moment(response.headers.get("Date", ""))
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else 0.0
+
+
+def _moment(header: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(header)
     except (ValueError, TypeError):
-        return 0.0
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

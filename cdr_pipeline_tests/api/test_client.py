@@ -5,10 +5,10 @@ import json
 import socket
 import threading
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -497,7 +497,25 @@ def test_a_vendor_that_asks_to_wait_is_waited_for(
     began = time.time()
     assert ask(connect(Script(error(status, retry_after=after), Say()))).retries == 1
     assert time.time() >= (began + 7 if form == "seconds" else until.timestamp())
-    assert sum(clock.pauses) <= 8
+    assert sum(clock.pauses) <= 9
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_date_is_held_against_the_clock_of_who_gives_it(
+    connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """A host ten minutes behind waited ten minutes too long, and one ahead not at all."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=minutes)
+
+    until = datetime.now(UTC) + timedelta(seconds=7)
+    monkeypatch.setattr("cdr_pipeline.api.client.datetime", Wrong)
+    busy = error(503, retry_after=format_datetime(until, usegmt=True))
+    assert ask(connect(Script(busy, Say()))).retries == 1
+    assert 5 < sum(clock.pauses) <= 9
 
 
 def test_all_who_share_the_budget_wait(connect: Connect, clock: Clock) -> None:
