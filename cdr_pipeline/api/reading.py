@@ -466,13 +466,22 @@ def listed(
 ) -> tuple[list[bytes], int]:
     """Records of a query as the vendor lists them, and its total; nothing of it is proved.
 
-    `limit` records at the most, all for 0, from `offset` on.
+    `limit` records at the most, all for 0, from `offset` on; in smaller pages where large ones are
+    refused.
     """
     records: list[bytes] = []
     most = limit or math.inf
     while True:
         at, wanted = offset + len(records), int(min(page_size, most - len(records)))
-        texts, total = client.get(query, limit=wanted, offset=at, read=split_and_total).value
+        ask = partial(client.get, query, offset=at, read=split_and_total)
+        try:
+            texts, total = ask(limit=wanted).value
+        except Refused as error:
+            if error.status != 400 or wanted == 1:
+                raise
+            ask(limit=1)  # raises if it was for another reason
+            page_size = wanted // 2
+            continue
         records += texts
         if not texts or len(records) >= min(most, total - offset):
             return records[: limit or None], total

@@ -23,6 +23,7 @@ from cdr_pipeline.api.reading import (
     Tally,
     TooMuch,
     Unsettled,
+    listed,
 )
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unreachable
 from cdr_pipeline.page import Seen, see
@@ -31,6 +32,7 @@ from cdr_pipeline_tests.api.conftest import WINDOW, Model, spread
 
 T = TypeVar("T")
 NOON = WINDOW.start + timedelta(hours=12)
+WHOLE = Query(start_date=WINDOW.start, end_date=WINDOW.end)
 
 
 class Reads:
@@ -356,3 +358,33 @@ def test_a_beginning_may_be_unknown() -> None:
     reading = Reading(WINDOW, total=1)
     reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}), 0)
     assert reading.records.times().to_list() == [datetime(2023, 3, 7, 10)]
+
+
+# ---- a list of which nothing is proved
+
+
+def test_a_list_is_asked_for_in_smaller_pages_where_so_many_are_refused() -> None:
+    model = Model(spread(350), largest=100)
+    texts, total = listed(cast("Client", model), WHOLE, 500, limit=0, offset=10)
+    assert (len(texts), total) == (340, 350)
+    assert [limit for _, limit, _ in model.asked] == [
+        500,
+        1,
+        250,
+        1,
+        125,
+        1,
+        62,
+        62,
+        62,
+        62,
+        62,
+        62,
+    ]
+
+
+def test_a_list_that_is_refused_whatever_its_size_is_not_asked_for_again_and_again() -> None:
+    model = Model(spread(350), deep=100)
+    with pytest.raises(Refused):
+        listed(cast("Client", model), WHOLE, 500, limit=0, offset=100)
+    assert [limit for _, limit, _ in model.asked] == [500, 1]
