@@ -1,7 +1,7 @@
 """What is counted, from `cdrs` alone: of one day by itself, and of a day with those before it."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache, partial
 from typing import Final
@@ -26,7 +26,7 @@ from cdr_pipeline.tables.datasets import (
     LEAD_ATTEMPTS,
     Dataset,
 )
-from cdr_pipeline.tables.provenance import about_source, outdated_days
+from cdr_pipeline.tables.provenance import about_source, is_readable, outdated_days
 from cdr_pipeline.tables.store import Store
 
 _Measure = Callable[[daily.Day], pl.LazyFrame]
@@ -143,8 +143,9 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     if not measures:
         return []
     day = daily.Day.read(work.store.lazy(CDRS, work.day))
+    about = about_source(work.store, CDRS, work.day)
     return [
-        _written(work, name, measure(day).collect(engine="in-memory"))
+        _written(work, name, measure(day).collect(engine="in-memory"), about)
         for name, measure in measures.items()
     ]
 
@@ -162,16 +163,24 @@ def of_days_together(
     Partitions of later days are written as well where they come out different now, and those that
     a killed run left behind: so what is stored never tells in which order days were loaded. One
     run at a time does this, lest an earlier look at `cdrs` overwrite a later one.
+
+    What they are made of is asked before that is read: meanwhile another run may replace `cdrs`,
+    and be killed before it comes to this.
     """
     with store.locked("days-together"):
         changed = {*days, *outdated_days(store, DATASETS[name])}
+        about = {
+            day: about_source(store, CDRS, day)
+            for day in store.days(CDRS, first=min(changed, default=date.max))
+            if is_readable(store, CDRS, day)
+        }
         for day, frame in _ACROSS[name](store, changed):
-            yield day, _written(Work(day, settings, store), name, frame)
+            yield day, _written(Work(day, settings, store), name, frame, about.get(day))
 
 
-def _written(work: Work, name: str, frame: pl.DataFrame) -> Made:
+def _written(work: Work, name: str, frame: pl.DataFrame, about: Mapping[str, str] | None) -> Made:
     dataset = DATASETS[name]
-    work.store.write(dataset, work.day, frame, about=about_source(work.store, CDRS, work.day))
+    work.store.write(dataset, work.day, frame, about=about)
     figures = daily.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
     return made(work, dataset, _lineage(name), frame, calls=calls, **figures)

@@ -3,6 +3,7 @@
 import errno
 import json
 import time
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
@@ -31,6 +32,8 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
+from cdr_pipeline.tables.provenance import of_the_fetch
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
 
@@ -495,6 +498,28 @@ def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: NewDesk) -> Non
     assert at.run("2023-03-08").success
     assert stored(at)["lead_attempts 2023-03-07"]["attempt"].to_list() == [2]
     assert stored(at).keys() == due.keys()
+
+
+@pytest.mark.parametrize("name", stored_names())
+def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counted(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    at = desk(over_days())
+    assert at.run("2023-03-06", "2023-03-08").success
+    upstream = [one for one in DATASETS if one not in stored_names()]
+    remade = aggregates._ACROSS[name]
+
+    def overtaken(store: Store, days: set[date]) -> Iterator[tuple[date, pl.DataFrame]]:
+        counted = list(remade(store, days))
+        assert at.run("2023-03-07", assets=upstream).success  # and is killed before it counts
+        yield from counted
+
+    with monkeypatch.context() as patch:
+        patch.setitem(aggregates._ACROSS, name, overtaken)
+        list(aggregates.of_days_together(at.settings, at.store, [DAY], name))
+    assert not of_the_fetch(at.store, DAY, [DATASETS[name]])
+    assert at.run("2023-03-07").success
+    assert of_the_fetch(at.store, DAY, [DATASETS[name]])
 
 
 @pytest.fixture(scope="module")
