@@ -195,8 +195,9 @@ class Store:
     def read(self, dataset: Dataset, day: date, columns: list[str] | None = None) -> pl.DataFrame:
         """One partition, or some of its columns. Raises Damaged."""
         path = self.path(dataset, day)
-        with reading(path):
-            return pl.read_parquet(path, columns=columns, hive_partitioning=False, glob=False)
+        # By its name Polars opens it twice, and it may be replaced in between.
+        with reading(path), path.open("rb") as file:
+            return pl.read_parquet(file, columns=columns)
 
     def rows(self, dataset: Dataset, day: date) -> int:
         """How many rows a partition has, by its footer alone. Raises Damaged."""

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import duckdb
 import polars as pl
@@ -190,6 +191,31 @@ def test_while_a_partition_is_written_its_readers_find_the_old_one_alone(store: 
         assert found == [store.path(RAW_PAGES, DAY)]
         assert [page.body for page in store.pages(DAY)] == [page_of(call("old"))]
     assert [page.body for page in store.pages(DAY)] == [page_of(call("new"))]
+
+
+def test_a_partition_that_is_replaced_meanwhile_is_read_whole_and_not_called_damaged(
+    store: Store, tmp_path: Path
+) -> None:
+    both = [CALLS.cdrs, pl.concat([CALLS.cdrs, CALLS.cdrs.head(1)])]
+    for day, frame in zip((DAY, NEXT_DAY), both, strict=True):
+        store.write(CDRS, day, frame, CALLS.keys)
+    contents = [store.path(CDRS, day).read_bytes() for day in (DAY, NEXT_DAY)]
+    staged, over = tmp_path / "staged", Event()
+
+    def replace() -> None:
+        for content in cycle(contents):
+            staged.write_bytes(content)
+            staged.replace(store.path(CDRS, DAY))
+            if over.is_set():
+                return
+
+    with ThreadPoolExecutor(1) as other:
+        replacing = other.submit(replace)
+        try:
+            assert {len(store.read(CDRS, DAY)) for _ in range(500)} <= {2, 3}
+        finally:
+            over.set()
+        replacing.result()
 
 
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
