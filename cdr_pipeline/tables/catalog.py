@@ -334,10 +334,8 @@ def _template(
     folder = store.root / _TEMPLATES / f"{dataset.name}-{digest}"
     file = folder / _NO_DAY / FILE
     if not file.exists():
-        staged = store.staging / f"{folder.name}.parquet"
-        connection.execute(f"COPY (SELECT {columns} WHERE false) TO {_text(str(staged))}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        staged.replace(file)
+        with replacing(file, store.staging / f"{folder.name}.parquet") as staged:
+            connection.execute(f"COPY (SELECT {columns} WHERE false) TO {_text(str(staged))}")
     os.utime(folder)
     return folder.name
 

@@ -178,6 +178,22 @@ def test_the_empty_files_behind_it_are_kept_for_who_has_an_old_catalog_open(stor
     assert {*templates.glob("cdrs-*")} == of_newer
 
 
+def test_a_loss_of_power_leaves_no_half_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk, fsync = set(), os.fsync
+
+    def recorded(descriptor: int) -> None:
+        on_disk.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    path = catalog.build(store).path
+    made = [path, *(store.root / ".catalog").rglob("*.parquet")]
+    assert len(made) == len(DATASETS) + 1
+    assert on_disk >= {one.stat().st_ino for one in made}
+
+
 # ---- words
 
 
