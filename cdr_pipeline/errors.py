@@ -37,6 +37,7 @@ _WAYS_OUT: Final = {
     errno.EPERM: _MAY_WRITE,
     errno.EROFS: _MAY_WRITE,
     errno.ENOENT: "See that its folder is there.",
+    errno.EXDEV: "Keep all of CDR_DATA_DIR on one file system: a file takes its place by a rename.",
 }
 
 
