@@ -26,7 +26,14 @@ from cdr_pipeline.tables.datasets import (
     LEAD_ATTEMPTS,
     Dataset,
 )
-from cdr_pipeline.tables.provenance import about_source, is_readable, outdated_days
+from cdr_pipeline.tables.footer import MadeBy
+from cdr_pipeline.tables.provenance import (
+    about_calls,
+    about_source,
+    is_readable,
+    made_by,
+    outdated_days,
+)
 from cdr_pipeline.tables.store import Store
 
 _Measure = Callable[[daily.Day], pl.LazyFrame]
@@ -165,12 +172,14 @@ def of_days_together(
     run at a time does this, lest an earlier look at `cdrs` overwrite a later one.
 
     What they are made of is asked before that is read: meanwhile another run may replace `cdrs`,
-    and be killed before it comes to this.
+    and be killed before it comes to this. They are counted in the store's zone and by our rules,
+    whatever the calls were made by.
     """
     with store.locked("days-together"):
         changed = {*days, *outdated_days(store, DATASETS[name])}
         about = {
             day: about_source(store, CDRS, day)
+            | about_calls(MadeBy(made_by(store, day).contract, store.zone.key))
             for day in store.days(CDRS, first=min(changed, default=date.max))
             if is_readable(store, CDRS, day)
         }

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
@@ -32,7 +33,7 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline.tables.provenance import of_the_fetch
+from cdr_pipeline.tables.provenance import is_unmade, of_the_fetch
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
@@ -520,6 +521,15 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
     assert not of_the_fetch(at.store, DAY, [DATASETS[name]])
     assert at.run("2023-03-07").success
     assert of_the_fetch(at.store, DAY, [DATASETS[name]])
+
+
+def test_hours_of_another_zone_than_the_calls_do_not_pass_for_theirs(desk: NewDesk) -> None:
+    at = desk(over_days())
+    assert at.run("2023-03-06", "2023-03-07").success
+    assert not is_unmade(at.store, DAY)
+    elsewhere = Store(at.store.root, ZoneInfo("UTC"))
+    list(aggregates.of_days_together(at.settings, elsewhere, [DAY], CAMPAIGN_HOURLY.name))
+    assert is_unmade(at.store, DAY)
 
 
 @pytest.fixture(scope="module")
