@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
+from cdr_pipeline.errors import CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.datasets import (
@@ -28,6 +29,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.footer import MadeBy
 from cdr_pipeline.tables.provenance import (
+    WAY_OUT,
     about_calls,
     about_source,
     is_readable,
@@ -139,7 +141,7 @@ SPECS = [
 
 def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     """Those of `wanted` that need no other day. Raises NotThere where one of `wanted` cannot be
-    made of what is there.
+    made of what is there, CdrError where that is in another zone.
     """
     measures = {
         name: measure for name, measure in _of_one_day(work.settings).items() if name in wanted
@@ -149,6 +151,12 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
         work.require(CDRS)
     if not measures:
         return []
+    zone = made_by(work.store, work.day).zone
+    if zone != work.store.zone.key:
+        raise CdrError(
+            f"{CDRS.name} of {work.day} are in {zone}, and CDR_TIMEZONE is {work.store.zone.key}."
+            f" What is stored of this day is unchanged. {WAY_OUT}."
+        )
     day = daily.Day.read(work.store.lazy(CDRS, work.day))
     about = about_source(work.store, CDRS, work.day)
     return [

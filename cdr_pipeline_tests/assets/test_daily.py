@@ -580,6 +580,15 @@ def test_a_backfill_of_some_days_takes_these_alone(graph: AssetGraph) -> None:
         assert sorted(subset.get_partition_keys()) == chosen
 
 
+def test_an_aggregate_of_calls_in_another_zone_says_so(desk: NewDesk) -> None:
+    at = desk(over_days())
+    assert at.run("2023-03-07").success
+    at.settings = at.settings.model_copy(update={"timezone": "UTC"})
+    told = red(at.run("2023-03-07", assets=[CAMPAIGN_DAILY.name]))
+    assert "cdrs of 2023-03-07 are in Asia/Ho_Chi_Minh, and CDR_TIMEZONE is UTC." in told
+    assert at.run("2023-03-07", assets=[CDRS.name, REJECTS.name, CAMPAIGN_DAILY.name]).success
+
+
 def test_an_aggregate_asked_for_alone_needs_its_calls(desk: NewDesk) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[LEAD_ATTEMPTS.name]).success
