@@ -22,12 +22,13 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
-from cdr_pipeline.tables.provenance import counted_otherwise
+from cdr_pipeline.tables.provenance import counted_otherwise, of_the_fetch
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import every_day
 
-#: A day is in the figures if it holds all of these.
+#: A day is in the figures if it holds all of these, made of one fetch: a killed run may have left
+#: some of another.
 NEEDED: Final = (
     RECEIPTS,
     CDRS,
@@ -94,7 +95,7 @@ class Figures:
 
     @property
     def missing(self) -> list[date]:
-        """The days of the range that are not stored, or not all of them: in no figure."""
+        """The days of the range that are not stored, or not as a whole: in no figure."""
         stored = set(self.days)
         return [day for day in every_day(self.first, self.last) if day not in stored]
 
@@ -126,8 +127,8 @@ def figures(store: Store, first: date, last: date) -> Figures:
     if not days:
         named = f"{first}" if first == last else f"{first} to {last}"
         raise CdrError(
-            f"There is nothing to report of {named}: load these days with `cdr-pipeline run`, or"
-            f" materialize {', '.join(dataset.name for dataset in NEEDED)} of them."
+            f"There is nothing to report of {named}, or nothing whole: load these days with"
+            f" `cdr-pipeline run`, or materialize {', '.join(one.name for one in NEEDED)} of them."
         )
     weeks = timedelta(weeks=-(-((last - first).days + 1) // 7))
     earlier = [day - weeks for day in days]
@@ -165,7 +166,7 @@ def _stored(store: Store, first: date, last: date) -> list[date]:
     return [
         day
         for day in store.days(CAMPAIGN_DAILY, first, last)
-        if all(store.holds(dataset, day) for dataset in NEEDED)
+        if all(store.holds(dataset, day) for dataset in NEEDED) and of_the_fetch(store, day, NEEDED)
     ]
 
 

@@ -14,9 +14,9 @@ _EN: Final = {
     "one_day": "{day}",
     "range": "{first} to {last}",
     "more_ranges": "{told} and {count} more",
-    "stored": "Stored: {stored} of {wanted} days. Not stored: {missing}.",
+    "stored": "Stored: {stored} of {wanted} days. Not stored, or in part: {missing}.",
     "stored_proved": "Stored: {stored} of {wanted} days, each proved complete."
-    " Not stored: {missing}.",
+    " Not stored, or in part: {missing}.",
     "otherwise": "Counted by other rules, or in another zone, than the last day, and not to be"
     " compared with it until `cdr-pipeline rebuild` has made them again: {days}.",
     "fetched": "As the vendor had it on {at}.",
@@ -113,9 +113,9 @@ _VI: Final = {
     "one_day": "ngày {day}",
     "range": "{first} đến {last}",
     "more_ranges": "{told} và {count} khoảng khác",
-    "stored": "Có dữ liệu của {stored} trên {wanted} ngày. Chưa có dữ liệu: {missing}.",
+    "stored": "Có dữ liệu của {stored} trên {wanted} ngày. Chưa có đủ dữ liệu: {missing}.",
     "stored_proved": "Có dữ liệu của {stored} trên {wanted} ngày, từng ngày đã được đối soát đủ."
-    " Chưa có dữ liệu: {missing}.",
+    " Chưa có đủ dữ liệu: {missing}.",
     "otherwise": "Được tính theo quy tắc hoặc múi giờ khác với ngày cuối, nên chưa so sánh được cho"
     " đến khi chạy `cdr-pipeline rebuild`: {days}.",
     "fetched": "Theo dữ liệu của nhà cung cấp lúc {at}.",

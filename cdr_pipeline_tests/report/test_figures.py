@@ -1,7 +1,7 @@
 """The figures: what DuckDB makes of the same calls, against the same weekdays before."""
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -10,7 +10,8 @@ import pytest
 from cdr_pipeline.errors import Damaged
 from cdr_pipeline.report.figures import NEEDED, figures
 from cdr_pipeline.tables import catalog
-from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, Dataset
+from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS, RECEIPTS, Dataset
+from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, call
 from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
@@ -105,6 +106,17 @@ def test_a_day_that_is_not_stored_is_told_and_has_its_place_without_any_figure(
     it = figures(store, first, last)
     assert it.missing == [missing]
     assert it.curve.rows() == [(first, 1, 1), (missing, None, None), (last, 1, 1)]
+
+
+def test_a_day_that_a_killed_run_left_in_part_is_in_no_figure(store: Store, load: LoadDay) -> None:
+    days = [DAY, DAY + timedelta(days=1)]
+    for day in days:
+        load(day, [call("a", f"{day} 10:00:00")])
+    again = about_fetch(datetime(2023, 3, 21, tzinfo=UTC))
+    for dataset in (RECEIPTS, CDRS):
+        store.write(dataset, DAY, store.read(dataset, DAY), about=again)
+    it = figures(store, *days)
+    assert (it.days, it.missing) == (days[1:], days[:1])
 
 
 def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: LoadDay) -> None:

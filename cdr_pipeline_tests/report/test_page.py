@@ -149,12 +149,12 @@ def test_of_a_long_range_the_hours_are_told_by_month(store: Store, load: LoadDay
         (
             "en",
             "Stored: 2 of 5 days, each proved complete."
-            " Not stored: 2023-03-06, 2023-03-08 to 2023-03-09.",
+            " Not stored, or in part: 2023-03-06, 2023-03-08 to 2023-03-09.",
         ),
         (
             "vi",
             "Có dữ liệu của 2 trên 5 ngày, từng ngày đã được đối soát đủ."
-            " Chưa có dữ liệu: 06/03/2023, 08/03/2023 đến 09/03/2023.",
+            " Chưa có đủ dữ liệu: 06/03/2023, 08/03/2023 đến 09/03/2023.",
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: 
     store.write(RECEIPTS, DAY, receipt)
     words = " ".join(read(store, DAY, DAY + timedelta(days=1)).words.split())
     assert "! Not proved complete Last fetched on" in words
-    assert "Stored: 1 of 2 days. Not stored: 2023-03-08." in words
+    assert "Stored: 1 of 2 days. Not stored, or in part: 2023-03-08." in words
 
 
 @pytest.mark.parametrize(
