@@ -1,5 +1,6 @@
 """A vendor on loopback, settings that point at it, and a run of the daily assets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Vendor
+from cdr_pipeline.tables.datasets import Dataset
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.runs import run
 
@@ -43,6 +45,13 @@ class Desk:
 
     def materialized(self, asset: str) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
+
+    def told(self, dataset: Dataset, day: date) -> Mapping[str, dg.MetadataValue[Any]]:
+        """What the last run that made the day's partition told of it."""
+        partition = dg.AssetRecordsFilter(dg.AssetKey(dataset.name), asset_partitions=[f"{day}"])
+        (record,) = self.instance.fetch_materializations(partition, limit=1).records
+        assert record.asset_materialization
+        return record.asset_materialization.metadata
 
 
 class NewDesk(Protocol):

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -137,15 +138,9 @@ def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk:
 def test_days_are_recorded_with_their_own_figures_and_checks(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-06", "2023-03-07")
-    records = at.instance.fetch_materializations(dg.AssetKey(CDRS.name), limit=10).records
-    rows = {
-        record.partition_key: record.asset_materialization.metadata[
-            "dagster/partition_row_count"
-        ].value
-        for record in records
-        if record.asset_materialization
-    }
-    assert rows == {f"{day}": len(at.vendor.truth(day)) for day in (DAY - timedelta(days=1), DAY)}
+    for day in (DAY - timedelta(days=1), DAY):
+        rows = at.told(CDRS, day)["dagster/partition_row_count"]
+        assert rows.value == len(at.vendor.truth(day))
     assert evaluations(at, RAW_PAGES.name, "verified") == [
         (None, True),
         ("2023-03-07", True),
@@ -180,11 +175,7 @@ def test_a_day_by_itself_records_every_check_once_for_its_partition(desk: NewDes
 def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
-    (record,) = at.instance.fetch_materializations(
-        dg.AssetKey(CAMPAIGN_DAILY.name), limit=9
-    ).records
-    assert record.asset_materialization
-    told = record.asset_materialization.metadata
+    told = at.told(CAMPAIGN_DAILY, DAY)
     sums = at.store.read(CAMPAIGN_DAILY, DAY).drop("campaign_uuid").sum().row(0, named=True)
     assert told["asr"].value == sums["answered"] / sums["seizures"]
     assert told["ner"].value == sums["effective"] / sums["seizures"]
@@ -230,12 +221,7 @@ def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> N
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
     at.run("2023-03-07")
-    event = at.instance.get_latest_materialization_event(dg.AssetKey(CDRS.name))
-    assert event is not None
-    assert event.asset_materialization is not None
-    text = event.asset_materialization.metadata["preview"].value
-    assert isinstance(text, str)
-    names, line, row = text.split("\n")
+    names, line, row = f"{at.told(CDRS, DAY)['preview'].value}".split("\n")
     assert names.startswith("| id | ")
     assert set(line) == set("|- ")
     assert f"| a\\|b {'c' * 35}… |" in row
@@ -269,58 +255,47 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     assert told.target_materialization_data.storage_id == recorded.storage_id
 
 
-def test_a_shrunken_day_is_kept_unless_the_run_accepts_it(desk: NewDesk) -> None:
-    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
-    at = desk(Vendor(records=calls, token=TOKEN))
-    at.run("2023-03-07")
-    fewer = desk(Vendor(records=calls[2:], token=TOKEN))
-    result = fewer.run("2023-03-07")
-    assert not result.success
-    assert "8 calls where 10 are stored" in str(fewer.ended[0][1])
-    assert "the same vendor" not in str(fewer.ended[0][1])
+THIRTY = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("proved", "says", "another_vendor"),
+    [
+        (THIRTY[2:10], "8 calls where 10 are stored", False),
+        (THIRTY[6:], "24 calls where 10 are stored (6 gone, 20 new)", True),
+        (THIRTY[22:], "8 calls where 10 are stored (10 gone, 8 new)", True),
+    ],
+    ids=["fewer", "more, but others", "fewer, and others"],
+)
+def test_a_day_of_fewer_or_other_calls_is_kept_unless_the_run_accepts_it(
+    desk: NewDesk, proved: list[dict[str, Any]], says: str, another_vendor: bool
+) -> None:
+    """As from a wrong host: every call was replaced, and only a figure told of it."""
+    desk(Vendor(records=THIRTY[:10], token=TOKEN)).run("2023-03-07")
+    at = desk(Vendor(records=proved, token=TOKEN))
+    assert not at.run("2023-03-07").success
+    told = str(at.ended[0][1])
+    assert says in told
+    assert ("Is it the same vendor (CDR_API_BASE_URL)?" in told) == another_vendor
     assert len(at.store.read(CDRS, DAY)) == 10
-    assert fewer.run("2023-03-07", accept_shrink=True).success
-    assert len(at.store.read(CDRS, DAY)) == 8
+    assert at.run("2023-03-07", accept_shrink=True).success
+    assert len(at.store.read(CDRS, DAY)) == len(proved)
 
 
 def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: NewDesk) -> None:
-    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
-    at = desk(Vendor(records=calls, token=TOKEN))
+    at = desk(Vendor(records=THIRTY[:10], token=TOKEN))
     at.run("2023-03-07")
     at.store.path(RAW_PAGES, DAY).unlink()
-    fewer = desk(Vendor(records=calls[2:], token=TOKEN))
+    fewer = desk(Vendor(records=THIRTY[2:10], token=TOKEN))
     assert not fewer.run("2023-03-07").success
     assert "8 calls where 10 are stored (its raw_pages are gone)" in str(fewer.ended[0][1])
     assert len(at.store.read(CDRS, DAY)) == 10
-    assert desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07").success
-
-
-def test_a_day_of_other_calls_is_kept_however_many_the_vendor_proves(desk: NewDesk) -> None:
-    """As from a wrong host: every call was replaced, and only a figure told of it."""
-    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
-    at = desk(Vendor(records=calls[:10], token=TOKEN))
-    at.run("2023-03-07")
-    others = desk(Vendor(records=calls[6:], token=TOKEN))
-    assert not others.run("2023-03-07").success
-    assert "24 calls where 10 are stored (6 gone, 20 new)" in str(others.ended[0][1])
-    assert "CDR_API_BASE_URL" in str(others.ended[0][1])
-    assert len(at.store.read(CDRS, DAY)) == 10
-    assert others.run("2023-03-07", accept_shrink=True).success
-
-
-def test_fewer_calls_that_are_others_may_be_another_vendors(desk: NewDesk) -> None:
-    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
-    desk(Vendor(records=calls[:10], token=TOKEN)).run("2023-03-07")
-    others = desk(Vendor(records=calls[22:], token=TOKEN))
-    assert not others.run("2023-03-07").success
-    assert "8 calls where 10 are stored (10 gone, 8 new)" in str(others.ended[0][1])
-    assert "Is it the same vendor (CDR_API_BASE_URL)?" in str(others.ended[0][1])
+    assert at.run("2023-03-07").success
 
 
 def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: NewDesk) -> None:
-    calls = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(10)]
-    desk(Vendor(records=calls, token=TOKEN)).run("2023-03-07")
-    edited = [{**calls[1], "note": "gọi lại"}, *calls[2:], call(11, "2023-03-07 23:59:59")]
+    desk(Vendor(records=THIRTY[:10], token=TOKEN)).run("2023-03-07")
+    edited = [{**THIRTY[1], "note": "gọi lại"}, *THIRTY[2:10], call(50, "2023-03-07 23:59:59")]
     at = desk(Vendor(records=edited, token=TOKEN))
     assert at.run("2023-03-07").success
     receipt = at.store.read(RECEIPTS, DAY).row(0, named=True)
@@ -414,14 +389,11 @@ def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: NewDesk, chaos: s
 
 def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: NewDesk) -> None:
     at = desk()
-    at.run("2023-03-07")
-    at.run("2023-03-08")
+    at.run("2023-03-07", "2023-03-08")
 
     def plotted(dataset: Dataset) -> set[str]:
-        (record,) = at.instance.fetch_materializations(dg.AssetKey(dataset.name), limit=1).records
-        assert record.asset_materialization is not None
-        metadata = record.asset_materialization.metadata
-        return {name for name, one in metadata.items() if isinstance(one.value, (int, float))}
+        told = at.told(dataset, DAY + timedelta(days=1))
+        return {name for name, one in told.items() if isinstance(one.value, (int, float))}
 
     assert plotted(RAW_PAGES) >= {"bytes", "seconds", "requests", "retries", "reported_total"}
     assert plotted(CDRS) >= {"bytes", "answered", "rejects", "additional_columns"}

@@ -227,12 +227,7 @@ def test_the_partition_says_which_contract_made_it_and_what_did_not_fit(at: Desk
     result = changed.run("2023-03-07", assets=[CDRS.name])
     assert result.success
     mark = load(changed.settings.contract, changed.settings.zone).mark
-    record = at.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(CDRS.name), asset_partitions=["2023-03-07"]),
-        limit=1,
-    ).records[0]
-    assert record.asset_materialization is not None
-    assert record.asset_materialization.metadata["contract"].value == mark
+    assert at.told(CDRS, DAY)["contract"].value == mark
     (found,) = (
         one for one in result.get_asset_check_evaluations() if one.check_name == "declared_types"
     )
