@@ -36,6 +36,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.provenance import is_unmade, of_the_fetch
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
 
@@ -130,8 +131,7 @@ def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk:
     assert at.run("2023-02-28", assets=layers).success
     assert at.run("2023-03-06", assets=layers).success
     for dataset, day in ((CDRS, date(2023, 2, 28)), (ADDITIONAL_KEYS, date(2023, 3, 6))):
-        path = at.store.path(dataset, day)
-        path.write_bytes(path.read_bytes()[:-20])
+        cut_short(at.store.path(dataset, day))
     assert at.run("2023-03-07", assets=layers).success
 
 

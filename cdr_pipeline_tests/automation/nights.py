@@ -1,10 +1,12 @@
 """Nights one after the other, and what is asked for on them."""
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
-from cdr_pipeline_tests.living import DAY, Clock, Switchboard, World, at
+from cdr_pipeline.simulator import Vendor
+from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
 FIRST = date(2023, 3, 1)
 
@@ -23,6 +25,15 @@ def nights(it: World, first: date, last: date) -> None:
         Clock.at = at(first, 1.5)
         it.nightly()
         first += DAY
+
+
+def after_nights(
+    world: NewWorld, count: int, *, days: int = 0, **settings: Any
+) -> tuple[World, Vendor]:
+    """A world so many nights after the first day, with calls on so many days, or as many."""
+    it, vendor = world(some_days(Switchboard(), days or count), **settings)
+    nights(it, FIRST + DAY, FIRST + DAY * count)
+    return it, vendor
 
 
 def asked(requests: list[dg.RunRequest]) -> list[tuple[str, ...]]:

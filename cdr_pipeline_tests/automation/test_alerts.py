@@ -20,7 +20,7 @@ from cdr_pipeline.launcher import GONE
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.flattening.crew import Crew
-from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, some_days
 from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.hook import Hook
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
@@ -35,6 +35,14 @@ def fail_and_tell(it: World, ahead: int = 1) -> None:
     run = it.last_run()
     assert not run.is_success
     tell_of(it, run)
+
+
+def without_the_vendor(world: NewWorld) -> World:
+    """After a night on which the vendor was down."""
+    it, _ = world(some_days(Switchboard(), 1))
+    it.board.down = at(FIRST), at(FIRST + DAY * 9)
+    fail_and_tell(it)
+    return it
 
 
 def a_run(it: World, *besides: str) -> dg.DagsterRun:
@@ -75,10 +83,7 @@ def heard(hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch) -> type
 def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
     world: NewWorld, heard: type[Hook]
 ) -> None:
-    board = some_days(Switchboard(), 1)
-    it, _ = world(board)
-    board.down = at(FIRST), at(FIRST + DAY * 9)
-    fail_and_tell(it)
+    it = without_the_vendor(world)
     (told,) = heard.told
     assert told["days"] == ["2023-03-01"]
     assert "answered 503" in told["cause"]
@@ -110,28 +115,21 @@ def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its
     world: NewWorld, heard: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard.status = 500
-    board = some_days(Switchboard(), 1)
-    it, _ = world(board)
-    board.down = at(FIRST), at(FIRST + DAY * 9)
-    fail_and_tell(it)
+    without_the_vendor(world)
     assert len(heard.told) == 1
-    logged = capfd.readouterr()
-    assert "the webhook answered 500" in logged.out + logged.err
-    assert "s3cret-path" not in logged.out + logged.err
+    logged = "".join(capfd.readouterr())
+    assert "the webhook answered 500" in logged
+    assert "s3cret-path" not in logged
 
 
 def test_a_webhook_that_is_not_there_stops_nothing(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CDR_ALERT_URL", "http://127.0.0.1:9/s3cret-path")
-    board = some_days(Switchboard(), 1)
-    it, _ = world(board)
-    board.down = at(FIRST), at(FIRST + DAY * 9)
-    fail_and_tell(it)
-    logged = capfd.readouterr()
-    told = logged.out + logged.err
-    assert "Connection refused. Check CDR_ALERT_URL" in told
-    assert "s3cret-path" not in told
+    without_the_vendor(world)
+    logged = "".join(capfd.readouterr())
+    assert "Connection refused. Check CDR_ALERT_URL" in logged
+    assert "s3cret-path" not in logged
 
 
 def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
@@ -155,9 +153,9 @@ def test_a_webhook_whose_address_is_wrong_is_said_in_the_log(
     monkeypatch.setenv("CDR_ALERT_URL", "no-url")
     with dg.DagsterInstance.ephemeral() as instance:
         fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
-    logged = capfd.readouterr()
-    assert "Nobody was told" in logged.out + logged.err
-    assert "CDR_ALERT_URL: must be an http(s) URL" in logged.out + logged.err
+    logged = "".join(capfd.readouterr())
+    assert "Nobody was told" in logged
+    assert "CDR_ALERT_URL: must be an http(s) URL" in logged
 
 
 def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause() -> None:
@@ -181,8 +179,7 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
         yield from build(work, crew)
 
     build = cdrs.build
-    it, _ = world(some_days(Switchboard(), 4))
-    nights(it, FIRST + DAY, FIRST + DAY)
+    it, _ = after_nights(world, 1, days=4)
     monkeypatch.setattr(cdrs, "build", ended_with_dagster)
     fail_and_tell(it, ahead=4)
     (told,) = heard.told

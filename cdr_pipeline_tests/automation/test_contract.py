@@ -1,6 +1,5 @@
 """A contract that changes shows in Dagster, day by day, until the days are made again."""
 
-import errno
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from cdr_pipeline.tables.contract import load
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.provenance import stale_days
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.damage import cut_short, stale
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
 
@@ -170,9 +170,8 @@ def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) 
 def test_a_day_that_cannot_be_read_keeps_no_other_from_being_told_of(
     at: Desk, daemon: Daemon
 ) -> None:
-    path = at.store.path(CDRS, DAY)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
+    whole = (path := at.store.path(CDRS, DAY)).read_bytes()
+    cut_short(path)
     assert daemon.look(under(at, OWN)) is None
     assert evaluations(at)["2023-03-08"] == "FAILED"
     path.write_bytes(whole)
@@ -184,10 +183,6 @@ def test_where_the_folder_cannot_be_read_it_says_so_and_forgets_nothing(
     at: Desk, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share that hung: a red tick each minute, in Python's words."""
-
-    def stale(*_: object) -> None:
-        raise OSError(errno.ESTALE, "Stale file handle")
-
     daemon.look(under(at, OWN))
     before = daemon.cursor
     monkeypatch.setattr(Store, "days", stale)

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from cdr_pipeline.tables.datasets import CDRS
-from cdr_pipeline_tests.automation.nights import FIRST, nights, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
 
 
@@ -34,8 +34,7 @@ def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_i
 def test_the_check_is_red_once_while_a_setting_is_wrong_and_says_which(
     world: NewWorld, unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    it, _ = world(some_days(Switchboard(), 1))
-    nights(it, FIRST + DAY, FIRST + DAY)
+    it, _ = after_nights(world, 1)
     Clock.at = at(FIRST + DAY, 12)
     mended, it.loading = it.loading, unset["loading"]
     monkeypatch.setenv("CDR_PAGE_SIZE", "0")
@@ -73,10 +72,8 @@ def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_ba
     world: NewWorld,
 ) -> None:
     """It turned green while the token was still refused: `No recent day was ever loaded.`"""
-    board = some_days(Switchboard(), 9)
-    it, _ = world(board, lookback_days=0, probe_days=2)
-    nights(it, FIRST + DAY, FIRST + DAY)
-    board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 9)
+    it, _ = after_nights(world, 1, days=9, lookback_days=0, probe_days=2)
+    it.board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 9)
     it.sensor("freshness")
     for ahead in range(2, 7):
         nights(it, FIRST + DAY * ahead, FIRST + DAY * ahead)
@@ -91,11 +88,9 @@ def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_ba
 
 def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
     """Dagster shows what the last run says of a check, if it says nothing: skipped."""
-    board = some_days(Switchboard(), 3)
-    it, _ = world(board)
-    nights(it, FIRST + DAY, FIRST + DAY)
+    it, _ = after_nights(world, 1, days=3)
     assert it.fresh() == {"2023-03-01": True}
-    board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 3)
+    it.board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 3)
     nights(it, FIRST + DAY * 2, FIRST + DAY * 2)
     assert it.fresh() == {"None": False}, "of the run's two days"
     Clock.at = at(FIRST + DAY * 3, 1)
@@ -106,11 +101,9 @@ def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> Non
 
 
 def test_an_old_day_that_fails_says_nothing_of_the_newest(world: NewWorld) -> None:
-    board = some_days(Switchboard(), 3)
-    it, _ = world(board)
-    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it, _ = after_nights(world, 3)
     it.store.path(CDRS, FIRST).unlink()
-    board.down = at(FIRST + DAY * 3), at(FIRST + DAY * 4)
+    it.board.down = at(FIRST + DAY * 3), at(FIRST + DAY * 4)
     Clock.at = at(FIRST + DAY * 3, 12)
     it.load(FIRST)
     assert not it.store.holds(CDRS, FIRST)

@@ -14,7 +14,8 @@ from cdr_pipeline.simulator import Chaos
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.raw_pages import Pages
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, asked, nights, some_days
+from cdr_pipeline_tests.damage import stale
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
 
 
@@ -28,8 +29,7 @@ def a_day(it: World, day: date) -> list[dg.RunRequest]:
 
 
 def test_each_older_day_is_asked_for_its_total_once_a_day(world: NewWorld) -> None:
-    it, vendor = world(some_days(Switchboard(), 8), lookback_days=1, probe_days=5)
-    nights(it, FIRST + DAY, FIRST + DAY * 8)
+    it, vendor = after_nights(world, 8, lookback_days=1, probe_days=5)
     vendor.requests.clear()
     assert a_day(it, FIRST + DAY * 8) == []
     # The 8th and the 7th are loaded again each night; the 3rd is as far as probes go.
@@ -40,23 +40,19 @@ def test_each_older_day_is_asked_for_its_total_once_a_day(world: NewWorld) -> No
 
 
 def test_a_day_whose_total_grew_is_loaded_and_no_other(world: NewWorld) -> None:
-    board = some_days(Switchboard(), 8)
-    it, _ = world(board, lookback_days=1)
-    nights(it, FIRST + DAY, FIRST + DAY * 8)
-    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 9, 3))
+    it, _ = after_nights(world, 8, lookback_days=1)
+    it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 9, 3))
     (request,) = a_day(it, FIRST + DAY * 9)
     assert asked([request]) == [("2023-03-02", "2023-03-02")]
     assert "5 calls were proved, the vendor counts 6 now" in request.tags[ASKED_BY]
-    assert it.loaded(FIRST + DAY) == board.truth(FIRST + DAY)
+    assert it.loaded(FIRST + DAY) == it.board.truth(FIRST + DAY)
     assert len(it.loaded(FIRST + DAY)) == 6
     assert a_day(it, FIRST + DAY * 10) == []
 
 
 def test_a_day_whose_total_fell_fails_once_and_is_kept_as_it_was(world: NewWorld) -> None:
-    board = some_days(Switchboard(), 5)
-    board.of(FIRST)[0].gone = at(FIRST + DAY * 5)
-    it, _ = world(board, lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    it, _ = after_nights(world, 5, lookback_days=0)
+    it.board.of(FIRST)[0].gone = at(FIRST + DAY * 5)
     for ahead in (6, 7, 8):
         a_day(it, FIRST + DAY * ahead)
     assert it.failed == [FIRST + DAY * 6]
@@ -65,12 +61,10 @@ def test_a_day_whose_total_fell_fails_once_and_is_kept_as_it_was(world: NewWorld
 
 def test_a_call_that_only_changed_moves_no_total_and_is_not_seen(world: NewWorld) -> None:
     """What probes cannot do, and the README says: the lookback is for edits."""
-    board = some_days(Switchboard(), 5)
-    board.of(FIRST)[0].edited = at(FIRST + DAY * 5)
-    it, _ = world(board, lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    it, _ = after_nights(world, 5, lookback_days=0)
+    it.board.of(FIRST)[0].edited = at(FIRST + DAY * 5)
     assert a_day(it, FIRST + DAY * 6) == []
-    assert it.loaded(FIRST) != board.truth(FIRST)
+    assert it.loaded(FIRST) != it.board.truth(FIRST)
 
 
 def test_a_day_at_a_ceiling_is_compared_in_the_parts_it_was_proved_in(world: NewWorld) -> None:
@@ -93,8 +87,7 @@ def test_a_day_in_too_many_parts_is_left_alone_and_said_so(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.automation.late_calls._MOST_PARTS", 0)
-    it, vendor = world(some_days(Switchboard(), 3), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it, vendor = after_nights(world, 3, lookback_days=0)
     vendor.requests.clear()
     Clock.at = at(FIRST + DAY * 3, 23)
     assert it.sensor("late_calls") == []
@@ -105,8 +98,7 @@ def test_a_day_in_too_many_parts_is_left_alone_and_said_so(
 def test_days_too_many_for_one_tick_are_compared_at_the_next(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    it, vendor = world(some_days(Switchboard(), 5), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 5)
+    it, vendor = after_nights(world, 5, lookback_days=0)
     ticking = itertools.count()
     late = "cdr_pipeline.automation.late_calls"
     monkeypatch.setattr(f"{late}.time.monotonic", lambda: next(ticking) * 3.0)
@@ -122,11 +114,9 @@ def test_days_too_many_for_one_tick_are_compared_at_the_next(
 
 
 def test_a_day_whose_pages_are_gone_keeps_no_other_from_being_compared(world: NewWorld) -> None:
-    board = some_days(Switchboard(), 4)
-    it, _ = world(board, lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    it, _ = after_nights(world, 4, lookback_days=0)
     it.store.path(RAW_PAGES, FIRST).unlink()
-    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
     assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
 
@@ -134,9 +124,7 @@ def test_a_file_that_the_disk_does_not_give_keeps_no_other_day_waiting(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bad sector: each tick of the day ended at it, red, and no day behind it had its turn."""
-    board = some_days(Switchboard(), 4)
-    it, _ = world(board, lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    it, _ = after_nights(world, 4, lookback_days=0)
     pages = Store.pages
 
     def bad(store: Store, day: date) -> Pages:
@@ -145,20 +133,14 @@ def test_a_file_that_the_disk_does_not_give_keeps_no_other_day_waiting(
         return pages(store, day)
 
     monkeypatch.setattr(Store, "pages", bad)
-    board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
     assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
 
 def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that hung."""
-
-    def stale(*_: object) -> None:
-        raise OSError(errno.ESTALE, "Stale file handle")
-
-    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 4)
+    it, _ = after_nights(world, 4, lookback_days=0)
     Clock.at = at(FIRST + DAY * 4, 23)
     with monkeypatch.context() as patched:
         patched.setattr(Store, "days", stale)
@@ -169,15 +151,13 @@ def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
 
 
 def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: NewWorld) -> None:
-    board = some_days(Switchboard(), 8)
-    it, vendor = world(board, lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 8)
-    board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 6)
+    it, vendor = after_nights(world, 8, lookback_days=0)
+    it.board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 6)
     Clock.at = at(FIRST + DAY * 9, 1)
     assert it.sensor("late_calls") == []
     assert "answered 503" in it.skipped
     assert "tomorrow" in it.skipped
-    board.down = None
+    it.board.down = None
     vendor.requests.clear()
     Clock.at = at(FIRST + DAY * 9, 23)
     it.sensor("late_calls")
@@ -186,8 +166,7 @@ def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: Ne
 
 
 def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(world: NewWorld) -> None:
-    it, _ = world(some_days(Switchboard(), 3), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it, _ = after_nights(world, 3, lookback_days=0)
     there = it.settings
     it.settings = there.model_copy(update={"api_base_url": "http://127.0.0.1:9"})
     Clock.at = at(FIRST + DAY * 3, 23)

@@ -1,6 +1,5 @@
 """The schedule, night by night: what it asks for."""
 
-import errno
 from datetime import time
 from typing import Any
 
@@ -19,7 +18,8 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.automation.nights import FIRST, asked, nights, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, asked, some_days
+from cdr_pipeline_tests.damage import cut_short, stale
 from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
@@ -92,12 +92,7 @@ def test_where_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share that hung: both ticks failed, so nobody was told, and `fresh` stayed green."""
-
-    def stale(*_: object) -> None:
-        raise OSError(errno.ESTALE, "Stale file handle")
-
-    it, _ = world(some_days(Switchboard(), 4))
-    nights(it, FIRST + DAY, FIRST + DAY * 2)
+    it, _ = after_nights(world, 2, days=4)
     monkeypatch.setattr(Store, "days", stale)
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-03", "2023-03-03")]
@@ -109,8 +104,7 @@ def test_where_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
 
 
 def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) -> None:
-    it, vendor = world(some_days(Switchboard(), 8), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 6)
+    it, vendor = after_nights(world, 6, days=8, lookback_days=0)
     it.store.path(RAW_PAGES, FIRST + DAY).unlink()
     it.store.path(CAMPAIGN_DAILY, FIRST + DAY * 2).unlink()
     vendor.requests.clear()
@@ -129,16 +123,14 @@ def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) ->
 
 def test_the_first_day_of_all_is_asked_for_too_where_half_of_it_is_there(world: NewWorld) -> None:
     """It passed for one before the first that is stored, which is for people to load."""
-    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY)
+    it, _ = after_nights(world, 1, days=4, lookback_days=0)
     it.store.path(RECEIPTS, FIRST).unlink()
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-01", "2023-03-03")]
 
 
 def test_pages_of_old_days_that_were_deleted_are_not_asked_for_each_night(world: NewWorld) -> None:
-    it, _ = world(some_days(Switchboard(), 5), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 3)
+    it, _ = after_nights(world, 3, days=5, lookback_days=0)
     for day in (FIRST, FIRST + DAY):
         it.store.path(RAW_PAGES, day).unlink()
     Clock.at = at(FIRST + DAY * 4, 1.5)
@@ -148,8 +140,7 @@ def test_pages_of_old_days_that_were_deleted_are_not_asked_for_each_night(world:
 def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_night(
     world: NewWorld,
 ) -> None:
-    it, _ = world(some_days(Switchboard(), 4), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 2)
+    it, _ = after_nights(world, 2, days=4, lookback_days=0)
     before = {one: it.store.path(one, FIRST).read_bytes() for one in MADE}
     Clock.at = at(FIRST + DAY * 2, 2)
     it.load(FIRST)
@@ -165,10 +156,8 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
 def test_a_damaged_file_stops_no_tick_and_its_day_is_asked_for(
     world: NewWorld, dataset: Dataset
 ) -> None:
-    it, _ = world(some_days(Switchboard(), 6), lookback_days=0)
-    nights(it, FIRST + DAY, FIRST + DAY * 3)
-    path = it.store.path(dataset, FIRST + DAY)
-    path.write_bytes(path.read_bytes()[:-20])
+    it, _ = after_nights(world, 3, days=6, lookback_days=0)
+    cut_short(it.store.path(dataset, FIRST + DAY))
     Clock.at = at(FIRST + DAY * 4, 1.5)
     assert sorted(asked(it.nightly())) == [("2023-03-02",) * 2, ("2023-03-04",) * 2]
     assert it.store.holds(CDRS, FIRST + DAY * 3)

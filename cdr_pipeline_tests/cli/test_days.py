@@ -22,6 +22,7 @@ from cdr_pipeline.simulator.source import Call
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
+from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.hook import Hook
 
 
@@ -213,7 +214,7 @@ def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
     loaded: Type, dataset: str
 ) -> None:
     path = Path(f"data/{dataset}/date=2023-03-07/part-0.parquet")
-    path.write_bytes(path.read_bytes()[:-20])
+    cut_short(path)
     words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
     again = loaded(*words, vendor=small())
     assert again.exit_code == 1
@@ -230,8 +231,7 @@ def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
 def test_damaged_files_that_are_made_are_named_and_made_again(loaded: Type, deleted: bool) -> None:
     paths = [Path(f"data/{made.name}/date=2023-03-07/part-0.parquet") for made in MADE]
     whole = [pl.read_parquet(path) for path in paths]
-    for path in paths:
-        path.write_bytes(path.read_bytes()[:-20])
+    cut_short(*paths)
     told = loaded("status")
     assert told.exit_code == 1
     assert all(f"{path}" in told.output for path in paths)
@@ -247,8 +247,7 @@ def test_a_damaged_file_keeps_no_other_day_from_being_made_again(
     loaded: Type, every: tuple[str, ...]
 ) -> None:
     damaged = {name: Path(f"data/{name}/part-0.parquet") for name in DAMAGED}
-    for path in damaged.values():
-        path.write_bytes(path.read_bytes()[:-20])
+    cut_short(*damaged.values())
     done = loaded("rebuild", *every, CDR_CONTRACT="contract.toml")
     assert done.exit_code == 1
     raw_pages, cdrs = damaged.values()
@@ -262,8 +261,7 @@ def test_a_damaged_file_keeps_no_other_day_from_being_made_again(
 def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) -> None:
     last = Path("data/cdr_receipts/date=2023-03-08/part-0.parquet")
     paths = [Path(f"data/{name}/date=2023-03-06/part-0.parquet") for name in ("cdrs", "raw_pages")]
-    for path in paths:
-        path.write_bytes(path.read_bytes()[:-20])
+    cut_short(*paths)
     # Its footer is whole: that it is damaged shows only as it is read.
     content = last.read_bytes()
     last.write_bytes(b"PAR1" + bytes(100) + content[104:])

@@ -13,6 +13,7 @@ from cdr_pipeline.tables import catalog
 from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS, RECEIPTS, Dataset
 from cdr_pipeline.tables.provenance import about_fetch
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.records import DAY, call
 from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
 
@@ -153,6 +154,6 @@ def test_a_damaged_file_is_named_of_all_days(store: Store, load: LoadDay, datase
     for day in days:
         load(day, [call(time_started=f"{day} 10:00:00")])
     path = store.path(dataset, days[1])
-    path.write_bytes(path.read_bytes()[:-20])
+    cut_short(path)
     with pytest.raises(Damaged, match=re.escape(f"{path} cannot be read")):
         figures(store, days[0], days[-1])

@@ -6,7 +6,6 @@ import os
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -36,6 +35,7 @@ from cdr_pipeline.tables.provenance import (
 )
 from cdr_pipeline.tables.readers import AnotherContract, scan
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.records import DAY, SAIGON
 from cdr_pipeline_tests.tables.days import write_day
 
@@ -204,10 +204,6 @@ def test_a_day_with_a_damaged_file_is_to_be_made_again_unless_it_is_torn(
     assert to_make(store, due, DAY, DAY) == []
     cut_short(store.path(RECEIPTS, DAY))  # whether it is torn cannot be told: its run says why
     assert to_make(store, due, DAY, DAY) == [DAY]
-
-
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-20])
 
 
 def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
