@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.tables.contract import (
-    NO_CONTRACT,
     NO_MARK,
     Contract,
     Declared,
@@ -28,12 +27,11 @@ from cdr_pipeline.tables.contract import (
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.fitting import WORDS
 from cdr_pipeline.tables.flattening import records, runs
-from cdr_pipeline.tables.flattening.additional import fit_declared
 from cdr_pipeline.tables.flattening.flatten import Flat, flatten
 from cdr_pipeline.tables.flattening.typed import Rules
 from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.types import DECLARED, as_written, type_of
-from cdr_pipeline.tables.values import JSON_TYPES, read_value
+from cdr_pipeline.tables.values import read_value
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import (
     DAY,
@@ -309,6 +307,11 @@ def spread_under(given: Contract, texts: list[str]) -> dict[str, tuple[Any, list
         ("string", "true", "true"),
         ("string", '[ 1.10, {"a" : null} ]', '[1.10,{"a":null}]'),
         *((type_, token, None) for type_ in DECLARED for token in ("null", '""')),
+        *(
+            (type_, token, None)
+            for type_ in ("date", "datetime")
+            for token in ("20230307", "1.5", "true", "[1]", '{"a":1}', "1e400")
+        ),
     ],
 )
 def test_a_value_is_exact_or_null(type_: str, token: str, value: Any) -> None:
@@ -628,13 +631,3 @@ def test_personal_values_stand_in_no_example() -> None:
     made = flat_under(given, call(additional={"p": "Nguyễn Văn An", "q": "open"}))
     examples = made.additional_keys.select("key", "example").rows()
     assert examples == [("p", None), ("q", "open")]
-
-
-def test_every_json_type_is_known_to_every_declared_type() -> None:
-    for type_ in DECLARED:
-        for kind in JSON_TYPES:
-            if kind != "null":
-                value = {"integer": 1, "decimal": 1.5, "boolean": True}.get(kind, "x")
-                declared = Declared("k", type_, format="%Y-%m-%d %H:%M")
-                texts = [f'{{"k":{json.dumps(value)}}}'.encode()]
-                assert len(fit_declared(declared, kind, [value], texts, NO_CONTRACT)) == 1

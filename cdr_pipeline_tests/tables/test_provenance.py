@@ -102,15 +102,11 @@ def test_a_file_marks_personal_columns_and_describes_declared_ones(mixed: Store)
     assert schema.field("additional_when__datetime").metadata[b"pii"] == b"true"
 
 
-def test_days_of_another_contract_are_stale(mixed: Store) -> None:
+def test_days_of_another_contract_are_stale_until_they_are_made_again(mixed: Store) -> None:
     assert stale_days(mixed, CONTRACT.mark) == [DAY]
     assert stale_days(mixed, NO_CONTRACT.mark) == [NEXT]
     assert stale_days(mixed, "other") == [DAY, NEXT]
     assert stale_days(mixed, "other", NEXT) == [NEXT]
-
-
-def test_a_day_made_again_is_not_stale(mixed: Store) -> None:
-    assert stale_days(mixed, CONTRACT.mark) == [DAY]
     write_day(mixed, DAY, OBJECTS, CONTRACT)
     assert stale_days(mixed, CONTRACT.mark) == []
 

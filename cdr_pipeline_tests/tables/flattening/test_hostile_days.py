@@ -48,17 +48,13 @@ def calls(order: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("order", range(1, 6))
-def test_the_order_of_a_listing_changes_no_row(order: int) -> None:
+def test_the_order_of_a_listing_changes_no_row_and_nothing_that_is_told_of_keys(order: int) -> None:
     one, other = flat(*calls(0)), flat(*calls(order))
     assert one.schema == other.schema
     assert one.cdrs.equals(other.cdrs)
     assert one.keys == other.keys
     assert one.rejects.sort("id").equals(other.rejects.sort("id"))
-
-
-@pytest.mark.parametrize("order", range(1, 6))
-def test_nor_what_is_told_of_the_keys(order: int) -> None:
-    assert flat(*calls(0)).additional_keys.equals(flat(*calls(order)).additional_keys)
+    assert one.additional_keys.equals(other.additional_keys)
 
 
 # ---- one record that failed its whole day, found by a reader with an oracle of its own
@@ -121,7 +117,7 @@ def within(calls: int, made: Callable[[], T]) -> T:
 
 @pytest.mark.parametrize("field", ["note", "undocumented", "additional", "duration"])
 def test_how_deep_a_record_may_be_does_not_depend_on_who_reads_it(field: str) -> None:
-    for depth in (490, 510, *range(880, 1000, 7)):
+    for depth in (490, 510, *range(880, 1000, 7), 5000):
         nested = "[" * depth + "]" * depth
         token = f'{{"k":{nested}}}' if field == "additional" else nested
         shallow, deep = (

@@ -135,14 +135,6 @@ def test_a_name_that_no_decoder_takes_stands_in_extra() -> None:
     assert json.loads(text) == names
 
 
-def test_what_is_nested_too_deep_is_not_read_by_a_decoder_that_would_let_it_pass() -> None:
-    deep = "[" * 600 + "]" * 600
-    for text in (verbatim("note", deep), verbatim("queue", deep), verbatim("additional", deep)):
-        learned = having_met(verbatim("note", "[]"), verbatim("queue", "1"))
-        with pytest.raises(RecursionError):
-            learned.page(page_of(text))
-
-
 def having_met(*texts: bytes) -> Layout:
     """What has been learned from these records."""
     layout = Layout()

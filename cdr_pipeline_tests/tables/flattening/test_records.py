@@ -115,14 +115,6 @@ def test_of_a_field_that_comes_twice_the_last_counts() -> None:
     assert the_call(b'{"note":"1",' + as_text(call(note="2"))[1:])["note"] == "2"
 
 
-def test_a_record_nested_deeper_than_any_reader_goes_harms_no_other() -> None:
-    for field in ("note", "additional", "ai_summary"):
-        deep = verbatim(field, "[" * 5000 + "]" * 5000, "deep")
-        made = flat(call("before"), deep, call("behind"))
-        assert {"before", "behind"} <= set(made.cdrs["id"])
-        assert len(made.cdrs) + made.whole_rejects == 3
-
-
 # ---- the lead list's object, in each way of writing it
 
 
