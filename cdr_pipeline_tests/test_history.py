@@ -42,12 +42,6 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder without settings."""
-    return tmp_path
-
-
 def start(first: str, last: str) -> subprocess.Popen[str]:
     """A process of its own that records these days."""
     tags = json.dumps(days_tags(date.fromisoformat(first), date.fromisoformat(last)))
@@ -69,39 +63,37 @@ def recorded() -> set[str]:
         return instance.get_materialized_partitions(CALLS)
 
 
-def test_the_next_process_finds_what_this_one_recorded(place: Path) -> None:
-    assert home.lasting_home() == place / ".dagster"
+def test_the_next_process_finds_what_this_one_recorded(tmp_path: Path) -> None:
+    assert home.lasting_home() == tmp_path / ".dagster"
     record("2023-03-06", "2023-03-07")
     assert recorded() == {"2023-03-06", "2023-03-07"}
 
 
-def test_a_home_named_in_the_env_file_is_the_home_as_for_dagster_dev(place: Path) -> None:
-    (place / ".env").write_text(f"DAGSTER_HOME={place}/elsewhere\n")
-    assert home.lasting_home() == place / "elsewhere"
-    assert os.environ["DAGSTER_HOME"] == str(place / "elsewhere")
+def test_a_home_named_in_the_env_file_is_the_home_as_for_dagster_dev(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DAGSTER_HOME={tmp_path}/elsewhere\n")
+    assert home.lasting_home() == tmp_path / "elsewhere"
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / "elsewhere")
 
 
 def test_of_two_homes_it_is_the_env_files_as_for_dagster_dev(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", f"{place}/of the shell")
-    (place / ".env").write_text(f"DAGSTER_HOME={place}/elsewhere\n")
-    assert home.lasting_home() == place / "elsewhere"
+    monkeypatch.setenv("DAGSTER_HOME", f"{tmp_path}/of the shell")
+    (tmp_path / ".env").write_text(f"DAGSTER_HOME={tmp_path}/elsewhere\n")
+    assert home.lasting_home() == tmp_path / "elsewhere"
 
 
 @pytest.mark.parametrize(("said", "meant"), [("history", "{}/history"), ("~/h", "{}/home/h")])
 def test_a_path_that_dagster_would_refuse_in_the_env_file_is_told_as_it_should_stand(
-    place: Path, monkeypatch: pytest.MonkeyPatch, said: str, meant: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, meant: str
 ) -> None:
-    monkeypatch.setenv("HOME", f"{place}/home")
-    (place / ".env").write_text(f"DAGSTER_HOME={said}\n")
-    with pytest.raises(SettingsError, match=f": {meant.format(place)}$"):
+    monkeypatch.setenv("HOME", f"{tmp_path}/home")
+    (tmp_path / ".env").write_text(f"DAGSTER_HOME={said}\n")
+    with pytest.raises(SettingsError, match=f": {meant.format(tmp_path)}$"):
         home.lasting_home()
 
 
-def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round(
-    place: Path,
-) -> None:
+def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round() -> None:
     """A user whose `dagster.yaml` is older than `history`, or who takes the block out again."""
     config = home.lasting_home() / "dagster.yaml"
     ours = config.read_text()
@@ -113,7 +105,7 @@ def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round
     assert recorded() == {"2023-03-06", "2023-03-07", "2023-03-08"}
 
 
-def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked(place: Path) -> None:
+def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked() -> None:
     home.lasting_home()
     with dg.DagsterInstance.get() as instance:
         runs = [start(f"2023-0{month}-01", f"2023-0{month}-28") for month in (1, 2, 3, 4)]
@@ -126,7 +118,7 @@ def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked(pl
     assert len(recorded()) == 4 * 28
 
 
-def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables(place: Path) -> None:
+def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables() -> None:
     home.lasting_home()
     runs = [start(f"2023-0{month}-01", f"2023-0{month}-02") for month in (1, 2, 3)]
     said = [run.communicate()[0] for run in runs]
@@ -134,7 +126,7 @@ def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables(place: Pa
     assert len(recorded()) == 3 * 2
 
 
-def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file(place: Path) -> None:
+def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file() -> None:
     """Dagster's webserver watches it; in SQLite's WAL mode it would not change for minutes."""
     home.lasting_home()
     with dg.DagsterInstance.get() as instance:
@@ -166,7 +158,7 @@ def connections() -> Iterator[set[int]]:
 
 
 def test_a_process_keeps_few_files_open_however_many_runs_it_looks_at(
-    place: Path, monkeypatch: pytest.MonkeyPatch, connections: set[int]
+    monkeypatch: pytest.MonkeyPatch, connections: set[int]
 ) -> None:
     monkeypatch.setattr(history, "_OPEN_FILES", 3)
     home.lasting_home()
@@ -224,7 +216,7 @@ def postgres() -> Iterator[str]:
 
 
 def test_with_its_url_set_history_is_in_postgres_for_every_process(
-    place: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+    postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", postgres)
     folder = home.lasting_home()
@@ -237,7 +229,7 @@ def test_with_its_url_set_history_is_in_postgres_for_every_process(
 
 
 def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home.lasting_home()
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me:hush@127.0.0.1:1/dagster")
@@ -252,7 +244,7 @@ def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
 
 @pytest.mark.parametrize("port", ["1", "none"])
 def test_it_is_asked_for_once_before_dagster_starts(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], port: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], port: str
 ) -> None:
     """Six warnings, a promise of `.dagster`, and forty lines of traceback came before it."""
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", f"postgresql://me:hush@127.0.0.1:{port}/dagster")
@@ -263,17 +255,17 @@ def test_it_is_asked_for_once_before_dagster_starts(
 
 
 def test_where_the_history_is_says_nothing_of_who_may_read_it(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert home.kept_in(place) == f"{place}"
+    assert home.kept_in(tmp_path) == f"{tmp_path}"
     url = "postgres://me:hush@db.example.vn:5432/dagster?password=hush"
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", url)
-    assert home.kept_in(place) == "postgresql://db.example.vn:5432/dagster"
+    assert home.kept_in(tmp_path) == "postgresql://db.example.vn:5432/dagster"
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/dagster", "host:5432", "postgresql://"])
 def test_what_is_no_url_of_a_database_is_said_before_dagster_starts(
-    place: Path, monkeypatch: pytest.MonkeyPatch, url: str
+    monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", url)
     with pytest.raises(SettingsError, match="CDR_DAGSTER_POSTGRES_URL: must be a URL"):
@@ -281,7 +273,7 @@ def test_what_is_no_url_of_a_database_is_said_before_dagster_starts(
 
 
 def test_without_the_extra_the_message_says_how_to_install_it(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me@host/dagster")
     monkeypatch.setattr(home, "find_spec", lambda _: None)
@@ -290,10 +282,10 @@ def test_without_the_extra_the_message_says_how_to_install_it(
 
 
 def test_the_demos_history_stays_in_its_own_folder(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", "postgresql://me@127.0.0.1:1/dagster")
-    home.home_apart(place / "demo")
+    home.home_apart(tmp_path / "demo")
     record("2023-03-06", "2023-03-06")
     assert recorded() == {"2023-03-06"}
-    assert (place / "demo" / "history" / "runs.db").exists()
+    assert (tmp_path / "demo" / "history" / "runs.db").exists()

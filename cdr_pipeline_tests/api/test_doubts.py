@@ -441,27 +441,25 @@ def test_calls_that_the_next_day_would_be_short_of_fail_the_day_they_are_listed_
         prove(model, page_size=25)
 
 
+@pytest.mark.parametrize(
+    ("before", "lasting", "first"),
+    [
+        ([60 * (2 + n) for n in range(4)], 3600, "23:55:00"),
+        *(([20 + 5 * n for n in range(4)], seconds, "23:59:25") for seconds in (45, 59)),
+    ],
+)
 @pytest.mark.parametrize("each", [3, 121])
-def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(each: int) -> None:
-    over = {f"over-{n}": WINDOW.start - timedelta(minutes=2 + n) for n in range(4)}
-    hour = timedelta(hours=1)
+def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(
+    each: int, before: list[int], lasting: int, first: str
+) -> None:
+    over = {f"over-{n}": WINDOW.start - seconds * SECOND for n, seconds in enumerate(before)}
     model = Filed(
         in_office_hours(3, each) | over,
-        lambda id_, began: began + hour if id_ in over else began,
+        lambda id_, began: began + lasting * SECOND if id_ in over else began,
     )
-    with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:55:00 to"):
-        prove(model, page_size=500)
-
-
-@pytest.mark.parametrize("seconds", [45, 59])
-def test_and_so_do_calls_of_less_than_a_minute(seconds: int) -> None:
-    over = {f"over-{n}": WINDOW.start - timedelta(seconds=20 + 5 * n) for n in range(4)}
-    model = Filed(
-        in_office_hours(3, 121) | over,
-        lambda id_, began: began + timedelta(seconds=seconds) if id_ in over else began,
-    )
-    with pytest.raises(NotProved, match=r"4 calls came that began from 2023-03-06 23:59:25 to"):
-        prove(model, page_size=500, honest=900)
+    for honest in (0, 900):
+        with pytest.raises(NotProved, match=f"4 calls came that began from 2023-03-06 {first} to"):
+            prove(model, page_size=500, honest=honest)
 
 
 def test_a_single_call_with_a_wrong_time_fails_no_day() -> None:

@@ -25,6 +25,13 @@ from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
 from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.hook import Hook
 
+LOAD = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
+
+
+def liar() -> Vendor:
+    """A vendor whose totals are higher by seven than what it lists."""
+    return small(chaos=Chaos.parse("lying-total=7:1"))
+
 
 def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
@@ -80,18 +87,16 @@ def test_days_that_cannot_be_loaded_are_refused_at_once(
 
 
 def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
-    liar = small(chaos=Chaos.parse("lying-total=7:1"))
-    done = type_("run", "--from", "2023-03-07", "--to", "2023-03-07", vendor=liar)
+    done = type_(*LOAD, vendor=liar())
     assert done.exit_code == 1
     assert "not proved complete" in done.output
     assert not Path("data/cdrs").exists()
 
 
 def test_a_day_that_failed_is_named_once(type_: Type) -> None:
-    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
-    assert type_(*load, vendor=small()).exit_code == 0
+    assert type_(*LOAD, vendor=small()).exit_code == 0
     fewer = Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN)
-    done = type_(*load, vendor=fewer)
+    done = type_(*LOAD, vendor=fewer)
     assert "Failed: 2023-03-07: the vendor now proves" in done.output
 
 
@@ -215,15 +220,14 @@ def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
 ) -> None:
     path = Path(f"data/{dataset}/date=2023-03-07/part-0.parquet")
     cut_short(path)
-    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
-    again = loaded(*words, vendor=small())
+    again = loaded(*LOAD, vendor=small())
     assert again.exit_code == 1
     assert f"Failed: 2023-03-07: {path} cannot be read" in again.output
     told = loaded("status")
     assert told.exit_code == 1
     assert f"{path} cannot be read" in told.output
     path.unlink()
-    assert loaded(*words, vendor=small()).exit_code == 0
+    assert loaded(*LOAD, vendor=small()).exit_code == 0
     assert loaded("status").exit_code == 0
 
 
@@ -281,20 +285,16 @@ def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
     type_: Type, hook: tuple[str, type[Hook]]
 ) -> None:
     url, heard = hook
-    liar = small(chaos=Chaos.parse("lying-total=7:1"))
-    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
-    assert type_(*words, vendor=liar, CDR_ALERT_URL=url).exit_code == 1
+    assert type_(*LOAD, vendor=liar(), CDR_ALERT_URL=url).exit_code == 1
     (told,) = heard.told
     assert told["days"] == ["2023-03-07"]
     assert "not proved complete" in told["cause"]
-    assert type_(*words, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
+    assert type_(*LOAD, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
     assert len(heard.told) == 1
 
 
 def test_a_webhook_that_cannot_be_told_is_said_beside_what_failed(type_: Type) -> None:
-    liar = small(chaos=Chaos.parse("lying-total=7:1"))
-    words = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
-    done = type_(*words, vendor=liar, CDR_ALERT_URL="http://127.0.0.1:9/s3cret-path")
+    done = type_(*LOAD, vendor=liar(), CDR_ALERT_URL="http://127.0.0.1:9/s3cret-path")
     assert done.exit_code == 1
     assert "Nobody was told" in done.output
     assert "not proved complete" in done.output
@@ -325,12 +325,11 @@ def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor
     def killed(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
     if before:
-        assert type_(*load, vendor=small()).exit_code == 0
+        assert type_(*LOAD, vendor=small()).exit_code == 0
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("cdr_pipeline.assets.cdrs.build", killed)
-        assert type_(*load, vendor=small()).exit_code == 1
+        assert type_(*LOAD, vendor=small()).exit_code == 1
     told = type_("status").output
     assert ("in part │" if before else "not made yet │") in told
     assert "not all made of it since: 1 day (2023-03-07)" in told
@@ -400,16 +399,15 @@ def test_of_a_day_killed_before_its_receipt_nothing_is_made_and_its_change_is_no
     def killed(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    load = ("run", "--from", "2023-03-07", "--to", "2023-03-07", "--accept-shrink")
-    assert type_(*load, vendor=small()).exit_code == 0
+    assert type_(*LOAD, "--accept-shrink", vendor=small()).exit_code == 0
     more = Vendor(tenant=Tenant(calls_per_day=90), token=TOKEN)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("cdr_pipeline.assets.raw_pages._receipt_frame", killed)
-        assert type_(*load, vendor=more).exit_code == 1
+        assert type_(*LOAD, "--accept-shrink", vendor=more).exit_code == 1
     made = type_("rebuild", "--all")
     assert made.exit_code == 0, made.output
     assert "killed before it wrote the receipt: 1 day (2023-03-07)" in made.output
-    assert type_(*load, vendor=more).exit_code == 0
+    assert type_(*LOAD, "--accept-shrink", vendor=more).exit_code == 0
     receipt = pl.read_parquet("data/cdr_receipts/date=2023-03-07/*.parquet")
     assert receipt["last_change_at"].item() == receipt["finished_at"].item()
 

@@ -75,12 +75,13 @@ def ten() -> list[dict[str, Any]]:
     return [call(letter, f"10:00:0{n}") for n, letter in enumerate("abcdefghij")]
 
 
-def test_the_newest_comes_first(lister: Lister, ten: list[dict[str, Any]]) -> None:
-    assert ids(lister(Vendor(records=ten))()) == "j i h g f e d c b a"
-
-
-def test_or_the_oldest(lister: Lister, ten: list[dict[str, Any]]) -> None:
-    assert ids(lister(Vendor(records=ten, order="oldest"))()) == "a b c d e f g h i j"
+@pytest.mark.parametrize(
+    ("order", "found"), [({}, "j i h g f e d c b a"), ({"order": "oldest"}, "a b c d e f g h i j")]
+)
+def test_the_newest_comes_first_or_the_oldest(
+    lister: Lister, ten: list[dict[str, Any]], order: dict[str, Any], found: str
+) -> None:
+    assert ids(lister(Vendor(records=ten, **order))()) == found
 
 
 def test_or_none_in_particular_but_always_the_same(

@@ -165,9 +165,3 @@ def test_what_is_stored_does_not_tell_how_many_calls_were_numbered_at_a_time(
         for day in store.days(CDRS):
             numbered = due.filter(pl.col(DATE) == day).drop(DATE)
             assert store.read(LEAD_ATTEMPTS, day).equals(numbered)
-
-
-def test_a_frame_is_as_promised(store: Store) -> None:
-    load(store, DAYS[0], [])
-    empty = pl.DataFrame(schema=LEAD_ATTEMPTS.schema(SAIGON))
-    assert store.read(LEAD_ATTEMPTS, DAYS[0]).equals(empty)
