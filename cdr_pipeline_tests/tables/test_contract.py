@@ -415,10 +415,13 @@ A_TYPE = st.sampled_from(["int", "float", "decimal", "bool", "string", "date", "
 
 
 @st.composite
-def a_contract(draw: st.DrawFn) -> Contract:
-    """A few declared keys, some under names of their own."""
-    keys = draw(st.dictionaries(KEY, A_TYPE, max_size=4))
-    return Contract(
+def declared_objects(draw: st.DrawFn) -> tuple[Contract, list[str]]:
+    """Some objects, and a few declared keys: mostly theirs, some under names of their own."""
+    texts = draw(st.lists(OBJECT, min_size=1, max_size=4))
+    theirs = sorted({key for text in texts for key in json.loads(text)})
+    key = st.sampled_from(theirs) | KEY if theirs else KEY
+    keys = draw(st.dictionaries(key, A_TYPE, min_size=1, max_size=4))
+    declared = Contract(
         {
             key: Declared(
                 key,
@@ -432,6 +435,7 @@ def a_contract(draw: st.DrawFn) -> Contract:
         },
         SAIGON,
     )
+    return declared, texts
 
 
 def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
@@ -442,8 +446,9 @@ def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-@given(a_contract(), st.lists(OBJECT, min_size=1, max_size=4))
-def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[str]) -> None:
+@given(declared_objects())
+def test_a_declared_key_changes_nobody_elses_cells(drawn: tuple[Contract, list[str]]) -> None:
+    given, texts = drawn
     for text, cells in zip(texts, cells_of(given, texts), strict=True):
         members = json.loads(text)
         names = spread([text])
@@ -460,10 +465,11 @@ def test_a_declared_key_changes_nobody_elses_cells(given: Contract, texts: list[
         assert set().union(*under.keys.values()) <= members.keys()
 
 
-@given(a_contract(), st.lists(OBJECT, min_size=1, max_size=4))
+@given(declared_objects())
 def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
-    given: Contract, texts: list[str]
+    drawn: tuple[Contract, list[str]],
 ) -> None:
+    given, texts = drawn
     columns = spread(texts, given)
     for row, text in enumerate(texts):
         alone = spread([text], given)
