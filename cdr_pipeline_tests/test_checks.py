@@ -42,11 +42,6 @@ BUSY = {
 }
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path, SAIGON)
-
-
 def found(
     flattened: Flat,
     records: int,
