@@ -1,6 +1,5 @@
 """A day goes through all its layers, is recorded by itself, and stands or falls by itself."""
 
-import errno
 import json
 import time
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.provenance import is_unmade, of_the_fetch
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.damage import cut_short
+from cdr_pipeline_tests.damage import cut_short, full
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
 
@@ -329,10 +328,7 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: NewDesk, 
 def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setitem(aggregates._ACROSS, CAMPAIGN_HOURLY.name, fails)
+    monkeypatch.setitem(aggregates._ACROSS, CAMPAIGN_HOURLY.name, full)
     at = desk()
     assert not at.run("2023-03-07").success
     assert at.materialized(LEAD_ATTEMPTS.name) == {"2023-03-07"}

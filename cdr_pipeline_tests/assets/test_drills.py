@@ -6,7 +6,6 @@ for the run, below for its days), a vendor that lies, drifts or cuts (`api.test_
 nights without the vendor and late calls over weeks (`automation`).
 """
 
-import errno
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Tenant, Vendor, serve
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAGES
 from cdr_pipeline.window import every_day, ranges
+from cdr_pipeline_tests.damage import full
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import red
 
@@ -110,19 +110,13 @@ def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
     at = desk()
     at.run(f"{FIRST}")
     before = contents(at, FIRST)
-    written = pq.ParquetWriter.write_table
-
-    def full(self: pq.ParquetWriter, *args: Any, **kwargs: Any) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    message = red(at.run(f"{FIRST}", f"{FIRST + timedelta(1)}"))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(pq.ParquetWriter, "write_table", full)
+        message = red(at.run(f"{FIRST}", f"{FIRST + timedelta(1)}"))
     assert "No space left on device" in message
     assert "Every partition holds its old content or its new" in message
     assert contents(at, FIRST) == before
     assert not list((at.settings.data_dir / ".staging").glob("*.parquet"))
-
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", written)
     assert at.run(f"{FIRST}", f"{FIRST + timedelta(1)}").success
     assert is_exact(at, FIRST + timedelta(1))
 
@@ -133,10 +127,6 @@ def test_a_disk_that_fills_up_behind_the_calls_does_not_say_that_all_is_as_it_wa
     at = desk()
     at.run(f"{FIRST}")
     before = contents(at, FIRST)[CDRS.name]
-
-    def full(*_: Any) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr(aggregates, "_written", full)
     message = red(at.run(f"{FIRST}"))
     assert "No space left on device. Every partition holds its old content or its new" in message

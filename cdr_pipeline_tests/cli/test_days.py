@@ -33,6 +33,11 @@ def liar() -> Vendor:
     return small(chaos=Chaos.parse("lying-total=7:1"))
 
 
+def interrupt(*_: object) -> None:
+    """Ctrl-C at this moment."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
     assert done.exit_code == 0, done.output
@@ -105,7 +110,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
 ) -> None:
     def interrupted(work: Work, crew: Crew) -> Iterator[Made]:
         if work.day > date(2023, 3, 6):
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
         yield from build(work, crew)
 
     build, (url, heard) = cdrs.build, hook
@@ -159,9 +164,7 @@ def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process(tmp_path: Path) 
 def test_who_interrupts_before_dagster_has_begun_is_told_the_same(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "cdr_pipeline.cli.materialize.instance_here", lambda: signal.raise_signal(signal.SIGINT)
-    )
+    monkeypatch.setattr("cdr_pipeline.cli.materialize.instance_here", interrupt)
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
     assert done.exit_code == 1
     assert done.output.strip() == (
@@ -176,7 +179,7 @@ def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
 
     def interrupted(work: Work, _: object) -> None:
         begun.append(work.day)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
 
     monkeypatch.setattr("cdr_pipeline.assets.cdrs.build", interrupted)
     Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
@@ -322,13 +325,10 @@ def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None
 def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor(
     type_: Type, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    def killed(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
     if before:
         assert type_(*LOAD, vendor=small()).exit_code == 0
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("cdr_pipeline.assets.cdrs.build", killed)
+        meanwhile.setattr("cdr_pipeline.assets.cdrs.build", interrupt)
         assert type_(*LOAD, vendor=small()).exit_code == 1
     told = type_("status").output
     assert ("in part │" if before else "not made yet │") in told
@@ -396,13 +396,10 @@ def test_rebuild_makes_the_catalog_even_where_no_day_is_to_be_made(loaded: Type)
 def test_of_a_day_killed_before_its_receipt_nothing_is_made_and_its_change_is_not_forgotten(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
     assert type_(*LOAD, "--accept-shrink", vendor=small()).exit_code == 0
     more = Vendor(tenant=Tenant(calls_per_day=90), token=TOKEN)
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("cdr_pipeline.assets.raw_pages._receipt_frame", killed)
+        meanwhile.setattr("cdr_pipeline.assets.raw_pages._receipt_frame", interrupt)
         assert type_(*LOAD, "--accept-shrink", vendor=more).exit_code == 1
     made = type_("rebuild", "--all")
     assert made.exit_code == 0, made.output

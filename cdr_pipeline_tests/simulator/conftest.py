@@ -1,6 +1,7 @@
 """A client for the vendor under test, over real HTTP on loopback."""
 
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import httpx
@@ -8,6 +9,9 @@ import pytest
 
 from cdr_pipeline.simulator import Vendor
 from cdr_pipeline_tests.stage import Stage
+
+DAY = date(2023, 3, 7)
+WHOLE_DAY = {"start_date": "2023-03-07", "end_date": "2023-03-07"}
 
 Connect = Callable[[Vendor], httpx.Client]
 Lister = Callable[[Vendor], Callable[..., dict[str, Any]]]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import Any
@@ -11,10 +11,8 @@ import httpx
 import pytest
 
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-from cdr_pipeline_tests.simulator.conftest import Connect, Lister
+from cdr_pipeline_tests.simulator.conftest import DAY, WHOLE_DAY, Connect, Lister
 
-DAY = date(2023, 3, 7)
-WHOLE_DAY = {"start_date": "2023-03-07", "end_date": "2023-03-07"}
 PAGE = WHOLE_DAY | {"limit": "1000", "offset": "0"}
 
 

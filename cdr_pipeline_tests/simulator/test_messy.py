@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from datetime import date
 from random import Random
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline.simulator.messy import SPOILERS, Spoiler
 from cdr_pipeline.simulator.source import render
-from cdr_pipeline_tests.simulator.conftest import Connect
+from cdr_pipeline_tests.simulator.conftest import DAY, WHOLE_DAY, Connect
 
-DAY = date(2023, 3, 7)
-PAGE = {"start_date": "2023-03-07", "end_date": "2023-03-07", "limit": "2000", "offset": "0"}
+PAGE = WHOLE_DAY | {"limit": "2000", "offset": "0"}
 
 
 def vendor(chaos: str, calls: int = 1000) -> Vendor:

@@ -9,10 +9,8 @@ import pytest
 
 from cdr_pipeline.simulator import Fixed, Tenant, Vendor, serve, server
 from cdr_pipeline.simulator.tenant import BLANK
-from cdr_pipeline_tests.simulator.conftest import Connect, Lister
+from cdr_pipeline_tests.simulator.conftest import DAY, WHOLE_DAY, Connect, Lister
 
-DAY = date(2023, 3, 7)
-WHOLE_DAY = {"start_date": "2023-03-07", "end_date": "2023-03-07"}
 CAMPAIGN = "fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d"
 
 

@@ -32,6 +32,7 @@ from cdr_pipeline.tables.datasets import (
 from cdr_pipeline.tables.footer import footer
 from cdr_pipeline.tables.readers import lazy
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline_tests.damage import full
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat, page_of, pages_row
 
 NEXT_DAY = DAY + timedelta(days=1)
@@ -136,30 +137,20 @@ def test_what_is_not_as_promised_is_not_written(store: Store, change: pl.Expr) -
 # ---- replaced as a whole, or left
 
 
-class DiskFullError(OSError):
-    """No space left."""
-
-
 def write_fails(store: Store, patch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise DiskFullError
-
-    patch.setattr(pq.ParquetWriter, "write_table", fails)
+    patch.setattr(pq.ParquetWriter, "write_table", full)
     store.write(CDRS, DAY, CALLS.cdrs)
 
 
 def rename_fails(store: Store, patch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise DiskFullError
-
-    patch.setattr(Path, "replace", fails)
+    patch.setattr(Path, "replace", full)
     store.write(CDRS, DAY, CALLS.cdrs)
 
 
 def pages_fail(store: Store, _: pytest.MonkeyPatch) -> None:
     with store.writing_pages(DAY) as pages:
         pages.add(pages_row(1, page_of(call("new"))))
-        raise DiskFullError
+        full()
 
 
 @pytest.mark.parametrize("failing", [write_fails, rename_fails, pages_fail])
@@ -175,7 +166,7 @@ def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(
         with store.writing_pages(DAY) as pages:
             pages.add(pages_row(1, page_of(call("old"))))
     before = {name: (store.root / name).read_bytes() for name in files(store)}
-    with pytest.raises(DiskFullError):
+    with pytest.raises(OSError, match="No space left"):
         failing(store, monkeypatch)
     assert {name: (store.root / name).read_bytes() for name in files(store)} == before
     assert store.holds(CDRS, DAY) == written_before
