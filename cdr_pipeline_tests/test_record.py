@@ -10,7 +10,6 @@ from cdr_pipeline.record import (
     STATUS_SPELLINGS,
     STATUSES,
     Disposition,
-    Field,
     Kind,
 )
 
@@ -41,10 +40,6 @@ def test_people_numbers_and_recordings_are_secret_and_nothing_else_is() -> None:
         *("email", "username", "customer_fullname", "customer_email", "digits", "note"),
         "demand_customer",
     }
-
-
-def test_every_field_is_described() -> None:
-    assert all(isinstance(one, Field) and one.description.endswith(".") for one in FIELDS)
 
 
 def test_statuses_are_the_documented_ones() -> None:

@@ -52,6 +52,13 @@ class Child:
         assert self._process.returncode == 0, out
 
 
+def turns(budget: Budget, count: int = 1) -> None:
+    """So many requests, one after the other."""
+    for _ in range(count):
+        with budget.request(OVER):
+            pass
+
+
 def test_requests_are_spaced_over_threads_and_processes(tmp_path: Path) -> None:
     began, each, spacing = time.time(), 6, 1 / 100
     lines = [
@@ -81,18 +88,14 @@ def test_requests_are_spaced_over_threads_and_processes(tmp_path: Path) -> None:
 
 def test_without_a_rate_nobody_waits(clock: Clock) -> None:
     budget = Budget(HOST, per_second=0, in_flight=1)
-    for _ in range(50):
-        with budget.request(OVER):
-            pass
+    turns(budget, 50)
     assert clock.pauses == []
 
 
 def test_a_slow_rate_is_kept_to_the_letter(clock: Clock) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
     began = time.time()
-    for _ in range(5):
-        with budget.request(OVER):
-            pass
+    turns(budget, 5)
     assert time.time() - began >= 4 * 2
     assert len(clock.pauses) == 4
 
@@ -121,8 +124,7 @@ def test_a_place_is_free_again_whatever_happened_there() -> None:
     budget = Budget(HOST, per_second=0, in_flight=1)
     with pytest.raises(RuntimeError), budget.request(OVER):
         raise RuntimeError
-    with budget.request(OVER):
-        pass
+    turns(budget)
 
 
 def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: Path) -> None:
@@ -203,8 +205,7 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request(OVER):
-        pass
+    turns(budget)
     over = threading.Event()
     passing = over.wait
 
@@ -263,13 +264,10 @@ def test_a_ledger_that_cannot_be_read_is_begun_anew(
     clock: Clock, tmp_path: Path, left: bytes
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request(OVER):
-        pass
+    turns(budget)
     (ledger,) = tmp_path.rglob("turns")
     ledger.write_bytes(left)
-    for _ in range(3):
-        with budget.request(OVER):
-            pass
+    turns(budget, 3)
     assert len(clock.pauses) == 2
     assert sum(clock.pauses) == pytest.approx(4, abs=1)
 
@@ -277,11 +275,9 @@ def test_a_ledger_that_cannot_be_read_is_begun_anew(
 @pytest.mark.parametrize("hours", [-20_000, 2, 20_000])
 def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hours: int) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
-    with budget.request(OVER):
-        pass
+    turns(budget)
     (ledger,) = tmp_path.rglob("turns")
     then = time.time() + hours * 3600
     ledger.write_text(f"{then} {then}")
-    with budget.request(OVER):
-        pass
+    turns(budget)
     assert clock.pauses == []

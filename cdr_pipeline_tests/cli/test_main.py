@@ -98,5 +98,6 @@ def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
             done = type_(command, "--port", str(port))
             assert done.exit_code == 1
             assert "Cannot listen on" in done.output
+            assert "Serving" not in done.output
     for command in ("ui", "simulate"):
         assert type_(command, "--port", "99999").exit_code == 2

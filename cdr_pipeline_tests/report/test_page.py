@@ -33,6 +33,7 @@ class Read(HTMLParser):
         self.tags: set[str] = set()
         self._unread = ""
         self.feed(text)
+        self.words = " ".join(self.words.split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
@@ -164,7 +165,7 @@ def test_of_a_range_with_gaps_the_days_that_are_not_stored_are_named_and_keep_th
     for day in (DAY, DAY + timedelta(days=3)):
         load(day, simulated(day, 60))
     it = read(store, DAY - timedelta(days=1), DAY + timedelta(days=3), language)
-    assert says in " ".join(it.words.split())
+    assert says in it.words
     curve, heat = [drawn(image) for image in it.images if image.get("alt")][:2]
     gap = f"{DAY + timedelta(days=1):{Words(language).short_day}}"
     assert f">{gap}<" in curve
@@ -175,7 +176,7 @@ def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: 
     load(DAY, simulated(DAY, 60))
     receipt = store.read(RECEIPTS, DAY).with_columns(verified=pl.lit(False))
     store.write(RECEIPTS, DAY, receipt)
-    words = " ".join(read(store, DAY, DAY + timedelta(days=1)).words.split())
+    words = read(store, DAY, DAY + timedelta(days=1)).words
     assert "! Not proved complete Last fetched on" in words
     assert "Stored: 1 of 2 days. Not stored, or in part: 2023-03-08." in words
 
@@ -198,7 +199,7 @@ def test_days_that_were_counted_by_earlier_rules_are_named_also_among_those_comp
         before.setattr("cdr_pipeline.tables.store.RULES", RULES - 1)
         load(DAY - WEEK, simulated(DAY - WEEK, 60))
     load(DAY, simulated(DAY, 60))
-    words = " ".join(read(store, DAY, DAY, language).words.split())
+    words = read(store, DAY, DAY, language).words
     assert says in words
     assert f"`cdr-pipeline rebuild`{' has made them again' if language == 'en' else ''}:" in words
     assert says not in read(store, DAY - WEEK, DAY - WEEK, language).words
@@ -289,7 +290,7 @@ def test_a_check_that_found_something_stands_first_with_what_it_found(
     store: Store, load: LoadDay
 ) -> None:
     load(DAY, [call(status="unheard-of", cause="USER_BUSY")])
-    words = " ".join(read(store, DAY, DAY).words.split())
+    words = read(store, DAY, DAY).words
     found = words.index("! look here Every status is known")
     assert "1 of 1 calls: unheard-of (1)" in words[found:]
     assert found < words.index("✓ passed")
@@ -315,7 +316,7 @@ def test_of_a_range_a_check_names_its_days_and_what_it_found_on_the_first(
     days = [DAY + timedelta(days=number) for number in range(3)]
     for day, status in zip(days, ("unheard-of", "unheard-of", "busy"), strict=True):
         load(day, [call("a", f"{day} 10:00:00", status=status, cause="USER_BUSY")])
-    assert says in " ".join(read(store, days[0], days[2], language).words.split())
+    assert says in read(store, days[0], days[2], language).words
 
 
 def test_what_a_check_found_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:

@@ -222,11 +222,14 @@ def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
     assert files(store) == ["raw_pages/date=2023-03-07/part-0.parquet"]
 
 
-def test_the_days_written_are_known_in_order(store: Store) -> None:
+def test_the_days_written_are_known_in_order_and_no_other_folder_is_one(
+    store: Store,
+) -> None:
     assert store.days(CDRS) == []
     for day in (NEXT_DAY, date(2022, 12, 31), DAY):
         store.write(CDRS, day, NO_CALLS.cdrs)
-    (store.root / "cdrs" / "date=2023-05-01").mkdir()
+    for name in ("date=2023-05-01", f"date={DAY}.bak", "date=soon", ".tmp", "date=2023-02-30"):
+        (store.root / CDRS.name / name).mkdir()
     assert store.days(CDRS) == [date(2022, 12, 31), DAY, NEXT_DAY]
     assert not store.holds(CDRS, date(2023, 5, 1))
     assert store.days(REJECTS) == []
@@ -249,13 +252,6 @@ def test_of_two_threads_on_one_day_the_second_waits(store: Store) -> None:
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(work, ("first", "second")))
     assert events in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
-
-
-def test_what_else_stands_beside_the_days_is_no_day(store: Store) -> None:
-    store.write(CDRS, DAY, NO_CALLS.cdrs)
-    for name in (f"date={DAY}.bak", "date=soon", ".tmp", "date=2023-02-30"):
-        (store.root / CDRS.name / name).mkdir()
-    assert store.days(CDRS) == [DAY]
 
 
 def test_days_do_not_wait_for_each_other(store: Store) -> None:
