@@ -36,6 +36,14 @@ def run(
     )
 
 
+def last_said(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+    """What the page says of a check: what was begun last."""
+    (last,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert last.event
+    assert last.event.asset_check_evaluation
+    return last.event.asset_check_evaluation
+
+
 def red(result: dg.ExecuteInProcessResult) -> str:
     """The one message of a run that failed."""
     (failure,) = [event for event in result.all_events if event.is_step_failure]

@@ -26,7 +26,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import red
+from cdr_pipeline_tests.runs import last_said, red
 
 DAY = date(2023, 3, 7)
 
@@ -211,10 +211,7 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     at = desk(Vendor(records=odd, token=TOKEN))
     assert at.run("2023-03-06", "2023-03-08").success
     key = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "known_status")
-    (latest,) = at.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
-    assert latest.event
-    assert latest.event.dagster_event
-    told = latest.event.dagster_event.asset_check_evaluation_data
+    told = last_said(at.instance, key)
     assert told.description == (
         "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
     )

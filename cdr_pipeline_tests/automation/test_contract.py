@@ -18,7 +18,7 @@ from cdr_pipeline.tables.provenance import stale_days
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.damage import cut_short, stale
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import red
+from cdr_pipeline_tests.runs import last_said, red
 
 DAY = date(2023, 3, 7)
 NEXT = DAY + timedelta(days=1)
@@ -106,13 +106,9 @@ def test_a_changed_contract_fails_the_check_of_each_day_made_before(
 
 def test_what_it_says_is_what_to_do(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
-    history = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=1)
-    assert history[0].event is not None
-    event = history[0].event.asset_check_evaluation
-    assert event is not None
-    assert event.severity is dg.AssetCheckSeverity.WARN
-    assert "`cdr-pipeline rebuild`" in (event.description or "")
-    assert "the job `rebuild` in Dagster" in (event.description or "")
+    assert last_said(at.instance, KEY).severity is dg.AssetCheckSeverity.WARN
+    assert "`cdr-pipeline rebuild`" in shown(at)
+    assert "the job `rebuild` in Dagster" in shown(at)
 
 
 def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon: Daemon) -> None:
@@ -147,11 +143,8 @@ def test_a_run_of_some_days_leaves_the_check_odd_for_the_others(at: Desk, daemon
 
 
 def shown(at: Desk) -> str:
-    """What the page says of the check: what was begun last."""
-    (last,) = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=1)
-    assert last.event
-    assert last.event.dagster_event
-    return f"{last.event.dagster_event.asset_check_evaluation_data.description}"
+    """What the page says of the check."""
+    return f"{last_said(at.instance, KEY).description}"
 
 
 def test_a_contract_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:

@@ -8,6 +8,7 @@ import pytest
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline_tests.automation.nights import FIRST, after_nights, nights, some_days
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
+from cdr_pipeline_tests.runs import last_said
 
 
 def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_it_is_there(
@@ -60,11 +61,7 @@ def test_and_green_again_once_it_is_mended_though_no_day_was_ever_loaded(
     for loading in (it.loading, mended):
         it.loading = loading
         it.sensor("freshness")
-        history = it.instance.event_log_storage
-        (latest,) = history.get_asset_check_execution_history(key, limit=1)
-        assert latest.event
-        assert latest.event.dagster_event
-        said.append(latest.event.dagster_event.asset_check_evaluation_data.passed)
+        said.append(last_said(it.instance, key).passed)
     assert said == [False, True]
 
 

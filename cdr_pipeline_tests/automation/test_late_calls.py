@@ -113,15 +113,9 @@ def test_days_too_many_for_one_tick_are_compared_at_the_next(
     assert asked_for == [f"{FIRST + DAY * ahead}" for ahead in (-1, 0, 1, 2)]
 
 
-def test_a_day_whose_pages_are_gone_keeps_no_other_from_being_compared(world: NewWorld) -> None:
-    it, _ = after_nights(world, 4, lookback_days=0)
-    it.store.path(RAW_PAGES, FIRST).unlink()
-    it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
-    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
-
-
-def test_a_file_that_the_disk_does_not_give_keeps_no_other_day_waiting(
-    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "not given by the disk"])
+def test_a_day_whose_pages_cannot_be_read_keeps_no_other_from_being_compared(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     """A bad sector: each tick of the day ended at it, red, and no day behind it had its turn."""
     it, _ = after_nights(world, 4, lookback_days=0)
@@ -132,7 +126,10 @@ def test_a_file_that_the_disk_does_not_give_keeps_no_other_day_waiting(
             raise OSError(errno.EIO, "Input/output error")
         return pages(store, day)
 
-    monkeypatch.setattr(Store, "pages", bad)
+    if gone:
+        it.store.path(RAW_PAGES, FIRST).unlink()
+    else:
+        monkeypatch.setattr(Store, "pages", bad)
     it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
     assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
