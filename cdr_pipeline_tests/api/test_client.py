@@ -382,7 +382,7 @@ def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(connect: Connec
         ask(client)
 
 
-def test_nobody_there_is_said_so(connect: Connect) -> None:
+def test_nobody_there_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = "{}:{}".format(*taken.getsockname())
     connection = Connection(f"http://{host}", secret(TOKEN), None)

@@ -81,7 +81,7 @@ def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_mo
 
 
 def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is_back(
-    desk: NewDesk, tmp_path: Path
+    desk: NewDesk,
 ) -> None:
     """01:30 to 07:30: no connection at all. Each try of the night ends soon and says so once."""
     at = desk()

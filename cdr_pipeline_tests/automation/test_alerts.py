@@ -25,8 +25,6 @@ from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.hook import Hook
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
-ANY = Settings.model_construct()
-
 
 def fail_and_tell(it: World, ahead: int = 1) -> None:
     """A night's run of the day that ended and those before it, and the sensor on its failure."""

@@ -41,7 +41,7 @@ def test_where_nothing_is_set_every_tick_is_skipped_and_says_what_is_missing(
 
 
 def test_a_token_replaced_in_the_env_file_is_the_next_ticks(
-    unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Dagster reads `.env` when its code server begins: older days were no longer probed, since
     the token of that time was refused until somebody restarted it.

@@ -141,7 +141,7 @@ class Reached:
         return Tenant(calls_per_day=60).between(start, end)
 
 
-def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process() -> None:
     """A terminal interrupts every process of the run, and each has something to say."""
     reached = Reached()
     with serve(Vendor(tenant=reached, token=TOKEN)) as running:

@@ -266,9 +266,7 @@ def test_the_data_folder_may_be_moved_and_asked_from_anywhere(store: Store, tmp_
     assert ask(Path(path.name), counts, folder=moved) == [[len(X), len(X)]]
 
 
-def test_attached_to_another_database_it_is_told_where_the_data_is(
-    store: Store, tmp_path: Path
-) -> None:
+def test_attached_to_another_database_it_is_told_where_the_data_is(store: Store) -> None:
     write_days(store)
     quoted = str(catalog.build(store).path).replace("'", "''")
     attach = f"ATTACH '{quoted}' AS calls (READ_ONLY)"
