@@ -333,11 +333,14 @@ class _Proof:
         """
         parts: list[Reading] = []
         ahead = _Ahead(window, calls)
-        known = self._known()
+        # What lies ahead is looked through at each part; of the rest its number is enough.
+        before, known = self._known().cut(window.start)
+        passed = len(before)
         while ahead.at < window.end:
+            seen = passed + len(known)
             ranges = math.ceil(self._window.length / self._limits.span)
-            full = math.ceil(len(known) / min(self._limits.reach, self._limits.ceiling))
-            self._reader.expect(len(known), besides=2 * max(ranges, full))
+            full = math.ceil(seen / min(self._limits.reach, self._limits.ceiling))
+            self._reader.expect(seen, besides=2 * max(ranges, full))
             part = ahead.part(self._aim, self._limits.span, known.times())
             try:
                 reading = self._settle(part)
@@ -346,10 +349,14 @@ class _Proof:
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
                 ahead.hold(part, doubt.total or 2 * self._aim)
+                known = Records.of((known, self._reader.latest()))
             else:
                 parts.append(reading)
                 ahead.advance(part, reading.total)
-            known = Records.of((known, self._reader.latest()))
+                own = reading.records.cut(part.end)[0].cut(part.start)[1]
+                before, known = known.cut(part.end)
+                passed += len(Records.of((before, own)))
+                known = Records.of((known, reading.records.cut(part.end + SECOND)[1]))
         return parts
 
     def _settle(self, part: Window) -> Reading:

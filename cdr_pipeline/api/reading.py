@@ -94,7 +94,7 @@ class Records:
 
     def __init__(self, distinct: Iterable[pl.DataFrame] = ()) -> None:
         """`distinct`: frames of `_RECORDS`, each in the order of `frame` and without equal keys."""
-        self._frames = list(distinct) or [pl.DataFrame(schema=_RECORDS)]
+        self._frames = [some for some in distinct if len(some)] or [pl.DataFrame(schema=_RECORDS)]
         self._unread: list[pl.DataFrame] = []
         self._unread_rows = 0
 
@@ -135,6 +135,13 @@ class Records:
         """Those that began in the window, and those of which nobody knows."""
         began = pl.col("began")
         return type(self)([self.frame.filter(began_in(began, window) | began.is_null())])
+
+    def cut(self, at: datetime) -> tuple[Self, Self]:
+        """Those of which it is known that they began before, and the others."""
+        frame, times = self.frame, self.times()
+        unknown, before = len(frame) - len(times), int(times.search_sorted(at))
+        others = pl.concat([frame.head(unknown), frame.slice(unknown + before)])
+        return type(self)([frame.slice(unknown, before)]), type(self)([others])
 
     def without(self, keys: pl.Series) -> pl.DataFrame:
         """Those of which it is known when they began, but for these."""

@@ -342,6 +342,17 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     assert len(reading.inside) == 3
 
 
+def test_records_are_cut_where_they_began_and_those_of_unknown_beginning_stand_behind() -> None:
+    records = Records()
+    hours = [None, *(f"2023-03-07 {hour}:00:00" for hour in (12, 10, 11))]
+    records.add([0, 12, 10, 11], hours)
+    before, others = records.cut(datetime(2023, 3, 7, 11))
+    assert before.frame["key"].to_list() == [10]
+    assert others.frame["key"].to_list() == [0, 11, 12]
+    assert [len(some) for some in others.cut(WINDOW.end)] == [2, 1]
+    assert [len(some) for some in Records().cut(WINDOW.end)] == [0, 0]
+
+
 def test_requests_end_at_the_bound() -> None:
     tally = Tally()
     tally.expect(3)
