@@ -33,6 +33,7 @@ from cdr_pipeline.tables.flattening.additional import (
 from cdr_pipeline.tables.flattening.counting import (
     WHOLE,
     Counted,
+    among,
     by_arrival,
     can_count,
     count,
@@ -260,7 +261,7 @@ def _columns_of(
         for name, some in part.keys.items():
             keys[name] |= some
     for run in calls if len(counted.repeated) else ():
-        gone = run.join(counted.repeated.lazy(), on="_at", how="semi")
+        gone = run.filter(among(counted.repeated))
         again = Spreader(contract).spread(*objects_of(gone.select(*_SENT).collect()))
         used.subtract(again.used)
     return +used, keys  # `+` drops columns that only superseded versions of calls have
@@ -293,7 +294,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _misfits(calls: Runs, dropped: pl.DataFrame, contract: Contract) -> list[Misfits]:
+def _misfits(calls: Runs, dropped: pl.Series, contract: Contract) -> list[Misfits]:
     """What does not fit its declared type among the calls that count."""
     runs = calls if contract.keys else ()
     return united_misfits(misfits(that_count(run, dropped), contract) for run in runs)

@@ -3,6 +3,7 @@
 from datetime import datetime
 from unittest.mock import patch
 
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,20 @@ from cdr_pipeline_tests.records import (
 )
 
 RULES = Rules(Window.of(DAY), SAIGON)
+
+
+@given(st.sets(st.integers(0, 20), min_size=1), st.lists(st.integers(0, 20)))
+def test_rows_that_do_not_count_are_looked_up(gone: set[int], came: list[int]) -> None:
+    """They were joined: of a day of 500,000 calls, each listed five times, all that were dropped
+    were taken in hand for each few thousand rows, for half of the time that it took.
+    """
+    rows = pl.LazyFrame({"_at": came}, schema={"_at": pl.Int64})
+    dropped = pl.Series(sorted(gone), dtype=pl.Int64)
+    kept = counting.that_count(rows, dropped)
+    assert kept.collect()["_at"].to_list() == [at for at in came if at not in gone]
+    assert "JOIN" not in kept.explain()
+    assert counting.that_count(rows, dropped.clear()).collect()["_at"].to_list() == came
+
 
 # ---- of one call, the version that came last
 
