@@ -122,7 +122,10 @@ def _stop_if_blocked(work: Work) -> None:
 
 def _known_keys(work: Work) -> set[str] | None:
     """The keys of the last day before this one that is stored; None where none can be read."""
-    days = work.store.days(ADDITIONAL_KEYS, last=work.day - timedelta(days=1))
+    before = work.day - timedelta(days=1)
+    # Mostly it is the day before: to go through years of days for each takes longer than the rest.
+    held = work.store.holds(ADDITIONAL_KEYS, before)
+    days = [before] if held else work.store.days(ADDITIONAL_KEYS, last=before)
     with suppress(Damaged):
         return set(work.store.read(ADDITIONAL_KEYS, days[-1])["key"]) if days else None
     return None

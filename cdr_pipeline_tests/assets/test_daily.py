@@ -24,6 +24,7 @@ from cdr_pipeline.tables.datasets import (
     REJECTS,
     Dataset,
 )
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
 from cdr_pipeline_tests.runs import last_said, red
@@ -352,3 +353,23 @@ def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: Ne
     assert plotted(CDRS) >= {"bytes", "answered", "rejects", "additional_columns"}
     assert plotted(ADDITIONAL_KEYS) >= {"keys", "new_keys"}
     assert plotted(CAMPAIGN_DAILY) >= {"calls", "asr", "ner", "acd_seconds"}
+
+
+def test_keys_are_held_to_those_of_the_last_stored_day_before(
+    desk: NewDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find it, each day of a backfill went through all the days of the years before."""
+    at, looked_through, days = desk(), list[Dataset](), Store.days
+
+    def telling(store: Store, dataset: Dataset, *args: Any, **kwargs: Any) -> list[date]:
+        looked_through.append(dataset)
+        return days(store, dataset, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "days", telling)
+    for day, through_all in (("2023-03-06", True), ("2023-03-07", False), ("2023-03-09", True)):
+        looked_through.clear()
+        at.run(day)
+        (record,) = at.instance.fetch_materializations(dg.AssetKey("additional_keys"), 1).records
+        assert record.asset_materialization is not None
+        assert ("new_keys" in record.asset_materialization.metadata) == (day > "2023-03-06")
+        assert (ADDITIONAL_KEYS in looked_through) == through_all
