@@ -5,7 +5,7 @@ memory grows with the number of keys, not of calls.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -29,7 +29,7 @@ from cdr_pipeline.tables.flattening.additional import (
     objects_of,
     united_misfits,
 )
-from cdr_pipeline.tables.flattening.objects import Cells, ObjectReader
+from cdr_pipeline.tables.flattening.objects import Cells, Group, ObjectReader
 from cdr_pipeline.tables.names import column_names, digest, plain_name, sounds_personal
 from cdr_pipeline.tables.provenance import days_in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
@@ -136,11 +136,27 @@ def observe(store: Store, days: Iterable[date]) -> list[SeenKey]:
     reader = ObjectReader()
     for calls in chain.from_iterable(_batches(store, day) for day in days):
         objects, campaigns = objects_of(calls)
-        for group in reader.groups(objects, campaigns):
-            texts = [objects[row] or b"" for row in group.rows]
-            for key, cells in zip(group.keys, group.cells, strict=True):
-                seen.setdefault(key, SeenKey(key, store.zone)).add(cells, texts)
+        for key, (cells, texts) in _by_key(reader.groups(objects, campaigns), objects).items():
+            seen.setdefault(key, SeenKey(key, store.zone)).add(cells, texts)
     return [seen[key] for key in sorted(seen)]
+
+
+def _by_key(
+    groups: Iterable[Group], objects: Sequence[bytes | None]
+) -> dict[str, tuple[Cells, list[bytes]]]:
+    """Each key's cells in all groups, and the objects they stand in. To look at some values takes
+    as long as at thousands, and where keys differ in each record, so do groups.
+    """
+    values: dict[str, list[Any]] = defaultdict(list)
+    types: dict[str, list[str]] = defaultdict(list)
+    texts: dict[str, list[bytes]] = defaultdict(list)
+    for group in groups:
+        theirs = [objects[row] or b"" for row in group.rows]
+        for key, cells in zip(group.keys, group.cells, strict=True):
+            values[key] += cells.values
+            types[key] += cells.types * (len(cells.values) // len(cells.types))
+            texts[key] += theirs
+    return {key: (Cells(values[key], types[key]), texts[key]) for key in values}
 
 
 def proposal(seen: Sequence[SeenKey], days: Sequence[date]) -> str:
