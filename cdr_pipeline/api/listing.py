@@ -349,14 +349,16 @@ class _Proof:
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
                 ahead.hold(part, doubt.total or 2 * self._aim)
-                known = Records.of((known, self._reader.latest()))
+                known = Records.of((known, self._reader.latest().cut(part.start)[1]))
             else:
                 parts.append(reading)
                 ahead.advance(part, reading.total)
-                own = reading.records.cut(part.end)[0].cut(part.start)[1]
+                came = reading.records.cut(part.start)[1]
                 before, known = known.cut(part.end)
-                passed += len(Records.of((before, own)))
-                known = Records.of((known, reading.records.cut(part.end + SECOND)[1]))
+                passed += len(Records.of((before, came.cut(part.end)[0])))
+                # The second behind it the next part lists again: without it there is mostly nothing
+                # to be put in order among what lies ahead.
+                known = Records.of((known, came.cut(part.end + SECOND)[1]))
         return parts
 
     def _settle(self, part: Window) -> Reading:

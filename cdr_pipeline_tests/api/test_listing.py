@@ -11,9 +11,9 @@ import pytest
 
 from cdr_pipeline.api import listing
 from cdr_pipeline.api.client import Answer, Patience, Query
-from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Records
+from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Reader, Records
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
-from cdr_pipeline.page import split_and_total
+from cdr_pipeline.page import split, split_and_total
 from cdr_pipeline.simulator import Chaos, Fixed, Tenant, Vendor
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.api.conftest import (
@@ -375,6 +375,25 @@ def test_each_part_of_a_walk_looks_through_what_lies_ahead_alone(
     assert receipt.parts > 30
     whole = [size for size in looked_through if size > 200]
     assert len(whole) < 10, "in the end, not at each part"
+
+
+def test_calls_that_come_again_raise_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that was too much brought the calls of the parts before it again, where times are
+    compared by the minute: each time they counted anew.
+    """
+    expected: list[int] = []
+    expect = Reader.expect
+
+    def expecting(self: Reader, records: int, besides: int = 1) -> None:
+        expected.append(records)
+        expect(self, records, besides)
+
+    monkeypatch.setattr(Reader, "expect", expecting)
+    pages: list[Page] = []
+    model = ByTheMinute(spread(1500, over=timedelta(hours=1)), ceiling=20)
+    with pytest.raises(NotProved, match="not even the one second"):
+        prove(model, page_size=20, pages=pages)
+    assert max(expected) <= len(ids_of([text for page in pages for text in split(page.body)]))
 
 
 @pytest.mark.parametrize("ceiling", [None, 10_000])
