@@ -483,6 +483,6 @@ def _retry_after(response: httpx.Response) -> float:
 def _moment(header: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(header)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

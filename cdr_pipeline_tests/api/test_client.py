@@ -504,7 +504,10 @@ def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
     assert clock.pauses == []
 
 
-@pytest.mark.parametrize("written", ["", "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT", "²"])
+@pytest.mark.parametrize(
+    "written",
+    ["", "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT", "²", f"7 Mar 2023 1{'0' * 20}:00"],
+)
 def test_a_wait_that_says_nothing_is_no_wait(connect: Connect, clock: Clock, written: str) -> None:
     after: dict[str, Any] = {"retry_after": written}
     assert ask(connect(Script(error(429, **after), Say()))).retries == 1
