@@ -51,7 +51,7 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     for day in sorted(days | {day + timedelta(days=1) for day in days}, reverse=True):
         if day in days:
             yield day, _of(store, day)
-        elif store.holds(CAMPAIGN_HOURLY, day):
+        elif store.holds(CDRS, day) and store.holds(CAMPAIGN_HOURLY, day):
             frame = _of(store, day)
             whole = is_readable(store, CAMPAIGN_HOURLY, day)
             if not (whole and frame.equals(store.read(CAMPAIGN_HOURLY, day))):

@@ -176,3 +176,14 @@ def test_the_day_after_is_written_only_if_it_comes_out_different(store: Store) -
     assert load(store, DAY, a_call("c", datetime(2023, 3, 7, 12), 60)) == [DAY]
     assert load(store, DAY, OVER) == [tomorrow, DAY]
     assert load(store, DAY) == [tomorrow, DAY]
+
+
+def test_the_day_after_stays_as_it_is_while_its_calls_are_gone(store: Store) -> None:
+    """Where a damaged file had been deleted, as its message says, the next run of the day before
+    left the hours of that day without all that began on it, and was green.
+    """
+    tomorrow = DAY + timedelta(days=1)
+    load(store, tomorrow, NEXT)
+    store.path(CDRS, tomorrow).unlink()
+    assert load(store, DAY, OVER) == [DAY]
+    assert store.read(CAMPAIGN_HOURLY, tomorrow)["calls"].sum() == 1
