@@ -258,7 +258,11 @@ def _text_or_none(token: msgspec.Raw | bytes | None) -> str | None:
 # The slow reading: where each value begins and ends, by its quotes and brackets alone. It decodes
 # nothing, so no encoding fault, no number and no depth of nesting can stop it.
 
-_TO_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+[\[\]{}]", re.DOTALL)
+#: A string without an end is taken to the end of the text, where no bracket follows: before 3.11.5
+#: Python takes what a possessive group began in vain for a part of it.
+_TO_BRACKET: Final = re.compile(
+    rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)*+[\[\]{}]', re.DOTALL
+)
 _SCALAR: Final = re.compile(_STRING + rb'|[^\s"\[\]{},:]+', re.DOTALL)
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}

@@ -144,6 +144,7 @@ def test_a_page_may_be_empty_spaced_in_another_order_or_of_another_hand(
         *(b'{"data":[],"total":null}', b'{"data":[],"total":true}', b'{"data":[],"total":1.5}'),
         *(b'{"data":[],"total":"many"}', b'{"data":[],"total":[1]}', b'{"data":[],"total":1e999}'),
         b'{"data":[],"total":NaN}',
+        b'{"data":[],"total":1,"note":["]}',
         b'{"error":"token is invalid"}',
         *(b'{"data":%s,"total":0,"error":"backend gone"}' % data for data in (b"null", b"[]")),
         b'{"error":[{"(root)":"db down"}],"data":[{"id":"a"},7],"total":2}',
