@@ -51,10 +51,10 @@ def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raises Damaged where a file that is read within is no whole Parquet."""
+    """Raises Damaged where a file that is read within is no whole Parquet, or may not be read."""
     try:
         yield
-    except (pl.exceptions.PolarsError, pa.ArrowInvalid) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowInvalid, PermissionError) as error:
         raise Damaged(path) from error
     except OSError as error:
         if error.errno is None:  # PyArrow's, about what it has read

@@ -1,5 +1,6 @@
 """Partitions on disk: typed, described, replaced whole or left alone, and readable by others."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from threading import Barrier, Event
+from typing import Never
 
 import duckdb
 import polars as pl
@@ -371,9 +373,14 @@ def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
     def denied(path: Path) -> dict[str, str]:
         raise PermissionError(f"Permission denied (os error 13): {path}")  # Polars' has no errno
 
+    def not_opened(path: Path, *_: str) -> Never:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
     store = Store(tmp_path, SAIGON)
     store.write(CDRS, DAY, NO_CALLS.cdrs)
     monkeypatch.setattr(pl, "read_parquet_metadata", denied)
+    monkeypatch.setattr(Path, "open", not_opened)
     monkeypatch.setattr("os.access", lambda _, mode: mode == os.F_OK)
-    with pytest.raises(Damaged, match=r"part-0\.parquet cannot be read by this user"):
-        footer(store.path(CDRS, DAY))
+    for look in (lambda: footer(store.path(CDRS, DAY)), lambda: store.read(CDRS, DAY)):
+        with pytest.raises(Damaged, match=r"part-0\.parquet cannot be read by this user"):
+            look()
