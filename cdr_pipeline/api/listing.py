@@ -153,24 +153,30 @@ class Lister:
 
 
 class _Ahead:
-    """What is known of the stretch that lies ahead of a walk: where it ends, how much it holds."""
+    """What is known of the stretch that lies ahead of a walk: where it ends, how much it holds, and
+    the calls that came of it already. Of what lies behind, their number is enough.
+    """
 
-    def __init__(self, window: Window, calls: float) -> None:
+    def __init__(self, window: Window, calls: float, known: Records) -> None:
         self.at = window.start
+        before, self._known = known.cut(window.start)
+        self._passed = len(before)
         # The shortest last: where it ends, and the calls until there.
         self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
         self._aim = 1.0
         self._shortest = SECOND  # the next part, where only a guess tells
 
-    def part(self, aim: float, longest: timedelta, known: pl.Series) -> Window:
-        """The next part, to hold about `aim` calls and be no longer than `longest`.
+    @property
+    def seen(self) -> int:
+        """How many calls came so far, ahead of the walk and behind it."""
+        return self._passed + len(self._known)
 
-        `known`: the beginnings of the calls that were seen, in order.
-        """
+    def part(self, aim: float, longest: timedelta) -> Window:
+        """The next part, to hold about `aim` calls and be no longer than `longest`."""
         self._aim = aim
         end, calls = self._stretches[-1]
         share = min(1.0, aim / calls)
-        seen = known.slice(known.search_sorted(self.at))
+        seen = self._known.times()
         seen = seen.head(seen.search_sorted(end))
         if len(seen) > aim and len(seen) >= _ENOUGH_SEEN * calls:
             cut = seen[int(aim * min(1.0, len(seen) / calls))]
@@ -181,25 +187,32 @@ class _Ahead:
             cut = cut.replace(second=0)
         return Window(self.at, max(cut, self.at + SECOND))
 
-    def hold(self, part: Window, calls: float) -> None:
-        """`part` turned out to hold so many calls, which is too much at once.
+    def hold(self, part: Window, calls: float, came: Records) -> None:
+        """`part` turned out to hold so many calls, which is too much at once; some of them `came`.
 
         Infinitely many: it was too long, which `longest` takes care of.
         """
+        self._known = Records.of((self._known, came.cut(part.start)[1]))
         self._shortest = SECOND
         if math.isfinite(calls):
             self._stretches.append((part.end, calls))
 
-    def advance(self, part: Window, calls: int) -> None:
-        """`part` is done, and held so many. How many its stretch holds may have been a guess, too
-        high: behind a part of few calls a longer one comes, or parts would be made for ever of
-        calls that are not there.
+    def advance(self, part: Window, reading: Reading) -> None:
+        """`part` is done. How many calls its stretch holds may have been a guess, too high: behind
+        a part of few calls a longer one comes, or parts would be made for ever of calls that are
+        not there.
         """
-        self.at = part.end
+        self.at, calls = part.end, reading.total
         self._shortest = 2 * part.length if calls < self._aim / 2 else SECOND
         self._stretches = [
             (end, max(1.0, left - calls)) for end, left in self._stretches if end > self.at
         ]
+        came = reading.records.cut(part.start)[1]
+        before, after = self._known.cut(part.end)
+        self._passed += len(Records.of((before, came.cut(part.end)[0])))
+        # The second behind it the next part lists again: without it there is mostly nothing to be
+        # put in order among what lies ahead.
+        self._known = Records.of((after, came.cut(part.end + SECOND)[1]))
 
 
 class _Proof:
@@ -332,33 +345,22 @@ class _Proof:
         Raises NotProved.
         """
         parts: list[Reading] = []
-        ahead = _Ahead(window, calls)
-        # What lies ahead is looked through at each part; of the rest its number is enough.
-        before, known = self._known().cut(window.start)
-        passed = len(before)
+        ahead = _Ahead(window, calls, self._known())
         while ahead.at < window.end:
-            seen = passed + len(known)
             ranges = math.ceil(self._window.length / self._limits.span)
-            full = math.ceil(seen / min(self._limits.reach, self._limits.ceiling))
-            self._reader.expect(seen, besides=2 * max(ranges, full))
-            part = ahead.part(self._aim, self._limits.span, known.times())
+            full = math.ceil(ahead.seen / min(self._limits.reach, self._limits.ceiling))
+            self._reader.expect(ahead.seen, besides=2 * max(ranges, full))
+            part = ahead.part(self._aim, self._limits.span)
             try:
                 reading = self._settle(part)
             except TooMuch as doubt:
                 self._why = str(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                ahead.hold(part, doubt.total or 2 * self._aim)
-                known = Records.of((known, self._reader.latest().cut(part.start)[1]))
+                ahead.hold(part, doubt.total or 2 * self._aim, self._reader.latest())
             else:
                 parts.append(reading)
-                ahead.advance(part, reading.total)
-                came = reading.records.cut(part.start)[1]
-                before, known = known.cut(part.end)
-                passed += len(Records.of((before, came.cut(part.end)[0])))
-                # The second behind it the next part lists again: without it there is mostly nothing
-                # to be put in order among what lies ahead.
-                known = Records.of((known, came.cut(part.end + SECOND)[1]))
+                ahead.advance(part, reading)
         return parts
 
     def _settle(self, part: Window) -> Reading:

@@ -11,7 +11,7 @@ import pytest
 
 from cdr_pipeline.api import listing
 from cdr_pipeline.api.client import Answer, Patience, Query
-from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Reader, Records
+from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Reader, Reading, Records
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import split, split_and_total
 from cdr_pipeline.simulator import Chaos, Fixed, Tenant, Vendor
@@ -344,11 +344,11 @@ def test_a_ceiling_that_one_day_brought_to_light_is_not_paged_into_on_the_next()
 def test_calls_that_are_not_there_are_not_looked_for_in_ever_shorter_parts() -> None:
     """Of a busy day behind a ceiling it was a guess how many the evening held: more than none."""
     evening = Window(WINDOW.start + timedelta(hours=17), WINDOW.end)
-    ahead = listing._Ahead(evening, calls=2_650)
+    ahead = listing._Ahead(evening, calls=2_650, known=Records())
     parts = []
     while ahead.at < evening.end:
-        parts.append(ahead.part(75, evening.length, Records().times()))
-        ahead.advance(parts[-1], 0)
+        parts.append(ahead.part(75, evening.length))
+        ahead.advance(parts[-1], Reading(parts[-1], total=0))
     assert len(parts) < 10
     assert [part.start for part in parts[1:]] == [part.end for part in parts[:-1]]
     assert parts[-1].end == evening.end
