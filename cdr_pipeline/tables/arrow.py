@@ -63,8 +63,14 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def scan_file(path: Path) -> pl.LazyFrame:
-    """One file, to be read as far as it is needed: its columns alone, whatever its path says."""
-    return pl.scan_parquet(path, hive_partitioning=False, glob=False)
+    """One file, to be read as far as it is needed: its columns alone, whatever its path says.
+
+    The file that stands there now, also where another takes its place before all is read. (By its
+    name Polars opens it anew each time, and goes by the footer of the first: rows of the other are
+    passed over, or their bytes taken for what they are not.)
+    """
+    with path.open("rb") as file:
+        return pl.scan_parquet(file, hive_partitioning=False, glob=False)
 
 
 def give_back() -> None:

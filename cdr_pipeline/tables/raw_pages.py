@@ -128,9 +128,9 @@ class Pages:
         """The parts that the day was proved in, and the vendor's total of each when it was. Raises
         Damaged.
         """
-        with reading(self.path), pq.ParquetFile(self.path) as file:
-            counting = _counting(file)
+        with reading(self.path):
             pages = scan_file(self.path)
+            counting = in_force(pages.select(_ASKED).collect().iter_rows())
             first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
         return {
             Window(row["window_start"], row["window_end"]): split_and_total(row["body"])[1]

@@ -211,6 +211,22 @@ def test_a_partition_that_is_replaced_meanwhile_is_read_whole_and_not_called_dam
         replacing.result()
 
 
+def test_a_partition_that_is_replaced_while_it_is_looked_at_stays_the_one_that_it_was(
+    store: Store,
+) -> None:
+    """A report's checks look at a day several times. Of one that was loaded again meanwhile they
+    found no odd call where there were some, by the row groups of the file before, or Polars
+    panicked.
+    """
+    store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
+    calls = store.lazy(CDRS, DAY)
+    assert calls.select(pl.len()).collect().item() == 2
+    store.write(CDRS, DAY, CALLS.cdrs.head(1).with_columns(id=pl.lit("c")), CALLS.keys)
+    assert calls.filter(pl.col("id") == "a").collect()["id"].to_list() == ["a"]
+    assert calls.collect().equals(CALLS.cdrs)
+    assert store.lazy(CDRS, DAY).collect()["id"].to_list() == ["c"]
+
+
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
     with store.writing_pages(DAY) as pages:
         pages.add(pages_row(1, page_of(call("half"))))
