@@ -65,6 +65,11 @@ def process_tags(process: int | None = None) -> dict[str, str]:
     return {_PROCESS: f"{number}:{_begun(number)}@{gethostname()}"}
 
 
+def is_of_a_command(run: DagsterRun) -> bool:
+    """Whether a command of ours began a run in its own process."""
+    return _PROCESS in run.tags and run.remote_job_origin is None
+
+
 class Launcher(DefaultRunLauncher):
     """Dagster's own launcher, faster, and able to tell whether a run still lives."""
 

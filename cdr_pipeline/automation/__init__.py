@@ -5,7 +5,7 @@
     late_calls   by day: do the vendor's totals of older days still agree with what was proved?
     freshness    is the day that ended there, a few hours after the night?
     contract     which days were made under another contract, zone or version of the rules?
-    alerts       tells a webhook of every run that failed (the commands tell it of theirs)
+    alerts       tells a webhook of every run that failed; commands of theirs, if they come to it
 
 All are on from the start, and skip their ticks with a reason while nothing is set. Where a setting
 is wrong, `nightly` asks for its run all the same, which fails of it and is told of, and `freshness`

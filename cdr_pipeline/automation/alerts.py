@@ -1,4 +1,4 @@
-"""Tells a webhook of every run that failed (the commands tell it of theirs)."""
+"""Tells a webhook of every run that failed; commands tell it of theirs, if they come to that."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,13 @@ from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
 from cdr_pipeline.errors import CdrError, not_whole
 from cdr_pipeline.home import read_dotenv_again
-from cdr_pipeline.launcher import GONE
+from cdr_pipeline.launcher import GONE, is_of_a_command
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.window import every_day
+
+#: What `workspace.yaml` and `ui` call these definitions.
+LOCATION: Final = "cdr_pipeline.definitions"
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"
@@ -32,6 +35,8 @@ _TO_DO: Final = (
 
 
 @dg.run_failure_sensor(
+    # A command's run is of no code location.
+    monitor_all_code_locations=True,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells CDR_ALERT_URL of every run that failed: days, cause, what is safe, what to"
@@ -39,12 +44,26 @@ _TO_DO: Final = (
 )
 def alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """Tell the webhook; what goes wrong with that is logged, never raised."""
+    if not _is_to_be_told(context):
+        return dg.SkipReason("The run is told of by whoever began it, or is none of ours.")
     try:
         if not tell(context.dagster_run, _causes(context), _settings()):
             return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
     except CdrError as error:
         context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
     return None
+
+
+def _is_to_be_told(context: dg.RunFailureSensorContext) -> bool:
+    """Whether a run is of these definitions, and no command has told of it: one that was killed, by
+    a machine short of memory for one, tells nobody.
+    """
+    run = context.dagster_run
+    if is_of_a_command(run):
+        return GONE in (context.failure_event.message or "")
+    origin = run.remote_job_origin
+    location = origin.repository_origin.code_location_origin.location_name if origin else LOCATION
+    return location == LOCATION
 
 
 def _settings() -> Settings:

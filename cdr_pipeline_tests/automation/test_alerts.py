@@ -2,21 +2,26 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.events import StepMaterializationData
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.utils import make_new_run_id
 from pydantic import SecretStr
 
 from cdr_pipeline.assets import cdrs
 from cdr_pipeline.assets.layer import Made, Work
-from cdr_pipeline.automation.alerts import alert, alerts
+from cdr_pipeline.automation.alerts import LOCATION, alert, alerts
 from cdr_pipeline.automation.jobs import days_tags
-from cdr_pipeline.launcher import GONE
+from cdr_pipeline.launcher import GONE, process_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.flattening.crew import Crew
@@ -43,17 +48,32 @@ def without_the_vendor(world: NewWorld) -> World:
     return it
 
 
-def a_run(it: World, *besides: str) -> dg.DagsterRun:
+def a_run(
+    it: World, *besides: str, location: str | None = None, tags: Mapping[str, str] | None = None
+) -> dg.DagsterRun:
     """One of two days that was begun: without a selection, or of all datasets and `besides`."""
     selected = frozenset(map(dg.AssetKey, [*DATASETS, *besides])) if besides else None
+    origin = None
+    if location:
+        code = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+        origin = RemoteJobOrigin(code, "load_days")
     return it.instance.add_run(
         dg.DagsterRun(
             job_name="load_days",
             run_id=make_new_run_id(),
-            tags=days_tags(FIRST, FIRST + DAY),
+            tags={**days_tags(FIRST, FIRST + DAY), **(tags or {})},
             asset_selection=selected,
+            remote_job_origin=origin,
         )
     )
+
+
+def found_dead(it: World, run: dg.DagsterRun) -> None:
+    """As the daemon finds a run whose process is gone, and the sensor on it."""
+    found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
+    words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
+    it.instance.report_run_failed(run, words)
+    tell_of(it, run)
 
 
 def tell_of(it: World, run: dg.DagsterRun) -> None:
@@ -189,13 +209,33 @@ def test_a_run_that_was_killed_is_told_without_dagsters_words(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
-    run = a_run(it)
-    found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
-    words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
-    it.instance.report_run_failed(run, words)
-    tell_of(it, run)
+    found_dead(it, a_run(it, location=LOCATION))
     (told,) = heard.told
     assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
+
+
+def test_a_command_that_was_killed_is_told_of_and_one_that_told_of_its_run_is_not(
+    world: NewWorld, heard: type[Hook]
+) -> None:
+    """Of a `run` from cron that the kernel had ended for want of memory nobody was told."""
+    it, _ = world(Switchboard())
+    failed = a_run(it, tags=process_tags())
+    it.instance.report_run_failed(failed, "1 of 2 days failed")
+    tell_of(it, failed)
+    assert not heard.told
+    killed = a_run(it, tags=process_tags())
+    found_dead(it, killed)
+    (told,) = heard.told
+    assert told["run_id"] == killed.run_id
+    assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
+
+
+def test_a_run_of_other_code_in_the_same_dagster_is_none_of_ours(
+    world: NewWorld, heard: type[Hook]
+) -> None:
+    it, _ = world(Switchboard())
+    found_dead(it, a_run(it, location="somebody.elses"))
+    assert not heard.told
 
 
 def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
