@@ -13,7 +13,7 @@ from typing import Final
 from dotenv import dotenv_values
 from dotenv.variables import parse_variables
 
-from cdr_pipeline.errors import SettingsError
+from cdr_pipeline.errors import SAFE, CdrError, SettingsError, way_out
 from cdr_pipeline.settings import ENV_FILE, Settings
 
 _DEFAULT_HOME: Final = Path(".dagster")
@@ -126,13 +126,25 @@ def kept_in(home: Path) -> str:
 
 def cannot_be_used(error: Exception) -> SettingsError:
     """What to say of the database where `error` is all there is of it."""
-    # Of an error of SQLAlchemy's, or of Dagster's after it, the driver's own words.
-    told = (getattr(one, "orig", None) for one in (error, error.__cause__))
-    reason = f"{next(filter(None, told), error)}".strip().splitlines()[0]
     return SettingsError(
-        f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {reason}. See"
+        f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {_drivers_words(error)}. See"
         " that it runs, and that the URL names its host, port, user and database."
     )
+
+
+def cannot_be_kept(error: Exception) -> CdrError:
+    """What to say of the history, in DAGSTER_HOME or in Postgres, that failed of `error`."""
+    where = kept_in(Path(os.environ["DAGSTER_HOME"]))
+    return CdrError(
+        f"Dagster's history in {where} cannot be read or written: {_drivers_words(error)}. {SAFE}"
+        " See that there is room for it, and that this user may write there, then try again."
+    )
+
+
+def _drivers_words(error: Exception) -> str:
+    """Of an error of SQLAlchemy's, or of Dagster's after it, what the driver said."""
+    told = (getattr(one, "orig", None) for one in (error, error.__cause__))
+    return f"{next(filter(None, told), error)}".strip().splitlines()[0]
 
 
 def _see_that_it_answers(url: str) -> None:
@@ -165,7 +177,13 @@ def _made(home: Path, storage: str = "History") -> Path:
         text = files("cdr_pipeline").joinpath("dagster.yaml").read_text()
         # Whole or not at all: by half a file Dagster would go on without what it does not say.
         staged = home / f"dagster.yaml.{os.getpid()}"
-        staged.write_text(text.replace("class: History", f"class: {storage}"))
-        staged.replace(config)
+        try:
+            staged.write_text(text.replace("class: History", f"class: {storage}"))
+            staged.replace(config)
+        except OSError as error:
+            told = f"DAGSTER_HOME: {home} cannot be written: {error.strerror}. {way_out(error)}"
+            raise SettingsError(told.rstrip()) from None
+        finally:
+            staged.unlink(missing_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     return home

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,8 +105,10 @@ def test_a_home_is_configured_whole_or_not_at_all(
 
     with monkeypatch.context() as full:
         full.setattr(Path, "write_text", write_text)
-        with pytest.raises(OSError, match="No space left"):
+        told = f"DAGSTER_HOME: {tmp_path} cannot be written: No space left on device. Make room"
+        with pytest.raises(SettingsError, match=re.escape(told)):
             home_apart(tmp_path)
+    assert not list(tmp_path.glob("dagster.yaml*"))
     config = home_apart(tmp_path) / "dagster.yaml"
     assert "class: SqliteHistory" in config.read_text()
 

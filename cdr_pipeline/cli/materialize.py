@@ -14,6 +14,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from rich.markup import escape
+from sqlalchemy.exc import SQLAlchemyError
 
 from cdr_pipeline.assets import catalog
 from cdr_pipeline.assets.daily import daily_calls
@@ -24,6 +25,7 @@ from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import QUIET, days_tags
 from cdr_pipeline.cli.shared import LOADED_STAYS, err, progress
 from cdr_pipeline.errors import CdrError
+from cdr_pipeline.home import cannot_be_kept
 from cdr_pipeline.launcher import process_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.catalog import NAME
@@ -59,10 +61,13 @@ def _days_and_catalog(
 ) -> Outcome:
     if ranges:
         _see_that_they_are_partitions(settings, ranges, fetch=RAW_PAGES in datasets)
-    with instance_here() as instance:
-        runs = _days(settings, ranges, datasets, accept_shrink, instance)
-        if catalog.ASSETS and not any(run.interrupted for run in runs):
-            runs.append(_catalog(settings, instance))
+    try:
+        with instance_here() as instance:
+            runs = _days(settings, ranges, datasets, accept_shrink, instance)
+            if catalog.ASSETS and not any(run.interrupted for run in runs):
+                runs.append(_catalog(settings, instance))
+    except SQLAlchemyError as error:
+        raise cannot_be_kept(error) from None
     unfinished = [run for run in runs if not run.result.success]
     failed: dict[str, list[str]] = {}
     for run in unfinished:

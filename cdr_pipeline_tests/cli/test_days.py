@@ -4,15 +4,18 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Never
 
 import polars as pl
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from cdr_pipeline.assets import aggregates, cdrs
 from cdr_pipeline.assets.layer import Made, Work
@@ -170,6 +173,23 @@ def test_who_interrupts_before_dagster_has_begun_is_told_the_same(
     assert done.output.strip() == (
         "Error: It was interrupted. Days that are loaded stay so; run it again for the rest."
     )
+
+
+def test_a_history_that_cannot_be_written_is_told_in_a_sentence(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk below DAGSTER_HOME: two hundred lines of SQLAlchemy's."""
+
+    def full(*_: object, **__: object) -> Never:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr("cdr_pipeline.history._Events.store_event_batch", full)
+    done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
+    assert done.exit_code == 1
+    (told,) = (line for line in done.output.splitlines() if line.startswith("Error:"))
+    assert told.startswith("Error: Dagster's history in ")
+    assert "cannot be read or written: database or disk is full. Every partition" in told
+    assert "Traceback" not in done.output
 
 
 def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
