@@ -45,7 +45,7 @@ _TO_DO: Final = (
 def alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """Tell the webhook; what goes wrong with that is logged, never raised."""
     if not _is_to_be_told(context):
-        return dg.SkipReason("The run is told of by whoever began it, or is none of ours.")
+        return None  # a reason to skip would end the tick, and the next run wait for another
     try:
         if not tell(context.dagster_run, _causes(context), _settings()):
             return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
@@ -56,11 +56,12 @@ def alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
 
 def _is_to_be_told(context: dg.RunFailureSensorContext) -> bool:
     """Whether a run is of these definitions, and no command has told of it: one that was killed, by
-    a machine short of memory for one, tells nobody.
+    a machine short of memory for one, told nobody, and the daemon found its end.
     """
     run = context.dagster_run
     if is_of_a_command(run):
-        return GONE in (context.failure_event.message or "")
+        reason = _reason(context.failure_event)
+        return reason is None or reason is RunFailureReason.START_TIMEOUT
     origin = run.remote_job_origin
     location = origin.repository_origin.code_location_origin.location_name if origin else LOCATION
     return location == LOCATION
@@ -125,12 +126,17 @@ def _said(event: dg.DagsterEvent) -> str | None:
 
 def _ending(event: dg.DagsterEvent) -> str:
     """How a run ended that did not say why."""
-    said, data = event.message or "It ended without a word.", event.event_specific_data
+    said = event.message or "It ended without a word."
     # Somebody ended Dagster, and its runs with it; or the daemon found the process dead, and puts
     # words of its own around ours.
-    reason = data.failure_reason if isinstance(data, JobFailureData) else None
-    gone = reason is RunFailureReason.UNEXPECTED_TERMINATION or GONE in said
+    gone = _reason(event) is RunFailureReason.UNEXPECTED_TERMINATION or GONE in said
     return GONE if gone else said
+
+
+def _reason(event: dg.DagsterEvent) -> RunFailureReason | None:
+    """Dagster's own; none where the daemon found the process dead."""
+    data = event.event_specific_data
+    return data.failure_reason if isinstance(data, JobFailureData) else None
 
 
 def _days_left(context: dg.RunFailureSensorContext) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.events import StepMaterializationData
+from dagster._core.events import JobFailureData, RunFailureReason, StepMaterializationData
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
@@ -220,7 +220,8 @@ def test_a_command_that_was_killed_is_told_of_and_one_that_told_of_its_run_is_no
     """Of a `run` from cron that the kernel had ended for want of memory nobody was told."""
     it, _ = world(Switchboard())
     failed = a_run(it, tags=process_tags())
-    it.instance.report_run_failed(failed, "1 of 2 days failed")
+    of_a_step = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
+    it.instance.report_run_failed(failed, "Steps failed: ['daily_calls'].", of_a_step)
     tell_of(it, failed)
     assert not heard.told
     killed = a_run(it, tags=process_tags())
