@@ -62,7 +62,9 @@ def dagster_dev(port: int, folder: Path | None = None) -> int:
     # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, start_new_session=True, cwd=folder)
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    for ended in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ended) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(ended, lambda *_: process.send_signal(signal.SIGINT))
     while True:
         try:
             return process.wait()

@@ -1,0 +1,61 @@
+"""`ui`: Dagster ends with the command that began it."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+#: In place of Dagster: says that it has begun, and ends by Ctrl-C alone.
+DAGSTER = f"""#!{sys.executable}
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    raise SystemExit(7)
+"""
+
+UI = """
+import signal, sys
+from cdr_pipeline.cli.ui import dagster_dev
+
+if sys.argv[2:]:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.executable = sys.argv[1]
+sys.exit(dagster_dev(3000))
+"""
+
+
+@contextmanager
+def begun(tmp_path: Path, *besides: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, once Dagster has begun."""
+    dagster = tmp_path / "dagster"
+    dagster.write_text(DAGSTER)
+    dagster.chmod(0o700)
+    command = [sys.executable, "-c", UI, f"{dagster}", *besides]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        yield process
+
+
+@pytest.mark.parametrize("one", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_command_ends_dagster(tmp_path: Path, one: signal.Signals) -> None:
+    """A terminal was closed: the daemon went on for nobody to end, and its port was taken."""
+    with begun(tmp_path) as process:
+        process.send_signal(one)
+        assert process.wait(timeout=20) == 7
+
+
+def test_under_nohup_dagster_outlives_the_terminal(tmp_path: Path) -> None:
+    with begun(tmp_path, "nohup") as process:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 7
