@@ -5,6 +5,7 @@ Everything the vendor sent is escaped, and of a phone number only the ends are s
 
 import importlib.util
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -51,10 +52,13 @@ def write(
             " works without them."
         )
     made = figures(store, first, last)
+    text = html(made, Words(language), store.zone)
     path = output or place(store, first, last)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, path.with_name(f".{path.name}.new")) as staged:
-        staged.write_text(html(made, Words(language), store.zone), encoding="utf-8")
+    # Two who draw one page would write into each other's; what has an `output` may only be read.
+    alone = nullcontext() if output else store.locked(FOLDER)
+    with alone, replacing(path, path.with_name(f".{path.name}.new")) as staged:
+        staged.write_text(text, encoding="utf-8")
     return path, made
 
 

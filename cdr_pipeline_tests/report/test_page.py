@@ -2,9 +2,12 @@
 
 import base64
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import polars as pl
@@ -345,6 +348,27 @@ def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
     assert other == tmp_path / "here" / "it.html"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     assert [one.name for one in other.parent.iterdir()] == [other.name]
+
+
+def test_two_who_draw_one_page_do_not_write_into_each_others(
+    store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody typed `report` while Dagster drew it: one of them found its file gone, and readers
+    half of the other's.
+    """
+    load(DAY, [call("a")])
+    together = Barrier(2)
+
+    def sync(path: Path) -> None:
+        if path.suffix == ".new":
+            with suppress(BrokenBarrierError):  # the other waits for its turn
+                together.wait(1)
+
+    monkeypatch.setattr("cdr_pipeline.tables.store._sync", sync)
+    with ThreadPoolExecutor(2) as both:
+        drawings = [both.submit(page.write, store, DAY, DAY, "en") for _ in range(2)]
+        assert {drawing.result()[0] for drawing in drawings} == {page.place(store, DAY, DAY)}
+    assert [path.name for path in (store.root / page.FOLDER).iterdir()] == [f"{DAY}.html"]
 
 
 def test_without_the_extra_it_says_how_to_get_it(
