@@ -226,13 +226,13 @@ class Settings(BaseSettings):
         500, ge=1, description="`limit` of one request; the server may give less."
     )
     concurrency: int = Field(
-        4, ge=1, le=64, description="Requests in flight, over all runs on this machine."
+        4, ge=1, le=64, description="Requests in flight, over all runs of one user on a machine."
     )
     requests_per_second: float = Field(
         10,
         ge=0,
         allow_inf_nan=False,
-        description="Budget of requests a second, over all runs on this machine; 0 for none.",
+        description="Budget a second, over all runs of one user on a machine; 0 for none.",
     )
     timeout_seconds: float = Field(
         30,

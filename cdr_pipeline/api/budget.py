@@ -1,4 +1,4 @@
-"""Requests a second and requests in flight, shared by every process on this machine.
+"""Requests a second and requests in flight, shared by every process of one user on this machine.
 
 A backfill runs several processes against one vendor whose limits nobody documents, so the budget
 stands in small files under the system's temporary folder, one folder a host. Locks on them are
@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, lock_descriptor, unlock_descriptor
 
-from cdr_pipeline.errors import Unavailable
+from cdr_pipeline.errors import SettingsError, Unavailable
 
 #: Turns stand this much further apart than the budget needs, so that jitter on the way never
 #: brings one request too many into a second.
@@ -125,7 +125,10 @@ class _Ledger:
         return cls(next_turn if next_turn < last_turn else 0.0, paused_until)
 
     def write(self, path: Path) -> None:
-        path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
+        try:
+            path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
+        except OSError as error:  # a full disk's names no file
+            raise OSError(error.errno, error.strerror, f"{path}") from None
 
 
 @contextmanager
@@ -155,6 +158,13 @@ def _opened(path: Path) -> BinaryIO:
 
 def _shared_folder(host: str) -> Path:
     name = hashlib.sha256(host.encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"cdr-pipeline-{os.getuid()}" / name
+    try:
+        shared = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"{error.strerror}. TMPDIR must name a folder that this user may write: what all runs"
+            " may ask of the vendor is counted there."
+        ) from None
+    folder = shared / f"cdr-pipeline-{os.getuid()}" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

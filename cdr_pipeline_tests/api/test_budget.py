@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from cdr_pipeline.api.budget import Budget
-from cdr_pipeline.errors import Unavailable
+from cdr_pipeline.errors import SettingsError, Unavailable
 from cdr_pipeline_tests.api.conftest import Clock
+from cdr_pipeline_tests.damage import full
 
 HOST = "api.example.vn"
 
@@ -281,3 +283,18 @@ def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hour
     ledger.write_text(f"{then} {then}")
     turns(budget)
     assert clock.pauses == []
+
+
+def test_a_temporary_folder_that_is_full_or_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read as if CDR_DATA_DIR were, on another disk."""
+    budget = Budget(HOST, per_second=5, in_flight=1)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        turns(budget)
+    assert Path(told.value.filename).name == "turns"
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [f"{tmp_path / 'none'}"])
+    with pytest.raises(SettingsError, match=r"No usable temporary directory .* TMPDIR must name"):
+        Budget(HOST, per_second=5, in_flight=1)
