@@ -155,7 +155,7 @@ def to_make(store: Store, due: str | None, first: date, last: date) -> list[date
     mark of `due` is in force, not all made since, or with a file that cannot be read; if `due` is
     None, every day.
 
-    But no torn days: of those nothing is made but by a fetch.
+    But no days without `raw_pages`, and no torn ones: of those nothing is made but by a fetch.
     """
     if due is None:
         days = store.days(RAW_PAGES, first, last)
@@ -164,7 +164,7 @@ def to_make(store: Store, due: str | None, first: date, last: date) -> list[date
         fetched = store.days(RECEIPTS, first, last)
         unmade = [day for day in fetched if day not in damaged and is_unmade(store, day)]
         days = sorted({*stale_days(store, due, first, last), *unmade, *damaged})
-    return [day for day in days if not is_torn(store, day)]
+    return [day for day in days if store.holds(RAW_PAGES, day) and not is_torn(store, day)]
 
 
 def is_readable(store: Store, dataset: Dataset, day: date) -> bool:

@@ -118,6 +118,8 @@ def test_a_day_of_before_there_were_versions_of_the_rules_is_stale_until_it_is_m
     pq.write_table(whole.replace_schema_metadata(None), mixed.path(CDRS, DAY))
     assert made_by(mixed, DAY) == MadeBy(NO_CONTRACT.mark, SAIGON.key, rules=0)
     assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
+    assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == []
+    write(mixed, of(1), RAW_PAGES)
     assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
     assert f"{made_by(mixed, DAY)}" == f"{NO_CONTRACT.mark} in {SAIGON.key}"
     write_day(mixed, DAY, OBJECTS)
