@@ -16,6 +16,10 @@ from dotenv.variables import parse_variables
 from cdr_pipeline.errors import SAFE, CdrError, SettingsError, way_out
 from cdr_pipeline.settings import ENV_FILE, Settings
 
+#: The module of our definitions, by whose name Dagster keeps their history; so does
+#: `workspace.yaml` call it.
+LOCATION: Final = "cdr_pipeline.definitions"
+
 _DEFAULT_HOME: Final = Path(".dagster")
 
 #: How long a database may take to be connected to.

@@ -13,14 +13,11 @@ from cdr_pipeline.assets.aggregates import across
 from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
 from cdr_pipeline.errors import CdrError, not_whole
-from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.home import LOCATION, read_dotenv_again
 from cdr_pipeline.launcher import GONE, is_of_a_command
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.window import every_day
-
-#: What `workspace.yaml` and `ui` call these definitions.
-LOCATION: Final = "cdr_pipeline.definitions"
 
 _SAFE: Final = (
     "Every partition holds its old content or its new, whole. Days that are not named here are not"

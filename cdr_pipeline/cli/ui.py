@@ -42,7 +42,7 @@ def see_that_it_is_free(port: int) -> None:
 
 def dagster_dev(port: int, folder: Path | None = None) -> int:
     """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
-    from cdr_pipeline.home import note_dotenv
+    from cdr_pipeline.home import LOCATION, note_dotenv
 
     note_dotenv()
     command = [
@@ -53,7 +53,7 @@ def dagster_dev(port: int, folder: Path | None = None) -> int:
         "dagster",
         "dev",
         "--module-name",
-        "cdr_pipeline.definitions",
+        LOCATION,
         "--port",
         str(port),
     ]

@@ -19,8 +19,9 @@ from pydantic import SecretStr
 
 from cdr_pipeline.assets import cdrs
 from cdr_pipeline.assets.layer import Made, Work
-from cdr_pipeline.automation.alerts import LOCATION, alert, alerts
+from cdr_pipeline.automation.alerts import alert, alerts
 from cdr_pipeline.automation.jobs import days_tags
+from cdr_pipeline.home import LOCATION
 from cdr_pipeline.launcher import GONE, process_tags
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
