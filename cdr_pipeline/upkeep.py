@@ -67,7 +67,7 @@ def _kept(store: Store, day: date, settings: Settings) -> Kept:
     its run says which file it is.
     """
     with suppress(Damaged):
-        if store.holds(RECEIPTS, day) and of_the_fetch(store, day, [RAW_PAGES]):
+        if of_the_fetch(store, day, [RAW_PAGES]):
             night = _night_of(last_fetch(store, day).proved_at, settings)
             return Kept(night, is_made(store, day))
     return Kept(date.min)

@@ -164,9 +164,7 @@ def _by_month(first: date, last: date) -> bool:
 
 def _stored(store: Store, first: date, last: date) -> list[date]:
     return [
-        day
-        for day in store.days(CAMPAIGN_DAILY, first, last)
-        if all(store.holds(dataset, day) for dataset in NEEDED) and of_the_fetch(store, day, NEEDED)
+        day for day in store.days(CAMPAIGN_DAILY, first, last) if of_the_fetch(store, day, NEEDED)
     ]
 
 

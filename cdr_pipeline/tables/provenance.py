@@ -8,7 +8,7 @@ its mark (`contract.Contract.mark`), the zone of CDR_TIMEZONE by the type of its
 of our rules by its number (`record.RULES`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -104,12 +104,12 @@ def about_calls(calls: MadeBy) -> dict[str, str]:
     return {CALLS: f"{calls}"}
 
 
-def of_the_fetch(store: Store, day: date, datasets: Iterable[Dataset]) -> bool:
+def of_the_fetch(store: Store, day: date, datasets: Sequence[Dataset]) -> bool:
     """Whether these partitions of a day are there, and of the fetch that its receipt tells of."""
+    if not all(store.holds(one, day) for one in (RECEIPTS, *datasets)):
+        return False
     due = _fetch(store, RECEIPTS, day)
-    return all(
-        store.holds(dataset, day) and _fetch(store, dataset, day) == due for dataset in datasets
-    )
+    return all(_fetch(store, one, day) == due for one in datasets)
 
 
 def is_made(store: Store, day: date) -> bool:
