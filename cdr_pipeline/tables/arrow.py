@@ -73,6 +73,12 @@ def scan_file(path: Path) -> pl.LazyFrame:
         return pl.scan_parquet(file, hive_partitioning=False, glob=False)
 
 
+def in_slices(rows: pl.LazyFrame, size: int) -> Iterator[pl.LazyFrame]:
+    """All rows, `size` at a time, to be gone through in bounded memory; none are one slice."""
+    count = rows.select(pl.len()).collect().item()
+    return (rows.slice(at, size) for at in range(0, max(count, 1), size))
+
+
 def give_back() -> None:
     """Give unused memory back, which Arrow keeps for its next table: what comes next needs it for
     Polars, or in another process.

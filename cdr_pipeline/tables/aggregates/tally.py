@@ -18,6 +18,7 @@ from typing import Final
 import polars as pl
 
 from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.arrow import in_slices
 
 #: By whom a call was made, and how it ended.
 BY: Final = (
@@ -36,8 +37,7 @@ def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 def parts(cdrs: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
     """The rows, some row groups at a time: what is kept of each is then all that needs memory."""
-    rows = cdrs.select(pl.len()).collect().item()
-    return (cdrs.slice(at, PART) for at in range(0, max(rows, 1), PART))
+    return in_slices(cdrs, PART)
 
 
 def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:
