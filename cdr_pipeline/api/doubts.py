@@ -15,7 +15,6 @@ import polars as pl
 from cdr_pipeline.api.reading import (
     MINUTE,
     SECOND,
-    Limits,
     Moved,
     Reader,
     Reading,
@@ -50,9 +49,9 @@ _LEGS_OF_A_ROOT: Final = 3
 class Doubts:
     """Settles what is doubtful in the readings of one proof."""
 
-    def __init__(self, reader: Reader, limits: Limits) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._limits = limits
+        self._limits = reader.limits
 
     def see_no_ceiling(self, reading: Reading) -> Reading:
         """See that a total is no ceiling: by halves, more calls would come to light.

@@ -124,12 +124,15 @@ class Lister:
         Raises NotProved with figures, or what `Client.get` raises.
         """
         started_at = datetime.now(UTC)
-        limits = replace(self._limits)
         reader = Reader(
-            self._client, limits, keep, concurrency=self._concurrency, threads=self._threads
+            self._client,
+            replace(self._limits),
+            keep,
+            concurrency=self._concurrency,
+            threads=self._threads,
         )
-        parts = _Proof(reader, window, limits).run()
-        self._limits = limits  # what a bad hour seemed to teach is no lesson for the next day
+        parts = _Proof(reader, window).run()
+        self._limits = reader.limits  # only of a window that was proved: a bad hour teaches nothing
         tally = reader.tally
         unique = sum(len(part.records) for part in parts)
         return Receipt(
@@ -218,11 +221,11 @@ class _Ahead:
 class _Proof:
     """One window on its way to being proved."""
 
-    def __init__(self, reader: Reader, window: Window, limits: Limits) -> None:
+    def __init__(self, reader: Reader, window: Window) -> None:
         self._reader = reader
+        self._limits = reader.limits
         self._window = window
-        self._limits = limits
-        self._doubts = Doubts(reader, limits)
+        self._doubts = Doubts(reader)
         self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses

@@ -280,7 +280,7 @@ class Reader:
         self._client = client
         self._concurrency = concurrency
         self._threads = threads
-        self._limits = limits
+        self.limits = limits
         self._keep = keep
         self.tally = Tally()
         self.readings: list[Reading] = []
@@ -301,7 +301,7 @@ class Reader:
         if not len(first.seen) and reading.total:
             raise Unsettled(f"no record came where its total says {reading.total:,}")
         if len(first.seen) < reading.total:  # else it is one moment: nothing moved
-            most = min(self._limits.reach, most)
+            most = min(self.limits.reach, most)
             if reading.total > most:  # don't begin what cannot be paged through
                 told = f"of {reading.total:,} calls pages give {most:,.0f} at most"
                 raise TooMuch(told, reading.total)
@@ -339,7 +339,7 @@ class Reader:
 
     def expect(self, records: int, besides: int = 1) -> None:
         """So many records take so many pages, and some requests `besides` to be sure of them."""
-        self.tally.expect(math.ceil(records / self._limits.rows) + besides)
+        self.tally.expect(math.ceil(records / self.limits.rows) + besides)
 
     def _first(self, window: Window, number: int) -> _Response:
         """The first page. A 400 may mean too large a limit, or too long a range."""
@@ -350,10 +350,10 @@ class Reader:
                 if error.status != 400:
                     raise
                 self.tally.forgive()
-                if self._limits.page > 1 and self.find_out(window, limit=1) is not None:
-                    self._limits.page = max(1, self._limits.page // 2)
+                if self.limits.page > 1 and self.find_out(window, limit=1) is not None:
+                    self.limits.page = max(1, self.limits.page // 2)
                 elif window.length > _SHORTEST_RANGE:
-                    self._limits.span = min(self._limits.span, window.length / 2)
+                    self.limits.span = min(self.limits.span, window.length / 2)
                     raise TooMuch(f"a range of {window.length} is refused") from error
                 else:
                     raise
@@ -361,14 +361,14 @@ class Reader:
     def _foresee(self, seen: Seen) -> None:
         """A total at a ceiling tells nothing, not even where one response holds as many."""
         if seen.total == _USUAL_CEILING:
-            self._limits.learn_ceiling(seen.total)
-        if seen.total >= self._limits.ceiling:
+            self.limits.learn_ceiling(seen.total)
+        if seen.total >= self.limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
         """The rest of the offsets, cut by what one response was seen to hold at that moment."""
         while start < reading.total:
-            stop = min(start + self._limits.rows, reading.total)
+            stop = min(start + self.limits.rows, reading.total)
             yield partial(self._chunk, reading, number, start, stop)
             start = stop
 
@@ -393,7 +393,7 @@ class Reader:
         for response in chunk.responses:
             self._take(response, reading)
         if isinstance(chunk.error, _TooDeep):
-            self._limits.learn_reach(chunk.error.offset)
+            self.limits.learn_reach(chunk.error.offset)
         if chunk.error:
             raise chunk.error
         for response in chunk.responses:
@@ -401,12 +401,12 @@ class Reader:
             if seen.total != reading.total:
                 raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
             if not len(seen):
-                self._limits.learn_reach(offset)
+                self.limits.learn_reach(offset)
                 raise TooMuch(
                     f"offset {offset:,} came back empty, though its total is {seen.total:,}"
                 )
             if _the_same(seen.keys, first.keys):
-                self._limits.learn_reach(len(first))
+                self.limits.learn_reach(len(first))
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
     def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Generator[_Chunk, None, None]:
@@ -432,7 +432,7 @@ class Reader:
                         self._count(response)
 
     def _ask(self, window: Window, number: int, *, offset: int, limit: int = 0) -> _Response:
-        limit = limit or self._limits.page
+        limit = limit or self.limits.page
         self.tally.spend()
         answer = self._client.get(
             _query(window),
@@ -456,10 +456,10 @@ class Reader:
         self._count(response)
         reading.add(response.seen, response.page.offset)
         rows, page = len(response.seen), response.page
-        self._limits.rows = max(self._limits.rows, rows)
+        self.limits.rows = max(self.limits.rows, rows)
         if page.offset + rows < response.seen.total:
-            self._limits.cut = max(self._limits.cut, rows)
-        full = rows and rows in (page.limit, self._limits.cut)
+            self.limits.cut = max(self.limits.cut, rows)
+        full = rows and rows in (page.limit, self.limits.cut)
         reading.behind = page.offset + rows if full else 0
 
 
