@@ -6,11 +6,12 @@ whole window do not get there (drift, a ceiling, deep offsets or long ranges ref
 walked in parts that each can, down to parts which a single response holds: drift cannot tear
 those. In the end the parts' totals are asked for once more, so that none has changed meanwhile.
 
-What nobody who reads once can see: a call that vanishes and another that arrives, both on pages
-already read, before the vendor is next asked for that window's total. It does not move then, and
-nothing else tells. For a day read as a whole that is between two responses, or while a total of
-several pages is doubted (once, see `doubts`); for one read in parts, between a part's last
-reading and the last look at its total.
+A total that adds up may be wrong all the same: see `ceilings` and `strays`.
+
+One thing nobody can see: a call vanishes and another arrives, both on pages already read, before
+the vendor is next asked for that window's total. Then the total is the same. For a day read as a
+whole that is between two responses, or while `ceilings` looks at its halves; for one read in parts,
+between a part's last reading and the last look at its total.
 """
 
 import math
@@ -22,8 +23,8 @@ from typing import Final, Self
 
 import polars as pl
 
+from cdr_pipeline.api.ceilings import SMALLEST_CEILING, Ceilings
 from cdr_pipeline.api.client import Client
-from cdr_pipeline.api.doubts import SMALLEST_CEILING, Doubts
 from cdr_pipeline.api.reading import (
     SECOND,
     Limits,
@@ -36,6 +37,7 @@ from cdr_pipeline.api.reading import (
     Torn,
     Unsettled,
 )
+from cdr_pipeline.api.strays import Strays
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.window import Window
 
@@ -225,7 +227,8 @@ class _Proof:
         self._reader = reader
         self._limits = reader.limits
         self._window = window
-        self._doubts = Doubts(reader)
+        self._ceilings = Ceilings(reader)
+        self._strays = Strays(reader)
         self._reach = math.inf  # the most calls a part may hold in this proof
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
@@ -236,7 +239,7 @@ class _Proof:
         try:
             whole = self._as_a_whole()
             parts = [whole] if whole else self._in_parts()
-            self._doubts.see_none_elsewhere(
+            self._strays.see_none_elsewhere(
                 Records.of(part.records for part in parts), self._window
             )
             return parts
@@ -263,8 +266,8 @@ class _Proof:
         unsettled = 0
         while unsettled < _READINGS and not self._reader.tally.dearer_than(_PATIENCE):
             try:
-                whole = self._doubts.see_no_ceiling(self._reader.read(self._window))
-                return self._doubts.see_none_behind(whole)
+                whole = self._ceilings.see_no_ceiling(self._reader.read(self._window))
+                return self._ceilings.see_none_behind(whole)
             except Moved as doubt:
                 self._doubted(doubt)
             except Unsettled as doubt:
@@ -323,7 +326,7 @@ class _Proof:
         records, unmoved = len(listed), inside(before).equals(own)
         if self._window.length > self._limits.span or records >= self._limits.ceiling:
             if unmoved:
-                self._doubts.see_none_left_out(self._known().within(self._window), own)
+                self._strays.see_none_left_out(self._known().within(self._window), own)
             return unmoved
         total = self._reader.probe(self._window).total
         if SMALLEST_CEILING <= total < records and unmoved:
@@ -373,8 +376,8 @@ class _Proof:
             try:
                 reading = self._reader.read(part, most)
                 if reading.total >= self._largest_total():
-                    reading = self._doubts.see_no_ceiling(reading)
-                return self._doubts.see_none_behind(reading)
+                    reading = self._ceilings.see_no_ceiling(reading)
+                return self._ceilings.see_none_behind(reading)
             except Unsettled as doubt:
                 self._doubted(doubt)
                 self._why = f"in {part} {doubt}"  # its total is not the day's

@@ -205,7 +205,7 @@ class Limits:
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
-    blur: timedelta | None = None  # how finely it was seen to compare times (`doubts.blur_of`)
+    resolution: timedelta | None = None  # how finely it compares times (`ceilings.resolution_of`)
     strays: bool = False  # whether it was seen to list calls from far outside, and to miss none
 
     def learn_ceiling(self, total: int) -> None:

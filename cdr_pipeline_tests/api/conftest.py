@@ -270,6 +270,21 @@ class ByTheMinute(Model):
         return super()._found(start.replace(second=0), end.replace(second=0))
 
 
+class ByTheRoot(Model):
+    """Lists legs, which are named after their root, where that began."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
+        return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+
+
+class WholeMinutes(Model):
+    """Compares minutes, both ends of a range included."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return super()._found(start.replace(second=0), end.replace(second=59))
+
+
 def spread(count: int, over: timedelta = timedelta(days=1), seed: int = 0) -> dict[str, datetime]:
     """So many calls over the first part of the day; the first and the last at its very edges."""
     random = Random(seed)

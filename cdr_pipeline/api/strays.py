@@ -1,0 +1,167 @@
+"""Calls that are listed elsewhere than where they began, or nowhere at all.
+
+A vendor may compare other times than those it writes: another zone's, or the times at which calls
+ended. It then lists for a day calls that began on others, and those days lack them, though every
+total adds up. Other calls from outside are harmless: a vendor that filters by the date lists all of
+the dates beside the day, and some list a leg with its root. Neither leaves out any.
+
+So where calls came from far outside, the vendor is asked for the time at which they began. If it
+does not list them there, the day is not proved.
+
+All of this costs a few requests, which are part of no reading.
+"""
+
+from datetime import datetime, time, timedelta
+from typing import Final
+
+import polars as pl
+
+from cdr_pipeline.api.reading import MINUTE, SECOND, Reader, Reading, Records
+from cdr_pipeline.errors import NotProved
+from cdr_pipeline.window import Window
+
+#: A leg that is listed with its root began no later than this after it.
+_LEG_AFTER_ROOT: Final = timedelta(hours=2)
+
+
+class Strays:
+    """Looks for the calls of one proof that its window's listing puts, or leaves, elsewhere."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._limits = reader.limits
+
+    def see_none_left_out(self, records: Records, listed: pl.Series) -> None:
+        """See that the vendor no longer has those of the window's `records` that none of its parts
+        lists (`listed`: the keys that are). Where that is not certain, they count as left out: a
+        vendor who compares whole minutes, and leaves out both ends of a range, lists nothing for a
+        part of less than a minute. Raises NotProved.
+        """
+        missed = records.without(listed)
+        for key, began in missed[[0, -1]].iter_rows() if len(missed) else ():
+            minute = began.replace(second=0, microsecond=0)
+            around = self._listed_for(Window(minute - MINUTE, minute + 2 * MINUTE))
+            if around is None:
+                continue
+            if key in around.records.frame["key"] or len(around.records) < around.total:
+                raise NotProved(
+                    f"{len(missed):,} calls came that none of the parts lists in which the rest is:"
+                    f" one of them began at {began}. Ask the vendor how finely start_date and"
+                    " end_date are compared, and whether they are included"
+                )
+
+    def see_none_elsewhere(self, records: Records, window: Window) -> None:
+        """See that calls from far outside the window came for a harmless reason, and that the
+        window lacks none of its own for the other one. Raises NotProved.
+        """
+        times = records.times()
+        if times.is_empty() or self._limits.strays:
+            return
+        late, early = times[-1] - window.end, window.start - times[0]
+        if SECOND < early <= MINUTE:
+            self._see_minute_before(records, window)
+        if MINUTE < late <= _LEG_AFTER_ROOT:
+            self._see_others_behind(window, late)
+        if early <= MINUTE and late <= _LEG_AFTER_ROOT:
+            return
+        far = min(max(late, early), window.length - 2 * SECOND)
+        self._see_own_at_the_other_end(records, window, far, at_start=late < early)
+        began, calls = pl.col("began"), records.frame
+        for strays in (
+            calls.filter(began < window.start - MINUTE),
+            calls.filter(began >= window.end + _LEG_AFTER_ROOT),
+        ):
+            if len(strays) > 1:  # one alone may have been given a wrong time
+                self._see_listed_where_they_began(strays)
+
+    def _see_minute_before(self, records: Records, window: Window) -> None:
+        """See that calls from the minute before the window are listed for that minute as well. A
+        vendor who compares whole minutes lists them there; one who finds a call by its end does
+        not. Raises NotProved.
+        """
+        minute = Window(window.start - MINUTE, window.start)
+        listed = self._listed_for(minute)
+        if listed is None or len(listed.records) < listed.total:
+            return
+        strays = records.within(Window(minute.start, minute.end - SECOND))
+        missed = strays.without(listed.records.keys())
+        if len(missed) > 1:
+            raise _found_by_another_time(missed)
+
+    def _see_others_behind(self, window: Window, late: timedelta) -> None:
+        """See that the time behind the window, as far as `late` calls came from, has calls of its
+        own. Where late legs are listed with their root, it has its own roots; where dates are
+        compared, it lists the whole day. A vendor who compares another zone's times lists for it
+        only calls that began later. Raises NotProved.
+        """
+        behind = Window(window.end, window.end + late)
+        listed = self._listed_for(behind)
+        times = (listed.records if listed else Records()).times()
+        if len(times) > 1 and times[0] >= behind.end - SECOND:
+            raise NotProved(
+                f"calls came that began up to {late} after it, and all of the {len(times):,} that"
+                " are listed for that time began later: ask the vendor in which zone start_date and"
+                " end_date are compared"
+            )
+
+    def _see_own_at_the_other_end(
+        self, records: Records, window: Window, far: timedelta, *, at_start: bool
+    ) -> None:
+        """See that the window's own calls are not listed beside it. Where calls came from before it
+        (`at_start`), its own would be listed for the time `far` behind it; else for that before.
+        Raises NotProved.
+        """
+        ends = (window.start - far, window.start), (window.end, window.end + far)
+        listed = self._listed_for(Window(*ends[at_start]))
+        if listed is None:
+            return
+        own = listed.records.within(Window(window.start + SECOND, window.end - SECOND))
+        missed = len(own.without(records.keys()))
+        if missed > len(listed.records) / 2:
+            raise NotProved(
+                f"calls came that began up to {far} outside of it, and {missed:,} of its own are"
+                " listed there and not for it: ask the vendor in which zone start_date and"
+                " end_date are compared"
+            )
+
+    def _see_listed_where_they_began(self, strays: pl.DataFrame) -> None:
+        """See that calls from outside are listed for their own time as well; the first and the last
+        of them are asked for. Raises NotProved.
+        """
+        listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
+        self._limits.strays = self._limits.strays or True in listed
+        if all(one is False for one in listed):
+            raise _found_by_another_time(strays)
+
+    def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
+        """Whether the vendor lists a call when it is asked for the second in which it began; None
+        where it does not say.
+        """
+        at = began.replace(microsecond=0)
+        listed = self._listed_for(Window(at, at + SECOND))
+        if listed and key in listed.records.frame["key"]:
+            return True
+        if listed is None or len(listed.records) < listed.total:
+            return None
+        # One who leaves out the first or the last date lists nothing within a single one, or its
+        # midnight.
+        noon = datetime.combine(at.date(), time(12))
+        within = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
+        others = self._listed_for(within)
+        if others is None or not others.records.times().is_between(within.start, within.end).any():
+            return None
+        return False
+
+    def _listed_for(self, window: Window) -> Reading | None:
+        """What one response lists for a window; None where such a range is refused."""
+        seen = self._reader.find_out(window, limit=0)
+        return None if seen is None else Reading.of(window, seen)
+
+
+def _found_by_another_time(strays: pl.DataFrame) -> NotProved:
+    return NotProved(
+        f"{len(strays):,} calls came that began from {strays['began'][0]} to"
+        f" {strays['began'][-1]}, and they are not listed when asked for then: ask the vendor which"
+        " time, in which zone, start_date and end_date are compared with. Of the days on which they"
+        " began, calls may be missing, too"
+    )
