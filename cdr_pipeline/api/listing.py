@@ -32,11 +32,11 @@ from cdr_pipeline.api.reading import (
     Page,
     Reader,
     Reading,
-    Records,
     TooMuch,
     Torn,
     Unsettled,
 )
+from cdr_pipeline.api.records import Records
 from cdr_pipeline.api.strays import Strays
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.window import Window

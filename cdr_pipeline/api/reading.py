@@ -8,7 +8,7 @@ proves anything, and what to do about a doubt, is `listing`'s business.
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,11 +16,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
-import polars as pl
-
 from cdr_pipeline.api.client import Client, Query
+from cdr_pipeline.api.records import Records
 from cdr_pipeline.errors import NotProved, Refused, Unavailable
-from cdr_pipeline.page import Seen, began_in, see, split_and_total, wall_clock
+from cdr_pipeline.page import Seen, see, split_and_total
 from cdr_pipeline.window import Window
 
 SECOND = timedelta(seconds=1)
@@ -43,12 +42,6 @@ _FEW_MISSING: Final = 3
 
 #: The number of a response that was asked for its `total` alone and is part of no reading.
 PROBE = 0
-
-#: The times of so many records are read at once: page by page it takes three times as long.
-READ_AT_ONCE = 8_000
-
-_RECORDS: Final = {"key": pl.Int64(), "began": pl.Datetime("us")}
-_AS_SENT: Final = {"key": pl.Int64(), "began": pl.String()}
 
 
 @dataclass(frozen=True)
@@ -87,74 +80,6 @@ class TooMuch(Exception):
     def __init__(self, reason: str, total: int = 0) -> None:
         super().__init__(reason)
         self.total = total
-
-
-class Records:
-    """Distinct records, told apart by key, and when each began: some bytes each."""
-
-    def __init__(self, distinct: Iterable[pl.DataFrame] = ()) -> None:
-        """`distinct`: frames of `_RECORDS`, each in the order of `frame` and without equal keys."""
-        self._frames = [some for some in distinct if len(some)] or [pl.DataFrame(schema=_RECORDS)]
-        self._unread: list[pl.DataFrame] = []
-        self._unread_rows = 0
-
-    @classmethod
-    def of(cls, sources: Iterable["Records"]) -> Self:
-        """The records of all of them."""
-        return cls(source.frame for source in sources)
-
-    @property
-    def frame(self) -> pl.DataFrame:
-        """`key` and `began`, in order of time; of one key the record that came last."""
-        self._read_times()
-        if len(self._frames) > 1:
-            records = pl.concat(self._frames)
-            if records["key"].n_unique() < len(records):  # told in a third of the time
-                # As `unique` that keeps the last and the order, at half its time and its memory.
-                records = records.filter(pl.col("key").is_last_distinct())
-            self._frames = [records.sort("began")]
-        return self._frames[0]
-
-    def add(self, keys: Sequence[int], started: Sequence[str | None]) -> None:
-        """The records of one response, and when each began as the vendor wrote it."""
-        self._unread.append(pl.DataFrame({"key": keys, "began": started}, schema=_AS_SENT))
-        self._unread_rows += len(keys)
-        if self._unread_rows >= READ_AT_ONCE:
-            self._read_times()
-
-    def _read_times(self) -> None:
-        if self._unread:
-            read = pl.concat(self._unread).with_columns(wall_clock(pl.col("began")))
-            self._frames.append(read)
-            self._unread, self._unread_rows = [], 0
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def within(self, window: Window) -> Self:
-        """Those that began in the window, and those of which nobody knows."""
-        began = pl.col("began")
-        return type(self)([self.frame.filter(began_in(began, window) | began.is_null())])
-
-    def cut(self, at: datetime) -> tuple[Self, Self]:
-        """Those of which it is known that they began before, and the others."""
-        frame, times = self.frame, self.times()
-        unknown, before = len(frame) - len(times), int(times.search_sorted(at))
-        others = pl.concat([frame.head(unknown), frame.slice(unknown + before)])
-        return type(self)([frame.slice(unknown, before)]), type(self)([others])
-
-    def without(self, keys: pl.Series) -> pl.DataFrame:
-        """Those of which it is known when they began, but for these."""
-        others = ~pl.col("key").is_in(keys.implode())
-        return self.frame.filter(pl.col("began").is_not_null(), others)
-
-    def keys(self) -> pl.Series:
-        """Their keys, in order."""
-        return self.frame["key"].sort()
-
-    def times(self) -> pl.Series:
-        """The beginnings that are known, in order."""
-        return self.frame["began"].drop_nulls()
 
 
 @dataclass(eq=False)

@@ -16,7 +16,8 @@ from typing import Final
 
 import polars as pl
 
-from cdr_pipeline.api.reading import MINUTE, SECOND, Reader, Reading, Records
+from cdr_pipeline.api.reading import MINUTE, SECOND, Reader, Reading
+from cdr_pipeline.api.records import Records
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.window import Window
 

@@ -11,7 +11,8 @@ import pytest
 
 from cdr_pipeline.api import listing
 from cdr_pipeline.api.client import Answer, Patience, Query
-from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Reader, Reading, Records
+from cdr_pipeline.api.reading import COST_BOUND, PROBE, SECOND, Page, Reader, Reading
+from cdr_pipeline.api.records import Records
 from cdr_pipeline.errors import NotProved, Refused, Unauthorized, Unavailable
 from cdr_pipeline.page import split, split_and_total
 from cdr_pipeline.simulator import Chaos, Fixed, Tenant, Vendor

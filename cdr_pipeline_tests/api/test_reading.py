@@ -19,7 +19,6 @@ from cdr_pipeline.api.reading import (
     Page,
     Reader,
     Reading,
-    Records,
     Tally,
     TooMuch,
     Unsettled,
@@ -319,20 +318,6 @@ def test_records_without_an_id_are_calls_of_their_own() -> None:
     assert len(reading.records) == 1 + 3, "the one at offset 4 came before"
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 8_000])
-def test_of_a_record_that_came_twice_the_later_beginning_stands(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cdr_pipeline.api.reading.READ_AT_ONCE", at_once)
-    records = Records()
-    records.add([1, 2], ["2023-03-07 10:00:00", "2023-03-07 11:00:00"])
-    records.add([1], ["2023-03-07 12:00:00"])
-    assert records.frame["key"].to_list() == [2, 1]
-    records.add([2], ["2023-03-07 13:00:00"])
-    assert records.frame["key"].to_list() == [1, 2]
-    assert [began.hour for began in records.times()] == [12, 13]
-
-
 def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> None:
     reading = Reading(WINDOW, total=5)
     times = ["2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59"]
@@ -340,17 +325,6 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     reading.add(seen(*({"id": str(n), "time_started": at} for n, at in enumerate(times))), 0)
     assert len(reading.records) == 5
     assert len(reading.inside) == 3
-
-
-def test_records_are_cut_where_they_began_and_those_of_unknown_beginning_stand_behind() -> None:
-    records = Records()
-    hours = [None, *(f"2023-03-07 {hour}:00:00" for hour in (12, 10, 11))]
-    records.add([0, 12, 10, 11], hours)
-    before, others = records.cut(datetime(2023, 3, 7, 11))
-    assert before.frame["key"].to_list() == [10]
-    assert others.frame["key"].to_list() == [0, 11, 12]
-    assert [len(some) for some in others.cut(WINDOW.end)] == [2, 1]
-    assert [len(some) for some in Records().cut(WINDOW.end)] == [0, 0]
 
 
 def test_requests_end_at_the_bound() -> None:
