@@ -22,6 +22,7 @@ import stamina.instrumentation
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
+from cdr_pipeline.api.tokens import Tokens
 from cdr_pipeline.errors import (
     ApiError,
     Refused,
@@ -36,9 +37,6 @@ from cdr_pipeline.settings import Connection, Settings
 
 _CDR_PATH: Final = "/v3/cdr"
 _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
-
-#: The docs say 24 hours in one place and `expired_in` in another: the earlier of the two holds.
-_TOKEN_LIFETIME_SECONDS = 24 * 3600.0
 
 _HOOK_SECONDS = 10.0
 
@@ -134,7 +132,7 @@ class Client:
         self._connection = connection
         self._budget = budget
         self._patience = patience
-        self._token = _TokenHolder(connection, self._sign_in)
+        self._tokens = Tokens(connection, self._sign_in)
         self._not_reached = f"could not be reached{_proxy(connection.base_url)}"
         self._http = _http(
             connection.base_url,
@@ -234,13 +232,13 @@ class Client:
             raise error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.") from error
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
-        token = self._token.get()
+        token = self._tokens.get()
         response = self._send("GET", _CDR_PATH, token, params=parameters)
-        if response.status_code == 401 and self._token.expired(token):
-            token = self._token.get()
+        if response.status_code == 401 and self._tokens.refused(token):
+            token = self._tokens.get()
             response = self._send("GET", _CDR_PATH, token, params=parameters)
         self._raise_for(response)
-        self._token.accepted(token)
+        self._tokens.accepted(token)
         return response
 
     def _send(
@@ -323,12 +321,12 @@ class Client:
         """The beginning of somebody else's words, with our secrets blotted out, and what they may
         echo of calls.
         """
-        for secret in self._token.secrets():
+        for secret in self._tokens.secrets():
             text = text.replace(secret, "***")
         return not_whole(text)[:200]
 
-    def _sign_in(self, api_key: str) -> tuple[str, float]:
-        """A fresh token and the seconds it holds."""
+    def _sign_in(self, api_key: str) -> tuple[str, object]:
+        """A fresh token, and how many seconds it holds by the vendor's word."""
         response = self._send("POST", _TOKEN_PATH, json={"api_key": api_key})
         if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
             raise self._not_accepted(response.status_code, " to the sign-in", "CDR_API_KEY")
@@ -341,15 +339,7 @@ class Client:
             raise _Transient("answered the sign-in without a token") from error
         if not _FOR_A_HEADER(token):
             raise _Transient("answered the sign-in with a token that cannot be sent")
-        return token, _seconds(expires) or _TOKEN_LIFETIME_SECONDS
-
-
-def _seconds(expired_in: object) -> float:
-    """How long a token holds by the vendor's word; 0 where that says nothing."""
-    try:
-        return max(0.0, float(expired_in))  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+        return token, expires
 
 
 def _bound(response: httpx.Response, seconds: float) -> None:
@@ -374,52 +364,6 @@ class _Bounded(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
-
-
-class _TokenHolder:
-    """The bearer token in force: the user's own, or one signed in for and kept until it expires."""
-
-    def __init__(self, connection: Connection, sign_in: Callable[[str], tuple[str, float]]) -> None:
-        self._fixed = connection.token
-        self._api_key = connection.api_key
-        self._sign_in = sign_in
-        self._lock = threading.Lock()
-        self._token = ""
-        self._signed_in: set[str] = set()
-        self._good_until = 0.0
-        self._refused_fresh = 0
-
-    def get(self) -> str:
-        if self._fixed:
-            return self._fixed.get_secret_value()
-        with self._lock:
-            if not self._token or time.monotonic() >= self._good_until:
-                assert self._api_key is not None, "settings ask for a token or a key"
-                self._token, seconds = self._sign_in(self._api_key.get_secret_value())
-                self._signed_in.add(self._token)
-                lifetime = min(seconds, _TOKEN_LIFETIME_SECONDS)
-                self._good_until = time.monotonic() + lifetime * 0.95
-            return self._token
-
-    def secrets(self) -> list[str]:
-        """What must not be said, however the vendor echoes it."""
-        given = [secret.get_secret_value() for secret in (self._fixed, self._api_key) if secret]
-        return sorted({*given, *self._signed_in}, key=len, reverse=True)
-
-    def accepted(self, token: str) -> None:
-        """The vendor took this token, so a later 401 means that it has expired."""
-        if token == self._token:
-            self._refused_fresh = 0
-
-    def expired(self, token: str) -> bool:
-        """Drop a refused token; False if signing in again cannot help."""
-        if self._fixed:
-            return False
-        with self._lock:
-            if token == self._token:
-                self._token = ""
-                self._refused_fresh += 1
-            return self._refused_fresh < 2
 
 
 def _http(url: str, **ways: Any) -> httpx.Client:
