@@ -1,45 +1,41 @@
 """`<root>/cdrs.duckdb`: a view over the Parquet for every dataset, for people who think in SQL.
 
-The file holds no data, only views, comments and macros, so it is made anew in a moment and swapped
-in whole: whoever has the old one open keeps it, and blocks nobody. The views show what `readers`
-shows, under the same names and types.
+The file holds views, comments and macros, and no data. So it is made anew in a moment and replaced
+as a whole: whoever has the old one open keeps it, and blocks nobody. The views show what `readers`
+shows, under the same names and types. They look for the data when they are asked (see `_FOLDER`),
+so the data folder may be moved together with its catalog.
 
-Where the data is, the views find out when they are asked (see `_FOLDER`), so the data folder may
-be moved, catalog and all.
-
-DuckDB lists all the days' folders and looks at each name before a view's condition on `date` leaves
-most of them out: over 1,095 days that takes ten times as long as a small question to one of them.
-So there is a macro of each view's name as well, which takes the first and the last day and goes to
-their files alone. It needs to know which days there are: those that stood when it was made.
+A view with a condition on `date` is slow where there are many days: DuckDB first lists the folders
+of all of them, which over 1,095 days takes ten times as long as a small query of one day. So each
+view has a macro of its name, which takes a first and a last day and opens their files alone. A
+macro knows only the days that were stored when it was made.
 """
 
 import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Final
+from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from cdr_pipeline.errors import CdrError, shortened
 from cdr_pipeline.tables import kpi
+from cdr_pipeline.tables.arrow import arrow_schema
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import CDRS, DATASETS, DATE, Dataset
 from cdr_pipeline.tables.footer import keys_behind
 from cdr_pipeline.tables.provenance import stale_days, stale_in_words
 from cdr_pipeline.tables.readers import additional_columns, unite, united_type
-from cdr_pipeline.tables.store import FILE, Store, replacing
+from cdr_pipeline.tables.store import FILE, RowWriter, Store, replacing
 from cdr_pipeline.tables.types import DECIMAL, INSTANT, WALL_CLOCK, type_of
 from cdr_pipeline.window import spans
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 NAME: Final = "cdrs.duckdb"
 
@@ -192,10 +188,41 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
     return Catalog(store.root / NAME, views)
 
 
+@dataclass(frozen=True)
+class _View:
+    """A dataset as its view shows it: the `files` of the `days` there are, and which of their
+    columns stand behind each name of the lead list that is `shown`.
+    """
+
+    dataset: Dataset
+    days: list[date]
+    files: list[Path]
+    shown: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, store: Store, dataset: Dataset) -> Self:
+        """The view of what is stored now."""
+        days = store.days(dataset)
+        files = [store.path(dataset, day) for day in days]
+        return cls(dataset, days, files, unite(additional_columns(dataset, files)))
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns, in order."""
+        return [*self.dataset.names, DATE, *self.shown]
+
+    @property
+    def stored(self) -> dict[str, pl.DataType]:
+        """The columns of the files, and their types."""
+        free = {name: type_of(name) for names in self.shown.values() for name in names}
+        return self.dataset.types | free
+
+
 def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]:
     """The catalog as a file; the columns of each view."""
     import duckdb  # noqa: PLC0415  optional
 
+    views = [_View.of(store, dataset) for dataset in DATASETS.values()]
     try:
         with duckdb.connect() as connection:
             connection.execute(
@@ -203,7 +230,10 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
             )
             connection.execute("USE catalog_")
             connection.execute("SET VARIABLE cdr_data_dir = ?", [str(store.root)])
-            views = _define(connection, store, contract)
+            connection.execute("BEGIN")
+            for statement in _definitions(views, store, contract):
+                connection.execute(statement)
+            connection.execute("COMMIT")
             connection.execute("USE memory")
             connection.execute("DETACH catalog_")
     except (duckdb.IOException, duckdb.TransactionException) as error:
@@ -214,101 +244,83 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
             " is room on its disk and that this user may write there; then `cdr-pipeline rebuild`"
             f" makes {NAME}."
         ) from error
-    return views
+    return {view.dataset.name: view.columns for view in views}
 
 
-def _define(
-    connection: "DuckDBPyConnection", store: Store, contract: Contract
-) -> dict[str, list[str]]:
-    """Macros, views and comments; the columns of each view."""
-    connection.execute("BEGIN")
+def _definitions(views: Sequence[_View], store: Store, contract: Contract) -> Iterator[str]:
+    """The statements that make macros, views and comments; the later ones stand on the earlier."""
     for name, (parameters, definition, comment) in _MACROS.items():
-        connection.execute(f"CREATE MACRO {name}({parameters}) AS {definition}")
-        connection.execute(f"COMMENT ON MACRO {name} IS {_text(comment)}")
-    views = {
-        dataset.name: _define_view(connection, store, dataset, contract)
-        for dataset in DATASETS.values()
-    }
+        yield f"CREATE MACRO {name}({parameters}) AS {definition}"
+        yield f"COMMENT ON MACRO {name} IS {_text(comment)}"
+    for view in views:
+        yield from _definition(view, store, contract)
     for name, (definition, comment) in _REPORTS.items():
-        _define_macro_of_days(connection, name, definition, comment)
-    connection.execute("COMMIT")
-    return views
+        yield from _macro_of_days(name, definition, comment)
 
 
-def _define_view(
-    connection: "DuckDBPyConnection", store: Store, dataset: Dataset, contract: Contract
-) -> list[str]:
-    """A dataset's view, and the macro of its name; the columns of both."""
-    days = store.days(dataset)
-    paths = [store.path(dataset, day) for day in days]
-    shown = unite(additional_columns(dataset, paths))
-    stored = {name: _TYPES[dtype] for name, dtype in dataset.types.items()}
-    stored |= {name: _TYPES[type_of(name)] for names in shown.values() for name in names}
-    template = _template(connection, store, dataset, stored)
-    view, selected = _name(dataset.name), _selected(dataset, shown, store.zone)
-    of_days = _files_of(dataset, template, days)
-    all_files = _all_files(dataset, stored) if days else of_days
-    connection.execute(f"CREATE VIEW {view} AS SELECT {selected} FROM {all_files} AS files")
-    made = f"SELECT {selected} FROM {of_days} AS files"
-    _define_macro_of_days(connection, view, made, _OF_DAYS)
+def _definition(view: _View, store: Store, contract: Contract) -> Iterator[str]:
+    """A dataset's view, and the macro of its name."""
+    dataset, name = view.dataset, _name(view.dataset.name)
+    selected = _selected(view, store.zone)
+    of_days = _files_of(view, _template(store, view))
+    all_files = _all_files(view) if view.days else of_days
+    yield f"CREATE VIEW {name} AS SELECT {selected} FROM {all_files} AS files"
+    yield from _macro_of_days(name, f"SELECT {selected} FROM {of_days} AS files", _OF_DAYS)
     about = f"{dataset.description} A row is {dataset.row}.{_stale(dataset, store, contract)}"
-    connection.execute(f"COMMENT ON VIEW {view} IS {_text(about)}")
-    comments = _comments(dataset, shown, paths, contract)
-    for column, comment in comments.items():
-        connection.execute(f"COMMENT ON COLUMN {view}.{_name(column)} IS {_text(comment)}")
-    return list(comments)
+    yield f"COMMENT ON VIEW {name} IS {_text(about)}"
+    for column, comment in _comments(view, contract).items():
+        yield f"COMMENT ON COLUMN {name}.{_name(column)} IS {_text(comment)}"
 
 
-def _define_macro_of_days(
-    connection: "DuckDBPyConnection", name: str, definition: str, comment: str
-) -> None:
+def _macro_of_days(name: str, definition: str, comment: str) -> Iterator[str]:
     """A macro of a table that takes the first day and the last."""
-    connection.execute(f"CREATE MACRO {name}(first_day, last_day) AS TABLE {definition}")
-    connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}")
+    yield f"CREATE MACRO {name}(first_day, last_day) AS TABLE {definition}"
+    yield f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}"
 
 
 def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
-    """What a reader of `cdrs` must know while days of another contract are among them."""
+    """What a reader of `cdrs` must know while there are stale days."""
     stale = stale_days(store, contract.mark) if dataset is CDRS else []
     return f" {stale_in_words(stale)}" if stale else ""
 
 
-def _selected(dataset: Dataset, shown: Mapping[str, Sequence[str]], zone: ZoneInfo) -> str:
+def _selected(view: _View, zone: ZoneInfo) -> str:
     """The columns that readers see, of `files` with their `filename`.
 
-    The day is taken from the name, of which DuckDB knows how to leave out files before opening
-    them.
+    The day is taken from the file's name: DuckDB can leave out files by it before it opens them.
     """
     day = f"CAST(left(right(filename, {len(FILE) + 11}), 10) AS DATE)"
     return ", ".join(
         (
-            *map(_name, dataset.names),
+            *map(_name, view.dataset.names),
             f"{day} AS {_name(DATE)}",
-            *(f"{_united(names, zone)} AS {_name(name)}" for name, names in shown.items()),
+            *(f"{_united(names, zone)} AS {_name(name)}" for name, names in view.shown.items()),
         )
     )
 
 
-def _all_files(dataset: Dataset, stored: Mapping[str, str]) -> str:
+def _all_files(view: _View) -> str:
     """Whatever files there are when it is asked.
 
     Their schema is given: DuckDB would otherwise cast every file to the first one's columns, or
     read the footer of every file before each query (`union_by_name`).
     """
     schema = ", ".join(
-        f"{_text(name)}: {{name: {_text(name)}, type: {_text(dtype)}, default_value: NULL}}"
-        for name, dtype in stored.items()
+        f"{_text(name)}: {{name: {_text(name)}, type: {_text(_TYPES[dtype])}, default_value: NULL}}"
+        for name, dtype in view.stored.items()
     )
-    paths = _text(f"/{dataset.name}/{DATE}=*/{FILE}")
+    paths = _text(f"/{view.dataset.name}/{DATE}=*/{FILE}")
     return f"read_parquet(data_folder() || {paths}, schema = MAP {{{schema}}}, filename = true)"
 
 
-def _files_of(dataset: Dataset, template: str, days: Sequence[date]) -> str:
-    """The files from `first_day` to `last_day`, of the `days` there are; the template has no rows.
+def _files_of(view: _View, template: str) -> str:
+    """The files from `first_day` to `last_day`, of the days there are, and the template, which has
+    no rows.
 
     Here the footers are read first: they are few, and a schema that is given costs more, since
     DuckDB parses each column's type for each query.
     """
+    days = view.days
     files = f"[{_text(f'/{_TEMPLATES}/{template}/{_NO_DAY}/{FILE}')}]"
     if days:
         asked = (
@@ -317,7 +329,7 @@ def _files_of(dataset: Dataset, template: str, days: Sequence[date]) -> str:
         )
         there = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in spans(days))
         asked = f"list_filter({asked}, lambda day: {' OR '.join(there)})"
-        path = _text(f"/{dataset.name}/{DATE}=%Y-%m-%d/{FILE}")
+        path = _text(f"/{view.dataset.name}/{DATE}=%Y-%m-%d/{FILE}")
         files += f" || list_transform({asked}, lambda day: strftime(day, {path}))"
     return (
         f"read_parquet(list_transform({files}, lambda file: data_folder() || file),"
@@ -325,17 +337,16 @@ def _files_of(dataset: Dataset, template: str, days: Sequence[date]) -> str:
     )
 
 
-def _template(
-    connection: "DuckDBPyConnection", store: Store, dataset: Dataset, stored: Mapping[str, str]
-) -> str:
-    """The folder with an empty file of these columns; a catalog that is still open has its own."""
-    columns = ", ".join(f"CAST(NULL AS {dtype}) AS {_name(name)}" for name, dtype in stored.items())
-    digest = hashlib.sha256(columns.encode()).hexdigest()[:8]
-    folder = store.root / _TEMPLATES / f"{dataset.name}-{digest}"
+def _template(store: Store, view: _View) -> str:
+    """The folder of an empty file with the view's columns, which is made if need be. A catalog that
+    is still open has its own.
+    """
+    digest = hashlib.sha256(f"{view.stored}".encode()).hexdigest()[:8]
+    folder = store.root / _TEMPLATES / f"{view.dataset.name}-{digest}"
     file = folder / _NO_DAY / FILE
     if not file.exists():
         with replacing(file, store.staging / f"{folder.name}.parquet") as staged:
-            connection.execute(f"COPY (SELECT {columns} WHERE false) TO {_text(str(staged))}")
+            RowWriter(staged, arrow_schema(view.stored)).close()
     os.utime(folder)
     return folder.name
 
@@ -371,15 +382,13 @@ def _of_files(column: str) -> str:
     return f"files.{_name(column)}"
 
 
-def _comments(
-    dataset: Dataset, shown: dict[str, list[str]], paths: Sequence[Path], contract: Contract
-) -> dict[str, str]:
+def _comments(view: _View, contract: Contract) -> dict[str, str]:
     """Each column of a view, in order, and what it holds."""
-    keys = keys_behind(paths) if shown else {}
+    keys = keys_behind(view.files) if view.shown else {}
     return {
-        **{column.name: column.description for column in dataset.columns},
+        **{column.name: column.description for column in view.dataset.columns},
         DATE: "Local day of the partition, from its path.",
-        **{name: _from_lead_list(names, keys, contract) for name, names in shown.items()},
+        **{name: _from_lead_list(names, keys, contract) for name, names in view.shown.items()},
     }
 
 

@@ -326,11 +326,11 @@ def test_a_full_disk_leaves_the_old_one_and_says_what_to_do(
     write_days(store)
     before = catalog.build(store).path.read_bytes()
 
-    def full(*_: object) -> dict[str, list[str]]:
+    def full(*_: object) -> list[str]:
         (store.staging / "cdrs.duckdb.wal").write_bytes(b"torn")
         raise error
 
-    monkeypatch.setattr(catalog, "_define", full)
+    monkeypatch.setattr(catalog, "_definitions", full)
     with pytest.raises(CdrError) as failure:
         catalog.build(store)
     assert f"{failure.value}".startswith(f"{told}. What was stored is unchanged.")
