@@ -409,6 +409,7 @@ class Flaky(Fault):
         )
 
 
+#: Every fault by name, from the one nearest to the data to the one nearest to the client.
 FAULTS: Final[dict[str, type[Fault]]] = {
     fault.name: fault
     for fault in (
@@ -417,7 +418,6 @@ FAULTS: Final[dict[str, type[Fault]]] = {
         *(ExpiringToken, Slow, Truncated, Html, Throttle, Flaky),
     )
 }
-"""Every fault by name, from the one nearest to the data to the one nearest to the client."""
 
 
 class Chaos:

@@ -13,11 +13,11 @@ from typing import Final, Literal, NamedTuple
 LISTING: Final = "/v3/cdr"
 SIGN_IN: Final = "/v3/auth/token"
 
+#: Whether a range of times has its first and its last second; half-open: its first alone.
 Bounds = Literal["inclusive", "exclusive", "half-open"]
-"""Whether a range of times has its first and its last second; half-open: its first alone."""
 
+#: How calls are listed. Shuffled: without regard to time; unstable: otherwise at each request.
 Order = Literal["newest", "oldest", "shuffled", "unstable"]
-"""How calls are listed. Shuffled: without regard to time; unstable: otherwise at each request."""
 
 LONGEST_RANGE: Final = timedelta(days=62)
 _ONE_SECOND = timedelta(seconds=1)
@@ -37,15 +37,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer on its way out; a status of 0 is none at all."""
+    """An answer on its way out; a status of 0 is none at all.
+
+    delay: seconds to wait before sending it. cut: the byte of the body before which the connection
+    drops.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
-    """Seconds to wait before sending it."""
     cut: int | None = None
-    """The byte of the body before which the connection drops."""
 
     @classmethod
     def json(cls, status: int, content: object) -> "Reply":
@@ -71,22 +73,24 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a listing is asked for, as this vendor understands it."""
+    """What a listing is asked for, as this vendor understands it.
+
+    start, end: the first and the last second in which a call may begin, both included; None: open.
+    length: how long a range of times the client wrote, whatever the bounds mean; None: open.
+    ended: the first and the last second in which a call may end, both included.
+    params: what was asked for, by parameter; the other filters are among these.
+    limit, offset: -1 where the client gave none, which the vendor then says back.
+    order: how to list the calls, if not in the vendor's own order.
+    """
 
     start: datetime | None
     end: datetime | None
-    """The first and the last second in which a call may begin, both included; None: open."""
     length: timedelta | None
-    """How long a range of times the client wrote, whatever the bounds mean; None: open."""
     ended: tuple[str, str] | None
-    """The first and the last second in which a call may end, both included."""
     params: Mapping[str, str]
-    """What was asked for, by parameter; the other filters are among these."""
     limit: int
     offset: int
-    """-1 where the client gave none, which the vendor then says back."""
     order: Order | None = None
-    """How to list the calls, if not in the vendor's own order."""
 
     @classmethod
     def read(cls, params: Mapping[str, str], bounds: Bounds) -> "Query":
@@ -122,11 +126,11 @@ class Page(NamedTuple):
     total: int
 
 
+#: Answers a query, or raises a `Refusal`.
 Listing = Callable[[Query], Page]
-"""Answers a query, or raises a `Refusal`."""
 
+#: Answers a request.
 Handler = Callable[[Asked], Reply]
-"""Answers a request."""
 
 
 def _range(

@@ -8,12 +8,11 @@ most the one record may be refused.
 import json
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
-from cdr_pipeline.simulator.source import Call, read, render
+from cdr_pipeline.simulator.source import Call, Record, read, render
 
-Record = dict[str, Any]
 Spoiler = Callable[[Record, Random], bytes | None]
 
 

@@ -36,11 +36,11 @@ from cdr_pipeline.simulator.exchange import (
     Refusal,
     Reply,
 )
-from cdr_pipeline.simulator.source import Call, Fixed, Record, Source, whole_day
+from cdr_pipeline.simulator.source import Call, Fixed, Given, Source, whole_day
 from cdr_pipeline.simulator.tenant import Tenant
 
+#: Seconds, and what `expired_in` says; the vendor's prose says a day.
 TOKEN_LIFETIME: Final = 160 * 24 * 3600
-"""Seconds, and what `expired_in` says; the vendor's prose says a day."""
 
 _FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
     "extension": lambda call, extension: call.extension == extension,
@@ -53,17 +53,18 @@ _FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
 
 
 class Exchange(NamedTuple):
-    """One request as the vendor remembers it, for people and tests who ask what a client did."""
+    """One request as the vendor remembers it, for people and tests who ask what a client did.
+
+    at: when it was received, by `time.monotonic`. status: 0 when the connection was dropped without
+    an answer. body: what was answered, before compression; b"" unless the vendor keeps bodies.
+    """
 
     at: float
-    """When it was received, by `time.monotonic`."""
     method: str
     path: str
     params: Mapping[str, str]
     status: int
-    """0 when the connection was dropped without an answer."""
     body: bytes
-    """What was answered, before compression; b"" unless the vendor keeps bodies."""
 
 
 class Vendor:
@@ -77,7 +78,7 @@ class Vendor:
         self,
         *,
         tenant: Source | None = None,
-        records: Iterable[Record | tuple[str, Record]] | None = None,
+        records: Iterable[Given] | None = None,
         token: str = "",
         api_key: str = "",
         token_lifetime: int = TOKEN_LIFETIME,

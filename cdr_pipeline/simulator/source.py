@@ -11,8 +11,12 @@ from datetime import date, datetime, time
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
-Record = Mapping[str, Any] | bytes
-"""A record as an object to be rendered, or as the very bytes to serve."""
+#: One record, as JSON has it.
+Record = dict[str, Any]
+
+#: A record as somebody wrote it down: to be rendered, or as the very bytes to serve; in a pair with
+#: its time where it does not say when it began.
+Given = Mapping[str, Any] | bytes | tuple[str, Mapping[str, Any] | bytes]
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _started = attrgetter("started")
@@ -73,22 +77,22 @@ def cut(calls: Sequence[Call], start: datetime | None, end: datetime | None) -> 
 
 
 class Fixed:
-    """The calls that somebody wrote down: records given as mappings or as verbatim bytes.
+    """The calls that somebody wrote down.
 
     A record stands where its `time_started` says. One that doesn't say, or shall stand elsewhere,
     is given as a pair of its time and itself: `("2023-03-07 10:00:00", b"null")`.
     """
 
-    def __init__(self, records: Iterable[Record | tuple[str, Record]]) -> None:
+    def __init__(self, records: Iterable[Given]) -> None:
         self._calls = sorted(map(_placed, records), key=_started)
 
     def between(self, start: datetime | None, end: datetime | None) -> Sequence[Call]:
         return cut(self._calls, start, end)
 
 
-def _placed(record: Record | tuple[str, Record]) -> Call:
-    started, given = record if isinstance(record, tuple) else ("", record)
-    text = given if isinstance(given, bytes) else render(given)
+def _placed(given: Given) -> Call:
+    started, record = given if isinstance(given, tuple) else ("", given)
+    text = record if isinstance(record, bytes) else render(record)
     call = Call.of(read(text) or {}, text, started)
     try:
         datetime.strptime(call.started, "%Y-%m-%d %H:%M:%S")
@@ -97,7 +101,7 @@ def _placed(record: Record | tuple[str, Record]) -> Call:
     return call
 
 
-def read(text: bytes) -> dict[str, Any] | None:
+def read(text: bytes) -> Record | None:
     """The object in a record's text; None when it holds none."""
     try:
         record = json.loads(text.decode(errors="replace"))

@@ -2,22 +2,35 @@
 
 Everything follows from the seed, the volume and the day, so the same day is the same for ever and
 in any process. The figures (mix of outcomes, talk times, the day's curve) are those that API.md
-gives for a real tenant. How calls are asked for belongs to `server`.
+gives for a real tenant. Whom it calls is in `campaigns`; how calls are asked for, in `server`.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import accumulate, chain
 from random import Random
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from cdr_pipeline.simulator.source import Call, cut, read, whole_day
+from cdr_pipeline.simulator.campaigns import (
+    AGENTS,
+    ANSWERED,
+    BUSY,
+    CAMPAIGNS,
+    INBOUND,
+    NO_ANSWER,
+    OUTCOMES,
+    UNREACHABLE,
+    Agent,
+    Campaign,
+    Lead,
+    Outcome,
+    mobile,
+    uuid,
+)
+from cdr_pipeline.simulator.source import Call, Record, cut, read, whole_day
 
-Record = dict[str, Any]
 T = TypeVar("T")
 
 _FIELDS: Final = (
@@ -28,11 +41,11 @@ _FIELDS: Final = (
     "autocall_presskey_epoch time_presskey presskey_delay autocall_recording_url"
 ).split()
 
+#: The documented fields in the documented order, all of them empty.
 BLANK: Final[Record] = dict.fromkeys(_FIELDS, "") | {
     **dict.fromkeys(("duration", "billsec", "presskey_delay"), 0),
     "direction": "outbound",
 }
-"""The documented fields in the documented order, all of them empty."""
 
 _CALLS_KEPT = 100_000  # of the days made last
 _DAY = 86_400
@@ -54,210 +67,13 @@ _WEEKDAYS = (0.97, 1.0, 1.03, 1.05, 1.0, 0.55, 0.06)
 _AUTOCALLS = 0.93  # of all the calls; people make and take the others
 _RETRIED = 0.30  # dials of earlier days' leads, for each lead dialled for the first time
 
-_FAMILIES = "Nguyễn Trần Lê Phạm Hoàng Huỳnh Phan Vũ Võ Đặng Bùi Đỗ Hồ Ngô Dương Lý".split()
-_MIDDLES = "Thị Văn Hữu Đức Ngọc Minh Thanh Quốc Thúy Hồng Xuân Gia Bảo Kim Anh Phương".split()
-_GIVEN = (
-    "An Anh Bình Châu Chi Cường Dung Dũng Đạt Giang Hà Hải Hạnh Hiếu Hoa Hòa Hùng Hương Khánh "
-    "Lan Linh Long Mai Nam Nga Ngân Nghĩa Nhung Phong Phúc Quân Quỳnh Sơn Tâm Thảo Thắng"
-).split()
-_MOBILES = (
-    "032 033 034 035 036 037 038 039 056 058 059 070 076 077 078 079 "
-    "081 082 083 084 085 086 088 089 090 091 092 093 094 096 097 098"
-).split()
-
-
-class Outcome(NamedTuple):
-    """How a dialled call may end, and how long it takes until it does."""
-
-    percent: float
-    status: str
-    cause: str
-    hangups: tuple[str, ...]
-    rings: tuple[int, int]
-
-
-# Percentages of autocalls: answered 14.6, busy 25, no answer 2.7 and the rest not available, less
-# one hundredth for the outcomes that are documented but too rare for the screens we have seen.
-OUTCOMES: Final = (
-    Outcome(14.6, "answered", "NORMAL_CLEARING", ("recv_bye", "recv_bye", "send_bye"), (3, 25)),
-    Outcome(19.5, "busy", "USER_BUSY", ("recv_refuse",), (4, 32)),
-    Outcome(5.5, "busy", "CALL_REJECTED", ("recv_refuse",), (2, 20)),
-    Outcome(2.7, "no-answered", "NO_ANSWER", ("send_cancel",), (40, 60)),
-    Outcome(34.0, "not-available", "NO_USER_RESPONSE", ("recv_refuse",), (1, 18)),
-    Outcome(22.7, "not-available", "SUBSCRIBER_ABSENT", ("recv_refuse",), (1, 9)),
-    Outcome(0.3, "cancel", "ORIGINATOR_CANCEL", ("send_cancel",), (45, 46)),
-    Outcome(0.3, "invalid-number", "UNALLOCATED_NUMBER", ("recv_refuse",), (0, 3)),
-    Outcome(0.2, "phone-block", "INCOMING_CALL_BARRED", ("recv_refuse",), (0, 4)),
-    Outcome(0.1, "congestion", "NORMAL_CIRCUIT_CONGESTION", ("recv_refuse",), (0, 2)),
-    Outcome(0.1, "failed", "NORMAL_TEMPORARY_FAILURE", ("",), (0, 0)),
-)
-ANSWERED, BUSY, _rejected, NO_ANSWER, UNREACHABLE = OUTCOMES[:5]
 _OUTCOME_WEIGHTS = list(accumulate(outcome.percent for outcome in OUTCOMES))
-
-INBOUND: Final = (
-    Outcome(70, "answered", "NORMAL_CLEARING", ("recv_bye", "send_bye"), (2, 20)),
-    Outcome(12, "no-answered", "NO_ANSWER", ("recv_cancel",), (15, 60)),
-    Outcome(6, "ivr", "ORIGINATOR_CANCEL", ("recv_cancel",), (3, 25)),
-    Outcome(6, "busy-line", "USER_BUSY", ("send_refuse",), (0, 3)),
-    Outcome(4, "voicemail", "NORMAL_CLEARING", ("recv_bye",), (20, 40)),
-    Outcome(2, "cancel", "ORIGINATOR_CANCEL", ("recv_cancel",), (1, 8)),
-)
 
 # A time that was not reached is mostly "", and now and then one of the sentinels.
 _NEVER = ("",) * 18 + ("0001-01-01T00:00:00Z", "0000-00-00 00:00:00")
 
 # What a campaign's dialler writes when a key was pressed; the vendor documents no form.
 _KEY_FORMS: Final = ('{{"key":"{}"}}', '{{"1":{}}}', '["{}"]', "{}")
-
-
-@dataclass(frozen=True, slots=True)
-class Lead:
-    """A person on a campaign's list, the same at each attempt to reach them."""
-
-    uuid: str
-    number: str
-    name: str
-    draws: bytes
-    """Bytes of chance that are this person's own: what becomes of a dial, what the list says."""
-
-    @classmethod
-    def of(cls, name: str) -> "Lead":
-        draws = blake2b(name.encode(), digest_size=40).digest()
-        return cls(
-            _uuid(int.from_bytes(draws[:16], "big")),
-            _mobile(int.from_bytes(draws[16:20], "big")),
-            f"{_FAMILIES[draws[20] % 16]} {_MIDDLES[draws[21] % 16]} {_GIVEN[draws[22] % 36]}",
-            draws[24:],
-        )
-
-    def reached(self, attempt: int) -> bool:
-        """Whether the attempt (0: the first) is answered."""
-        return self.draw(attempt) < ANSWERED.percent
-
-    def draw(self, attempt: int) -> float:
-        """An attempt's lot, from 0 to 100, to be looked up in `OUTCOMES`."""
-        return int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """An autocall campaign: the hotline it dials from and the columns of its lead list."""
-
-    uuid: str
-    hotline: str
-    app: str
-    share: float
-    additional: Callable[[Lead], Record]
-
-
-def _dairy_offer(lead: Lead) -> Record:
-    """Milk for half the price; the documented response is a call of this one."""
-    return {
-        "data1": 1 + lead.draws[8] % 3,
-        "miengiam": f"Giảm {lead.draws[9] % 6 * 10}% gốc",
-        "phone_number": lead.number,
-        "sdt": _mobile(int.from_bytes(lead.draws[10:14], "big")),
-        "ten": lead.name,
-    }
-
-
-def _loan_reminder(lead: Lead) -> Record:
-    """Instalments that fall due; what is `data1` elsewhere is the contract's number here."""
-    return {
-        "Tên": lead.name,
-        "Số tiền": 50_000 * (1 + lead.draws[8]),
-        "data1": f"HD-{lead.draws[9]:03}{lead.draws[10]:03}",
-        "Ngày đến hạn": f"{1 + lead.draws[11] % 28:02}/04/2023",
-        "quá hạn": lead.draws[12] % 3 == 0,
-        "sdt": lead.number,
-    }
-
-
-def _satisfaction_survey(lead: Lead) -> Record:
-    """How was our service; empty cells come as null in one column and as "" in another."""
-    return {
-        "ten": lead.name,
-        "data1": lead.draws[8] % 100 / 10,
-        "Điểm lần trước": lead.draws[9] % 11 if lead.draws[9] < 200 else None,
-        "email": f"khach{lead.draws[10]}@example.vn" if lead.draws[10] < 80 else None,
-        "ghi chú": "",
-        "khách_vip": lead.draws[11] < 30,
-    }
-
-
-def _clinic_appointment(lead: Lead) -> Record:
-    """See you at the clinic; the appointment came from another system, as an object."""
-    return {
-        "họ tên": lead.name,
-        "so_dien_thoai": lead.number,
-        "lịch hẹn": {
-            "ngày": f"2023-03-{1 + lead.draws[8] % 31:02}",
-            "giờ": f"{8 + lead.draws[9] % 9}:30",
-            "phòng": 100 + lead.draws[10] % 12,
-            "dịch vụ": ["Khám tổng quát", "Xét nghiệm máu"][: 1 + lead.draws[11] % 2],
-        },
-        "data1": lead.draws[12] % 2 == 0,
-        "Số tiền": [350_000, 350_000.5, "Miễn phí", None][lead.draws[13] % 4],
-    }
-
-
-def _parcel_delivery(lead: Lead) -> Record:
-    """Your parcel comes today; the one-time code keeps its zeros, the fee its decimals."""
-    return {
-        "ten": lead.name,
-        "sdt": lead.number,
-        "mã đơn": f"GH{int.from_bytes(lead.draws[8:11], 'big'):09}",
-        "otp": f"{int.from_bytes(lead.draws[11:13], 'big') % 10_000:06}",
-        "Số tiền": 1000 * lead.draws[13] + 0.5 * (lead.draws[14] % 2),
-        "miengiam": lead.draws[15] % 4 * 5,
-    }
-
-
-CAMPAIGNS: Final = (
-    Campaign("fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d", "02873003586", "autocall", 0.40, _dairy_offer),
-    Campaign(
-        "0b6f5f0e-8c55-4d0c-9f43-5a1f6c7be201", "02471088999", "autocall", 0.25, _loan_reminder
-    ),
-    Campaign(
-        "7d0a3c64-1e92-4b7b-8a55-e0b6f4d9c302",
-        "02871099777",
-        "autodialer",
-        0.15,
-        _satisfaction_survey,
-    ),
-    Campaign(
-        "c25e9a18-63f7-4f4e-b1d0-2f9d8a7e5403", "02363777555", "autocall", 0.12, _clinic_appointment
-    ),
-    Campaign(
-        "91f4d7b3-2ac8-4e66-95c7-b8e3a1f06504", "02873003587", "autocall", 0.08, _parcel_delivery
-    ),
-)
-
-
-class Agent(NamedTuple):
-    """Somebody at a desk of the call centre."""
-
-    extension: str
-    fullname: str
-    email: str
-    username: str
-
-
-AGENTS: Final = tuple(
-    Agent(str(101 + n), fullname, f"{username}@callcenter.example.vn", username)
-    for n, (fullname, username) in enumerate(
-        {
-            "Trần Thị Mỹ Duyên": "duyen.tran",
-            "Lê Quốc Bảo": "bao.le",
-            "Phạm Ngọc Ánh": "anh.pham",
-            "Nguyễn Văn Đức": "duc.nguyen",
-            "Võ Thị Kim Thoa": "thoa.vo",
-            "Đặng Hoàng Long": "long.dang",
-            "Bùi Thu Hằng": "hang.bui",
-            "Huỳnh Gia Huy": "huy.huynh",
-        }.items()
-    )
-)
 
 
 class Tenant:
@@ -533,10 +349,10 @@ class _Shift:
         return _NEVER[int(self.random.random() * len(_NEVER))]
 
     def _new_id(self) -> str:
-        return _uuid(self.random.getrandbits(128))
+        return uuid(self.random.getrandbits(128))
 
     def _somebody(self) -> str:
-        return _mobile(self.random.getrandbits(32))
+        return mobile(self.random.getrandbits(32))
 
     def _one_of(self, outcomes: Sequence[Outcome], weights: Sequence[float]) -> Outcome:
         return self.random.choices(outcomes, weights)[0]
@@ -549,17 +365,6 @@ def _weekday_share(day: int) -> float:
 def _pick(items: Sequence[T], weights: Sequence[float], lot: float) -> T:
     """The item in whose share of the cumulative weights the lot falls."""
     return items[bisect_right(weights, lot)]
-
-
-def _uuid(bits: int) -> str:
-    text = f"{bits:032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
-
-
-def _mobile(bits: int) -> str:
-    """A Vietnamese mobile number, with the zero that is part of it."""
-    number, prefix = divmod(bits, len(_MOBILES))
-    return f"{_MOBILES[prefix]}{number % 10_000_000:07}"
 
 
 def _recording(record: Record) -> str:
