@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from cdr_pipeline.errors import Damaged, not_whole, shortened
+from cdr_pipeline.errors import Damaged, redacted, shortened
 from cdr_pipeline.page import began_in
 from cdr_pipeline.record import (
     DIRECTIONS,
@@ -315,7 +315,7 @@ def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> F
         odd = calls.filter(check.odd).group_by(check.shows).len()
         values = _most_frequent(odd).head(_EXAMPLES).collect()
         summary += ": " + ", ".join(
-            f"{'none' if value is None else shortened(not_whole(str(value)), 40)} ({n:,})"
+            f"{'none' if value is None else shortened(redacted(str(value)), 40)} ({n:,})"
             for value, n in values.rows()
         )
     return Finding(check, not count, summary)
@@ -376,7 +376,7 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
     extras = pl.col("extra").drop_nulls().unique(maintain_order=True)
     texts = calls.select(extras.head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in json.loads(text)})
-    named = ", ".join(shortened(not_whole(name), 40) for name in names[:_EXAMPLES])
+    named = ", ".join(shortened(redacted(name), 40) for name in names[:_EXAMPLES])
     summary = f"{count:,} calls with {named}"
     return Finding(DOCUMENTED, False, summary)
 

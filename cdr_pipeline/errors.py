@@ -43,7 +43,7 @@ _WAYS_OUT: Final = {
 
 #: A phone number, which no date is, and a link.
 _DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
-_NOT_WHOLE: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
+_PHONE_OR_LINK: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
 
 
 def shortened(text: str, most: int) -> str:
@@ -51,11 +51,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def not_whole(text: str) -> str:
-    """Somebody else's words as they may be logged: of numbers as long as a phone's, and of links,
-    only how they begin.
+def redacted(text: str) -> str:
+    """Somebody else's words as they may be logged: of each phone number and each link only the
+    first three characters.
     """
-    return _NOT_WHOLE.sub(lambda found: f"{found[0][:3]}…", text)
+    return _PHONE_OR_LINK.sub(lambda found: f"{found[0][:3]}…", text)
 
 
 def way_out(error: OSError) -> str:

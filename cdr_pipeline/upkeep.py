@@ -27,8 +27,10 @@ GRACE: Final = timedelta(hours=4)
 PROBE_EVERY: Final = timedelta(hours=1)
 
 
-def window(newest: date, settings: Settings) -> tuple[date, date]:
-    """The days that are looked after: back to CDR_PROBE_DAYS, or to the last that is reloaded."""
+def watched(newest: date, settings: Settings) -> tuple[date, date]:
+    """The first and the last of the days that are looked after: those of CDR_PROBE_DAYS, or of
+    CDR_LOOKBACK_DAYS where that is more.
+    """
     back = max(settings.probe_days, settings.lookback_days)
     return max(settings.start_date, newest - DAY * back), newest
 
@@ -58,7 +60,7 @@ def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
     """Of the days that are looked after, those whose pages are stored. (Where somebody deleted
     these of old days for want of room, they are not to come back each night.)
     """
-    days = store.days(RAW_PAGES, *window(newest, settings))
+    days = store.days(RAW_PAGES, *watched(newest, settings))
     return {day: _kept(store, day, settings) for day in days}
 
 
@@ -111,7 +113,7 @@ def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
 
     What was proved of a day stands in `raw_pages`: where that is gone, nothing can be compared.
     """
-    first, last = window(newest, settings)
+    first, last = watched(newest, settings)
     return store.days(RAW_PAGES, first, last - DAY * (settings.lookback_days + 1))
 
 
@@ -172,7 +174,7 @@ class Moved:
 def newest_due(store: Store, now: datetime, settings: Settings) -> date | None:
     """The newest day that must be there by `now`; None where no day of its window is stored."""
     newest = newest_by(now, settings)
-    return newest if store.days(RECEIPTS, *window(newest, settings)) else None
+    return newest if store.days(RECEIPTS, *watched(newest, settings)) else None
 
 
 def newest_by(now: datetime, settings: Settings) -> date:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, wanted, window
+from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, wanted, watched
 from cdr_pipeline.window import spans
 
 NEWEST = date(2023, 3, 31)
@@ -83,7 +83,7 @@ def test_what_follows_from_pages_is_made_again_without_the_vendor() -> None:
     ],
 )
 def test_days_are_looked_after_for_a_while(settings: Settings, first: date) -> None:
-    assert window(NEWEST, settings) == (first, NEWEST)
+    assert watched(NEWEST, settings) == (first, NEWEST)
 
 
 def test_a_leap_day_and_new_year_are_days_like_others() -> None:

@@ -30,7 +30,7 @@ from cdr_pipeline.errors import (
     Unauthorized,
     Unavailable,
     Unreachable,
-    not_whole,
+    redacted,
 )
 from cdr_pipeline.page import UNREADABLE, MalformedPage
 from cdr_pipeline.settings import Connection, Settings
@@ -323,7 +323,7 @@ class Client:
         """
         for secret in self._tokens.secrets():
             text = text.replace(secret, "***")
-        return not_whole(text)[:200]
+        return redacted(text)[:200]
 
     def _sign_in(self, api_key: str) -> tuple[str, object]:
         """A fresh token, and how many seconds it holds by the vendor's word."""

@@ -41,7 +41,7 @@ from cdr_pipeline.tables.store import Store
 _Measure = Callable[[daily.Day], pl.LazyFrame]
 
 #: Dataset -> what makes of changed days the partitions to be written.
-_ACROSS: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
+_LOOKING_BACK: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
     CAMPAIGN_HOURLY.name: concurrency.remade,
     LEAD_ATTEMPTS.name: attempts.remade,
 }
@@ -135,7 +135,7 @@ def _days_before(count: int) -> dg.TimeWindowPartitionMapping:
 
 SPECS = [
     spec(DATASETS[name], deps=_DEPS.get(name, [CDRS]), kinds=["polars"], lineage=_lineage(name))
-    for name in (*_of_one_day(Settings.model_construct()), *_ACROSS)
+    for name in (*_of_one_day(Settings.model_construct()), *_LOOKING_BACK)
 ]
 
 
@@ -146,7 +146,7 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     measures = {
         name: measure for name, measure in _of_one_day(work.settings).items() if name in wanted
     }
-    asked = {*measures, *across(wanted)}
+    asked = {*measures, *that_look_back(wanted)}
     if asked:
         work.require(CDRS)
     if not measures:
@@ -165,9 +165,9 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     ]
 
 
-def across(wanted: Iterable[str]) -> list[str]:
+def that_look_back(wanted: Iterable[str]) -> list[str]:
     """Those of `wanted` that need days before their own."""
-    return [name for name in _ACROSS if name in wanted]
+    return [name for name in _LOOKING_BACK if name in wanted]
 
 
 def of_days_together(
@@ -191,7 +191,7 @@ def of_days_together(
             for day in store.days(CDRS, first=min(changed, default=date.max))
             if is_readable(store, CDRS, day)
         }
-        for day, frame in _ACROSS[name](store, changed):
+        for day, frame in _LOOKING_BACK[name](store, changed):
             yield day, _written(Work(day, settings, store), name, frame, about.get(day))
 
 

@@ -252,7 +252,7 @@ def _load_together(
 ) -> dict[date, Exception]:
     """What needs several days, once they are loaded; the days that failed, and why."""
     failed: dict[str, Exception] = {}
-    for name in aggregates.across(wanted):
+    for name in aggregates.that_look_back(wanted):
         try:
             for day, made in aggregates.of_days_together(settings, store, days, name):
                 _record(context, day, made)

@@ -15,7 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 
 from cdr_pipeline.checks import Check, Finding
-from cdr_pipeline.errors import NotThere, not_whole, shortened
+from cdr_pipeline.errors import NotThere, redacted, shortened
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import Dataset, shown
@@ -240,5 +240,5 @@ def _cell(value: object) -> str:
     text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     # A number or a link can stand in any field: a queue that is a mobile, a Call-ID, a key.
     if isinstance(value, str) and not _is_uuid(value):
-        text = not_whole(value)
+        text = redacted(value)
     return " ".join(shortened(text, _PREVIEW_CHARACTERS).replace("|", "\\|").split())

@@ -9,10 +9,10 @@ import dagster as dg
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from cdr_pipeline.api.client import post
-from cdr_pipeline.assets.aggregates import across
+from cdr_pipeline.assets.aggregates import that_look_back
 from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
-from cdr_pipeline.errors import CdrError, not_whole
+from cdr_pipeline.errors import CdrError, redacted
 from cdr_pipeline.home import LOCATION, read_dotenv_again
 from cdr_pipeline.launcher import GONE, is_of_a_command
 from cdr_pipeline.settings import Settings
@@ -118,7 +118,7 @@ def _said(event: dg.DagsterEvent) -> str | None:
     error = event.step_failure_data.error
     while error and error.cause:
         error = error.cause
-    return not_whole(error.message.strip().partition("\n")[0]) if error else None
+    return redacted(error.message.strip().partition("\n")[0]) if error else None
 
 
 def _ending(event: dg.DagsterEvent) -> str:
@@ -143,7 +143,7 @@ def _days_left(context: dg.RunFailureSensorContext) -> list[str]:
     run = context.dagster_run
     asked_for = {key.to_user_string() for key in run.asset_selection or ()}
     selected = asked_for & set(DATASETS) or set(DATASETS)
-    wanted = selected - set(across(selected))
+    wanted = selected - set(that_look_back(selected))
     logged = context.instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
     events = [entry.dagster_event for entry in logged if entry.dagster_event]
     made = Counter(

@@ -50,8 +50,8 @@ def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raises Damaged where a file that is read within is no whole Parquet, or may not be read."""
+def naming_damage(path: Path) -> Iterator[None]:
+    """Raises Damaged where the file that is read within is no whole Parquet, or may not be read."""
     try:
         yield
     except (pl.exceptions.PolarsError, pa.ArrowInvalid, PermissionError) as error:

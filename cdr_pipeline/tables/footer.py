@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdr_pipeline.record import RULES
-from cdr_pipeline.tables.arrow import reading
+from cdr_pipeline.tables.arrow import naming_damage
 from cdr_pipeline.tables.contract import MARK, NO_MARK
 from cdr_pipeline.tables.types import free_type
 
@@ -71,7 +71,7 @@ class Footer:
 def footer(path: Path) -> Footer:
     """The footer of a file. Raises Damaged."""
     stat = path.stat()
-    with reading(path):
+    with naming_damage(path):
         return _footer(path, stat.st_mtime_ns, stat.st_size)
 
 

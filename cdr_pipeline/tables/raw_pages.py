@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdr_pipeline.page import split_and_total
-from cdr_pipeline.tables.arrow import COMPRESSION, give_back, reading, scan_file
+from cdr_pipeline.tables.arrow import COMPRESSION, give_back, naming_damage, scan_file
 from cdr_pipeline.window import Window
 
 #: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
@@ -111,7 +111,7 @@ class Pages:
     groups: Sequence[int] | None = None
 
     def __iter__(self) -> Iterator[StoredPage]:
-        with reading(self.path), pq.ParquetFile(self.path) as file:
+        with naming_damage(self.path), pq.ParquetFile(self.path) as file:
             counting = _counting(file)
             groups = range(file.num_row_groups) if self.groups is None else self.groups
             places = _places(file)
@@ -128,7 +128,7 @@ class Pages:
         """The parts that the day was proved in, and the vendor's total of each when it was. Raises
         Damaged.
         """
-        with reading(self.path):
+        with naming_damage(self.path):
             pages = scan_file(self.path)
             counting = in_force(pages.select(_ASKED).collect().iter_rows())
             first = pages.filter(pl.col("pass").is_in(counting), pl.col("offset") == 0).collect()
@@ -139,7 +139,7 @@ class Pages:
 
     def readings(self) -> list[set[int]]:
         """Which of the readings that count each row group holds responses of."""
-        with reading(self.path), pq.ParquetFile(self.path) as file:
+        with naming_damage(self.path), pq.ParquetFile(self.path) as file:
             counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
             return [{passes[place] for place in group} & counting for group in _places(file)]
 

@@ -31,7 +31,7 @@ from cdr_pipeline.tables.arrow import (
     ROW_BYTES,
     arrow_schema,
     give_back,
-    reading,
+    naming_damage,
     scan_file,
     text_bytes,
 )
@@ -196,13 +196,13 @@ class Store:
         """One partition, or some of its columns. Raises Damaged."""
         path = self.path(dataset, day)
         # By its name Polars opens it twice, and it may be replaced in between.
-        with reading(path), path.open("rb") as file:
+        with naming_damage(path), path.open("rb") as file:
             return pl.read_parquet(file, columns=columns)
 
     def rows(self, dataset: Dataset, day: date) -> int:
         """How many rows a partition has, by its footer alone. Raises Damaged."""
         path = self.path(dataset, day)
-        with reading(path):
+        with naming_damage(path):
             return int(pq.read_metadata(path).num_rows)
 
     def size(self, dataset: Dataset, day: date) -> int:
@@ -212,7 +212,7 @@ class Store:
     def about(self, dataset: Dataset, day: date) -> dict[str, str]:
         """What `writing` was told about the partition. Raises Damaged."""
         path = self.path(dataset, day)
-        with reading(path):
+        with naming_damage(path):
             return pl.read_parquet_metadata(path)
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:

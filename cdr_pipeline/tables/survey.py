@@ -18,7 +18,7 @@ import polars as pl
 from cdr_pipeline.errors import shortened
 from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
-from cdr_pipeline.tables.arrow import in_slices, reading
+from cdr_pipeline.tables.arrow import in_slices, naming_damage
 from cdr_pipeline.tables.contract import Contract, Declared
 from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.additional import (
@@ -263,7 +263,7 @@ def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
 
 def _batches(store: Store, day: date) -> Iterator[pl.DataFrame]:
     """`additional` and `campaign_uuid` of a day's calls that have the former. Raises Damaged."""
-    with reading(store.path(CDRS, day)):
+    with naming_damage(store.path(CDRS, day)):
         rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
         for some in in_slices(rows, _ROWS):
             yield some.collect().filter(pl.col(ADDITIONAL).is_not_null())

@@ -69,6 +69,6 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
         Lister(client, page_size=settings.page_size, concurrency=settings.concurrency) as lister,
     ):
         list(layers(Work(day, settings, store), set(DATASETS), lister))
-    for name in aggregates.across(DATASETS):
+    for name in aggregates.that_look_back(DATASETS):
         list(aggregates.of_days_together(settings, store, [day], name))
     moments.send(counted.passed)

@@ -56,7 +56,7 @@ def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: N
 def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(aggregates._ACROSS, CAMPAIGN_HOURLY.name, full)
+    monkeypatch.setitem(aggregates._LOOKING_BACK, CAMPAIGN_HOURLY.name, full)
     at = desk()
     assert not at.run("2023-03-07").success
     assert at.materialized(LEAD_ATTEMPTS.name) == {"2023-03-07"}
@@ -147,7 +147,7 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
     at = desk(over_days())
     assert at.run("2023-03-06", "2023-03-08").success
     upstream = [one for one in DATASETS if one not in stored_names()]
-    remade = aggregates._ACROSS[name]
+    remade = aggregates._LOOKING_BACK[name]
 
     def overtaken(store: Store, days: set[date]) -> Iterator[tuple[date, pl.DataFrame]]:
         counted = list(remade(store, days))
@@ -155,7 +155,7 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
         yield from counted
 
     with monkeypatch.context() as patch:
-        patch.setitem(aggregates._ACROSS, name, overtaken)
+        patch.setitem(aggregates._LOOKING_BACK, name, overtaken)
         list(aggregates.of_days_together(at.settings, at.store, [DAY], name))
     assert not of_the_fetch(at.store, DAY, [DATASETS[name]])
     assert at.run("2023-03-07").success

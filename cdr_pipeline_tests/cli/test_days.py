@@ -218,7 +218,7 @@ def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_f
         raise CdrError("it broke")
 
     Path("data/cdr_receipts/date=2023-03-07/part-0.parquet").unlink()
-    monkeypatch.setitem(aggregates._ACROSS, "lead_attempts", broken)
+    monkeypatch.setitem(aggregates._LOOKING_BACK, "lead_attempts", broken)
     monkeypatch.setattr("cdr_pipeline.assets.catalog.build", broken)
     url, heard = hook
     done = loaded("rebuild", CDR_ALERT_URL=url, CDR_CONTRACT="contract.toml")

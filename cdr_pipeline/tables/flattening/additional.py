@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cdr_pipeline.errors import not_whole, shortened
+from cdr_pipeline.errors import redacted, shortened
 from cdr_pipeline.page import compact
 from cdr_pipeline.record import ADDITIONAL
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract, Declared
@@ -262,10 +262,10 @@ def united_misfits(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
 
 
 def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
-    """How a key's values stand in some objects, cut short and `not_whole`; none where the key's
+    """How a key's values stand in some objects, cut short and `redacted`; none where the key's
     name says that they tell of a person.
     """
     if declared.pii or sounds_personal(declared.key):
         return ()
     tokens = (compact(own_token(text, declared.key).encode()) for text in texts)
-    return tuple(sorted({shortened(not_whole(token), _EXAMPLE_SHORT) for token in tokens}))
+    return tuple(sorted({shortened(redacted(token), _EXAMPLE_SHORT) for token in tokens}))
