@@ -332,9 +332,9 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
 
 
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
-    """Whether a stored day of `cdrs` was made under the contract and zone in force, by our rules.
+    """Whether a stored day of `cdrs` is not stale.
 
-    `stale`: all the days that were not, for Dagster shows one day's finding at a time.
+    `stale`: all days that are, to be counted: Dagster shows the finding of one day at a time.
     """
     made, now = made_by(store, day), MadeBy(contract.mark, store.zone.key)
     if made == now:
@@ -346,8 +346,9 @@ def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date
 
 
 def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
-    """How a day was or would be made, and where it differs in which zone and by which version of
-    the rules. The mark of another contract than what is `due` tells no file.
+    """How a day was `made`, or would be: under which contract, and in which zone and by which
+    version of the rules, where these differ from the `other`. A mark alone does not tell the file
+    of a contract: only that of the `due` one is known.
     """
     bare = made.contract == NO_MARK
     unknown = "without a contract" if bare else f"under another contract ({made.contract})"

@@ -1,11 +1,11 @@
-"""Watches CDR_CONTRACT, CDR_TIMEZONE and the version of our rules: tells which days were made under
-another contract or zone than is in force, or by the rules of another version.
+"""Tells which days are stale (see `provenance`): after a change of CDR_CONTRACT or CDR_TIMEZONE, or
+an update of this software that changed our rules.
 
-Each such day gets a failed check `made_under_contract` (a warning). A day that is made again, by
-the job `rebuild` for one, evaluates the check itself.
+Each stale day gets a failed check `made_under_contract` (a warning). A run that makes a day again
+evaluates the check itself.
 
-The sensor has a run tell, since Dagster keeps but one evaluation outside of runs for each partition
-(a second one fails its table's unique index, and the sensor with it).
+The sensor starts a run that records the checks. It could not record them by itself: outside of runs
+Dagster keeps one evaluation for each partition, and fails on a second one.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,9 @@ _SECONDS_BETWEEN: Final = 60
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the sensor remembers: what calls were made by, and the days it told of."""
+    """What the sensor remembers: what was in force at its last look (a `MadeBy` as text), and the
+    days that it told of.
+    """
 
     mark: str = ""  # none before the first look
     told: tuple[date, ...] = ()
@@ -40,7 +42,9 @@ class Known(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Look:
-    """What one look finds: days to tell of as stale, days that are in order again."""
+    """What one look finds: stale days to tell of, and days to tell of that are in order again.
+    `changed`: whether another contract, zone or version of our rules is in force.
+    """
 
     stale: tuple[date, ...]
     in_order: tuple[date, ...]
@@ -49,10 +53,10 @@ class Look:
 
 
 def look(before: Known, mark: str, stale: Iterable[date]) -> Look:
-    """What to tell of the days that are `stale` where calls are made by what `mark` says.
+    """What to tell of the days that are `stale` now that `mark` is in force.
 
-    A day is told once for each. One that was told and is not stale any more has been
-    made again, and its run has said so, unless the contract itself went back.
+    Each day is told of once for each mark. A day that was told of and is no longer stale has been
+    made again, and its run has said so: that is told only where the mark changed instead.
     """
     now = set(stale)
     changed = mark != before.mark if before.mark else bool(now)

@@ -1,11 +1,15 @@
-"""What a partition was made of and by, by its own file: which fetch, which contract, which version
-of our rules. So which days are to be made again.
+"""Which days are to be fetched or made again, by what their files say of themselves.
 
-The fetch is told by the moment at which it ended, in every file of the day: in those that it wrote
-itself, and in those made of them since, step by step. (Not by the files' times, which a copy of the
-folder changes; but see `outdated_days`.) What calls were made by is told in `cdrs`: the contract by
-its mark (`contract.Contract.mark`), the zone of CDR_TIMEZONE by the type of its times, the version
-of our rules by its number (`record.RULES`).
+Every file of a day says which fetch it was made of: the moment at which that ended. (The files' own
+times are not believed: a copy of the folder changes them. But see `outdated_days`.) `cdrs` also say
+what their calls were made by: the contract's mark, the zone of their times, and the version of our
+rules (`record.RULES`). A day is
+
+    stale      if its calls were made under another contract or zone than is in force, or by another
+               version of our rules: make it again
+    unmade     if it was fetched, and not all of it was made of that fetch: make it again
+    torn       if its raw_pages are of another fetch than its receipt: fetch it again
+    outdated   for a dataset that was made of other `cdrs` than the day has now
 """
 
 from collections.abc import Sequence
@@ -57,9 +61,8 @@ def damaged_files(
 
 
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
-    """Stored days of `cdrs`, both ends included, that were made under another contract than that
-    whose mark is `due`, in another zone than the store's, or by another version of our rules than
-    this one. Of a file that cannot be read nobody knows: its day is none of them.
+    """Stored days of `cdrs`, both ends included, that are stale where the contract is in force that
+    has the mark `due`. A file that cannot be read does not say; its day is left out.
     """
     now, stale = MadeBy(due, store.zone.key), []
     for day in store.days(CDRS, first, last):
@@ -70,8 +73,8 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
 
 
 def counted_otherwise(store: Store, days: Sequence[date]) -> list[date]:
-    """Those of some stored days of `cdrs` whose calls were counted in another zone, or by another
-    version of our rules, than those of the last.
+    """Those of some stored days of `cdrs` whose zone or version of our rules is not that of the
+    last day: their figures do not compare.
     """
     counted = {day: made_by(store, day)._replace(contract=NO_MARK) for day in days}
     return [day for day in days if counted[day] != counted[days[-1]]]
@@ -113,9 +116,8 @@ def of_the_fetch(store: Store, day: date, datasets: Sequence[Dataset]) -> bool:
 
 
 def is_made(store: Store, day: date) -> bool:
-    """Whether all of a day is there, made of the fetch that its receipt tells of and of its calls
-    as they are: a rebuild under another contract, say, may have ended in between. What cannot be
-    read is made again.
+    """Whether all of a day is there, made of the fetch that its receipt tells of, and of its calls
+    as they are now (a rebuild may have been killed in between). No, where a file cannot be read.
     """
     with suppress(Damaged):
         calls = (_of_these_calls(store, day, one) for one in MADE)
@@ -124,22 +126,22 @@ def is_made(store: Store, day: date) -> bool:
 
 
 def is_torn(store: Store, day: date) -> bool:
-    """Whether a day's raw_pages are of another fetch than its receipt: its run was killed between
-    the two. To be fetched again. Of what cannot be read nobody knows.
+    """Whether a run was killed between a day's raw_pages and its receipt, so that they are of two
+    fetches. No, where one of them cannot be read.
     """
     readable = all(is_readable(store, one, day) for one in ASKED_FOR)
     return readable and not of_the_fetch(store, day, [RAW_PAGES])
 
 
 def is_unmade(store: Store, day: date) -> bool:
-    """Whether a day that was fetched is not made: its run was killed in between, or some datasets
-    alone were asked for. To be made from `raw_pages`.
+    """Whether a day was fetched and not made: its run was killed in between, or only some datasets
+    were asked for.
     """
     return of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
 
 
 def is_ahead(store: Store, day: date, now: datetime) -> bool:
-    """Whether a day was fetched later than `now`, if one believes the clock of that time."""
+    """Whether a day was fetched later than `now`: a clock was wrong then, or is now."""
     return (_fetch(store, RECEIPTS, day) or "") > about_fetch(now)[FETCHED]
 
 
@@ -151,11 +153,10 @@ def missing_days(store: Store, first: date = date.min, last: date = date.max) ->
 
 
 def to_make(store: Store, due: str | None, first: date, last: date) -> list[date]:
-    """Days, both ends included, to be made again from `raw_pages`: those that are stale where the
-    mark of `due` is in force, not all made since, or with a file that cannot be read; if `due` is
-    None, every day.
-
-    But no days without `raw_pages`, and no torn ones: of those nothing is made but by a fetch.
+    """Days, both ends included, to be made again from `raw_pages`: every stale day where the
+    contract of the mark `due` is in force, every unmade one, and those with a file that cannot be
+    read; or all days, if `due` is None. Days without `raw_pages` and torn ones are left out: they
+    have to be fetched first.
     """
     if due is None:
         days = store.days(RAW_PAGES, first, last)
@@ -175,11 +176,11 @@ def is_readable(store: Store, dataset: Dataset, day: date) -> bool:
 
 
 def outdated_days(store: Store, dataset: Dataset) -> list[date]:
-    """The days of a dataset that were made of other `cdrs` than the day has now, and are older; or
-    that cannot be read, as far as they are older.
+    """The days of a dataset whose file is older than that of `cdrs`, and was made of other calls
+    than are in it now, or cannot be read.
 
-    Of years of days the files' times are asked for first: a footer takes thirty times as long. So a
-    folder that was copied without them may hide a day from this, but not from `is_unmade`.
+    The files' times are looked at first, since to read a footer takes thirty times as long. So
+    where a folder was copied without them this may miss a day; `is_unmade` does not.
     """
     return [
         day
@@ -195,8 +196,8 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
 
 
 def _of_these_calls(store: Store, day: date, dataset: Dataset) -> bool:
-    """Whether a partition was made of, or with, calls that were made by what the day's were; one
-    that does not say is believed.
+    """Whether a partition was made of, or with, calls of the contract, zone and rules that the
+    day's calls have now. Yes, where it does not say.
     """
     said = footer(store.path(dataset, day)).calls
     return said is None or said == f"{made_by(store, day)}"

@@ -33,9 +33,7 @@ _UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
 
 
 class AnotherContract(UserWarning):
-    """Some of the days asked for were made under another contract than the others, or by the rules
-    of another version.
-    """
+    """Some of the days asked for are stale (see `provenance`), or not made as the newest is."""
 
 
 def scan(
@@ -50,9 +48,10 @@ def scan(
     One schema whatever the files hold: the columns of the data dictionary, `date` (the partition's
     local day), and for `cdrs` one `additional_<name>` for each key on these days, typed as the
     values were: as their one type, as Float64 if integers and decimals are mixed, else as text.
-    What CDR_CONTRACT declares of a key stands under the name and in the type declared there; days
-    made under another contract, or by the rules of another version, still show as they were made,
-    and an `AnotherContract` warns of them. Reads only the columns and days that the query needs.
+    What CDR_CONTRACT declares of a key stands under the name and in the type declared there. Days
+    that were made under another contract, or by another version of our rules, show as they were
+    made, and an `AnotherContract` warns of them. Reads only the columns and days that the query
+    needs.
 
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
@@ -81,9 +80,8 @@ def scan(
 
 
 def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) -> None:
-    """Tell of days that were made under another contract than CDR_CONTRACT's, or not as the others.
-
-    Who only reads may not have the contract; there the newest day tells which one is in force.
+    """Warn of stale days. Who only reads may not have the contract: without one, the newest day
+    tells what is in force.
     """
     made = {day: made_by(store, day) for day in days}
     if not made:
