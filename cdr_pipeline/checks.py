@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 
@@ -196,6 +196,21 @@ ALL: Final = (
 
 
 @dataclass(frozen=True)
+class Tables:
+    """A day's calls and rejects, as they are stored in `store` or about to be."""
+
+    store: Store
+    day: date
+    calls: pl.LazyFrame
+    rejects: pl.LazyFrame
+
+    @classmethod
+    def stored(cls, store: Store, day: date) -> Self:
+        """Those that are stored."""
+        return cls(store, day, store.lazy(CDRS, day), store.lazy(REJECTS, day))
+
+
+@dataclass(frozen=True)
 class LeadLists:
     """What is known of a day's lead lists beside its rows.
 
@@ -254,39 +269,33 @@ def fresh(day: date, store: Store) -> Finding:
     )
 
 
-def of_cdrs(
-    calls: pl.LazyFrame,
-    rejects: pl.LazyFrame,
-    lists: LeadLists,
-    records: int,
-    day: date,
-    store: Store,
-) -> Iterator[Finding]:
+def of_cdrs(tables: Tables, records: int, lists: LeadLists) -> Iterator[Finding]:
     """All findings on a day's calls and rejects, blocking ones first.
 
     `records`: received for the day.
     """
+    calls = tables.calls
     began = pl.col("time_started").dt.replace_time_zone(None)
-    inside = began_in(began, Window.of(day)).fill_null(False)
+    inside = began_in(began, Window.of(tables.day)).fill_null(False)
     count = _counted(calls, stray=(~inside).sum())
-    whole = rejects.select(pl.col("field").null_count()).collect().item()
+    whole = tables.rejects.select(pl.col("field").null_count()).collect().item()
     summary = f"{records:,} records received = {count['calls']:,} calls + {whole:,} whole rejects"
     yield Finding(BALANCE, records == count["calls"] + whole, summary)
     yield _id_unique(calls)
-    faults = schema_faults(CDRS, calls.collect_schema(), store.zone, own=lists.keys)
+    faults = schema_faults(CDRS, calls.collect_schema(), tables.store.zone, own=lists.keys)
     yield Finding(TYPES, not faults, "; ".join(faults) or "all as promised")
     yield Finding(IN_THE_DAY, not count["stray"], f"{count['stray']:,} calls of another day")
     yield _few_columns(lists.left_out)
     yield _declared_types(lists.misfits)
-    yield from _warnings(calls, rejects, count, day, store)
+    yield from _warnings(tables, count)
 
 
 def of_stored(store: Store, day: date) -> Iterator[Finding]:
     """What can be said of a day by what is stored of it alone."""
-    calls = store.lazy(CDRS, day)
-    count = _counted(calls)
+    tables = Tables.stored(store, day)
+    count = _counted(tables.calls)
     yield verified(store.read(RECEIPTS, day))
-    yield from _warnings(calls, store.lazy(REJECTS, day), count, day, store)
+    yield from _warnings(tables, count)
 
 
 def _counted(calls: pl.LazyFrame, **more: pl.Expr) -> dict[str, int]:
@@ -298,15 +307,14 @@ def _counted(calls: pl.LazyFrame, **more: pl.Expr) -> dict[str, int]:
     return counts.collect(engine="streaming").row(0, named=True)
 
 
-def _warnings(
-    calls: pl.LazyFrame, rejects: pl.LazyFrame, count: Mapping[str, int], day: date, store: Store
-) -> Iterator[Finding]:
+def _warnings(tables: Tables, count: Mapping[str, int]) -> Iterator[Finding]:
     """What is odd of a day's rows; `count`: as `_counted`."""
-    yield usual_volume(count["calls"], _same_weekdays(day, store))
-    yield _fits(rejects)
-    yield _documented(calls, count["extra"], count["calls"])
+    calls, total = tables.calls, count["calls"]
+    yield usual_volume(total, _same_weekdays(tables.day, tables.store))
+    yield _fits(tables.rejects)
+    yield _documented(calls, count["extra"], total)
     for check in ROW_WARNINGS:
-        yield _odd_rows(check, calls, count[check.name], count["calls"])
+        yield _odd_rows(check, calls, count[check.name], total)
 
 
 def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> Finding:

@@ -53,7 +53,7 @@ def found(
     lazy = (flattened.cdrs if calls is None else calls).lazy()
     rejects = flattened.rejects.lazy()
     lists = LeadLists(flattened.keys, flattened.left_out, flattened.misfits)
-    findings = checks.of_cdrs(lazy, rejects, lists, records, day, store)
+    findings = checks.of_cdrs(checks.Tables(store, day, lazy, rejects), records, lists)
     return {one.check.name: one for one in findings}
 
 

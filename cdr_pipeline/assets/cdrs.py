@@ -40,14 +40,13 @@ SPECS = [
 def examine(work: Work) -> None:
     """Check what is stored of the day."""
     store, day = work.store, work.day
-    calls, rejects = store.lazy(CDRS, day), store.lazy(REJECTS, day)
-    records = last_fetch(store, day).records
+    tables = checks.Tables.stored(store, day)
     lists = checks.LeadLists(
         keys_behind([store.path(CDRS, day)]),
         json.loads(store.about(CDRS, day).get(_LEFT_OUT, "[]")),
         _misfits(work),
     )
-    work.findings.extend(checks.of_cdrs(calls, rejects, lists, records, day, store))
+    work.findings.extend(checks.of_cdrs(tables, last_fetch(store, day).records, lists))
     work.findings.append(checks.made_under(store, day, work.contract))
 
 
@@ -75,9 +74,8 @@ def build(work: Work, crew: Crew) -> list[Made]:
             rejects.add(chunk)
         calls.close()
         rejects.close()
-        records = last_fetch(store, day).records
-        findings = checks.of_cdrs(calls.written(), rejects.written(), lists, records, day, store)
-        work.findings.extend(findings)
+        tables = checks.Tables(store, day, calls.written(), rejects.written())
+        work.findings.extend(checks.of_cdrs(tables, last_fetch(store, day).records, lists))
         _stop_if_blocked(work)
     work.findings.append(checks.made_under(store, day, work.contract))
     store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=beside)
