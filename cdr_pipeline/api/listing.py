@@ -1,10 +1,11 @@
 """One complete window of calls: the proof that nothing is missing, and its receipt.
 
 A window is *proved* when one reading of it received as many distinct records as the vendor's own
-`total`, and that total stood still from the first response to the last. Where readings of the
-whole window do not get there (drift, a ceiling, deep offsets or long ranges refused), it is
-walked in parts that each can, down to parts which a single response holds: drift cannot tear
-those. In the end the parts' totals are asked for once more, so that none has changed meanwhile.
+`total`, and that total stood still from the first response to the last. Where that fails for the
+whole window (calls that come and go, a ceiling, deep offsets or long ranges that are refused), the
+window is walked from start to end in parts, each proved by itself. Parts get shorter until they
+can be, down to those that a single response holds, in which nothing can move. In the end their
+totals are asked for once more, to see that none has changed meanwhile.
 
 A total that adds up may be wrong all the same: see `ceilings` and `strays`.
 
@@ -44,11 +45,11 @@ from cdr_pipeline.window import Window
 #: Readings of the same window before it is taken in smaller parts.
 _READINGS: Final = 2
 
-#: The whole window is read again while its total moves, up to the cost of so many full readings.
+#: While its total moves, the whole window is read again, up to the cost of so many full readings.
 _PATIENCE: Final = 4
 
-#: Where calls only come and go, a part of a few pages is likely to find them at rest; where rows
-#: are torn under a total at rest, nothing but a single response will do.
+#: Pages of a part where only the total moved: so few are likely to find the calls at rest. (Where
+#: rows are missing under a total at rest, nothing but a single response will do.)
 _DRIFTING_PAGES: Final = 3
 
 #: How often parts that changed after they were proved are read again.
@@ -68,9 +69,10 @@ _FILL: Final = 0.75
 class Receipt:
     """How a window was fetched and why it is believed: a row of `cdr_receipts`.
 
-    `unique_records` = `reported_total`, both summed over the parts in which the window was
-    proved; less `outside_window` (listed for a part they did not begin in) they are the records
-    of the window. `received` counts the records of every response, whatever it proved.
+    `unique_records` = `reported_total`, both summed over the parts in which the window was proved.
+    Some of these were listed for a part that they did not begin in: `outside_window`. The others
+    are the records of the window. `received` counts the records of every response, whatever it
+    proved.
     """
 
     reported_total: int
@@ -158,15 +160,15 @@ class Lister:
 
 
 class _Ahead:
-    """What is known of the stretch that lies ahead of a walk: where it ends, how much it holds, and
-    the calls that came of it already. Of what lies behind, their number is enough.
+    """What a walk knows of the time ahead of it: how many calls it holds until where, and which of
+    them came already. Of the time behind it only how many came.
     """
 
     def __init__(self, window: Window, calls: float, known: Records) -> None:
         self.at = window.start
         before, self._known = known.cut(window.start)
         self._passed = len(before)
-        # The shortest last: where it ends, and the calls until there.
+        # Stretches that begin here, the shortest last: the end of each, and the calls it holds.
         self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
         self._aim = 1.0
         self._shortest = SECOND  # the next part, where only a guess tells
@@ -195,7 +197,7 @@ class _Ahead:
     def hold(self, part: Window, calls: float, came: Records) -> None:
         """`part` turned out to hold so many calls, which is too much at once; some of them `came`.
 
-        Infinitely many: it was too long, which `longest` takes care of.
+        Infinitely many where it was refused for its length: then the next one is shorter anyway.
         """
         self._known = Records.of((self._known, came.cut(part.start)[1]))
         self._shortest = SECOND
@@ -203,9 +205,9 @@ class _Ahead:
             self._stretches.append((part.end, calls))
 
     def advance(self, part: Window, reading: Reading) -> None:
-        """`part` is done. How many calls its stretch holds may have been a guess, too high: behind
-        a part of few calls a longer one comes, or parts would be made for ever of calls that are
-        not there.
+        """`part` is done. How many calls are left may be a guess that is too high. So behind a part
+        of few calls the next one is twice as long: else the walk would go on second by second, for
+        calls that are not there.
         """
         self.at, calls = part.end, reading.total
         self._shortest = 2 * part.length if calls < self._aim / 2 else SECOND
@@ -258,8 +260,8 @@ class _Proof:
     def _as_a_whole(self) -> Reading | None:
         """The window in one reading, if that settles it.
 
-        Where only the total moved, a reading breaks off early and the next may find it at rest: no
-        part can be sure of itself before that. So it is tried on while _PATIENCE lasts.
+        While only the total moves it is read again, as long as _PATIENCE lasts: such a reading
+        breaks off early and costs little, and until it is at rest no part could be proved either.
         """
         if self._window.length > self._limits.span:
             return None
@@ -274,18 +276,18 @@ class _Proof:
                 unsettled += _READINGS if isinstance(doubt, Torn) else 1
                 self._doubted(doubt)
             except TooMuch as doubt:
-                self._why = str(doubt)
-                self._calls = doubt.total or 2 * self._aim
+                self._calls = self._held(doubt)
                 return None
         self._reach = self._limits.rows * (1 if unsettled else _DRIFTING_PAGES)
         self._calls = max(self._largest_total(), 2 * self._aim)
         return None
 
     def _in_parts(self) -> list[Reading]:
-        """The window in parts, each proved, none changed by the time the last one is.
+        """The window in parts, each proved, and none changed since by the time the last one is.
 
-        Where something moved meanwhile every part is read again, for a total alone would not show
-        a call that went for another; else their totals are asked for. Raises NotProved.
+        To see that, their totals are asked for again. Where something moved meanwhile, every part
+        is read again: a total does not show one call that went and another that came. Raises
+        NotProved.
         """
         parts = self._walk(self._window, self._calls)
         for _ in range(_REREADS):
@@ -308,16 +310,19 @@ class _Proof:
         try:
             return [self._settle(part.window)]
         except TooMuch as doubt:
-            self._why = str(doubt)
-            return self._walk(part.window, doubt.total or 2 * self._aim)
+            return self._walk(part.window, self._held(doubt))
 
     def _changed(self, parts: list[Reading]) -> list[Reading]:
         """Parts whose totals are no longer what was proved; the last has only just been read."""
         return [part for part in parts[:-1] if self._reader.probe(part.window).total != part.total]
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
-        """Whether the parts agree and add up to the whole; where that cannot be asked, whether they
-        agree, none moved, and none of what came before is left out. Raises NotProved.
+        """Whether the parts agree, and add up to the total of the whole window. (A lower total is a
+        ceiling, if nothing moved.)
+
+        A window that is too long, or above a ceiling, has no total to compare with: then nothing
+        may have moved between the parts as they were `before` and now, and no call that came in any
+        reading may be left out. Raises NotProved.
         """
         listed = pl.concat(part.records.frame for part in parts).unique()
         own = inside(parts)
@@ -338,9 +343,9 @@ class _Proof:
         time wherever it was listed. `listed`: `key` and `began` of all records of all parts,
         without equal rows; `own`: the keys of those that began in their parts, as `inside`.
 
-        A call that moved over a cut between two readings is listed by the wrong part, or in both at
-        two times; a vendor whose bounds are coarser than a second leaves out what lies between two
-        parts, and lists it in none.
+        It was not, where a call's time was changed between two readings, so that the wrong part
+        lists it, or two parts do, with two times; and where a vendor compares less finely than
+        seconds, so that no part lists what lies between two of them.
         """
         whole = Records([listed]).within(self._window)
         return listed["key"].n_unique() == len(listed) and whole.keys().equals(own)
@@ -360,10 +365,10 @@ class _Proof:
             try:
                 reading = self._settle(part)
             except TooMuch as doubt:
-                self._why = str(doubt)
+                calls = self._held(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                ahead.hold(part, doubt.total or 2 * self._aim, self._reader.latest())
+                ahead.hold(part, calls, self._reader.latest())
             else:
                 parts.append(reading)
                 ahead.advance(part, reading)
@@ -390,6 +395,13 @@ class _Proof:
     def _doubted(self, doubt: Unsettled) -> None:
         self._why = str(doubt)
         self._moving = self._moving or isinstance(doubt, Moved)
+
+    def _held(self, doubt: TooMuch) -> float:
+        """How many calls a window holds that is too much at once; where the vendor does not say, a
+        guess (infinitely many, if nothing is known of how many a part may hold).
+        """
+        self._why = str(doubt)
+        return doubt.total or 2 * self._aim
 
     def _largest_total(self) -> int:
         """A total below this is no ceiling."""

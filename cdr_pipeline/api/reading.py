@@ -65,9 +65,9 @@ class Moved(Unsettled):
 
 
 class Torn(Unsettled):
-    """The next reading will not settle it either. More rows are missing than something that moved
-    would explain: pages that do not fit together, as where rows of one second come in another order
-    each time. Or there are more behind the last page.
+    """The next reading will not settle it either. So many rows are missing that nothing which moved
+    explains it: the pages do not fit together, as where rows of one second come in another order
+    each time. Or more rows are listed behind the last page.
     """
 
 
@@ -171,7 +171,7 @@ class Tally:
             self.requests += 1
 
     def forgive(self, requests: int = 1) -> None:
-        """What finds out the vendor's ways does not count, such as a refused range."""
+        """Some requests do not count: those that find out the vendor's ways, as a refused range."""
         self._forgiven += requests
 
 
@@ -263,7 +263,7 @@ class Reader:
             return None
 
     def expect(self, records: int, besides: int = 1) -> None:
-        """So many records take so many pages, and some requests `besides` to be sure of them."""
+        """What a listing of so many records takes: its pages, and some requests `besides`."""
         self.tally.expect(math.ceil(records / self.limits.rows) + besides)
 
     def _first(self, window: Window, number: int) -> _Response:
@@ -284,14 +284,16 @@ class Reader:
                     raise
 
     def _foresee(self, seen: Seen) -> None:
-        """A total at a ceiling tells nothing, not even where one response holds as many."""
+        """Raises TooMuch for a total at a known ceiling: more may be there, whatever came."""
         if seen.total == _USUAL_CEILING:
             self.limits.learn_ceiling(seen.total)
         if seen.total >= self.limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
-        """The rest of the offsets, cut by what one response was seen to hold at that moment."""
+        """The offsets from `start` on, as tasks: each of as many rows as one response was seen to
+        hold by then.
+        """
         while start < reading.total:
             stop = min(start + self.limits.rows, reading.total)
             yield partial(self._chunk, reading, number, start, stop)
@@ -337,10 +339,10 @@ class Reader:
     def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Generator[_Chunk, None, None]:
         """Results of tasks in their order; as many are under way as there are threads.
 
-        Each thread but one has a task to go on with while the page before all of theirs is waited
-        for or written: without, a day at 20 ms took half as long again. Tasks are drawn one by
-        one, so that later ones can use what earlier ones brought to light. When the caller stops
-        early, what is under way is waited for and kept all the same.
+        Nearly two tasks a thread, so that threads have work while the first page is waited for or
+        written: with one, a day at 20 ms took half as long again. Tasks are drawn one by one, so
+        that later ones can use what earlier ones brought to light. When the caller stops early,
+        what is under way is waited for and kept all the same.
         """
         under_way: deque[Future[_Chunk]] = deque()
         try:
