@@ -25,18 +25,18 @@ _DEFAULT_HOME: Final = Path(".dagster")
 #: How long a database may take to be connected to.
 _SECONDS_TO_ANSWER = 10
 
-#: Variable that says which names of the environment are `.env`'s, each with what it covers: in the
-#: environment itself, since Dagster's processes start one another, and hand on nothing else.
+#: A variable that says which variables are from `.env`, and what each of them covers. It stands in
+#: the environment, since that is all that Dagster's processes hand to those they start.
 COVERED = "DOTENV_COVERS"
 
 
 def lasting_home() -> Path:
     """DAGSTER_HOME, or `.dagster` in the working folder: made and configured if need be.
 
-    What `.env` says goes before the environment: so it does in Dagster, and there is one history.
-    Sets DAGSTER_HOME for this process and its children. Raises SettingsError where `.env` names a
-    path that Dagster would refuse, and where Postgres is asked for in vain: Dagster would ask six
-    times, and tell of each, in every process it starts.
+    What `.env` says goes before the environment, as in Dagster: so there is one history. Sets
+    DAGSTER_HOME for this process and its children. Raises SettingsError where `.env` names a path
+    that Dagster would refuse, and where Postgres does not answer: Dagster would ask it six times,
+    with a traceback each, in every process that it starts.
     """
     if url := postgres_url():
         _see_that_it_answers(url)
@@ -61,11 +61,11 @@ def note_dotenv() -> None:
 
 
 def read_dotenv_again() -> None:
-    """What `.env` in the working folder says now, into this process's environment; and what it says
-    no longer, out of it: there is again what it covered.
+    """Put what `.env` in the working folder says now into this process's environment. What it no
+    longer says is taken out, and what it covered is there again.
 
-    Dagster puts it there when a process begins, above what the shell says, and never looks again:
-    a daemon would go on with a token that was replaced weeks ago.
+    Dagster reads `.env` when a process begins, over what the shell says, and never again: a daemon
+    would go on with a token that was replaced weeks ago.
     """
     before = json.loads(os.environ.get(COVERED, "{}"))
     said = _dotenv(before)
@@ -95,7 +95,8 @@ def postgres_url() -> str | None:
 def _dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
     """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell.
 
-    It may name what it has `covered`: `PATH=${PATH}:/opt/bin` would grow each time it is read.
+    Variables in it stand for what they were before `.env` was read (`covered`): else
+    `PATH=${PATH}:/opt/bin` would grow each time.
     """
     said: dict[str, str] = {}
     beneath = {name: value for name, value in (os.environ | covered).items() if value is not None}
@@ -108,8 +109,8 @@ def _dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
-    """What the environment says of these names beneath `.env`: None where it says the same, for
-    that was put there from `.env`.
+    """What the environment says of these names without `.env`; None where it says the same, since
+    that came from `.env`.
     """
     return {
         name: None if os.environ.get(name) == value else os.environ.get(name)

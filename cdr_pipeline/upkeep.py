@@ -57,16 +57,16 @@ class Wanted:
 
 
 def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
-    """Of the days that are looked after, those whose pages are stored. (Where somebody deleted
-    these of old days for want of room, they are not to come back each night.)
+    """Of the days that are looked after, those whose pages are stored. (Where somebody deleted the
+    pages of the oldest for want of room, these do not come back each night.)
     """
     days = store.days(RAW_PAGES, *watched(newest, settings))
     return {day: _kept(store, day, settings) for day in days}
 
 
 def _kept(store: Store, day: date, settings: Settings) -> Kept:
-    """One that is torn, damaged or without a receipt was proved in no night: it is asked for, and
-    its run says which file it is.
+    """A day that is torn, damaged or without a receipt was proved in no night: so it is asked for
+    again, and its run says which file is damaged.
     """
     with suppress(Damaged):
         if of_the_fetch(store, day, [RAW_PAGES]):
@@ -76,8 +76,8 @@ def _kept(store: Store, day: date, settings: Settings) -> Kept:
 
 
 def _night_of(moment: datetime, settings: Settings) -> date:
-    """The date on which the last night before a local time began: late in the evening, perhaps, so
-    that its run ended on the next.
+    """The date on which the last night before a local time began. (CDR_SCHEDULE_TIME may be late in
+    the evening, and a night's run end on the next date.)
     """
     at = settings.schedule_time
     return (moment - timedelta(hours=at.hour, minutes=at.minute)).date()

@@ -26,8 +26,7 @@ from cdr_pipeline.errors import SettingsError, Unavailable
 #: brings one request too many into a second.
 _SPACING = 1.05
 
-#: What is booked further ahead was written by a clock that has jumped since: a pause of more
-#: seconds, or more turns from its end.
+#: A longer pause, or more turns booked ahead, was written by a clock that was wrong.
 _LONGEST_PAUSE = 3600.0
 _MOST_TURNS = 100
 
@@ -50,8 +49,9 @@ class Budget:
 
     @contextmanager
     def request(self, over: Event, longest: float = math.inf) -> Iterator[None]:
-        """Hold one of the places in flight, once it is our turn, or all is `over` meanwhile. Raises
-        Unavailable where the vendor asked for a pause that has more than `longest` seconds left.
+        """Hold one of the places in flight once it is our turn to send; once `over` is set nothing
+        is waited for. Raises Unavailable where the vendor asked for a pause that has more than
+        `longest` seconds left.
         """
         with self._place(over):
             while (wait := self._take_turn()) > 0:
@@ -86,7 +86,9 @@ class Budget:
 
     @contextmanager
     def _place(self, over: Event) -> Iterator[None]:
-        """A place in flight; none once all is `over`: others may hold theirs through a pause."""
+        """One of the places in flight. Once `over` is set it need not be free: others may hold
+        theirs through a pause.
+        """
         while True:
             place = self._places.get()
             try:

@@ -105,8 +105,10 @@ class Answer(Generic[_Read]):
 
 
 class _Transient(ApiError):
-    """Worth another try; `kind` is what it is in the end, `pause` the vendor's Retry-After in
-    seconds. `busy`: it was refused for what else is asked, and says nothing of this request.
+    """A failure that is worth another try.
+
+    kind: what is raised once there were enough tries. pause: the vendor's Retry-After, in seconds.
+    busy: the vendor had too much to do, which says nothing of this request.
     """
 
     def __init__(
@@ -165,8 +167,8 @@ class Client:
         self._http.close()
 
     def stop(self) -> None:
-        """Nothing is asked for any more, or tried again: whoever waits for it is told Unavailable
-        when the request under way has ended.
+        """Ask for nothing more. A request under way may end; whoever waits for another gets
+        Unavailable.
         """
         self._stopped.set()
 
@@ -186,9 +188,9 @@ class Client:
     ) -> Answer[_Read]:
         """One page of `query`, read by `read` (which raises MalformedPage for what is none).
 
-        Raises Unauthorized, Refused (another 4xx), Unreachable or Unavailable (nothing came in
-        `attempts` tries, not counting those for which the vendor was too busy, or within the bounds
-        of our patience).
+        Raises Unauthorized, Refused (another 4xx), Unreachable, or Unavailable: nothing came within
+        the bounds of our patience, or in `attempts` tries (those do not count for which the vendor
+        was too busy).
         """
         parameters = query.parameters(limit=limit, offset=offset)
 
@@ -210,7 +212,7 @@ class Client:
         busy: list[bool] = []  # of each try that failed
 
         def again(error: Exception) -> bool:
-            """The pause that a vendor asked for is waited for by the budget."""
+            """Whether to try once more. (The budget waits for a pause that the vendor asks for.)"""
             if not isinstance(error, _Transient):
                 return False
             busy.append(error.busy)

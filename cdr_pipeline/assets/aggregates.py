@@ -84,9 +84,9 @@ _CENTURY: Final = 36_525
 #: The earlier days of `cdrs` that a dataset looks back to, as assets of their own: name -> how many
 #: days before its own the first of them is, and what is said of it.
 #:
-#: Nothing makes these. Were the datasets themselves said to depend on earlier days of `cdrs`,
-#: Dagster would take whoever asks for a day to ask for all that follow it, too: a backfill of a
-#: week would go on to today. It does not look beyond an asset that it cannot make.
+#: Nothing makes these assets. If a dataset depended on earlier days of `cdrs` itself, Dagster would
+#: add all later days to those that are asked for: a backfill of a week would go on to today. It
+#: does not look beyond an asset that it cannot make.
 _BEFORE: Final = {
     "cdrs_day_before": (
         1,
@@ -175,12 +175,12 @@ def of_days_together(
 ) -> Iterator[tuple[date, Made]]:
     """A dataset that needs days before its own, once `cdrs` of some days has changed.
 
-    Partitions of later days are written as well where they come out different now, and those that
-    a killed run left behind: so what is stored never tells in which order days were loaded. One
-    run at a time does this, lest an earlier look at `cdrs` overwrite a later one.
+    Partitions of later days are written as well, where they come out different now or a killed run
+    left them behind. So what is stored does not depend on the order in which days were loaded. One
+    run at a time does this, or an earlier look at `cdrs` could overwrite a later one.
 
-    What they are made of is asked before that is read: meanwhile another run may replace `cdrs`,
-    and be killed before it comes to this. They are counted in the store's zone and by our rules,
+    `about` is asked for before `cdrs` are read: another run may replace them meanwhile, and be
+    killed before it comes to this. The figures are counted in the store's zone and by our rules,
     whatever the calls were made by.
     """
     with store.locked("days-together"):

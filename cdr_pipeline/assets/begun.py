@@ -1,8 +1,8 @@
 """One day on its way through its layers, and the next one begun meanwhile.
 
-To fetch a day is mostly waiting, to make its datasets mostly work: so a run of many days fetches
-the next while it makes one. Days are locked, fetched and made in their order, and nothing that is
-stored of a day changes before its turn.
+To fetch a day is mostly waiting, to make its datasets is mostly work. So a run of many days fetches
+the next day while it makes one. Days are locked, fetched and made in their order, and nothing that
+is stored of a day changes before its turn.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -39,8 +39,8 @@ class Begun:
     _fetching: Generator[list[Made], None, None] | None = None
 
     def begin(self, wanted: set[str], lister: Lister | None, over: Event) -> Exception | None:
-        """Lock the day until it is closed, begin the process that helps with it, and fetch it if
-        there is a lister. Returns the error, if there is one, which `layers` raises.
+        """Lock the day until `close`, prepare to flatten it, and fetch it if there is a lister.
+        Returns the error, if there is one; `layers` raises it.
 
         Once `over` is set, a lock that another run holds is waited for no longer.
         """

@@ -1,14 +1,13 @@
 """All layers of a day in one step, so that days are finished one after the other.
 
 A run takes many days. Each goes through every layer that was asked for, and is recorded with its
-metadata and checks as soon as it is done: a day that fails takes no other along. While a day is
-made, the next one is fetched, which is mostly waiting; a run that is killed has lost the work on
-these two at most. In the end the run fails if any day did.
+metadata as soon as it is done: a day that fails does not stop the others. While a day is made, the
+next one is fetched, which is mostly waiting; a run that is killed loses the work on these two at
+most. In the end the run fails if any day did.
 
-Of the checks, a day records that it is verified and whatever was not as it should be; in the end
-each check is recorded once over all the days of the run. An event costs Dagster about as much as
-flattening a hundred calls, and a check that was odd on one day stays so until a run in which none
-was.
+To record an event costs Dagster about as much as flattening a hundred calls. So a day records only
+that it is verified, and the checks that found something; at the end of the run each check is
+recorded once, over all its days.
 """
 
 import gc
@@ -82,7 +81,7 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
             with failing_in_words():
                 _check_newest(context, loading)
             return
-        with _nothing_old_looked_at(), failing_in_words():
+        with _collector_spared(), failing_in_words():
             failed = _load_days(context, config, loading)
         if failed:
             raise days_failed(failed, context.partition_keys)
@@ -92,9 +91,8 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-    """The outputs of a step whose days have been recorded each by itself, and its checks as well:
-    what else the run was asked for goes on from them, and Dagster, by a mark of its own, records
-    nothing twice.
+    """The outputs of a step whose days and checks were recorded one by one already. What else the
+    run was asked for goes on from them; a mark of Dagster's own keeps it from recording them twice.
     """
     for spec in context.assets_def.specs:
         if spec.key in context.selected_asset_keys:
@@ -108,9 +106,9 @@ def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[N
 
 
 @contextmanager
-def _nothing_old_looked_at() -> Iterator[None]:
-    """Keep the garbage collector to what a run makes: all of Dagster's objects take it as long as
-    a tenth of a day's load, and are there until the end anyway.
+def _collector_spared() -> Iterator[None]:
+    """Have the garbage collector look only at what the run makes. Dagster's own objects, which stay
+    until the end anyway, would take it a tenth of the time that loading a day takes.
     """
     gc.freeze()
     try:
@@ -164,8 +162,8 @@ def _record_checks(
 
 
 def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
-    """Have Dagster show this of a check. It shows the record that was begun last, and the run's own
-    was begun with the run, before those of single days.
+    """Have Dagster show this finding of a check. By itself it shows the evaluation that was planned
+    last: that of the run was planned at its beginning, before those of single days.
     """
     latest = _latest(context.instance, finding.check.asset)
     context.instance.report_runless_asset_event(evaluation(finding, of=latest))
@@ -174,8 +172,8 @@ def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
 def _latest(
     instance: dg.DagsterInstance, asset: str
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """What was recorded of an asset last. A check that names nothing counts for it if it is newer
-    by the clock, which has whole seconds in SQLite: of the same second Dagster showed none.
+    """What was recorded of an asset last, for a check to name. One that names nothing must be newer
+    by the clock, which has whole seconds in SQLite: within the same second Dagster showed no check.
     """
     for record in instance.fetch_materializations(dg.AssetKey(asset), limit=1).records:
         return AssetCheckEvaluationTargetMaterializationData(
@@ -200,8 +198,8 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
 
 
 def _tell_stale(context: dg.AssetExecutionContext, store: Store, contract: Contract) -> None:
-    """Say of other days than the run's that they are to be made again, if any are: that its own are
-    in order would hide what the sensor found.
+    """Have the check name the stale days, if there are any. The run's own days are in order, which
+    would hide what the sensor found.
     """
     stale = []
     with suppress(OSError):  # an old day's file
@@ -211,10 +209,10 @@ def _tell_stale(context: dg.AssetExecutionContext, store: Store, contract: Contr
 
 
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:
-    """`fresh`, evaluated in every run, or the run would hide what the sensor found.
+    """The check `fresh`, evaluated in every run, or the run would hide what the sensor found.
 
-    While the newest day that is due is missing, no day passes; and the run's newest, `day`, is
-    looked at where it is newer: that an old one is missing says nothing here.
+    It looks at the newest day that is due; and where that is there, at the run's newest, `day`, if
+    that is newer still.
     """
     due = newest_due(store, datetime.now(UTC), settings)
     if due:

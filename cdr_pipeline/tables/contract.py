@@ -64,7 +64,7 @@ class Declared:
     drop: bool = False
 
     def in_column(self, name: str) -> str | None:
-        """Its column, in a record whose keys the law gives `name` to this one; None for none."""
+        """Its column; `name` is what it would be called if it were not declared. None for none."""
         return None if self.drop else (self.column or name)
 
     @property
@@ -73,9 +73,8 @@ class Declared:
         return DECLARED[self.type]
 
     def by_its_digits(self, kind: str) -> bool:
-        """Whether numbers of a JSON type are to be read from their own text.
-
-        A float no longer tells which number it was made from; nor does 0 tell whether it was -0.
+        """Whether numbers of a JSON type are to be read from their own text: a float does not tell
+        which digits it was made from, nor 0 whether it was -0.
         """
         if kind == "integer":
             return self.type == "string"

@@ -126,9 +126,9 @@ class Store:
     def locked(
         self, work: date | str, given_up: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Work on one day, or on `work` of another name, alone; another run waits for its turn.
+        """Work alone on one day, or on `work` of another name; other runs wait for their turn.
 
-        Raises TimeoutError where that is `given_up` meanwhile.
+        Raises TimeoutError if `given_up` becomes true while this one waits.
         """
         # Not of one thread: a day is begun in one and finished in another.
         lock = FileLock(self.staging / f"{work}.lock", thread_local=False)
@@ -221,8 +221,8 @@ class Store:
 
     @contextmanager
     def naming_damage(self, datasets: Iterable[Dataset], days: Iterable[date]) -> Iterator[None]:
-        """Raises Damaged where one of these partitions is why a scan within fails: of several files
-        it does not say which.
+        """Raises Damaged where a scan within fails for one of these partitions: by itself a scan of
+        several files does not say which one it was.
         """
         try:
             yield

@@ -32,8 +32,8 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
     """The partitions of `lead_attempts` to be written when `cdrs` of some days has changed: of
     these days, and of those after them whose stored one comes out different.
 
-    The last comes first: whoever stops in between leaves the changed days as they were, of an older
-    fetch than their `cdrs` (`provenance`), and so to be done again.
+    The last comes first. If a run stops in between, the changed days themselves are not written:
+    they are still of an older fetch than their `cdrs` (`provenance`), and so are done again.
     """
     days = sorted(changed)
     if not days:
@@ -160,11 +160,11 @@ def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr)
 
 
 def _bear_on(store: Store, days: list[date]) -> pl.Expr:
-    """Whether a call is one of a campaign that called leads on these days: by their calls as they
-    are, and as they were numbered last.
+    """Whether a call is of a campaign that called leads on these days: by their calls as they are
+    now, and as they were when they were numbered last.
 
-    Any call may be where a day was fetched before and never numbered (its run was killed): what
-    later days counted of it then is not known.
+    All calls are, where a day was fetched before and never numbered (its run was killed): nobody
+    knows what later days counted of it then.
     """
     held = [day for day in days if is_readable(store, LEAD_ATTEMPTS, day)]
     if any(_fetched_before(store, day) for day in days if day not in held):
