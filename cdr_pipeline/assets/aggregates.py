@@ -157,10 +157,10 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
             f"{CDRS.name} of {work.day} are in {zone}, and CDR_TIMEZONE is {work.store.zone.key}."
             f" What is stored of this day is unchanged. {WAY_OUT}."
         )
-    day = daily.Day.read(work.store.lazy(CDRS, work.day))
+    calls = daily.Day.read(work.store.lazy(CDRS, work.day))
     about = about_source(work.store, CDRS, work.day)
     return [
-        _written(work, name, measure(day).collect(engine="in-memory"), about)
+        _written(work.store, work.day, name, measure(calls).collect(engine="in-memory"), about)
         for name, measure in measures.items()
     ]
 
@@ -170,9 +170,7 @@ def that_look_back(wanted: Iterable[str]) -> list[str]:
     return [name for name in _LOOKING_BACK if name in wanted]
 
 
-def of_days_together(
-    settings: Settings, store: Store, days: Iterable[date], name: str
-) -> Iterator[tuple[date, Made]]:
+def of_days_together(store: Store, days: Iterable[date], name: str) -> Iterator[tuple[date, Made]]:
     """A dataset that needs days before its own, once `cdrs` of some days has changed.
 
     Partitions of later days are written as well, where they come out different now or a killed run
@@ -192,12 +190,14 @@ def of_days_together(
             if is_readable(store, CDRS, day)
         }
         for day, frame in _LOOKING_BACK[name](store, changed):
-            yield day, _written(Work(day, settings, store), name, frame, about.get(day))
+            yield day, _written(store, day, name, frame, about.get(day))
 
 
-def _written(work: Work, name: str, frame: pl.DataFrame, about: Mapping[str, str] | None) -> Made:
+def _written(
+    store: Store, day: date, name: str, frame: pl.DataFrame, about: Mapping[str, str] | None
+) -> Made:
     dataset = DATASETS[name]
-    work.store.write(dataset, work.day, frame, about=about)
+    store.write(dataset, day, frame, about=about)
     figures = daily.of_all_campaigns(frame) if dataset is CAMPAIGN_DAILY else {}
     calls = int(frame["calls"].sum())
-    return made(work, dataset, _lineage(name), frame, calls=calls, **figures)
+    return made(store, day, dataset, _lineage(name), frame, calls=calls, **figures)

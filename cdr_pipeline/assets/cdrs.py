@@ -82,16 +82,18 @@ def build(work: Work, crew: Crew) -> list[Made]:
     answered = store.lazy(CDRS, day).select(kpi.is_of(Disposition.ANSWERED).sum())
     return [
         made(
-            work,
+            store,
+            day,
             CDRS,
             answered=answered.collect().item(),
             rejects=store.rows(REJECTS, day),
             additional_columns=len(flat.keys),
             contract=work.contract.mark,
         ),
-        made(work, REJECTS, whole_records=flat.whole_rejects),
+        made(store, day, REJECTS, whole_records=flat.whole_rejects),
         made(
-            work,
+            store,
+            day,
             ADDITIONAL_KEYS,
             frame=flat.additional_keys,
             keys=flat.additional_keys["key"].n_unique(),

@@ -142,7 +142,7 @@ def _load_days(
             if loading.on_day:
                 loading.on_day(day, error)
     loaded = [day for day in days if day not in failed]
-    failed |= _load_together(context, settings, store, loaded, wanted)
+    failed |= _load_together(context, store, loaded, wanted)
     only = f"{days[0]}" if len(days) == 1 else None
     _record_checks(context, found, only)
     if CDRS.name in wanted:
@@ -242,17 +242,13 @@ def _load_day(
 
 
 def _load_together(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    store: Store,
-    days: list[date],
-    wanted: set[str],
+    context: dg.AssetExecutionContext, store: Store, days: list[date], wanted: set[str]
 ) -> dict[date, Exception]:
     """What needs several days, once they are loaded; the days that failed, and why."""
     failed: dict[str, Exception] = {}
     for name in aggregates.that_look_back(wanted):
         try:
-            for day, made in aggregates.of_days_together(settings, store, days, name):
+            for day, made in aggregates.of_days_together(store, days, name):
                 _record(context, day, made)
         except ANY_ERROR as error:
             log_error(context.log, name, error)

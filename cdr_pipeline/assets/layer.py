@@ -146,7 +146,8 @@ def evaluation(
 
 
 def made(
-    work: Work,
+    store: Store,
+    day: date,
     dataset: Dataset,
     lineage: dg.TableColumnLineage | None = None,
     frame: pl.DataFrame | None = None,
@@ -157,13 +158,13 @@ def made(
     `frame`: what was written, where that is at hand and need not be read again. Column lineage
     stands in the columns' descriptions as well: Dagster+ alone draws it.
     """
-    rows = work.store.lazy(dataset, work.day) if frame is None else frame.lazy()
+    rows = store.lazy(dataset, day) if frame is None else frame.lazy()
     schema = rows.collect_schema()
-    count = work.store.rows(dataset, work.day) if frame is None else len(frame)
+    count = store.rows(dataset, day) if frame is None else len(frame)
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": count,
         **({"dagster/column_lineage": lineage} if lineage else {}),
-        "bytes": work.store.size(dataset, work.day),
+        "bytes": store.size(dataset, day),
         **figures,
         "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
     }

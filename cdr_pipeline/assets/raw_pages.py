@@ -54,7 +54,7 @@ def fetch(
     figures = {key: value for key, value in row.items() if type(value) in (int, float)}
     figures["seconds"] = (receipt.finished_at - receipt.started_at).total_seconds()
     figures |= _lateness(work, receipt, changed)
-    yield [made(work, RAW_PAGES, **figures), made(work, RECEIPTS, frame=frame)]
+    yield [made(store, day, RAW_PAGES, **figures), made(store, day, RECEIPTS, frame=frame)]
 
 
 def _row(page: Page) -> dict[str, object]:

@@ -70,5 +70,5 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
     ):
         list(layers(Work(day, settings, store), set(DATASETS), lister))
     for name in aggregates.that_look_back(DATASETS):
-        list(aggregates.of_days_together(settings, store, [day], name))
+        list(aggregates.of_days_together(store, [day], name))
     moments.send(counted.passed)

@@ -156,7 +156,7 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
 
     with monkeypatch.context() as patch:
         patch.setitem(aggregates._LOOKING_BACK, name, overtaken)
-        list(aggregates.of_days_together(at.settings, at.store, [DAY], name))
+        list(aggregates.of_days_together(at.store, [DAY], name))
     assert not of_the_fetch(at.store, DAY, [DATASETS[name]])
     assert at.run("2023-03-07").success
     assert of_the_fetch(at.store, DAY, [DATASETS[name]])
@@ -167,7 +167,7 @@ def test_hours_of_another_zone_than_the_calls_do_not_pass_for_theirs(desk: NewDe
     assert at.run("2023-03-06", "2023-03-07").success
     assert not is_unmade(at.store, DAY)
     elsewhere = Store(at.store.root, ZoneInfo("UTC"))
-    list(aggregates.of_days_together(at.settings, elsewhere, [DAY], CAMPAIGN_HOURLY.name))
+    list(aggregates.of_days_together(elsewhere, [DAY], CAMPAIGN_HOURLY.name))
     assert is_unmade(at.store, DAY)
 
 

@@ -36,7 +36,7 @@ def load(job: Job) -> None:
                 aggregates.of_the_day(work, DATASETS)
     with _counted(spent, "aggregates"):
         for name in aggregates.that_look_back(DATASETS):
-            list(aggregates.of_days_together(settings, store, job.days, name))
+            list(aggregates.of_days_together(store, job.days, name))
     (job.folder / "spent.json").write_text(json.dumps(spent))
 
 
