@@ -39,7 +39,8 @@ from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdr_pipeline.home import cannot_be_used, note_dotenv, postgres_url
+from cdr_pipeline.environment import note_dotenv
+from cdr_pipeline.home import cannot_be_used, postgres_url
 
 #: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
 _SWITCHES = {

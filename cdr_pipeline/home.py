@@ -1,17 +1,13 @@
 """Where Dagster keeps its history: one lasting folder for the commands and the UI, or Postgres."""
 
-import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
-from dotenv.variables import parse_variables
 
 from cdr_pipeline.errors import SAFE, CdrError, SettingsError, way_out
 from cdr_pipeline.settings import ENV_FILE, Settings
@@ -24,10 +20,6 @@ _DEFAULT_HOME: Final = Path(".dagster")
 
 #: How long a database may take to be connected to.
 _SECONDS_TO_ANSWER = 10
-
-#: A variable that says which variables are from `.env`, and what each of them covers. It stands in
-#: the environment, since that is all that Dagster's processes hand to those they start.
-COVERED = "DOTENV_COVERS"
 
 
 def lasting_home() -> Path:
@@ -55,29 +47,6 @@ def home_apart(folder: Path) -> Path:
     return _made(folder, storage="SqliteHistory")
 
 
-def note_dotenv() -> None:
-    """Note which names `.env` covers, for this process and those it starts, if nobody has yet."""
-    os.environ.setdefault(COVERED, json.dumps(_beneath(_dotenv({}))))
-
-
-def read_dotenv_again() -> None:
-    """Put what `.env` in the working folder says now into this process's environment. What it no
-    longer says is taken out, and what it covered is there again.
-
-    Dagster reads `.env` when a process begins, over what the shell says, and never again: a daemon
-    would go on with a token that was replaced weeks ago.
-    """
-    before = json.loads(os.environ.get(COVERED, "{}"))
-    said = _dotenv(before)
-    for name in before.keys() - said.keys():
-        if before[name] is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before[name]
-    kept = {name: before[name] for name in before.keys() & said.keys()}
-    os.environ |= {COVERED: json.dumps(_beneath(said) | kept)} | said
-
-
 def postgres_url() -> str | None:
     """The database that keeps the history; None for SQLite in DAGSTER_HOME.
 
@@ -90,32 +59,6 @@ def postgres_url() -> str | None:
             " `uv sync --extra postgres`, or `pip install dagster-postgres psycopg2-binary`."
         )
     return url.get_secret_value() if url else None
-
-
-def _dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
-    """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell.
-
-    Variables in it stand for what they were before `.env` was read (`covered`): else
-    `PATH=${PATH}:/opt/bin` would grow each time.
-    """
-    said: dict[str, str] = {}
-    beneath = {name: value for name, value in (os.environ | covered).items() if value is not None}
-    with suppress(UnicodeDecodeError):
-        for name, value in dotenv_values(ENV_FILE, interpolate=False).items():
-            if value is not None:
-                parts = parse_variables(value)
-                said[name] = "".join(part.resolve(beneath | said) for part in parts)
-    return said
-
-
-def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
-    """What the environment says of these names without `.env`; None where it says the same, since
-    that came from `.env`.
-    """
-    return {
-        name: None if os.environ.get(name) == value else os.environ.get(name)
-        for name, value in said.items()
-    }
 
 
 def kept_in(home: Path) -> str:

@@ -30,7 +30,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts
 
-from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.environment import read_dotenv_again
 
 #: What the run's page says then.
 GONE = (

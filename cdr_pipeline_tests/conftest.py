@@ -14,7 +14,7 @@ import pytest
 import stamina
 from hypothesis import HealthCheck, settings
 
-from cdr_pipeline import home
+from cdr_pipeline import environment
 from cdr_pipeline.settings import PREFIX
 from cdr_pipeline_tests.hook import Hook
 
@@ -50,7 +50,7 @@ def _nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     # What a test's `.env` put into the environment is not taken out again in the next test.
-    monkeypatch.setenv(home.COVERED, "{}")
+    monkeypatch.setenv(environment.COVERED, "{}")
 
 
 @pytest.fixture(scope="session")

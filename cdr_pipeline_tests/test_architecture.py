@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "process": set(),
     "page": {"record", "window"},
     "settings": {"errors"},
+    "environment": {"settings"},
     "api": GROUND | {"api"},
     "tables": GROUND | {"process", "tables"},
     "upkeep": GROUND | {"tables"},
@@ -23,14 +24,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": GROUND | {"tables", "checks", "report"},
     "assets": GROUND | {"api", "tables", "checks", "report", "upkeep", "assets"},
     "automation": GROUND
-    | {"api", "tables", "checks", "upkeep", "assets", "home", "launcher", "automation"},
+    | {"api", "tables", "checks", "upkeep", "assets", "home", "launcher", "automation"}
+    | {"environment"},
     "home": {"settings", "errors"},
-    "history": {"home", "errors"},
-    "launcher": {"home"},
+    "history": {"environment", "home", "errors"},
+    "launcher": {"environment"},
     "definitions": GROUND | {"assets", "automation"},
     "cli": GROUND
     | {"api", "tables", "report", "assets", "automation", "simulator"}
-    | {"home", "launcher", "process", "cli"},
+    | {"environment", "home", "launcher", "process", "cli"},
     "simulator": {"simulator"},
     "notebook": {"scan", "record", "tables"},
 }

@@ -12,8 +12,9 @@ from cdr_pipeline.api.client import post
 from cdr_pipeline.assets.aggregates import that_look_back
 from cdr_pipeline.assets.failures import summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
+from cdr_pipeline.environment import read_dotenv_again
 from cdr_pipeline.errors import CdrError, redacted
-from cdr_pipeline.home import LOCATION, read_dotenv_again
+from cdr_pipeline.home import LOCATION
 from cdr_pipeline.launcher import GONE, is_of_a_command
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS

@@ -6,7 +6,7 @@ from typing import Final
 import dagster as dg
 
 from cdr_pipeline.assets.layer import Loading
-from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.environment import read_dotenv_again
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.provenance import MADE

@@ -21,8 +21,9 @@ from cdr_pipeline.cli.shared import (
 )
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.cli.ui import dagster_dev, see_that_it_is_free
+from cdr_pipeline.environment import COVERED
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.home import COVERED, home_apart
+from cdr_pipeline.home import home_apart
 from cdr_pipeline.settings import Settings, variable
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ def see_that_it_is_free(port: int) -> None:
 
 def dagster_dev(port: int, folder: Path | None = None) -> int:
     """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
-    from cdr_pipeline.home import LOCATION, note_dotenv
+    from cdr_pipeline.environment import note_dotenv
+    from cdr_pipeline.home import LOCATION
 
     note_dotenv()
     command = [

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cdr_pipeline.cli.materialize import Outcome
-from cdr_pipeline.home import COVERED, note_dotenv
+from cdr_pipeline.environment import COVERED, note_dotenv
 from cdr_pipeline.settings import Settings
 from cdr_pipeline_tests.cli.typed import Type
 
@@ -33,7 +33,7 @@ DAGSTERS_SETTINGS = """
 import sys
 from pathlib import Path
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
-from cdr_pipeline.home import read_dotenv_again
+from cdr_pipeline.environment import read_dotenv_again
 from cdr_pipeline.settings import Settings
 with get_possibly_temporary_instance_for_cli():
     read_dotenv_again()  # as each run, schedule and sensor does
