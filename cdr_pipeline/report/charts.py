@@ -18,7 +18,6 @@ import vl_convert
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.figures import OTHERS, Figures
 from cdr_pipeline.report.words import Words
-from cdr_pipeline.window import every_day
 
 WIDE: Final = 860
 NARROW: Final = 350
@@ -183,11 +182,10 @@ def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]
         names = campaign_names(figures, words)
         named = figures.heat.with_columns(pl.col("row").replace_strict(names))
         return named, [names[one] for one in figures.campaigns["campaign_uuid"]]
-    every = every_day(figures.first, figures.last)
     if figures.by_month:
-        names = {f"{day:%Y-%m}": f"{day:{words.month}}" for day in every}
+        names = {f"{day:%Y-%m}": f"{day:{words.month}}" for day in figures.every}
     else:
-        names = {f"{day}": f"{day:{words.short_day}}" for day in every}
+        names = {f"{day}": f"{day:{words.short_day}}" for day in figures.every}
     return figures.heat.with_columns(pl.col("row").replace_strict(names)), list(names.values())
 
 

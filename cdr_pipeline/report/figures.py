@@ -59,27 +59,56 @@ OTHERS: Final = "\0others"
 
 
 @dataclass(frozen=True)
-class Figures:
-    """The days from `first` to `last`, and the same weekdays before.
+class Span:
+    """The days from `first` to `last`, both included."""
 
-    records: calls with all their legs. now, before: sums, ratios and peaks over all calls; before
-    is None unless all is stored.
+    first: date
+    last: date
+
+    @property
+    def every(self) -> list[date]:
+        """All of them, stored or not."""
+        return every_day(self.first, self.last)
+
+    @property
+    def one_day(self) -> bool:
+        """Whether this is a day and no range."""
+        return self.first == self.last
+
+    @property
+    def by_month(self) -> bool:
+        """Whether days are too many for a row each."""
+        return len(self.every) > _MOST_DAYS
+
+    @property
+    def weeks(self) -> timedelta:
+        """How long before these days they are compared with the same weekdays."""
+        return timedelta(weeks=-(-len(self.every) // 7))
+
+    @property
+    def earlier(self) -> "Span":
+        """The days that these are compared with."""
+        return Span(self.first - self.weeks, self.last - self.weeks)
+
+
+@dataclass(frozen=True)
+class Figures(Span):
+    """What the page says of the days from `first` to `last`.
+
+    days: those that are stored. records: calls with all their legs. now, before: sums, ratios and
+    peaks over all calls, and over those of the `earlier` days; before is None unless all is stored.
     curve: `at` (an hour, or every day), `calls`, `before`, null for a day that is not stored. heat:
     `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, those that
     matter most first. rules: one row for each set of rules that the days were counted by.
     otherwise: days, of those before as well, that do not compare with the last (`provenance`).
     """
 
-    first: date
-    last: date
     days: list[date]
     fetched: datetime
     proved: bool
     records: int
     now: dict[str, Any]
     before: dict[str, Any] | None
-    before_first: date
-    before_last: date
     curve: pl.DataFrame
     heat: pl.DataFrame
     campaigns: pl.DataFrame
@@ -89,20 +118,10 @@ class Figures:
     findings: dict[date, list[Finding]]
 
     @property
-    def one_day(self) -> bool:
-        """Whether this is a day and no range."""
-        return self.first == self.last
-
-    @property
     def missing(self) -> list[date]:
         """The days of the range that are not stored, or not as a whole: in no figure."""
         stored = set(self.days)
-        return [day for day in every_day(self.first, self.last) if day not in stored]
-
-    @property
-    def by_month(self) -> bool:
-        """Whether `heat` has a row a month: of a long range, days are too many."""
-        return _by_month(self.first, self.last)
+        return [day for day in self.every if day not in stored]
 
     @property
     def funnel(self) -> dict[str, int]:
@@ -123,16 +142,16 @@ def figures(store: Store, first: date, last: date) -> Figures:
     """The figures of the days, both included. Raises CdrError where none of them is stored, and
     Damaged.
     """
-    days = _stored(store, first, last)
+    span = Span(first, last)
+    days = _stored(store, span)
     if not days:
-        named = f"{first}" if first == last else f"{first} to {last}"
+        named = f"{first}" if span.one_day else f"{first} to {last}"
         raise CdrError(
             f"There is nothing to report of {named}, or nothing whole: load these days with"
             f" `cdr-pipeline run`, or materialize {', '.join(one.name for one in NEEDED)} of them."
         )
-    weeks = timedelta(weeks=-(-((last - first).days + 1) // 7))
-    earlier = [day - weeks for day in days]
-    if not set(earlier) <= set(_stored(store, first - weeks, last - weeks)):
+    earlier = [day - span.weeks for day in days]
+    if not set(earlier) <= set(_stored(store, span.earlier)):
         earlier = []
     with store.naming_damage(NEEDED, [*days, *earlier]):
         receipts = fixed(store, RECEIPTS, days).collect()
@@ -146,10 +165,8 @@ def figures(store: Store, first: date, last: date) -> Figures:
             records=sum(store.rows(CDRS, day) for day in days),
             now=_over_all(store, days),
             before=_over_all(store, earlier) if earlier else None,
-            before_first=first - weeks,
-            before_last=last - weeks,
-            curve=_curve(store, days, earlier, weeks, first, last),
-            heat=_heat(store, days, first, last),
+            curve=_curve(store, span, days, earlier),
+            heat=_heat(store, span, days),
             campaigns=_fewer(daily).with_columns(**kpi.ratios()),
             hotlines=_hotlines(store, days),
             rules=_rules(store, days),
@@ -158,14 +175,9 @@ def figures(store: Store, first: date, last: date) -> Figures:
         )
 
 
-def _by_month(first: date, last: date) -> bool:
-    return (last - first).days >= _MOST_DAYS
-
-
-def _stored(store: Store, first: date, last: date) -> list[date]:
-    return [
-        day for day in store.days(CAMPAIGN_DAILY, first, last) if of_the_fetch(store, day, NEEDED)
-    ]
+def _stored(store: Store, span: Span) -> list[date]:
+    days = store.days(CAMPAIGN_DAILY, span.first, span.last)
+    return [day for day in days if of_the_fetch(store, day, NEEDED)]
 
 
 def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:
@@ -184,27 +196,19 @@ def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
     return sums.with_columns(**kpi.ratios()).collect().hstack(peaks.collect()).row(0, named=True)
 
 
-def _curve(
-    store: Store,
-    days: list[date],
-    before: list[date],
-    weeks: timedelta,
-    first: date,
-    last: date,
-) -> pl.DataFrame:
+def _curve(store: Store, span: Span, days: list[date], before: list[date]) -> pl.DataFrame:
     """Calls by the hour of one day, or by day, and beside them those before; 0 where no call began,
     null where nothing is stored.
     """
-    one_day = first == last
-    at = pl.col("hour").cast(pl.Int64) if one_day else pl.col(DATE)
-    at_before = at if one_day else at.dt.offset_by(f"{weeks.days}d")
+    at = pl.col("hour").cast(pl.Int64) if span.one_day else pl.col(DATE)
+    at_before = at if span.one_day else at.dt.offset_by(f"{span.weeks.days}d")
     earlier = _calls_at(store, before, at_before).rename({"calls": "before"})
     slots = _calls_at(store, days, at).join(earlier, on="at", how="full", coalesce=True).collect()
-    if one_day:
+    if span.one_day:
         hours = slots.select(at=pl.int_ranges(pl.col("at").min(), pl.col("at").max() + 1))
         axis, stored = hours.explode("at").drop_nulls(), pl.lit(True)
     else:
-        axis, stored = pl.DataFrame({"at": every_day(first, last)}), pl.col("at").is_in(days)
+        axis, stored = pl.DataFrame({"at": span.every}), pl.col("at").is_in(days)
     counted = pl.col("calls", "before") if before else pl.col("calls")
     return axis.join(slots, on="at", how="left", maintain_order="left").with_columns(
         pl.when(stored).then(counted.fill_null(0))
@@ -221,12 +225,12 @@ def _hours(store: Store, days: list[date]) -> pl.LazyFrame:
     return fixed(store, CAMPAIGN_HOURLY, days).filter(pl.col("calls") > 0)
 
 
-def _heat(store: Store, days: list[date], first: date, last: date) -> pl.DataFrame:
+def _heat(store: Store, span: Span, days: list[date]) -> pl.DataFrame:
     hours = _hours(store, days)
-    if first < last:
-        row = pl.col(DATE).dt.to_string("%Y-%m" if _by_month(first, last) else "%Y-%m-%d")
-    else:
+    if span.one_day:
         row = _or_others(_largest(hours.collect()))
+    else:
+        row = pl.col(DATE).dt.to_string("%Y-%m" if span.by_month else "%Y-%m-%d")
     made = hours.group_by(row.alias("row"), "hour").agg(pl.col("calls").sum())
     return made.sort("row", "hour").collect()
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cdr_pipeline.checks import Finding
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import SHORT_CALL_SECONDS
-from cdr_pipeline.report.figures import Figures, figures
+from cdr_pipeline.report.figures import Figures, Span, figures
 from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
 from cdr_pipeline.tables.store import Store, replacing
@@ -85,13 +85,13 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
     return environment.get_template("page.html.j2").render(
         t=words,
         f=figures,
-        days=_days(figures.first, figures.last, words),
+        days=_days(figures, words),
         missing=words.ranges(figures.missing, _NAMED),
         otherwise=words.ranges(figures.otherwise, _NAMED),
         wanted=len(figures.days) + len(figures.missing),
         fetched=_moment(figures.fetched, zone, words),
         made=_moment(datetime.now(zone), zone, words),
-        before=_days(figures.before_first, figures.before_last, words),
+        before=_days(figures.earlier, words),
         top=_top(figures, words),
         pictures=charts.pictures(figures, words),
         campaigns=[
@@ -191,10 +191,10 @@ def _over_days(odd: Sequence[tuple[date, Finding]], days: int, words: Words) -> 
     )
 
 
-def _days(first: date, last: date, words: Words) -> str:
-    if first == last:
-        return words("one_day", day=f"{first:{words.day}}")
-    return words.days(first, last)
+def _days(span: Span, words: Words) -> str:
+    if span.one_day:
+        return words("one_day", day=f"{span.first:{words.day}}")
+    return words.days(span.first, span.last)
 
 
 def _moment(at: datetime, zone: ZoneInfo, words: Words) -> str:

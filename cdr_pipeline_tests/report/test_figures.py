@@ -143,7 +143,7 @@ def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
     assert figures(store, *days).before is None
     load(days[1] - WEEK, simulated(days[1] - WEEK, 60))
     it = figures(store, *days)
-    assert (it.before_first, it.before_last) == (days[0] - WEEK, days[1] - WEEK)
+    assert (it.earlier.first, it.earlier.last) == (days[0] - WEEK, days[1] - WEEK)
     assert it.before is not None
     assert it.curve["at"].to_list() == days
 
