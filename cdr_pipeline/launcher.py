@@ -5,9 +5,9 @@ which imports Dagster first: 2 to 5 seconds, as long as loading twenty days of 1
 forks a process that has done so (multiprocessing's `forkserver`, which imports and does nothing
 else). Our own modules, and Polars and Arrow, which begin threads, are imported by each run.
 
-Dagster's own cannot be asked for a run's health either: after a loss of power, or when the daemon
-and the servers were killed, a run would count as started for ever, hold its place in the queue, and
-its backfill would never end.
+Nor can Dagster's own launcher tell whether a run still lives: after a loss of power, or when the
+daemon and the servers were killed, a run would count as started for ever and hold its place in the
+queue, and its backfill would never end.
 """
 
 import os
@@ -42,7 +42,7 @@ GONE = (
 
 _SECONDS_TO_ANSWER = 10
 
-# Under the prefix of what Dagster's UI does not show: it tells a person nothing.
+# With a prefix that Dagster's UI hides: to a person it says nothing.
 _PROCESS = f"{HIDDEN_TAG_PREFIX}cdr_pipeline_process"
 
 #: What a run needs that begins no thread and is nobody's to edit.

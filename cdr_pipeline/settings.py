@@ -29,7 +29,7 @@ PREFIX = "CDR_"
 
 ENV_FILE = ".env"
 
-# Of a line that it cannot read it tells at each reading, and neither of which file nor what to do.
+# It warns of a line that it cannot read at each reading, without the file and what to do. We do.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 #: How a line of `.env` begins that is meant for a setting.
@@ -329,7 +329,8 @@ class Settings(BaseSettings):
                 for fault in error.errors(include_url=False, include_input=False)
             }
             defaults = {name: cls.model_fields[name].default for name in faults}
-            # That of a folder may be as wrong: it is there, but nobody looks at it.
+            # The default of data_dir may be refused, too: it depends on the working folder. So one
+            # that is always accepted stands in for it here.
             sound = defaults | ({"data_dir": Path("/")} if "data_dir" in faults else {})
             return cls(**sound).model_copy(update=defaults), faults
 
@@ -362,7 +363,7 @@ class Settings(BaseSettings):
         return Connection(self.api_base_url, self.api_token, self.api_key)
 
     def missing(self, wrong: Collection[str] = ()) -> list[str]:
-        """What a run against the vendor lacks, but for what is there and `wrong`."""
+        """What a run against the vendor lacks. What is there and `wrong` is not missing."""
         missing = []
         if self.api_base_url is None and "api_base_url" not in wrong:
             missing.append("CDR_API_BASE_URL is missing: the vendor's host")

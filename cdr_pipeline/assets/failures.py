@@ -29,7 +29,7 @@ def failing_in_words() -> Iterator[None]:
 
 
 def log_error(log: dg.DagsterLogManager, of: date | str, error: Exception) -> None:
-    """Say at once what a day, or a dataset, failed of; how it came to that where nobody knows."""
+    """Say at once why a day or a dataset failed; with a traceback, if nobody foresaw that."""
     foreseen = isinstance(error, CdrError | OSError)
     log.error(f"{of}: {in_words(error)}", exc_info=not foreseen)
 

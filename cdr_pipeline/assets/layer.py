@@ -23,9 +23,9 @@ from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.types import in_words
 
-#: Something that an asset stands on has been loaded, and nothing of it is being loaded any more.
-#: Not `any_deps_updated`, which passes over a run that was asked for that asset as well: where some
-#: days of it fail, the others are recorded, and the asset is not made.
+#: Something that an asset is made from has been loaded, and no loading of it goes on. Not
+#: `any_deps_updated`: that leaves out runs that were asked for the asset as well; but where some
+#: days of such a run fail, the others are recorded and the asset is not made.
 LOADED = (
     dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.newly_updated()

@@ -51,6 +51,6 @@ def sounds_personal(key: str) -> bool:
 
 
 def _owners(names: Mapping[str, str]) -> dict[str, str]:
-    """Name -> of the keys that share it the one that has it: which equals it, else the first."""
+    """For each name, the key that has it, of those that share it: the equal one, else the first."""
     last_wins = sorted(names, key=lambda key: (key != names[key], key), reverse=True)
     return {names[key]: key for key in last_wins}

@@ -34,8 +34,8 @@ class LastFetch:
 
 
 def last_fetch(store: Store, day: date) -> LastFetch:
-    """By the receipt of a stored day; those of earlier versions lack what later ones compare.
-    Raises Damaged.
+    """What the receipt of a stored day says; one of an earlier version of this software lacks some
+    columns. Raises Damaged.
     """
     row = store.read(RECEIPTS, day).row(0, named=True)
     changed_at = row.get("last_change_at")
@@ -50,9 +50,9 @@ def last_fetch(store: Store, day: date) -> LastFetch:
 
 
 def honest_total(store: Store, host: str) -> int:
-    """The largest total of the newest stored days that were proved as a whole: no ceiling so far.
-    What another host did says nothing of this one. Where a receipt cannot be read, 0: totals are
-    doubted anew, and its own day says so.
+    """The largest total of this host among the newest stored days, as far as they were proved as a
+    whole: it was no ceiling. 0 where a receipt cannot be read: then totals are doubted as on the
+    first day, and the receipt's own day says that it is damaged.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
     whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)

@@ -168,7 +168,7 @@ class CallingRules:
         return (at > last) & (at < first)
 
     def perhaps_outside(self) -> pl.Expr:
-        """The same of hours as a whole, by which most calls need no closer look."""
+        """Whether it may have, by its hour alone: so most calls need no closer look."""
         first, last = self.allowed_from, self.allowed_until
         return ~pl.col("hour").is_in(range(first.hour + 1, last.hour))
 

@@ -5,7 +5,8 @@ calls are some thousand rows of that, and every measure (`kpi`) takes those. Tal
 of a day add up, so that a day is read some row groups at a time, in bounded memory; and medians of
 whole seconds are exact.
 
-A tally has the columns `BY` and those of three kinds of rows, the others of which are null or zero:
+A tally has the columns `BY` and three kinds of rows. Each kind has columns of its own, which are
+null or zero in the others:
 - calls: `calls` (how many), `ring_seconds`, `duration`, `billsec`, `first_call_at`, `last_call_at`;
 - talks: `talks`, `talk_seconds`;
 - key presses: `key_presses`, `key_pressed`, `key_delay`.

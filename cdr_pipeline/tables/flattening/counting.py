@@ -72,7 +72,7 @@ def can_count(window: Window) -> pl.Expr:
 
 
 def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -> Counted:
-    """Of records that came more than once the one that came last; and none of another window.
+    """Of records that came more than once the last one counts; of another window none does.
 
     `calls` as `ledger_rows`; `whole`: of the records that cannot be calls, as `told_apart`.
     """
@@ -131,8 +131,8 @@ def by_arrival(rejects: Runs) -> list[list[int]]:
 def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
     """How many rows of each run every chunk takes; `rows`: `_run`, `_turn`, `_bytes`.
 
-    Those of one turn are never torn. Larger rows are fewer: by their own text, so that a chunk is
-    the same whatever the order in which they came.
+    Rows of one turn stay in one chunk. It takes fewer rows where they are larger, by their own text
+    alone: so chunks do not depend on the order in which rows came.
     """
     size = pl.max_horizontal("_bytes", ROW_BYTES).cast(pl.Int64).sum()
     turns = rows.group_by("_turn").agg(_end=size).sort("_turn")

@@ -62,7 +62,9 @@ class Crew:
         return frozenset(self._taken)
 
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
-        """A row group of `raw_pages` on its way to its file: to be flattened at once, perhaps."""
+        """A row group of `raw_pages` is there. Every other one is given to the other process, if
+        the day is worth one.
+        """
         self._groups = group + 1
         asked = [stored for stored in pages if stored.pass_]
         if group == 0 and asked and groups_to_come(asked[0]) >= _WORTH_A_PROCESS:

@@ -140,8 +140,8 @@ def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = Non
 
 
 def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
-    """The additional_* columns that a day is to be made anew with, from all its pages at once; None
-    where no part had too many: each then has all of its own.
+    """The additional_* columns to keep, where a part had too many: then the day is made again with
+    these, from all its pages at once. None where no part had too many.
     """
     if not any(part.cut for part in parts):
         return None

@@ -1,9 +1,10 @@
 """The fast reading of records: one strict decoder of the documented fields, which learns the
 vendor's own ways as they appear.
 
-A field that is of another kind than documented (a rating as a number), and one that nobody
-documented, is from then on read as it is written: what its token means is said of that token alone
-(`records`), as it is of a field that was never learned. So learning one changes nobody's cells.
+When a field comes in another kind than documented (a rating as a number), or one that nobody
+documented, the decoder learns to take its JSON text as it is. What that text means is decided in
+`records`, from the text alone, whether the field was learned or not. So learning changes the speed,
+and no value.
 """
 
 import json

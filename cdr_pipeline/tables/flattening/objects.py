@@ -1,9 +1,10 @@
 """The fast reading of `additional`: strict decoders that learn which keys come together.
 
-A campaign's records mostly have some of the same keys, and msgspec reads such an object several
-times faster than it reads any. A decoder takes a record that has no other keys than its own, and
-each value tells its own type, so learning one changes nobody's cells; what none takes is read by
-the law (`values.read_object`), slowly.
+The records of a campaign mostly have the same keys, or some of them, and msgspec reads objects of
+known keys several times faster than others. So each campaign gets a decoder of its keys, which
+takes the records that have no other keys. What no decoder takes is read slowly
+(`values.read_object`). The type of a value depends on the value alone, so learning changes the
+speed, and no value.
 """
 
 from collections import Counter, defaultdict

@@ -1,9 +1,9 @@
 """Records of some pages as columns of the documented fields, and the faults of what does not fit.
 
-A page is decoded at once by a strict decoder (`layouts`), as soon as that has learned how the
-vendor writes its records. Where it refuses some, each is read by itself. What a value means that is
-of another kind than its field (a fraction in a number field, an object in a text) is said here, of
-its token alone. No type but the documented one is made of a value: times are text still.
+A page is decoded as a whole by a strict decoder (`layouts`), once that has learned how the vendor
+writes its records. If it refuses some, each record is read by itself. What a value of another kind
+than its field means (a fraction in a number field, an object in a text) is decided here, from its
+JSON text alone. Times are still text here.
 """
 
 import json

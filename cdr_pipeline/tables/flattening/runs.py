@@ -1,9 +1,9 @@
 """A table too large to hold, in runs: written as they come, read again slice by slice.
 
-A run is some thousand rows in their final order. What lies in order across all runs is a slice of
-each, so a day's rows are put in order a chunk at a time, whatever the day's size. Each run is
-written once and read once, from its beginning to its end; in Arrow, which gathers text from many
-places in half the time that Polars takes.
+A run is some thousand rows in their final order. The rows that come next, of all runs together, are
+the next few of each run. So a day's rows are put in order a chunk at a time, whatever the day's
+size. Each run is written once and read once, from its beginning to its end; in Arrow, which gathers
+text from many places in half the time that Polars takes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
