@@ -32,6 +32,9 @@ ENV_FILE = ".env"
 # It warns of a line that it cannot read at each reading, without the file and what to do. We do.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
+#: What an HTTP header may hold of a token: ASCII, and neither spaces nor line breaks.
+fits_a_header: Final = re.compile(r"[!-~]+").fullmatch
+
 #: How a line of `.env` begins that is meant for a setting.
 _MEANT: Final = re.compile(rf"\s*(export\s+)?{PREFIX}", re.IGNORECASE)
 
@@ -83,7 +86,7 @@ def _base_url(value: str) -> str:
 
 def _for_a_header(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value().strip()
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if text and not fits_a_header(text):
         if text.lower().startswith("bearer "):
             raise ValueError("must be the token alone, without `Bearer`")
         raise ValueError("holds a space, a line break or a non-ASCII character")

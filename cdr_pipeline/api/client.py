@@ -4,7 +4,6 @@ one message to somebody else, `post`, is here too.
 What a page means, and how many requests make a day, is `listing`'s business.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +32,7 @@ from cdr_pipeline.errors import (
     redacted,
 )
 from cdr_pipeline.page import UNREADABLE, MalformedPage
-from cdr_pipeline.settings import Connection, Settings
+from cdr_pipeline.settings import Connection, Settings, fits_a_header
 
 _CDR_PATH: Final = "/v3/cdr"
 _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
@@ -42,9 +41,6 @@ _HOOK_SECONDS = 10.0
 
 #: What no proxy is asked for, whatever the environment says: for it they are another machine's.
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-#: What an HTTP header may hold of a token: neither spaces nor line breaks, and ASCII alone.
-_FOR_A_HEADER: Final = re.compile(r"[!-~]+").fullmatch
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -339,7 +335,7 @@ class Client:
             token, expires = granted["token"].strip(), granted.get("expired_in")
         except (*UNREADABLE, KeyError, TypeError, AttributeError) as error:
             raise _Transient("answered the sign-in without a token") from error
-        if not _FOR_A_HEADER(token):
+        if not fits_a_header(token):
             raise _Transient("answered the sign-in with a token that cannot be sent")
         return token, expires
 
