@@ -6,11 +6,10 @@ import sys
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from cdr_pipeline import __version__
 from cdr_pipeline.cli import ask, contract, days, demo, documents, simulate, status, ui
-from cdr_pipeline.cli.shared import err
+from cdr_pipeline.cli.shared import warn
 from cdr_pipeline.errors import CdrError, way_out
 from cdr_pipeline.process import as_program
 
@@ -30,7 +29,7 @@ class _Readable(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or error}. {way_out(error)}".rstrip()
-        err.print(f"[bold red]Error:[/] {escape(told)}", soft_wrap=True)
+        warn("Error", told)
         sys.exit(1)
 
 

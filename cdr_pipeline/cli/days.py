@@ -4,11 +4,9 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
 from cdr_pipeline.cli.shared import (
     DAY,
-    err,
     exit_if,
     nothing_stored,
     out,
@@ -16,6 +14,7 @@ from cdr_pipeline.cli.shared import (
     span,
     starting_dagster,
     stored,
+    warn,
 )
 from cdr_pipeline.cli.status import print_days
 from cdr_pipeline.errors import CdrError, Damaged
@@ -101,5 +100,5 @@ def _tell(
     except Damaged as error:
         failed = list(dict.fromkeys([*failed, f"{error}"]))
     for text in outcome.odd:
-        err.print(f"[yellow]Odd:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        warn("Odd", text, "yellow")
     exit_if(failed)

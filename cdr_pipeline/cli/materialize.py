@@ -13,7 +13,6 @@ import click
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
-from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdr_pipeline.assets import catalog
@@ -23,7 +22,7 @@ from cdr_pipeline.assets.layer import STEP, Loading
 from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.automation.alerts import tell
 from cdr_pipeline.automation.jobs import QUIET, days_tags
-from cdr_pipeline.cli.shared import LOADED_STAYS, err, progress
+from cdr_pipeline.cli.shared import LOADED_STAYS, progress, warn
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.home import cannot_be_kept
 from cdr_pipeline.launcher import process_tags
@@ -77,7 +76,7 @@ def _days_and_catalog(
         try:
             tell(unfinished[0].result.dagster_run, failed, settings)
         except CdrError as error:
-            err.print(f"[bold red]Nobody was told:[/] {escape(str(error))}", soft_wrap=True)
+            warn("Nobody was told", f"{error}")
     return Outcome(summary(failed), [text for run in runs for text in run.odd()])
 
 

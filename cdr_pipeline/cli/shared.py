@@ -75,10 +75,15 @@ OUTPUT: Final = _Output(path_type=Path, dir_okay=False, writable=True)
 PORT: Final = click.IntRange(0, 65_535)
 
 
+def warn(word: str, text: str, style: str = "bold red") -> None:
+    """What somebody should know, and in a word what kind of thing it is."""
+    err.print(f"[{style}]{word}:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+
 def exit_if(failed: list[str]) -> None:
     """Say what failed, and end with 1; go on where nothing did."""
     for text in failed:
-        err.print(f"[bold red]Failed:[/] {escape(text)}", soft_wrap=True)
+        warn("Failed", text)
     if failed:
         sys.exit(1)
 
