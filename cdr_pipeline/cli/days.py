@@ -36,8 +36,8 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     """Load days through Dagster, in this process.
 
     Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
-    what is stored of it unchanged, and takes no other day along. What the other checks found odd is
-    told, and stops nothing.
+    what is stored of it unchanged, and does not stop the other days. What the other checks find odd
+    is printed, and stops nothing.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract
@@ -60,11 +60,16 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
-    Takes the days that were made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than
-    is in force now, or by the rules of another version of this software, those that were fetched
-    and have not all been made since, and those of which a file cannot be read, as `cdr-pipeline
-    status` shows them; with --all every day of which raw_pages are stored. Makes cdrs, cdr_rejects,
-    additional_keys and the aggregates; and the catalog, even if no day needs to be made. A day that
+    Takes the days that need it, as `cdr-pipeline status` shows them:
+
+    \b
+      - made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than is
+        in force, or by the rules of another version of this software;
+      - fetched, and not all made since;
+      - with a file that cannot be read.
+
+    With --all it takes every day of which raw_pages are stored. It makes cdrs, cdr_rejects,
+    additional_keys and the aggregates, and the catalog, even if no day needs to be made. A day that
     fails leaves what is stored of it unchanged.
     """
     from cdr_pipeline.home import lasting_home

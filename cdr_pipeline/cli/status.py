@@ -55,17 +55,19 @@ _TO_MEND: Final = {
 def status(first: datetime | None, last: datetime | None) -> None:
     """What is stored, a line a day, beside the vendor's total.
 
-    "made" says "in part" of a day that was fetched and whose datasets are not all up to date with
-    it, perhaps only an aggregate. "made by" says "other rules" of a day that was made under another
-    contract or zone than is in force, or by the rules of another version. "changed" tells how many
-    hours after the day's end a fetch last found calls new, changed or gone; CDR_LOOKBACK_DAYS
-    should cover it. "rejects" are whole records that cannot be calls, which with the calls make the
-    vendor's total, and single fields of calls that did not fit. "vendor's total" is less the calls
-    that the vendor listed and that began on another day. A column that says nothing of any day is
-    left out.
+    \b
+    vendor's total  without calls that the vendor listed and that began on another day
+    made            "in part": some dataset of the day is not up to date with its fetch
+    changed         hours from the day's end to the last fetch that found calls new,
+                    changed or gone; CDR_LOOKBACK_DAYS should cover them
+    rejects         whole records that cannot be calls (the calls and these make the
+                    vendor's total) + single fields of calls that did not fit
+    made by         "other rules": made under another contract or zone than is in
+                    force, or by the rules of another version
 
-    Days to be made or loaded again are named below the table. A day of which a file cannot be read
-    says "damaged"; all such files are named in the end, with what to do, and the exit code is 1.
+    A column that says nothing of any day is left out. Below the table stand the days to be made or
+    loaded again. A day of which a file cannot be read is "damaged": all such files are named in the
+    end, with what to do, and the exit code is 1.
     """
     settings = Settings.load()
     begin, end = span(first, last)
