@@ -34,13 +34,17 @@ from cdr_pipeline.simulator.source import Call, Source, cut, read, render
 
 @dataclass
 class Fault:
-    """One way to go wrong. Its fields are its settings, written `name=first:second`."""
+    """One way to go wrong. Its fields are its settings, written `name=first:second`.
+
+    rate: the chance that it strikes; no setting of a fault that always does.
+    """
 
     name: ClassVar[str]
+    rate = 1.0
     random: Random = field(default_factory=Random, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= getattr(self, "rate", 0) <= 1:
+        if not 0 <= self.rate <= 1:
             raise ValueError("a rate lies between 0 and 1")
 
     def holds(self, source: Source) -> Source:
@@ -56,8 +60,8 @@ class Fault:
         return handler
 
     def strikes(self) -> bool:
-        """Whether chance will have it, for a fault with a rate."""
-        return self.random.random() < float(getattr(self, "rate", 1))
+        """Whether chance will have it."""
+        return self.random.random() < self.rate
 
 
 # ---- what the vendor holds
