@@ -400,7 +400,7 @@ class _Proof:
         """How many calls a window holds that is too much at once; where the vendor does not say, a
         guess (infinitely many, if nothing is known of how many a part may hold).
         """
-        self._why = str(doubt)
+        self._why = str(doubt) or self._why
         return doubt.total or 2 * self._aim
 
     def _largest_total(self) -> int:

@@ -213,8 +213,8 @@ class Reader:
     def read(self, window: Window, most: float = math.inf) -> Reading:
         """Every call of `window`, as many as a `total` that stood still.
 
-        Raises TooMuch where that takes several pages of more than `most` calls, Unsettled, or
-        what `Client.get` raises.
+        Raises TooMuch where that takes several pages of more than `most` calls (of which who
+        sets it knows the reason), Unsettled, or what `Client.get` raises.
         """
         self.tally.passes += 1
         number = self.tally.passes
@@ -226,10 +226,12 @@ class Reader:
         if not len(first.seen) and reading.total:
             raise Unsettled(f"no record came where its total says {reading.total:,}")
         if len(first.seen) < reading.total:  # else it is one moment: nothing moved
-            most = min(self.limits.reach, most)
-            if reading.total > most:  # don't begin what cannot be paged through
-                told = f"of {reading.total:,} calls pages give {most:,.0f} at most"
+            reach = self.limits.reach
+            if reading.total > reach:  # don't begin what cannot be paged through
+                told = f"of {reading.total:,} calls pages give {reach:,.0f} at most"
                 raise TooMuch(told, reading.total)
+            if reading.total > most:
+                raise TooMuch("", reading.total)
             self.expect(reading.total)
             with closing(self._in_order(self._chunks(reading, number, len(first.seen)))) as chunks:
                 for chunk in chunks:

@@ -181,6 +181,13 @@ def tells_figures(failure: NotProved) -> None:
     )
 
 
+def test_a_day_that_never_stands_still_fails_for_that_and_not_for_the_length_of_our_parts(
+    connect: Connect,
+) -> None:
+    with pytest.raises(NotProved, match=r"did not settle it; .*total moved from \d+ to \d+\."):
+        prove(connect(vendor("drift=1000")), page_size=20, concurrency=1)
+
+
 @pytest.mark.parametrize("chaos", ["lying-total=3", "lying-total=-3", "lying-total=100000"])
 def test_a_total_that_lies_for_ever_is_a_failure_with_figures(connect: Connect, chaos: str) -> None:
     lying = vendor(chaos)
