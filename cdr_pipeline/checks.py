@@ -391,7 +391,7 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
 
 
 def _few_columns(left_out: Sequence[str]) -> Finding:
-    named = ", ".join(shortened(name, 60) for name in left_out[:_EXAMPLES])
+    named = ", ".join(shortened(redacted(name), 60) for name in left_out[:_EXAMPLES])
     summary = f"{len(left_out):,} columns are in `additional` alone: {named}"
     return Finding(FEW_COLUMNS, not left_out, summary if left_out else "all have one")
 

@@ -41,9 +41,9 @@ _WAYS_OUT: Final = {
 }
 
 
-#: A phone number, which no date is, and a link.
-_DATE: Final = r"(?:\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4})(?!\d)"
-_PHONE_OR_LINK: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ .-]?\d){{7,}}|\w+://[^\s\"]+")
+#: A phone number, which no date is, and a link; of both, names of columns have only `_` between.
+_DATE: Final = r"(?:\d{4}[-./_]\d\d?[-./_]\d\d?|\d\d?[-./_]\d\d?[-./_]\d{4})(?!\d)"
+_PHONE_OR_LINK: Final = re.compile(rf"(?<!\d)(?!{_DATE})\d(?:[ ._-]?\d){{7,}}|\w+://[^\s\"]+")
 
 
 def shortened(text: str, most: int) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from cdr_pipeline import checks
 from cdr_pipeline.assets.layer import Made, Work, made, spec
-from cdr_pipeline.errors import CheckFailed, Damaged, shortened
+from cdr_pipeline.errors import CheckFailed, Damaged, redacted, shortened
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi, survey
 from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEIPTS, REJECTS
@@ -136,5 +136,5 @@ def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, Any]:
     if known is None:
         return {}
     new = sorted(set(keys["key"]) - known)
-    names = ", ".join(shortened(key, 40) for key in new[:_NAMED_KEYS])
+    names = ", ".join(shortened(redacted(key), 40) for key in new[:_NAMED_KEYS])
     return {"new_keys": len(new), "new_keys_named": names or "none"}

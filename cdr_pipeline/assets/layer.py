@@ -196,7 +196,7 @@ def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
     return dg.TableSchema(
         [
             dg.TableColumn(
-                name,
+                redacted(name),  # a list without a heading has its first lead for one
                 str(dtype),
                 description=None if name in known else "From the lead list.",
             )

@@ -187,6 +187,23 @@ def test_a_number_or_a_link_in_an_open_field_is_not_told_whole_either(desk: NewD
     assert link not in told
 
 
+@pytest.mark.parametrize("most", [256, 1])
+def test_a_lead_list_without_a_heading_has_its_first_lead_not_told_whole_either(
+    desk: NewDesk, most: int
+) -> None:
+    """That lead's values are the keys of all others: names of columns, and new ones."""
+    number, spaced, link = "0912345678", "+84 987 654 321", "https://rec.example.vn/1.wav"
+    headless = dict.fromkeys((number, spaced, link, "2023-03-07"), "of the next lead")
+    headed = call(0, "2023-03-06 10:00:00", additional={"ten": "An"})
+    records = [headed, call(1, "2023-03-07 10:00:00", additional=headless)]
+    at = desk(Vendor(records=records, token=TOKEN), max_additional_columns=most)
+    told = "".join(str(event) for event in at.run("2023-03-06", "2023-03-07").all_events)
+    columns = at.store.read(ADDITIONAL_KEYS, DAY)["column"].to_list()
+    assert {f"additional_{number}", "additional_84_987_654_321"} < set(columns)
+    assert not [one for one in (number, spaced, "84_987_654_321", link) if one in told]
+    assert all(shown in told for shown in ("091…", "additional_84_…", "2023_03_07"))
+
+
 def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
