@@ -5,7 +5,6 @@ and the day fails. The others are warnings for people. The rules are Polars expr
 columns of `cdrs`. How they show in Dagster is told by `assets.layer`.
 """
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.footer import MadeBy
 from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, made_by
 from cdr_pipeline.tables.store import Store
+from cdr_pipeline.tables.values import tokens_of
 from cdr_pipeline.upkeep import GRACE
 from cdr_pipeline.window import Window, ranges
 
@@ -384,7 +384,7 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
         return Finding(DOCUMENTED, True, f"none of {total:,} calls")
     extras = pl.col("extra").drop_nulls().unique(maintain_order=True)
     texts = calls.select(extras.head(1000)).collect()["extra"]
-    names = sorted({name for text in texts for name in json.loads(text)})
+    names = sorted({name for text in texts for name in tokens_of(text)})
     named = ", ".join(shortened(redacted(name), 40) for name in names[:_EXAMPLES])
     summary = f"{count:,} calls with {named}"
     return Finding(DOCUMENTED, False, summary)

@@ -17,7 +17,7 @@ from cdr_pipeline.tables.datasets import CDRS
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
+from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat, verbatim
 from cdr_pipeline_tests.tables.days import write_day
 
 BY_NAME = {check.name: check for check in checks.ALL}
@@ -256,6 +256,8 @@ def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store
             flat(call(ai_summary=1), call("b", x=None)),
             "2 calls with ai_summary, x",
         ),
+        # Python reads no integer of more than 4,300 digits.
+        ("documented_fields", flat(verbatim("x", "9" * 5000)), "1 calls with x"),
         ("additional_columns", replace(flat(call()), left_out=["additional_x"]), "additional_x"),
         (
             "declared_types",
