@@ -1,9 +1,11 @@
 """How a run that failed says why: each cause once, in words, with the days it stopped."""
 
 import os
+import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -14,6 +16,8 @@ from cdr_pipeline.window import ranges
 
 #: In the metadata of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"
+
+_PACKAGE: Final = Path(__file__).parents[1]
 
 #: What may end one day and leave the others: a panic of Polars' is no Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
@@ -100,4 +104,16 @@ def in_words(error: Exception) -> str:
         why = os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
         told = f"{what} could not be read or written: {why}. {SAFE}"
         return f"{told} {way_out(error)}".rstrip()
-    return f"{type(error).__name__}, a fault of this pipeline: please report it."
+    return f"{type(error).__name__}, a fault of this pipeline{_place(error)}: please report it."
+
+
+def _place(error: Exception) -> str:
+    """Where in our code it came up. An error's own text may hold data, and what Dagster logs of it
+    is kept nowhere by `cdr-pipeline run`: without this, there were nothing to report.
+    """
+    ours = (
+        f" ({Path(at.filename).relative_to(_PACKAGE)}, line {at.lineno})"
+        for at in reversed(traceback.extract_tb(error.__traceback__))
+        if Path(at.filename).is_relative_to(_PACKAGE)
+    )
+    return next(ours, "")

@@ -1,6 +1,7 @@
 """What a run that failed says, for the person who must act."""
 
 import errno
+import re
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cdr_pipeline.assets.failures import (
     summary,
 )
 from cdr_pipeline.errors import Damaged, Unauthorized, Unavailable
+from cdr_pipeline.tables.values import read_value
 
 MONDAY, TUESDAY = date(2023, 3, 6), date(2023, 3, 7)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -80,3 +82,12 @@ def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again()
 )
 def test_every_error_says_what_happened_and_what_to_do(error: Exception, words: list[str]) -> None:
     assert [word for word in words if word not in in_words(error)] == []
+
+
+def test_a_fault_of_ours_says_where_it_came_up_and_nothing_of_the_data() -> None:
+    with pytest.raises(ValueError, match="0912345678") as raised:
+        read_value(b"-0912345678x")
+    assert re.fullmatch(
+        r"ValueError, a fault of this pipeline \(tables/values\.py, line \d+\): please report it\.",
+        in_words(raised.value),
+    )
