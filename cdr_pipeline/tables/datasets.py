@@ -148,7 +148,12 @@ CDRS: Final = Dataset(
         Column("hour", pl.Int8(), "Local hour of time_started."),
         Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
         Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
-        Column("key_pressed", pl.Int8(), "First key of 0 to 9 pressed; null for none and 127."),
+        Column(
+            "key_pressed",
+            pl.Int8(),
+            "First key of 0 to 9 in press_key: of an object its values, or else its own keys; null"
+            " for none and 127.",
+        ),
         Column(
             ADDITIONAL,
             _TEXT,
@@ -156,7 +161,10 @@ CDRS: Final = Dataset(
             secret=True,
         ),
         Column(
-            "extra", _TEXT, "JSON text of top-level fields that are not documented.", secret=True
+            "extra",
+            _TEXT,
+            "JSON text of top-level fields that are not documented, ordered by name.",
+            secret=True,
         ),
     ),
 )
@@ -165,7 +173,8 @@ REJECTS: Final = Dataset(
     "cdr_rejects",
     "one record that cannot be a call, or one field of a call that does not fit",
     "What cannot be a call, or does not fit in one, so that nothing received is lost. Whole records"
-    " have no `field` and are not in cdrs; the call of a field's row is in cdrs.",
+    " have no `field` and are not in cdrs; the call of a field's row is in cdrs. A record that does"
+    " not say when it began is of each day that the vendor lists it for; one of midnight, of both.",
     (
         Column("id", _TEXT, "The record's id, where it has one."),
         Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),

@@ -21,9 +21,12 @@ local day, which stands in the path alone. A time with a zone is in CDR_TIMEZONE
 _ADDITIONAL: Final = """\
 Then the lead list's columns, those that hold a value on the day. A key's column is named
 `additional_`, the key in lower case without diacritics, and an ending that tells the type of its
-values. Readers show one `additional_<name>` for all of them: of their one type, as Float64 where
-integers and decimals are mixed, else as text. A key that CDR_CONTRACT declares has the name and the
-type declared there, in every file made under it.
+values. Where keys of one object share a name (`Ten`, `Tên`), the one that equals it has it, else
+the first by code point; each other's name ends in `_` and six digits of its own, and
+`additional_keys` tells whose they are. Of a key that stands twice in an object the last value
+counts; `additional` has both. Readers show one `additional_<name>` for all its endings: of their
+one type, as Float64 where integers and decimals are mixed, else as text. A key that CDR_CONTRACT
+declares has the name and the type declared there, in every file made under it.
 """
 
 _MARKED: Final = """\
