@@ -56,11 +56,17 @@ def scan(
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
     The data is looked for in `data_dir`, or where CDR_DATA_DIR says. Raises CdrError for a dataset
-    that does not exist or has no folder there, and for what are no days or in the wrong order; of
-    `cdrs`, whose files say which columns there are, also where one of them is damaged.
+    that does not exist or has no folder there, for a folder below one with `=` in its name, and for
+    what are no days or in the wrong order; of `cdrs`, whose files say which columns there are, also
+    where one of them is damaged.
     """
     settings = Settings.load()
     store = Store(Path(data_dir) if data_dir else settings.data_dir, settings.zone)
+    if "=" in f"{store.root.absolute()}":  # its value would stand in a column of that name
+        raise CdrError(
+            f"{store.root} stands below a folder with `=` in its name, which Polars takes for a"
+            " partition. Give that folder another name."
+        )
     known = DATASETS.get(dataset)
     if known is None:
         raise CdrError(f"There is no dataset {dataset!r}; there are {', '.join(DATASETS)}.")

@@ -179,6 +179,17 @@ def test_a_folder_of_ones_own_is_read_whatever_the_settings_say(
     assert cells(cdr_pipeline.scan("cdrs", data_dir=elsewhere), "additional_x") == X
 
 
+def test_a_folder_below_one_that_looks_like_a_partition_is_refused_in_words(
+    store: Store, tmp_path: Path
+) -> None:
+    """A column of that name would hold the folder's value on every row."""
+    write_days(store)
+    elsewhere = tmp_path / "status=busy" / "data"
+    shutil.copytree(store.root, elsewhere)
+    with pytest.raises(CdrError, match="data stands below a folder with `=` in its name"):
+        cdr_pipeline.scan("cdrs", data_dir=elsewhere)
+
+
 # ---- no more than is needed
 
 
