@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import SAFE, CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.datasets import (
@@ -155,7 +155,7 @@ def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
     if zone != work.store.zone.key:
         raise CdrError(
             f"{CDRS.name} of {work.day} are in {zone}, and CDR_TIMEZONE is {work.store.zone.key}."
-            f" What is stored of this day is unchanged. {WAY_OUT}."
+            f" {SAFE} {WAY_OUT}."
         )
     calls = daily.Day.read(work.store.lazy(CDRS, work.day))
     about = about_source(work.store, CDRS, work.day)

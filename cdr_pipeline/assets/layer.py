@@ -15,7 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 
 from cdr_pipeline.checks import Check, Finding
-from cdr_pipeline.errors import NotThere, redacted, shortened
+from cdr_pipeline.errors import SAFE, NotThere, redacted, shortened
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import Dataset, shown
@@ -68,9 +68,8 @@ class Work:
         """Raises NotThere if an upstream partition is missing."""
         if not self.store.holds(dataset, self.day):
             raise NotThere(
-                f"{dataset.name} of {self.day} is not there. What is stored of this day is"
-                " unchanged. Load the day, `cdr-pipeline run --from"
-                f" {self.day} --to {self.day}`, or materialize {dataset.name} of it."
+                f"{dataset.name} of {self.day} is not there. {SAFE} Load the day, `cdr-pipeline run"
+                f" --from {self.day} --to {self.day}`, or materialize {dataset.name} of it."
             )
 
 

@@ -23,6 +23,7 @@ from cdr_pipeline.tables.datasets import (
     CDRS,
     DATASETS,
     LEAD_ATTEMPTS,
+    RAW_PAGES,
     REJECTS,
 )
 from cdr_pipeline.tables.provenance import is_unmade, of_the_fetch
@@ -223,8 +224,9 @@ def test_an_aggregate_of_calls_in_another_zone_says_so(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-07").success
     at.settings = at.settings.model_copy(update={"timezone": "UTC"})
-    told = red(at.run("2023-03-07", assets=[CAMPAIGN_DAILY.name]))
+    told = red(at.run("2023-03-07", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
     assert "cdrs of 2023-03-07 are in Asia/Ho_Chi_Minh, and CDR_TIMEZONE is UTC." in told
+    assert "unchanged" not in told, "its raw_pages were fetched anew"
     assert at.run("2023-03-07", assets=[CDRS.name, REJECTS.name, CAMPAIGN_DAILY.name]).success
 
 

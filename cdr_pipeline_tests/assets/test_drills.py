@@ -172,8 +172,9 @@ def test_a_partition_deleted_by_hand_is_missed_by_its_readers_and_made_again(des
     at = desk()
     at.run(f"{FIRST}")
     shutil.rmtree(at.store.path(CDRS, FIRST).parent)
-    message = red(at.run(f"{FIRST}", assets=[CAMPAIGN_DAILY.name]))
-    assert f"cdrs of {FIRST} is not there. What is stored of this day is unchanged" in message
+    message = red(at.run(f"{FIRST}", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
+    assert f"cdrs of {FIRST} is not there. Every partition holds its old" in message
+    assert "unchanged" not in message, "its raw_pages were fetched anew"
     asked = len(at.vendor.requests)
     below = [name for name in DATASETS if name not in (RAW_PAGES.name, "cdr_receipts")]
     assert at.run(f"{FIRST}", assets=below).success
