@@ -115,16 +115,15 @@ class Damaged(CdrError):
         self.paths = paths
 
     def __str__(self) -> str:
-        it, them = ("it", "it") if len(self.paths) == 1 else ("each", "them")
-        named = ", ".join(map(str, self.paths))
-        if any(os.access(one, os.F_OK) and not os.access(one, os.R_OK) for one in self.paths):
-            return f"{named} cannot be read by this user. See that it may, and delete nothing."
-        return (
-            f"{named} cannot be read: {it} is damaged, or a part of it is"
-            f" missing. Delete {them}; `cdr-pipeline rebuild` then makes {it}"
-            " again from raw_pages, and where it is itself one of raw_pages or cdr_receipts,"
-            " `cdr-pipeline run` loads its day again."
-        )
+        closed = [one for one in self.paths if os.access(one, os.F_OK) > os.access(one, os.R_OK)]
+        broken = [one for one in self.paths if one not in closed]
+        told = {
+            "cannot be read by this user. See that it may; do not delete such a file.": closed,
+            "cannot be read: damaged, or a part is missing. Delete such a file; `cdr-pipeline"
+            " rebuild` then makes it again from raw_pages, and where it is itself one of raw_pages"
+            " or cdr_receipts, `cdr-pipeline run` loads its day again.": broken,
+        }
+        return " ".join(f"{', '.join(map(str, some))} {what}" for what, some in told.items() if some)
 
 
 class NotTogether(CdrError):

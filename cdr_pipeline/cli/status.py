@@ -66,7 +66,7 @@ def status(first: datetime | None, last: datetime | None) -> None:
                     force, or by the rules of another version
 
     A column that says nothing of any day is left out. Below the table stand the days to be made or
-    loaded again. A day of which a file cannot be read is "damaged": all such files are named in the
+    loaded again. A day of which a file cannot be read is "unreadable": such files are named in the
     end, with what to do, and the exit code is 1.
     """
     settings = Settings.load()
@@ -154,7 +154,7 @@ def _row_or_damage(
             return _row(store, day, whole=whole)
         except Damaged as error:
             damaged[day] = list(error.paths)
-    return {"day": f"{day}", "calls": "[red]damaged[/]"}
+    return {"day": f"{day}", "calls": "[red]unreadable[/]"}
 
 
 def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:

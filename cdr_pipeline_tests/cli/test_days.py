@@ -296,12 +296,12 @@ def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) 
     assert told.exit_code == 1
     assert "2 days (2023-03-07 to 2023-03-08) were made under another" in told.output
     assert re.findall(r"(2023-03-0\d) │ +(\S+) │", told.output) == [
-        ("2023-03-06", "damaged"),
+        ("2023-03-06", "unreadable"),
         ("2023-03-07", f"{pl.read_parquet('data/cdrs/date=2023-03-07').height}"),
-        ("2023-03-08", "damaged"),
+        ("2023-03-08", "unreadable"),
     ]
     assert all(f"{path}" in told.output for path in (*paths, last))
-    assert "Delete them" in told.output
+    assert "Delete such a file" in told.output
 
 
 def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(

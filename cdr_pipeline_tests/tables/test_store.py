@@ -400,3 +400,14 @@ def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
     for look in (lambda: footer(store.path(CDRS, DAY)), lambda: store.read(CDRS, DAY)):
         with pytest.raises(Damaged, match=r"part-0\.parquet cannot be read by this user"):
             look()
+
+
+def test_files_that_this_user_may_not_read_are_told_apart_from_damaged_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A damaged one among them was not to be deleted, either."""
+    monkeypatch.setattr("os.access", lambda path, mode: path.name == "torn" or mode == os.F_OK)
+    assert f"{Damaged(Path('a'), Path('torn'), Path('b'))}".startswith(
+        "a, b cannot be read by this user. See that it may; do not delete such a file. torn cannot"
+        " be read: damaged, or a part is missing. Delete such a file; "
+    )
