@@ -103,7 +103,8 @@ def _tell(
     try:
         print_days(settings, first, last, table=table)
     except Damaged as error:
-        failed = list(dict.fromkeys([*failed, f"{error}"]))
+        told = any(f"{error}" in one for one in failed)  # behind the day that it stopped
+        failed = failed if told else [*failed, f"{error}"]
     for text in outcome.odd:
         warn("Odd", text, "yellow")
     exit_if(failed)

@@ -103,6 +103,8 @@ def print_days(
     if days and table:
         for_tables().print(_table(store, days, stale, found["unmade"], damaged))
     mendable = {*stale} - {*found["without pages"], *found["without a receipt"]}
+    # Whoever makes those again makes all of them; an aggregate may be ahead of older calls, too.
+    found["unmade"] = [day for day in found["unmade"] if day not in mendable]
     for told in _to_mend(sorted(mendable), found):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:

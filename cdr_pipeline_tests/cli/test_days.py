@@ -14,6 +14,7 @@ from subprocess import PIPE, Popen
 from typing import Never
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -246,6 +247,7 @@ def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
     again = loaded(*LOAD, vendor=small())
     assert again.exit_code == 1
     assert f"Failed: 2023-03-07: {path} cannot be read" in again.output
+    assert again.output.count("Failed:") == 1
     told = loaded("status")
     assert told.exit_code == 1
     assert f"{path} cannot be read" in told.output
@@ -339,6 +341,17 @@ def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None
     again = loaded("rebuild", CDR_CONTRACT="contract.toml")
     assert again.exit_code == 0
     assert "No day needs to be made again" in again.output
+
+
+def test_a_day_made_by_older_rules_than_an_aggregate_of_it_is_told_once(loaded: Type) -> None:
+    """As a later day is, whose attempts are counted anew once an earlier one is loaded."""
+    path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
+    calls = pq.read_table(path)
+    about = calls.schema.metadata
+    pq.write_table(calls.replace_schema_metadata(about | {b"cdr_rules": b"1"}), path)
+    told = loaded("status").output
+    assert "1 day (2023-03-07) was made under another contract or zone" in told
+    assert "not all made of it since" not in told
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
