@@ -123,7 +123,7 @@ class Damaged(CdrError):
             " rebuild` then makes it again from raw_pages, and where it is itself one of raw_pages"
             " or cdr_receipts, `cdr-pipeline run` loads its day again.": broken,
         }
-        return " ".join(f"{', '.join(map(str, some))} {what}" for what, some in told.items() if some)
+        return " ".join(f"{', '.join(map(str, of))} {what}" for what, of in told.items() if of)
 
 
 class NotTogether(CdrError):

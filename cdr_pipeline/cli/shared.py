@@ -106,14 +106,15 @@ def progress() -> Progress:
 
 
 @contextmanager
-def running_dagster() -> Iterator[None]:
+def running_dagster(safe: str = LOADED_STAYS) -> Iterator[None]:
     """While runs of Dagster's are begun and go on, which tell by themselves of what is left where
-    they are interrupted. Raises CdrError for an interrupt that comes before the first of them.
+    they are interrupted. Raises CdrError for an interrupt that comes before the first of them or
+    after the last: what is `safe`.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise CdrError(f"It was interrupted. {LOADED_STAYS}") from None
+        raise CdrError(f"It was interrupted. {safe}") from None
 
 
 def starting_dagster() -> Status:

@@ -25,7 +25,7 @@ from cdr_pipeline.simulator import Chaos, Tenant, Vendor, serve
 from cdr_pipeline.simulator.source import Call
 from cdr_pipeline.tables.flattening.crew import Crew
 from cdr_pipeline.tables.provenance import MADE
-from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, small
+from cdr_pipeline_tests.cli.typed import TOKEN, Type, declared, interrupt, small
 from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.hook import Hook
 
@@ -35,11 +35,6 @@ LOAD = ("run", "--from", "2023-03-07", "--to", "2023-03-07")
 def liar() -> Vendor:
     """A vendor whose totals are higher by seven than what it lists."""
     return small(chaos=Chaos.parse("lying-total=7:1"))
-
-
-def interrupt(*_: object) -> None:
-    """Ctrl-C at this moment."""
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cdr_pipeline.cli.materialize import Outcome
 from cdr_pipeline.environment import COVERED, note_dotenv
 from cdr_pipeline.settings import Settings
-from cdr_pipeline_tests.cli.typed import Type
+from cdr_pipeline_tests.cli.typed import Type, interrupt
 
 
 def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
@@ -26,6 +26,17 @@ def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
     assert pl.read_parquet(".demo/data/campaign_daily/*/*.parquet")["calls"].sum() > 0
     assert not Path("elsewhere").exists()
     assert type_("demo").exit_code == 0, "a second time is as good as the first"
+
+
+def test_who_interrupts_the_demo_is_told_what_is_safe(
+    type_: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdr_pipeline.cli.materialize.instance_here", interrupt)
+    done = type_("demo")
+    assert done.exit_code == 1
+    assert done.output.strip() == (
+        "Error: It was interrupted. Nothing but .demo was touched; the next demo makes it anew."
+    )
 
 
 #: Writes down the settings that a process of Dagster's would load days by.

@@ -1,5 +1,7 @@
-"""What the commands' tests share: a small vendor, and a contract."""
+"""What the commands' tests share: a small vendor, a contract, and Ctrl-C."""
 
+import os
+import signal
 from collections.abc import Callable
 
 import polars as pl
@@ -16,6 +18,11 @@ OWN = '[keys."Số tiền"]\ntype = "decimal"\ncolumn = "amount"\n'
 
 def small(**options: object) -> Vendor:
     return Vendor(tenant=Tenant(calls_per_day=60), token=TOKEN, **options)  # type: ignore[arg-type]
+
+
+def interrupt(*_: object) -> None:
+    """Ctrl-C at this moment."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def declared(day: str) -> bool:
