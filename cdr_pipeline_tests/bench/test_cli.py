@@ -1,6 +1,10 @@
 """The commands, as far as a test may go that asserts no time."""
 
 import json
+import os
+import subprocess
+import sys
+from functools import partial
 from random import Random
 
 import pytest
@@ -11,11 +15,14 @@ from cdr_pipeline.bench.calls import Corpus
 from cdr_pipeline.bench.writings import WAYS
 from cdr_pipeline_tests.records import flat
 
+#: A command says for all of its process that no proxy is to be asked: so for as long as it works.
+type_ = partial(CliRunner(env={"no_proxy": None}).invoke, cli.main)
+
 
 def test_a_load_tells_every_run_to_machines() -> None:
     size = ["--records", "50", "--latency", "0", "--repeat", "2"]
     arguments = ["load", *size, "--only", "naive", "--json"]
-    result = CliRunner().invoke(cli.main, arguments)
+    result = type_(arguments)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout.splitlines()[-1])
     assert (told["records"], len(told["runs"])) == (50, 2)
@@ -25,9 +32,18 @@ def test_a_load_tells_every_run_to_machines() -> None:
     assert first["cost"]["written"] > 0
 
 
+def test_nobody_asks_a_proxy_for_loopback() -> None:
+    """In a process of its own: Python keeps the proxies of the first question of all."""
+    command = [sys.executable, "-c", "from cdr_pipeline.bench.cli import main; main()", "load"]
+    size = ["--records", "50", "--latency", "0", "--repeat", "1", "--only", "naive"]
+    dead = os.environ | {"http_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run([*command, *size], env=dead, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_aggregates_are_told_beside_the_loading_of_their_days() -> None:
     arguments = ["aggregates", "--records", "50", "--days", "2", "--repeat", "1", "--json"]
-    result = CliRunner().invoke(cli.main, arguments)
+    result = type_(arguments)
     assert result.exit_code == 0, result.output
     (share,) = json.loads(result.stdout.splitlines()[-1])["shares"]
     assert (share["records"], share["days"]) == (50, 2)
@@ -37,7 +53,7 @@ def test_the_aggregates_are_told_beside_the_loading_of_their_days() -> None:
 
 def test_a_backfill_is_told_by_a_plain_loop_and_through_dagster() -> None:
     arguments = ["backfill", "--days", "3", "--calls", "50", "--days-per-run", "2"]
-    result = CliRunner().invoke(cli.main, arguments)
+    result = type_(arguments)
     assert result.exit_code == 0, result.output
     assert "3 days of 50 calls" in result.output
     for line in ("a plain loop", "Dagster, 2 runs", "Dagster's part"):
@@ -45,7 +61,7 @@ def test_a_backfill_is_told_by_a_plain_loop_and_through_dagster() -> None:
 
 
 def test_records_of_every_writing_are_told_beside_the_documented_one() -> None:
-    result = CliRunner().invoke(cli.main, ["writings", "--records", "300", "--repeat", "1"])
+    result = type_(["writings", "--records", "300", "--repeat", "1"])
     assert result.exit_code == 0, result.output
     for way in WAYS:
         assert way in result.output
@@ -63,6 +79,6 @@ def test_a_call_of_any_writing_is_a_call(way: str, corpus: Corpus) -> None:
 
 @pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--latency", "fast"]])
 def test_what_cannot_be_measured_is_said_before_anything_is_made(arguments: list[str]) -> None:
-    result = CliRunner().invoke(cli.main, ["load", *arguments])
+    result = type_(["load", *arguments])
     assert result.exit_code == 2
     assert arguments[1] in result.output
