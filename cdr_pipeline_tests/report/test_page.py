@@ -122,6 +122,19 @@ def test_campaigns_of_characters_that_no_picture_holds_are_drawn_by_their_codes(
     assert r"\x02ten" in drawn(read(store, DAY, DAY).images[-3])
 
 
+def test_a_campaign_of_any_name_has_its_endings_drawn(store: Store, load: LoadDay) -> None:
+    """No page could be drawn: Vega looks campaigns up in objects, which have functions of these
+    names by birth.
+    """
+    ids = ["toString", "valueOf", "constructor", "construction", "__proto__"]
+    load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
+    made, words = figures(store, DAY, DAY), Words("en")
+    svg = drawn({"src": charts.pictures(made, words)["mix"].wide})
+    names = charts.campaign_names(made, words)
+    assert all(f">{names[one]}<" in svg for one in ids)
+    assert svg.count('aria-roledescription="bar"') == len(ids)
+
+
 def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY))
     alone = figures(store, DAY, DAY)
