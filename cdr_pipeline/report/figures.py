@@ -147,8 +147,9 @@ def figures(store: Store, first: date, last: date) -> Figures:
     if not days:
         named = f"{first}" if span.one_day else f"{first} to {last}"
         raise CdrError(
-            f"There is nothing to report of {named}, or nothing whole: load these days with"
-            f" `cdr-pipeline run`, or materialize {', '.join(one.name for one in NEEDED)} of them."
+            f"There is nothing to report of {named}, or nothing whole. If a run is at work on these"
+            " days, try again when it has ended; else load them with `cdr-pipeline run`, or"
+            f" materialize {', '.join(one.name for one in NEEDED)} of them."
         )
     earlier = [day - span.weeks for day in days]
     if not set(earlier) <= set(_stored(store, span.earlier)):
