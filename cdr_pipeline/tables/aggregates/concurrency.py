@@ -140,13 +140,17 @@ def _peaks(hours: Hours, since: str) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 
 def _spans(hours: Hours, since: str) -> pl.LazyFrame:
     """Campaign, start and end of what goes on within the day; and of each campaign spans of no
-    length where an hour begins, since what goes on there may be its most.
+    length where an hour begins in the midst of one, since what goes on there may be its most.
     """
     seconds = len(hours.local) * _QUARTER
     spans = hours.calls.select(
         "campaign_uuid", start=pl.col(since).clip(0), end=pl.col("time_ended").clip(None, seconds)
     ).filter(pl.col("start") < pl.col("end"))
     begins = hours.local.ne_missing(hours.local.shift()).arg_true().cast(pl.Int32) * _QUARTER
-    of_no_length = pl.LazyFrame({"start": begins, "end": begins})
-    campaigns = spans.select("campaign_uuid").unique()
-    return pl.concat([spans, campaigns.join(of_no_length, how="cross")])
+    first = pl.lit(begins).search_sorted(pl.col("start"), side="right")
+    behind = pl.lit(begins).search_sorted(pl.col("end"), side="left")
+    reached = spans.filter(first < behind).with_columns(hours=pl.int_ranges(first, behind))
+    hours_of_each = reached.select("campaign_uuid", "hours").explode("hours").unique()
+    at = pl.lit(begins).gather("hours")
+    of_no_length = hours_of_each.select("campaign_uuid", start=at, end=at)
+    return pl.concat([spans, of_no_length])

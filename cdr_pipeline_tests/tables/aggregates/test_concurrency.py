@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly, remade
+from cdr_pipeline.tables.aggregates.concurrency import (
+    Hours,
+    _spans,
+    campaign_hourly,
+    remade,
+)
 from cdr_pipeline.tables.datasets import CAMPAIGN_HOURLY, CDRS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
@@ -133,6 +138,15 @@ def test_a_call_over_midnight_is_in_the_peaks_of_both_days_and_counts_on_the_fir
         for day in (DAY, DAY + timedelta(days=1))
     ]
     assert both == [[(23, 1, 1, 1)], [(0, 0, 1, 1)]]
+
+
+def test_where_each_call_has_a_campaign_of_its_own_no_hour_is_looked_at_in_vain() -> None:
+    """Each campaign was looked at in each hour: 300,000 of them took 2 GB."""
+    times = (datetime(2023, 3, 7, hour, 59, 50) for hour in range(8, 17))
+    records = [a_call(f"{at}", at, 5, campaign=f"{at}") for at in times]
+    over = a_call("over", datetime(2023, 3, 7, 9), 7201, campaign="over")
+    spans = _spans(Hours.of(calls_of({DAY: [*records, over]}).lazy(), DAY, SAIGON), "time_started")
+    assert len(spans.collect()) == len(records) + 1 + 2
 
 
 # ---- whatever the order of the days
