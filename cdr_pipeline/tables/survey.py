@@ -5,6 +5,7 @@ memory grows with the number of keys, not of calls.
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,9 @@ _CANDIDATES: Final = (
     ),
 )
 _NUMBERS: Final = ("int", "decimal", "float")
+
+#: What every date has. Most keys hold none, and are not tried against each way to write one.
+_LIKE_A_DATE: Final = re.compile(r"\d\s*[-./]\s*\d")
 
 #: What a number would lose: zeros in front, the plus of a phone number, a code such as 1E5.
 _NO_NUMBER: Final = r"^\s*(?:[+-]?0[0-9]|\+|[0-9]+[eE])"
@@ -119,6 +123,8 @@ class SeenKey:
     def _first_misfit(
         self, candidate: Declared, kind: str, values: Sequence[Any], texts: Sequence[bytes]
     ) -> int | None:
+        if candidate.format and not _LIKE_A_DATE.search(f"{values[0]}"):
+            return 0
         asked, contract = replace(candidate, key=self.key), Contract(zone=self.zone)
         unfit = fit_declared(asked, kind, values, texts, contract).is_null()
         if kind == "string" and candidate.type in _NUMBERS:
