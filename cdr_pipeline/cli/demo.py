@@ -56,7 +56,10 @@ def demo(open_ui: bool, port: int) -> None:
             from cdr_pipeline.cli.materialize import load_days
         settings = _demo_settings(it.base_url)
         first, last = DAYS
-        exit_if(load_days(settings, first, last).failed)
+        outcome = load_days(settings, first, last)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        exit_if(outcome.failed)
         _print_demo(settings)
         if open_ui:
             own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})

@@ -34,10 +34,13 @@ from cdr_pipeline.window import every_day
 
 
 class Outcome(NamedTuple):
-    """What to say of some days: why some failed, and what the checks found odd of the others."""
+    """What to say of some days: why some failed, and what the checks found odd of the others; and
+    whether somebody ended it: Ctrl-C.
+    """
 
     failed: list[str]
     odd: list[str]
+    interrupted: bool = False
 
 
 def load_days(
@@ -63,7 +66,8 @@ def _days_and_catalog(
     try:
         with instance_here() as instance:
             runs = _days(settings, ranges, datasets, accept_shrink, instance)
-            if catalog.ASSETS and not any(run.interrupted for run in runs):
+            interrupted = any(run.interrupted for run in runs)
+            if catalog.ASSETS and not interrupted:
                 runs.append(_catalog(settings, instance))
     except SQLAlchemyError as error:
         raise cannot_be_kept(error) from None
@@ -77,7 +81,7 @@ def _days_and_catalog(
             tell(unfinished[0].result.dagster_run, failed, settings)
         except CdrError as error:
             warn("Nobody was told", f"{error}")
-    return Outcome(summary(failed), [text for run in runs for text in run.odd()])
+    return Outcome(summary(failed), [text for run in runs for text in run.odd()], interrupted)
 
 
 def instance_here() -> dg.DagsterInstance:

@@ -28,10 +28,13 @@ def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
     assert type_("demo").exit_code == 0, "a second time is as good as the first"
 
 
+@pytest.mark.parametrize("meanwhile", ["cli.materialize.instance_here", "assets.cdrs.build"])
 def test_who_interrupts_the_demo_is_told_what_is_safe(
-    type_: Type, monkeypatch: pytest.MonkeyPatch
+    type_: Type, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    monkeypatch.setattr("cdr_pipeline.cli.materialize.instance_here", interrupt)
+    """And not what `cdr-pipeline rebuild` would do, which is for one's own data."""
+    monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 80)
+    monkeypatch.setattr(f"cdr_pipeline.{meanwhile}", interrupt)
     done = type_("demo")
     assert done.exit_code == 1
     assert done.output.strip() == (
