@@ -48,15 +48,15 @@ def late_calls(
         now = datetime.now(UTC).astimezone(settings.zone)
         today = now.date()
         stored = upkeep.to_probe(store, today - upkeep.DAY, settings)
+        turn = upkeep.Round.read(context.cursor, today)
+        days = turn.due(stored, now)
+        if not days:
+            return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
+        probes = _Probes(turn)
+        with Client.from_settings(_brief(settings), _BRIEFLY) as client:
+            probes.ask(client, store, days)
     except (SettingsError, OSError) as error:
         return dg.SensorResult(skip_reason=in_words(error), cursor=context.cursor)
-    turn = upkeep.Round.read(context.cursor, today)
-    days = turn.due(stored, now)
-    if not days:
-        return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
-    probes = _Probes(turn)
-    with Client.from_settings(_brief(settings), _BRIEFLY) as client:
-        probes.ask(client, store, days)
     for doubt in probes.doubts:
         context.log.warning(doubt)
     return dg.SensorResult(

@@ -162,13 +162,23 @@ def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: Ne
     assert len(vendor.requests) == 7
 
 
-def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(world: NewWorld) -> None:
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://127.0.0.1:9", "could not be reached"),
+        ("https://api.example.vn", "The proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be"),
+    ],
+)
+def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://127.0.0.1:9")
     it, _ = after_nights(world, 3, lookback_days=0)
     there = it.settings
-    it.settings = there.model_copy(update={"api_base_url": "http://127.0.0.1:9"})
+    it.settings = there.model_copy(update={"api_base_url": url})
     Clock.at = at(FIRST + DAY * 3, 23)
     assert it.sensor("late_calls") == []
-    assert "could not be reached" in it.skipped
+    assert says in it.skipped
     assert "Traceback" not in it.skipped
     it.settings = there
     it.board.add(at(FIRST, 23), listed=Clock.at)
