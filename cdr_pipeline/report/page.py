@@ -43,7 +43,8 @@ def write(
     store: Store, first: date, last: date, language: Language, output: Path | None = None
 ) -> tuple[Path, Figures]:
     """Write the page of the days, both included, to `output` or to its place in the data folder;
-    the file is replaced whole. Raises CdrError where nothing is stored, or cannot be drawn.
+    the file is replaced whole, where a link leads to it. Raises CdrError where nothing is stored,
+    it cannot be drawn, or `output` is no file.
     """
     if not available():
         raise CdrError(
@@ -53,7 +54,9 @@ def write(
         )
     made = figures(store, first, last)
     text = html(made, Words(language), store.zone)
-    path = output or place(store, first, last)
+    path = output.resolve() if output else place(store, first, last)
+    if path.exists() and not path.is_file():  # as /dev/null, which root can replace
+        raise CdrError(f"{path} is no file: name one, whose place the page may take.")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two who draw one page would write into each other's; what has an `output` may only be read.
     alone = nullcontext() if output else store.locked(FOLDER)

@@ -1,6 +1,7 @@
 """The page: one file, in words of either language, nothing that should not show."""
 
 import base64
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -362,6 +363,22 @@ def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
     assert other == tmp_path / "here" / "it.html"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     assert [one.name for one in other.parent.iterdir()] == [other.name]
+
+
+def test_only_a_file_is_replaced_and_that_where_a_link_leads(
+    store: Store, load: LoadDay, tmp_path: Path
+) -> None:
+    """For root, `--output /dev/null` made a file of it, and /dev/stdout, which is a link, too."""
+    load(DAY, [call("a")])
+    pipe, link, linked = tmp_path / "pipe", tmp_path / "link", tmp_path / "page.html"
+    os.mkfifo(pipe)
+    with pytest.raises(CdrError, match="pipe is no file"):
+        page.write(store, DAY, DAY, "en", pipe)
+    assert pipe.is_fifo()
+    link.symlink_to(linked)
+    page.write(store, DAY, DAY, "en", link)
+    assert link.is_symlink()
+    assert "Calls of 2023-03-07" in linked.read_text(encoding="utf-8")
 
 
 def test_two_who_draw_one_page_do_not_write_into_each_others(
