@@ -31,7 +31,8 @@ def freshness(
     except (SettingsError, OSError) as error:
         # Then no day can be loaded, and nobody knows where to look for those that were.
         summary = f"No day can be loaded; what is stored is safe. {in_words(error)}"
-        return _told(checks.Finding(checks.FRESH, False, summary), summary, context.cursor)
+        finding = checks.Finding(checks.FRESH, False, summary)
+        return _told(finding, f"{_day_before(context.cursor)}{summary}", context.cursor)
 
 
 def _looked(settings: Settings, before: str | None) -> dg.SensorResult:
@@ -52,8 +53,12 @@ def _still_due(before: str | None, now: datetime, settings: Settings) -> date | 
     any more, since the vendor was away for as long or the folder is not mounted, is no good news.
     """
     newest = upkeep.newest_by(now, settings)
-    about_a_day = before is not None and before[:1].isdigit()
-    return newest if about_a_day and newest >= settings.start_date else None
+    return newest if _day_before(before) and newest >= settings.start_date else None
+
+
+def _day_before(said: str | None) -> str:
+    """The day that the check was last about, as what it said begins; nothing if it never was."""
+    return said[:11] if said and said[0].isdigit() else ""
 
 
 def _told(finding: checks.Finding, said: str, before: str | None) -> dg.SensorResult:

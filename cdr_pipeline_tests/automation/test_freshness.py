@@ -1,12 +1,15 @@
 """Whether the day that ended is there, as the sensor and as every run says."""
 
+import shutil
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from cdr_pipeline.tables.datasets import CDRS
+from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.automation.nights import FIRST, after_nights, nights, some_days
+from cdr_pipeline_tests.damage import stale
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
 from cdr_pipeline_tests.runs import last_said
 
@@ -81,6 +84,23 @@ def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_ba
     it.settings = it.settings.model_copy(update={"start_date": FIRST + DAY * 30})
     it.sensor("freshness")
     assert it.skipped == "No recent day was ever loaded."
+
+
+def test_a_fault_meanwhile_makes_no_good_news_of_days_that_are_gone(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hung, and then was not mounted, turned the check green."""
+    it, _ = after_nights(world, 1)
+    Clock.at = at(FIRST + DAY, 12)
+    it.sensor("freshness")
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "days", stale)
+        it.sensor("freshness")
+        it.sensor("freshness")
+    shutil.rmtree(it.store.root)
+    it.sensor("freshness")
+    assert it.red == ["No day can", "2023-03-01"]
+    assert it.skipped.startswith("2023-03-01 ended and is not there")
 
 
 def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
