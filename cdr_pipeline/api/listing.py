@@ -235,6 +235,7 @@ class _Proof:
         self._calls = math.inf  # what the whole window may hold, where that was seen
         self._moving = False  # something changed between two responses
         self._why = ""  # of the last reading that did not settle it
+        self._apart = ""  # why parts that were each proved did not make the whole
 
     def run(self) -> list[Reading]:
         """The readings that prove the window, in order of time. Raises NotProved."""
@@ -247,9 +248,9 @@ class _Proof:
             return parts
         except NotProved as error:
             tally = self._reader.tally
-            why = f"; {self._why}" if self._why else ""
+            why = "; ".join(filter(None, (f"{error}", self._why, self._apart)))
             raise NotProved(
-                f"{self._window} is not proved complete: {error}{why}. The vendor's total"
+                f"{self._window} is not proved complete: {why}. The vendor's total"
                 f" was {self._largest_total():,} at most, and {len(self._known()):,} distinct"
                 f" records came in {tally.passes} readings and {tally.requests} requests"
                 f" ({tally.retries} retries)."
@@ -301,10 +302,11 @@ class _Proof:
             if self._stand(before, parts):
                 return parts
             self._moving = True
-        raise NotProved(
-            "calls kept changing in parts already proved, or were listed by another part than the"
-            " one they began in"
-        )
+            self._apart = (
+                "calls kept changing in parts already proved, or were listed by another part than"
+                " the one they began in"
+            )
+        raise NotProved(f"to read its parts {1 + _REREADS} times did not settle it")
 
     def _read_again(self, part: Reading) -> list[Reading]:
         try:

@@ -376,6 +376,13 @@ def test_a_ceiling_in_a_crowd_is_not_taken_for_a_total(
         prove(model, page_size=500)
 
 
+def test_calls_that_are_listed_by_another_part_are_told_where_the_bound_ends_it() -> None:
+    """Of a vendor that cuts the seconds off, only the bound was told, and its ceiling."""
+    calls = {f"call-{n}": WINDOW.start + timedelta(hours=8, seconds=n // 10) for n in range(3000)}
+    with pytest.raises(NotProved, match=r"the bound, .*listed by another part than the one they"):
+        prove(ByTheMinute(calls, ceiling=700), page_size=50)
+
+
 @pytest.mark.parametrize("count", [100, 2900])
 def test_a_vendor_that_cuts_the_seconds_off_what_is_asked_is_proved(count: int) -> None:
     hours = timedelta(hours=9)
