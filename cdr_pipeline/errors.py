@@ -28,6 +28,9 @@ from typing import Final
 #: What is safe where a part of a day may have been written before.
 SAFE: Final = "Every partition holds its old content or its new."
 
+#: What a vendor may answer to a page that is too large for it, or a range that is too long.
+_TOO_MUCH: Final = frozenset({400, 413, 422})
+
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
 _MAY_WRITE: Final = "See that this user may write there."
 _WAYS_OUT: Final = {
@@ -85,6 +88,11 @@ class Refused(ApiError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def may_be_too_much(self) -> bool:
+        """Whether less at once, a smaller page or a shorter range, may not be refused."""
+        return self.status in _TOO_MUCH
 
 
 class Unreachable(ApiError):

@@ -269,12 +269,12 @@ class Reader:
         self.tally.expect(math.ceil(records / self.limits.rows) + besides)
 
     def _first(self, window: Window, number: int) -> _Response:
-        """The first page. A 400 may mean too large a limit, or too long a range."""
+        """The first page. A refusal may mean too large a limit, or too long a range."""
         while True:
             try:
                 return self._ask(window, number, offset=0)
             except Refused as error:
-                if error.status != 400:
+                if not error.may_be_too_much:
                     raise
                 self.tally.forgive()
                 if self.limits.page > 1 and self.find_out(window, limit=1) is not None:
@@ -413,7 +413,7 @@ def listed(
         try:
             texts, total = ask(limit=wanted).value
         except Refused as error:
-            if error.status != 400 or wanted == 1:
+            if not error.may_be_too_much or wanted == 1:
                 raise
             ask(limit=1)  # raises if it was for another reason
             page_size = wanted // 2

@@ -156,5 +156,5 @@ class _Ahead:
 def _stops_the_run(error: Exception) -> bool:
     """Whether the days to come would fail in the same way."""
     return isinstance(error, Unauthorized | Unreachable) or (
-        isinstance(error, Refused) and error.status != 400
+        isinstance(error, Refused) and not error.may_be_too_much
     )

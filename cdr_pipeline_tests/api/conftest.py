@@ -171,7 +171,7 @@ class Model:
 
     `between` is called between any two responses, and may change `calls`. A range over `longest`,
     a `limit` over `largest` and an offset from `deep` or `ceiling` on are refused, by a 400 or as
-    `beyond` says. With the bounds "dates" a range's times of day count for nothing.
+    `too_much` and `beyond` say. With the bounds "dates" a range's times of day count for nothing.
     """
 
     host = "model"
@@ -188,6 +188,7 @@ class Model:
         beyond: str = "400",
         longest: timedelta = timedelta.max,
         largest: int = 10**9,
+        too_much: int = 400,
         between: Callable[["Model"], None] = lambda model: None,
     ) -> None:
         self.calls = dict(calls)
@@ -198,7 +199,7 @@ class Model:
         self.total_most = len(calls)
         self._cap, self._order, self._bounds = cap, order, bounds
         self._ceiling, self._deep, self._beyond = ceiling, deep, beyond
-        self._longest, self._largest = longest, largest
+        self._longest, self._largest, self._too_much = longest, largest, too_much
         self._between = between
         self._random = Random(0)
         self._lock = threading.Lock()
@@ -233,7 +234,7 @@ class Model:
         assert isinstance(start, datetime)
         assert isinstance(end, datetime)
         if end - start > self._longest or limit > self._largest:
-            raise Refused("too much at once", 400)
+            raise Refused("too much at once", self._too_much)
         found = self._found(start, end)
         total = len(found) if self._ceiling is None else min(len(found), self._ceiling)
         edges = [edge for edge in (self._ceiling, self._deep) if edge is not None]

@@ -239,8 +239,11 @@ def test_a_total_at_the_usual_ceiling_tells_nothing(reads: Reads_) -> None:
     assert one.offsets() == [0]
 
 
-def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(reads: Reads_) -> None:
-    one = reads(Model(spread(35), longest=timedelta(hours=24)))
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(
+    reads: Reads_, status: int
+) -> None:
+    one = reads(Model(spread(35), longest=timedelta(hours=24), too_much=status))
     with pytest.raises(TooMuch, match="a range of 1 day, 0:00:00 is refused"):
         one.reader.read(WINDOW)
     assert one.limits.span == timedelta(hours=12)
@@ -248,8 +251,9 @@ def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(reads
     assert len(one.reader.read(Window(WINDOW.start, NOON)).records) > 0
 
 
-def test_a_limit_that_is_refused_is_lowered_until_it_is_not(reads: Reads_) -> None:
-    one = reads(Model(spread(35), largest=100), page_size=500)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_limit_that_is_refused_is_lowered_until_it_is_not(reads: Reads_, status: int) -> None:
+    one = reads(Model(spread(35), largest=100, too_much=status), page_size=500)
     assert len(one.reader.read(WINDOW).records) == 35
     assert 50 < one.limits.page <= 100
     assert one.limits.span > timedelta(days=1)
@@ -348,8 +352,9 @@ def test_a_beginning_may_be_unknown() -> None:
 # ---- a list of which nothing is proved
 
 
-def test_a_list_is_asked_for_in_smaller_pages_where_so_many_are_refused() -> None:
-    model = Model(spread(350), largest=100)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_list_is_asked_for_in_smaller_pages_where_so_many_are_refused(status: int) -> None:
+    model = Model(spread(350), largest=100, too_much=status)
     texts, total = listed(cast("Client", model), WHOLE, 500, limit=0, offset=10)
     assert (len(texts), total) == (340, 350)
     assert [limit for _, limit, _ in model.asked] == [
