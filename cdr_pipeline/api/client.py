@@ -196,7 +196,7 @@ class Client:
             try:
                 return body, read(body)
             except MalformedPage as error:
-                raise _Transient(f"answered 200, but {error}") from error
+                raise _Transient(f"answered 200, but {error}{self._said(response)}") from error
 
         (body, value), retries = self._persist(once, attempts)
         self.answered = True
@@ -275,7 +275,8 @@ class Client:
                 self._budget.pause(pause)
             asks = f" and asks to wait {pause:.0f} s" if pause else ""
             busy = response.status_code == 429 or pause > 0
-            raise _Transient(f"answered {response.status_code}{asks}", pause=pause, busy=busy)
+            said = f"answered {response.status_code}{self._said(response)}{asks}"
+            raise _Transient(said, pause=pause, busy=busy)
         return response
 
     def _raise_for(self, response: httpx.Response) -> None:
@@ -287,7 +288,9 @@ class Client:
             name = "CDR_API_TOKEN" if self._connection.token else "CDR_API_KEY"
             raise self._not_accepted(status, said, name)
         if 300 <= status < 400:
-            said = ", a redirect. Check CDR_API_BASE_URL."
+            to = response.next_request and response.next_request.url
+            where = f" to {to.scheme}://{to.netloc.decode()}" if to else ""
+            said = f", a redirect{where}. Check CDR_API_BASE_URL."
         elif status in (404, 405):
             said += ": it has no CDR endpoint there. Check CDR_API_BASE_URL."
         else:
@@ -303,7 +306,7 @@ class Client:
     def _said(self, response: httpx.Response) -> str:
         """The vendor's own words, in either documented shape."""
         try:
-            error = response.json()["error"]
+            error = response.json()["error"] or ""
         except (*UNREADABLE, KeyError, TypeError):
             return ""
         parts = error if isinstance(error, list) else [error]

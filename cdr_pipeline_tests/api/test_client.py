@@ -262,10 +262,24 @@ def test_a_token_signed_in_for_is_not_said_either(connect: Connect) -> None:
     assert TOKEN not in everything_said(caught.value)
 
 
-def test_a_redirect_is_named_and_not_followed(connect: Connect) -> None:
-    script = Script(Say(302, b"", {"location": "https://elsewhere.example.vn/v3/cdr"}))
-    with pytest.raises(Refused, match=r"302, a redirect. Check CDR_API_BASE_URL"):
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        (
+            {"location": f"https://me:{TOKEN}@vn.example:8443/{TOKEN}"},
+            " to https://vn.example:8443",
+        ),
+        ({}, ""),
+    ],
+)
+def test_a_redirect_is_named_and_not_followed(
+    connect: Connect, location: dict[str, str], where: str
+) -> None:
+    script = Script(Say(302, b"", location))
+    with pytest.raises(Refused) as caught:
         ask(connect(script))
+    assert f"302, a redirect{where}. Check CDR_API_BASE_URL" in str(caught.value)
+    assert TOKEN not in str(caught.value)
     assert len(script.heard) == 1
 
 
@@ -291,6 +305,23 @@ def test_a_200_that_is_no_page_is_asked_for_again_and_given_up_at_last(
     with pytest.raises(Unavailable, match=r"answered 200, but .* \(6 tries\)"):
         ask(connect(for_ever))
     assert len(for_ever.heard) == 6
+
+
+@pytest.mark.parametrize("status", [200, 500, 503])
+def test_of_an_error_that_does_not_pass_the_vendors_words_are_told(
+    connect: Connect, status: int
+) -> None:
+    script = Script(error(status, said=[{"(root)": f"no {TOKEN} here"}]))
+    with pytest.raises(Unavailable) as caught:
+        ask(connect(script))
+    assert f"answered {status}" in (message := str(caught.value))
+    assert "(no *** here) (6 tries)" in message
+    assert TOKEN not in everything_said(caught.value)
+
+
+def test_of_no_error_nothing_is_told(connect: Connect) -> None:
+    with pytest.raises(Unavailable, match=r"it has no `total` \(6 tries\)"):
+        ask(connect(Script(Say(body=b'{"error":null,"data":[]}'))))
 
 
 def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
@@ -328,7 +359,8 @@ def test_a_bad_moment_is_tried_again_within_bounds(connect: Connect, status: int
     few = 5 if status != 429 else QUICK.attempts
     for attempts, tries in ((None, QUICK.attempts), (5, few)):
         script = Script(error(status, said=TOKEN))
-        with pytest.raises(Unavailable, match=rf"answered {status} \({tries} tries\)") as caught:
+        match = rf"answered {status} \(\*\*\*\) \({tries} tries\)"
+        with pytest.raises(Unavailable, match=match) as caught:
             ask(client_on(connect, script, client), attempts=attempts)
         assert TOKEN not in everything_said(caught.value)
         assert len(script.heard) == tries
@@ -450,7 +482,7 @@ def test_a_vendor_that_is_busy_says_nothing_of_what_it_was_asked(connect: Connec
     script = Script(broken[0], *busy, broken[1], Say())
     assert ask(client_on(connect, script, client), attempts=3).retries == 6
     script = Script(*busy, *broken, error(500), Say())
-    with pytest.raises(Unavailable, match=r"answered 500 \(7 tries\)"):
+    with pytest.raises(Unavailable, match=r"answered 500 \(no\) \(7 tries\)"):
         ask(client_on(connect, script, client), attempts=3)
 
 
@@ -499,7 +531,8 @@ def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
     connect: Connect, clock: Clock
 ) -> None:
     script = Script(error(429, retry_after="3000"))
-    with pytest.raises(Unavailable, match=r"answered 429 and asks to wait 3000 s \(1 try\)"):
+    match = r"answered 429 \(no\) and asks to wait 3000 s \(1 try\)"
+    with pytest.raises(Unavailable, match=match):
         ask(connect(script))
     assert clock.pauses == []
 
