@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, Generic, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -230,11 +230,13 @@ class Client:
             raise error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.") from error
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
+        # A space as %20: not every server takes a + for one.
+        path = f"{_CDR_PATH}?{urlencode(parameters, quote_via=quote)}"
         token = self._tokens.get()
-        response = self._send("GET", _CDR_PATH, token, params=parameters)
+        response = self._send("GET", path, token)
         if response.status_code == 401 and self._tokens.refused(token):
             token = self._tokens.get()
-            response = self._send("GET", _CDR_PATH, token, params=parameters)
+            response = self._send("GET", path, token)
         self._raise_for(response)
         self._tokens.accepted(token)
         return response

@@ -70,6 +70,7 @@ class Heard:
 
     method: str
     path: str
+    query: str
     params: dict[str, str]
     headers: Mapping[str, str]
     body: bytes
@@ -85,8 +86,9 @@ class Script:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Request(scope, receive)
         params = dict(asked.query_params)
-        path = asked.url.path
-        self.heard.append(Heard(asked.method, path, params, asked.headers, await asked.body()))
+        path, query = asked.url.path, asked.url.query
+        body = await asked.body()
+        self.heard.append(Heard(asked.method, path, query, params, asked.headers, body))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
 

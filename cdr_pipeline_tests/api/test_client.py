@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any, Self
+from urllib.parse import unquote
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -92,6 +93,17 @@ def test_every_documented_parameter_is_sent_as_documented(connect: Connect) -> N
         "limit": "500",
         "offset": "0",
     }
+
+
+def test_a_query_is_read_alike_by_a_server_that_knows_no_forms(connect: Connect) -> None:
+    """To which a + is a plus, and no space."""
+    script = Script(Say())
+    query = Query(start_date=datetime(2023, 3, 6, 17, 20, 58), phone="+84 899&x=%é")
+    ask(connect(script), query)
+    (heard,) = script.heard
+    pairs = (pair.split("=") for pair in heard.query.split("&"))
+    assert {name: unquote(value) for name, value in pairs} == heard.params
+    assert heard.params["phone"] == "+84 899&x=%é"
 
 
 def test_an_answer_is_the_bytes_as_the_vendor_wrote_them(connect: Connect) -> None:
