@@ -1,4 +1,5 @@
-"""Whether a total that adds up can be believed: it may stop at a ceiling, or count too few.
+"""Whether a total that adds up can be believed: it may stop at a ceiling, count too few, or be that
+of a bad moment.
 
 Under a ceiling a vendor says 10,000, however many calls match, and lists no more. A reading then
 receives as many records as the total says, and calls are missing. So the window is cut in two and
@@ -99,6 +100,20 @@ class Ceilings:
         if seen.total != reading.total:
             raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
         raise Torn(f"more records are listed than its total says, {reading.total:,}")
+
+    def see_none_lost(self, reading: Reading) -> Reading:
+        """See that one response which lists fewer calls than came before is no bad moment of the
+        vendor's: within a single one, no total stands still. Returns the reading. Raises Moved.
+        """
+        before = self._reader.readings
+        if reading.pages == 1 and any(len(one.records) > len(reading.records) for one in before):
+            self._see_unmoved(reading)
+        return reading
+
+    def _see_unmoved(self, reading: Reading) -> None:
+        now = self._reader.probe(reading.window).total
+        if now != reading.total:
+            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
 
     def _see_both_sides(
         self, calls: "ByTime", cut: datetime, resolution: timedelta
@@ -202,9 +217,7 @@ class Ceilings:
 
     def _suspect(self, reading: Reading, part: Window, most: int) -> None:
         """A part holds more than was received: a ceiling, unless something moved meanwhile."""
-        now = self._reader.probe(reading.window).total
-        if now != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
+        self._see_unmoved(reading)
         if self._reader.probe(part).total <= most:
             raise Moved(f"{part} held more calls for a moment")
         self._limits.learn_ceiling(reading.total)

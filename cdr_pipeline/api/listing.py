@@ -269,7 +269,8 @@ class _Proof:
         unsettled = 0
         while unsettled < _READINGS and not self._reader.tally.dearer_than(_PATIENCE):
             try:
-                whole = self._ceilings.see_no_ceiling(self._reader.read(self._window))
+                whole = self._ceilings.see_none_lost(self._reader.read(self._window))
+                whole = self._ceilings.see_no_ceiling(whole)
                 return self._ceilings.see_none_behind(whole)
             except Moved as doubt:
                 self._doubted(doubt)

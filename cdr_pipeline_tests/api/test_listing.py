@@ -222,6 +222,19 @@ def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
     tells_figures(caught.value)
 
 
+def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day_that_came_before() -> None:
+    class Blinking(Model):
+        """As while a search index is built anew: the second reading begins then."""
+
+        def body(self, ids: list[str], total: int) -> bytes:
+            blinks = self.requests in (3, 4)
+            return super().body([] if blinks else ids, 0 if blinks else total)
+
+    blinking = Blinking(spread(35))
+    proof = prove(blinking, page_size=10, concurrency=1)
+    assert proof.ids == blinking.truth()
+
+
 def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
     crowded = Model(spread(40, timedelta(seconds=1)), deep=20)
     with pytest.raises(NotProved, match="not even the one second 2023-03-07 00:00:00"):
