@@ -21,6 +21,7 @@ from cdr_pipeline.record import (
     SIP_HANGUP_DISPOSITIONS,
     STATUSES,
     Disposition,
+    Reason,
 )
 from cdr_pipeline.tables.contract import NO_MARK, Contract
 from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
@@ -41,6 +42,20 @@ _FEW_CALLS: Final = 100
 
 #: How many of the odd values a result names.
 _EXAMPLES: Final = 5
+
+_REASONS_VI: Final[Mapping[str, str]] = {
+    Reason.NO_ID: "không có id",
+    Reason.NO_BEGINNING: "không có time_started",
+    Reason.UNREADABLE_BEGINNING: "có time_started không đọc được",
+    Reason.INVALID_UTF_8: "có UTF-8 không hợp lệ",
+    Reason.SURROGATE: "có ký tự surrogate lẻ",
+    Reason.NO_JSON: "không phải JSON hợp lệ",
+    Reason.TOO_DEEP: "lồng nhau quá sâu",
+    Reason.NO_OBJECT: "không phải đối tượng JSON",
+    Reason.NO_WHOLE_NUMBER: "không phải số nguyên",
+    Reason.TOO_LARGE: "vượt quá 64 bit",
+    Reason.NO_TIME: "không phải thời điểm",
+}
 
 
 @dataclass(frozen=True)
@@ -70,11 +85,12 @@ class RowCheck(Check):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found on one day."""
+    """What a check found on one day; `vi`: the same in Vietnamese, where the report may tell it."""
 
     check: Check
     passed: bool
     summary: str
+    vi: str = ""
 
 
 def _seconds(later: str, earlier: str) -> pl.Expr:
@@ -246,12 +262,20 @@ def _over_days(days: Mapping[date, Finding], odd: Sequence[date]) -> str:
 def verified(receipt: pl.DataFrame) -> Finding:
     """Whether a day is proved complete, by its row of `cdr_receipts`."""
     row = receipt.row(0, named=True)
-    equal = row["unique_records"] == row["reported_total"]
-    summary = (
-        f"{row['unique_records']:,} distinct records, the vendor's total is"
-        f" {row['reported_total']:,}; {row['passes']} readings, {row['requests']} requests"
+    unique, total = row["unique_records"], row["reported_total"]
+    return Finding(
+        VERIFIED,
+        bool(row["verified"]) and unique == total,
+        f"{unique:,} distinct records, the vendor's total is {total:,};"
+        f" {row['passes']} readings, {row['requests']} requests",
+        f"{_vi(unique)} bản ghi khác nhau, tổng của nhà cung cấp là {_vi(total)};"
+        f" đọc {row['passes']} lần, {row['requests']} yêu cầu",
     )
-    return Finding(VERIFIED, bool(row["verified"]) and equal, summary)
+
+
+def _vi(number: float) -> str:
+    """A whole number as Vietnamese writes it."""
+    return f"{number:,.0f}".replace(",", ".")
 
 
 def fresh(day: date, store: Store) -> Finding:
@@ -318,15 +342,16 @@ def _warnings(tables: Tables, count: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> Finding:
-    summary = f"{f'{count:,}' if count else 'none'} of {total:,} calls"
-    if count and check.shows:
+    if not count:
+        return Finding(check, True, f"none of {total:,} calls")
+    en, vi = f"{count:,} of {total:,} calls", f"{_vi(count)} trên {_vi(total)} cuộc gọi"
+    if check.shows:
         odd = calls.filter(check.odd).group_by(check.shows).len()
-        values = _most_frequent(odd).head(_EXAMPLES).collect()
-        summary += ": " + ", ".join(
-            f"{'none' if value is None else shortened(redacted(str(value)), 40)} ({n:,})"
-            for value, n in values.rows()
-        )
-    return Finding(check, not count, summary)
+        counts = _most_frequent(odd).head(_EXAMPLES).collect().rows()
+        named = [(value and shortened(redacted(value), 40), n) for value, n in counts]
+        en += ": " + ", ".join(f"{value or 'none'} ({n:,})" for value, n in named)
+        vi += ": " + ", ".join(f"{value or 'không có'} ({_vi(n)})" for value, n in named)
+    return Finding(check, False, en, vi)
 
 
 def usual_volume(calls: int, before: list[int]) -> Finding:
@@ -335,8 +360,9 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
         return Finding(USUAL_VOLUME, True, "no same weekday to compare with yet")
     usual = sum(before) / len(before)
     near = usual / _UNUSUAL_FACTOR <= calls <= usual * _UNUSUAL_FACTOR
-    summary = f"{calls:,} calls; {usual:,.0f} on the same weekday before"
-    return Finding(USUAL_VOLUME, near or max(calls, usual) < _FEW_CALLS, summary)
+    en = f"{calls:,} calls; {usual:,.0f} on the same weekday before"
+    vi = f"{_vi(calls)} cuộc gọi; cùng thứ các tuần trước {_vi(usual)}"
+    return Finding(USUAL_VOLUME, near or max(calls, usual) < _FEW_CALLS, en, vi)
 
 
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
@@ -367,9 +393,14 @@ def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
 
 
 def _fits(rejects: pl.LazyFrame) -> Finding:
-    counts = _most_frequent(rejects.group_by("field", "reason").len()).collect()
-    named = [f"{f or 'record'} {reason} ({n:,})" for f, reason, n in counts.head(_EXAMPLES).rows()]
-    return Finding(FITS, counts.is_empty(), ", ".join(named) or "all fits")
+    counts = _most_frequent(rejects.group_by("field", "reason").len())
+    named = counts.head(_EXAMPLES).collect().rows()
+    en = [f"{field or 'record'} {reason} ({n:,})" for field, reason, n in named]
+    vi = [
+        f"{field or 'bản ghi'} {_REASONS_VI.get(reason, reason)} ({_vi(n)})"
+        for field, reason, n in named
+    ]
+    return Finding(FITS, not named, ", ".join(en) or "all fits", ", ".join(vi))
 
 
 def _most_frequent(counts: pl.LazyFrame) -> pl.LazyFrame:
@@ -386,8 +417,8 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
     texts = calls.select(extras.head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in tokens_of(text)})
     named = ", ".join(shortened(redacted(name), 40) for name in names[:_EXAMPLES])
-    summary = f"{count:,} calls with {named}"
-    return Finding(DOCUMENTED, False, summary)
+    en, vi = f"{count:,} calls with {named}", f"{_vi(count)} cuộc gọi có {named}"
+    return Finding(DOCUMENTED, False, en, vi)
 
 
 def _few_columns(left_out: Sequence[str]) -> Finding:

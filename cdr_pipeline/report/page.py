@@ -173,7 +173,7 @@ def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
     for name, all_days in found.items():
         odd = [(day, finding) for day, finding in all_days if not finding.passed]
         if figures.one_day:
-            told = words.found(all_days[0][1].summary)
+            told = words.found(all_days[0][1])
         else:
             told = _over_days(odd, len(all_days), words) if odd else ""
         lines.append({"name": words(f"check.{name}"), "passed": not odd, "told": told})
@@ -190,7 +190,7 @@ def _over_days(odd: Sequence[tuple[date, Finding]], days: int, words: Words) -> 
         days=days,
         named=named,
         first=words.days(first, first),
-        told=words.found(finding.summary),
+        told=words.found(finding),
     )
 
 

@@ -1,11 +1,13 @@
-"""Every text of the page, in each language, once. `{...}` are filled in by `page` and `charts`."""
+"""Every text of the page, in each language, once; `{...}` are filled in by `page` and `charts`.
 
-import re
+What the checks found they tell themselves, in each language.
+"""
+
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final
 
-from cdr_pipeline.record import Reason
+from cdr_pipeline.checks import Finding
 from cdr_pipeline.settings import Language
 from cdr_pipeline.window import spans
 
@@ -216,33 +218,6 @@ _DAYS: Final[Mapping[Language, tuple[str, str, str]]] = {
     "vi": ("%d/%m/%Y", "%d/%m", "%m/%Y"),
 }
 
-_REASONS_VI: Final[Mapping[Reason, str]] = {
-    Reason.NO_ID: "không có id",
-    Reason.NO_BEGINNING: "không có time_started",
-    Reason.UNREADABLE_BEGINNING: "có time_started không đọc được",
-    Reason.INVALID_UTF_8: "có UTF-8 không hợp lệ",
-    Reason.SURROGATE: "có ký tự surrogate lẻ",
-    Reason.NO_JSON: "không phải JSON hợp lệ",
-    Reason.TOO_DEEP: "lồng nhau quá sâu",
-    Reason.NO_OBJECT: "không phải đối tượng JSON",
-    Reason.NO_WHOLE_NUMBER: "không phải số nguyên",
-    Reason.TOO_LARGE: "vượt quá 64 bit",
-    Reason.NO_TIME: "không phải thời điểm",
-}
-
-#: What a check found, as `checks` says it, in Vietnamese; names and values stay as they came.
-_FOUND_VI: Final = (
-    (
-        r"(\S+) distinct records, the vendor's total is (\S+); (\d+) readings, (\d+) requests",
-        r"\1 bản ghi khác nhau, tổng của nhà cung cấp là \2; đọc \3 lần, \4 yêu cầu",
-    ),
-    (r"(\S+) calls; (\S+) on the same weekday before", r"\1 cuộc gọi; cùng thứ các tuần trước \2"),
-    (r"(\S+) of (\S+) calls", r"\1 trên \2 cuộc gọi"),
-    (r"^(\S+) calls with ", r"\1 cuộc gọi có "),
-    *((rf"\brecord {reason} \(", f"bản ghi {vi} (") for reason, vi in _REASONS_VI.items()),
-    *((rf" {reason} \(", f" {vi} (") for reason, vi in _REASONS_VI.items()),
-)
-
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}
 
 
@@ -261,13 +236,9 @@ class Words:
             **{name: self.number(v) if isinstance(v, int) else v for name, v in values.items()}
         )
 
-    def found(self, summary: str) -> str:
-        """What a check found, in this language."""
-        if self.language == "en":
-            return summary
-        for english, theirs in _FOUND_VI:
-            summary = re.sub(english, theirs, summary)
-        return re.sub(r"\d{1,3}(,\d{3})+", lambda it: it[0].replace(",", self.thousands), summary)
+    def found(self, finding: Finding) -> str:
+        """What a check found odd."""
+        return finding.vi if self.language == "vi" else finding.summary
 
     def days(self, first: date, last: date) -> str:
         """A stretch of days, both included, as it is written here."""

@@ -337,19 +337,33 @@ def test_of_a_range_a_check_names_its_days_and_what_it_found_on_the_first(
     assert says in read(store, days[0], days[2], language).words
 
 
-def test_what_a_check_found_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:
-    strange = {"status": "unheard-of", "cause": "x", "direction": "up", "duration": "many"}
-    answered = {"status": "answered", "time_answered": "", "billsec": 3}
-    load(DAY, [call("", **strange), call("a", new_field="1", **strange), call("b", **answered)])
-    lines = page.html(figures(store, DAY, DAY), Words("vi"), SAIGON).split(
-        '<span class="note told">'
-    )
-    told = [line.partition("<")[0] for line in lines[1:]]
-    assert "1 trên 2 cuộc gọi: unheard-of (1)" in told
-    assert "1 cuộc gọi có new_field" in told
-    assert any("bản ghi không có id (1)" in one for one in told)
-    english = ("calls", " of ", "record ", "not a", "weekday", "with", "distinct")
-    assert [one for one in told if any(word in one for word in english)] == []
+def test_whatever_is_odd_of_a_day_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:
+    """On a day that is odd in all that is looked at: a new check shows here."""
+    load(DAY - WEEK, [call(f"{number}", f"{DAY - WEEK} 10:00:00") for number in range(1200)])
+    strange = {"status": "new", "cause": "x", "direction": "up", "sip_hangup_disposition": "sent"}
+    times = {"time_answered": f"{DAY} 10:00:01", "time_ended": f"{DAY} 10:00:02"}
+    odd = call("a", ai=1, duration="many", **strange)
+    longer = call("b", billsec=9, duration=9, status="answered", **times)
+    load(DAY, [call(""), odd, longer, call("c", billsec=3, status="answered")])
+    receipt = store.read(RECEIPTS, DAY).with_columns(reported_total=pl.lit(1234, pl.Int64))
+    store.write(RECEIPTS, DAY, receipt)
+    made = figures(store, DAY, DAY)
+    assert [one.check.name for one in made.findings[DAY] if one.passed] == []
+    lines = page.html(made, Words("vi"), SAIGON).split('<span class="note told">')
+    assert [line.partition("<")[0] for line in lines[1:]] == [
+        "4 bản ghi khác nhau, tổng của nhà cung cấp là 1.234; đọc 1 lần, 1 yêu cầu",
+        "3 cuộc gọi; cùng thứ các tuần trước 1.200",
+        "bản ghi không có id (1), duration không phải số nguyên (1)",
+        "1 cuộc gọi có ai",
+        "1 trên 3 cuộc gọi",
+        "1 trên 3 cuộc gọi",
+        "1 trên 3 cuộc gọi",
+        "1 trên 3 cuộc gọi: new (1)",
+        "1 trên 3 cuộc gọi: x (1)",
+        "1 trên 3 cuộc gọi: x (1)",
+        "1 trên 3 cuộc gọi: sent (1)",
+        "1 trên 3 cuộc gọi: up (1)",
+    ]
 
 
 def test_the_page_is_replaced_whole_and_stands_where_it_is_told(

@@ -3,11 +3,10 @@
 from datetime import date
 from string import Formatter
 
-import polars as pl
 import pytest
 
 from cdr_pipeline import checks
-from cdr_pipeline.record import Disposition, Reason
+from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.words import TEXTS, Words
 
 
@@ -44,25 +43,3 @@ def test_days_are_written_as_each_language_does_and_the_rest_are_counted() -> No
     )
     assert Words("en").ranges(days, 1) == "2023-03-01 to 2023-03-02 and 3 more"
     assert Words("vi").ranges(days, 1) == "01/03/2023 đến 02/03/2023 và 3 khoảng khác"
-
-
-def test_whatever_a_check_finds_is_told_in_vietnamese() -> None:
-    found = Words("vi").found
-    receipt = pl.DataFrame(
-        {"unique_records": 1234, "reported_total": 1235, "passes": 2, "requests": 9, "verified": 0}
-    )
-    assert found(checks.verified(receipt).summary) == (
-        "1.234 bản ghi khác nhau, tổng của nhà cung cấp là 1.235; đọc 2 lần, 9 yêu cầu"
-    )
-    assert found(checks.usual_volume(90_000, [1_000, 2_000]).summary) == (
-        "90.000 cuộc gọi; cùng thứ các tuần trước 1.500"
-    )
-    assert found("duration not a whole number (2), record no id (1)") == (
-        "duration không phải số nguyên (2), bản ghi không có id (1)"
-    )
-    for reason in Reason:
-        for what, theirs in (("record", "bản ghi"), ("additional", "additional")):
-            told = found(f"{what} {reason} (1)")
-            assert told.startswith(f"{theirs} ")
-            assert reason not in told
-    assert Words("en").found("1,234 of 2,000 calls") == "1,234 of 2,000 calls"
