@@ -26,12 +26,13 @@ from cdr_pipeline.api.client import Answer, Client, Patience, Query
 from cdr_pipeline.api.listing import Lister, Receipt
 from cdr_pipeline.api.reading import PROBE, SECOND, Page
 from cdr_pipeline.errors import Refused
-from cdr_pipeline.page import split
+from cdr_pipeline.page import Seen, see, split
 from cdr_pipeline.settings import Connection
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.stage import Stage
 
 TOKEN = "a-token-nobody-may-see"
+KEY = "an-api-key-nobody-may-see"
 DAY = date(2023, 3, 7)
 WINDOW = Window.of(DAY)
 QUICK = Patience(seconds=20, first_pause=0.001, longest_pause=0.004)
@@ -131,6 +132,22 @@ def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
 
 def secret(text: str | None) -> SecretStr | None:
     return SecretStr(text) if text else None
+
+
+def ask(client: Client, query: Query | None = None, attempts: int | None = None) -> Answer[Seen]:
+    def read(body: bytes) -> Seen:
+        return see(body)
+
+    return client.get(query or Query(), limit=500, offset=0, read=read, attempts=attempts)
+
+
+def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Say:
+    return Say(status, json.dumps({"token": token, "expired_in": expired_in}).encode())
+
+
+def error(status: int, *, said: object = "no", **headers: str) -> Say:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Say(status, json.dumps({"error": said}).encode(), named)
 
 
 # ---- time

@@ -1,7 +1,6 @@
 """One request over real HTTP: what is sent, who is let in, what is tried again, what is said."""
 
 import asyncio
-import json
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
-from cdr_pipeline.api.client import Answer, Client, Patience, Query, post
+from cdr_pipeline.api.client import Client, Patience, Query, post
 from cdr_pipeline.errors import (
     ApiError,
     Refused,
@@ -28,27 +27,22 @@ from cdr_pipeline.errors import (
 from cdr_pipeline.page import Seen, see
 from cdr_pipeline.settings import Connection
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
-from cdr_pipeline_tests.api.conftest import QUICK, TOKEN, Clock, Connect, Say, Script, secret
+from cdr_pipeline_tests.api.conftest import (
+    KEY,
+    QUICK,
+    TOKEN,
+    Clock,
+    Connect,
+    Say,
+    Script,
+    ask,
+    error,
+    granted,
+    secret,
+)
 from cdr_pipeline_tests.hook import Hook
 
-KEY = "an-api-key-nobody-may-see"
 PAGE = b'{"data":[{"id":"1","time_started":"2023-03-07 10:00:00"}],"total":1}'
-
-
-def ask(client: Client, query: Query | None = None, attempts: int | None = None) -> Answer[Seen]:
-    def read(body: bytes) -> Seen:
-        return see(body)
-
-    return client.get(query or Query(), limit=500, offset=0, read=read, attempts=attempts)
-
-
-def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Say:
-    return Say(status, json.dumps({"token": token, "expired_in": expired_in}).encode())
-
-
-def error(status: int, *, said: object = "no", **headers: str) -> Say:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Say(status, json.dumps({"error": said}).encode(), named)
 
 
 # ---- what is sent
@@ -116,56 +110,6 @@ def test_an_answer_is_the_bytes_as_the_vendor_wrote_them(connect: Connect) -> No
 
 
 # ---- signing in
-
-
-@pytest.mark.parametrize("grant", [granted("t-1"), granted("t-1", status=201), granted(" t-1\r\n")])
-def test_an_api_key_signs_in_once_for_many_requests(connect: Connect, grant: Say) -> None:
-    script = Script(grant, Say())
-    client = connect(script, token=None, api_key=KEY)
-    for _ in range(3):
-        ask(client)
-    sign_in, *listings = script.heard
-    assert (sign_in.method, sign_in.path) == ("POST", "/v3/auth/token")
-    assert json.loads(sign_in.body) == {"api_key": KEY}
-    assert "authorization" not in sign_in.headers
-    assert [heard.headers["authorization"] for heard in listings] == ["Bearer t-1"] * 3
-
-
-def test_a_token_that_has_expired_by_its_own_word_is_renewed_before_it_is_refused(
-    connect: Connect,
-) -> None:
-    script = Script(granted("t-1", 1e-6), Say(), granted("t-2"), Say())
-    client = connect(script, token=None, api_key=KEY)
-    for _ in range(3):
-        ask(client)
-    paths = [heard.path.rpartition("/")[2] for heard in script.heard]
-    assert paths == ["token", "cdr", "token", "cdr", "cdr"]
-
-
-@pytest.mark.parametrize("expired_in", [None, "", 0, "86400", "2027-01-01", [1], 10**400])
-def test_a_token_that_does_not_say_when_it_expires_is_kept_for_a_day(
-    connect: Connect, expired_in: object
-) -> None:
-    script = Script(granted("t-1", expired_in), Say())
-    client = connect(script, token=None, api_key=KEY)
-    for _ in range(2):
-        ask(client)
-    assert len(script.heard) == 3
-
-
-def test_a_token_refused_in_mid_work_is_renewed_as_often_as_it_takes(connect: Connect) -> None:
-    vendor = Vendor(records=[], api_key=KEY, chaos=Chaos.parse("expiring-token=2"))
-    client = connect(vendor, token=None, api_key=KEY)
-    assert [ask(client).retries for _ in range(9)] == [0] * 9
-    sign_ins = [exchange for exchange in vendor.requests if exchange.path == "/v3/auth/token"]
-    assert len(sign_ins) == 5
-
-
-def test_a_fresh_token_that_is_refused_is_tried_once_more_and_no_longer(connect: Connect) -> None:
-    script = Script(granted("t-1"), error(401), granted("t-2"), error(401))
-    with pytest.raises(Unauthorized, match="CDR_API_KEY"):
-        ask(connect(script, token=None, api_key=KEY))
-    assert len(script.heard) == 4
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
