@@ -324,6 +324,8 @@ class Client:
         """The beginning of somebody else's words, with our secrets blotted out, and what they may
         echo of calls.
         """
+        # JSON may hold half a character, as of one cut through: no webhook could be told of it.
+        text = text.encode(errors="replace").decode()
         for secret in self._tokens.secrets():
             text = text.replace(secret, "***")
         return redacted(text)[:200]

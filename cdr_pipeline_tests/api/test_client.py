@@ -280,6 +280,15 @@ def test_of_no_error_nothing_is_told(connect: Connect) -> None:
         ask(connect(Script(Say(body=b'{"error":null,"data":[]}'))))
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_half_a_character_in_the_vendors_words_is_told_as_a_question_mark(
+    connect: Connect, status: int
+) -> None:
+    script = Script(Say(status, rb'{"error": "cut \ud83d off"}'))
+    with pytest.raises(ApiError, match=r"\(cut \? off\)"):
+        ask(connect(script))
+
+
 def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
     connect: Connect,
 ) -> None:
