@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar, cast
 from zlib import crc32
 
@@ -166,6 +167,8 @@ class Clock:
             self._pass(seconds)
             return event.is_set()
 
+        # The stage's Date stays true: it is kept for a second, and would reach the next test.
+        monkeypatch.setattr("uvicorn.server.time", SimpleNamespace(time=self._now))
         monkeypatch.setattr(time, "time", lambda: self._now() + sum(self.pauses))
         monkeypatch.setattr(time, "sleep", self._pass)
         monkeypatch.setattr(threading.Event, "wait", wait)
