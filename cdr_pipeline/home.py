@@ -110,11 +110,12 @@ def _see_that_it_answers(url: str) -> None:
 
 def _made(home: Path, storage: str = "History") -> Path:
     home = home.expanduser().resolve()
-    # SQLAlchemy is given the path as a URL, and opens another.
-    if odd := re.search(r"\?|%[0-9A-Fa-f]{2}", f"{home}"):
+    # SQLAlchemy is given the path as a URL, and opens another. Dagster looks for dagster.yaml by it
+    # as by a pattern, and where it finds none goes on by its defaults: it sends telemetry.
+    if odd := re.search(r"[?*[]|%[0-9A-Fa-f]{2}", f"{home}"):
         raise SettingsError(
             f"DAGSTER_HOME: {home} must not stand below a folder with `{odd[0]}` in its name:"
-            " Dagster would keep its history elsewhere"
+            " Dagster would look for its own files elsewhere"
         )
     try:
         home.mkdir(parents=True, exist_ok=True)

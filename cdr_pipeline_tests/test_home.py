@@ -30,9 +30,11 @@ def test_a_home_is_configured_whole_or_not_at_all(
     assert "class: SqliteHistory" in config.read_text()
 
 
-@pytest.mark.parametrize("name", ["Thang%203", "a?b"])
-def test_a_home_whose_history_would_be_kept_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    """`Thang%203` was "unable to open database file", or, where it stood, the folder `Thang 3`."""
+@pytest.mark.parametrize("name", ["Thang%203", "a?b", "calls [2023]", "a*b"])
+def test_a_home_that_dagster_would_look_for_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    """`Thang%203` was "unable to open database file", or, where it stood, the folder `Thang 3`. In
+    `calls [2023]` nothing that `dagster.yaml` says was in force: telemetry was sent.
+    """
     with pytest.raises(SettingsError, match="must not stand below a folder with"):
         home_apart(tmp_path / name)
     assert not (tmp_path / name).exists()

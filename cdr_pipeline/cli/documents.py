@@ -37,7 +37,7 @@ def report(
     language = lang or settings.report_language
     with err.status("Drawing"):
         path, _ = page.write(store, begin, end, language, output)
-    out.print(f"{path}", soft_wrap=True, highlight=False)
+    out.print(f"{path}", soft_wrap=True, highlight=False, markup=False)
 
 
 @click.command()

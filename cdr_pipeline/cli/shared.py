@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 #: What is said where somebody pressed Ctrl-C.
 LOADED_STAYS: Final = "Days that are loaded stay so; run it again for the rest."
 
-out: Final = Console()
-err: Final = Console(stderr=True)
+# Without emoji: a time or a folder may hold what rich takes for the name of one, as `:100:`.
+out: Final = Console(emoji=False)
+err: Final = Console(emoji=False, stderr=True)
 
 #: Who reads a pipe wants a line a row, whatever its width.
 _PIPED_WIDTH: Final = 170
@@ -90,7 +91,7 @@ def exit_if(failed: list[str]) -> None:
 
 def for_tables() -> Console:
     """Where tables are printed: as wide as the terminal, or in a pipe so that no cell is cut."""
-    return out if out.is_terminal else Console(width=max(out.width, _PIPED_WIDTH))
+    return out if out.is_terminal else Console(emoji=False, width=max(out.width, _PIPED_WIDTH))
 
 
 def progress() -> Progress:

@@ -76,6 +76,7 @@ def simulate(
             f"  export CDR_API_BASE_URL={url} CDR_API_TOKEN={token}\n"
             "Ctrl-C ends it.",
             highlight=False,
+            markup=False,
         )
 
     try:

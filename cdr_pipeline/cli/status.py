@@ -73,7 +73,8 @@ def status(first: datetime | None, last: datetime | None) -> None:
     begin, end = span(first, last)
     if not print_days(settings, begin, end):
         of = "" if (begin, end) == (date.min, date.max) else " of these days"
-        out.print(nothing_stored(settings.data_dir, f"Nothing{of} is stored"), soft_wrap=True)
+        told = nothing_stored(settings.data_dir, f"Nothing{of} is stored")
+        out.print(told, soft_wrap=True, markup=False)
 
 
 def print_days(

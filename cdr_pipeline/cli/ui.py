@@ -24,7 +24,8 @@ def ui(port: int) -> None:
 
     see_that_it_is_free(port)
 
-    err.print(f"Dagster keeps its history in {kept_in(lasting_home())}.", soft_wrap=True)
+    told = f"Dagster keeps its history in {kept_in(lasting_home())}."
+    err.print(told, soft_wrap=True, markup=False)
     sys.exit(dagster_dev(port))
 
 

@@ -1,6 +1,7 @@
 """What holds for every command: help, wrong settings, ports."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,17 @@ def test_a_reader_that_has_gone_is_no_error_to_be_told(words: tuple[str, ...]) -
     done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_folder_is_named_as_it_is_written(loaded: Type) -> None:
+    """Of `[/x]` there was a traceback, of `[red]` and `:100:` another name."""
+    folder = Path("[/x]", "[red]", ":100:").resolve()
+    named = f"{folder}"
+    assert named in loaded("status", CDR_DATA_DIR=named).output
+    shutil.copytree("data", folder)
+    assert named in loaded("report", "--from", "2023-03-07", CDR_DATA_DIR=named).output
+    (folder / "cdrs/date=2023-03-07/part-0.parquet").write_bytes(b"")
+    assert named in loaded("status", CDR_DATA_DIR=named).output
 
 
 def test_an_env_file_that_is_not_utf_8_is_one_message(type_: Type) -> None:

@@ -17,9 +17,13 @@ def test_an_unknown_fault_is_answered_with_the_known_ones(type_: Type) -> None:
 def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", "simulate"]
     with subprocess.Popen(
-        [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [*command, "--port", "0", "--token", "[/t]"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
     ) as process:
         assert process.stderr is not None
         assert "Serving" in process.stderr.readline()
+        assert process.stderr.readline().endswith(" CDR_API_TOKEN=[/t]\n")  # as it was typed
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) in (0, 1, -signal.SIGINT)
