@@ -56,12 +56,12 @@ def status(first: datetime | None, last: datetime | None) -> None:
     """What is stored, a line a day, beside the vendor's total.
 
     \b
-    vendor's total  without calls that the vendor listed and that began on another day
-    made            "in part": some dataset of the day is not up to date with its fetch
-    changed         hours from the day's end to the last fetch that found calls new,
-                    changed or gone; CDR_LOOKBACK_DAYS should cover them
-    rejects         whole records that cannot be calls (the calls and these make the
-                    vendor's total) + single fields of calls that did not fit
+    vendor's total  without the calls listed that began on another day
+    made            "in part": not every dataset is up to date with the fetch
+    changed         hours from the day's end to the last fetch that found calls
+                    new, changed or gone; CDR_LOOKBACK_DAYS should cover them
+    rejects         whole records that cannot be calls (with the calls they make
+                    the vendor's total) + single fields of calls that did not fit
     made by         "other rules": made under another contract or zone than is in
                     force, or by the rules of another version
 

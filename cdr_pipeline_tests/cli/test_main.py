@@ -33,9 +33,12 @@ def test_help_names_every_command_and_every_fault(type_: Type) -> None:
 
 
 @pytest.mark.parametrize("words", [*every_command(main)], ids=" ".join)
-def test_each_command_has_help(type_: Type, words: tuple[str, ...]) -> None:
+def test_each_command_has_help_that_a_terminal_shows_as_it_is(
+    type_: Type, words: tuple[str, ...]
+) -> None:
     done = type_(*words, "--help")
     assert done.exit_code == 0, done.output
+    assert [line for line in done.output.splitlines() if len(line) > 80] == []
 
 
 def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
