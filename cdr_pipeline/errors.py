@@ -32,7 +32,7 @@ SAFE: Final = "Every partition holds its old content or its new."
 _TOO_MUCH: Final = frozenset({400, 413, 422})
 
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
-_MAY_WRITE: Final = "See that this user may write there."
+_MAY_WRITE: Final = "See that this user may read and write there."
 _WAYS_OUT: Final = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,

@@ -113,12 +113,14 @@ class Store:
 
     def prepare(self) -> None:
         """Raises SettingsError if nothing can be written here; better now than after fetching."""
+        folder = self.root
         try:
-            with TemporaryFile(dir=self.staging):
+            folder = self.staging  # another user's, maybe, in a root that this one may write
+            with TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise SettingsError(
-                f"CDR_DATA_DIR: {self.root.resolve()} cannot be written: {error.strerror}. Nothing"
+                f"CDR_DATA_DIR: {folder.resolve()} cannot be written: {error.strerror}. Nothing"
                 f" was changed, and the vendor was not asked. {way_out(error)}".rstrip()
             ) from None
 

@@ -75,7 +75,7 @@ def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again()
         (OSError(errno.ENOSPC, "Error writing bytes. [errno 28]"), [": No space left on device."]),
         (FileNotFoundError(errno.ENOENT, "gone", "a.parquet"), ["a.parquet is missing"]),
         (pl.exceptions.ComputeError("parquet: no footer"), ["cannot be read", "rebuild --all"]),
-        (OSError(errno.EROFS, "Read-only file system"), ["Read-only", "may write there"]),
+        (OSError(errno.EROFS, "Read-only file system"), ["Read-only", "may read and write there"]),
         (OSError(errno.EXDEV, "Invalid cross-device link", "a"), ["a could", "one file system"]),
         (KeyError("a"), ["KeyError", "please report it"]),
     ],

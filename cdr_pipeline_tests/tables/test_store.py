@@ -19,7 +19,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
-from cdr_pipeline.errors import Damaged
+from cdr_pipeline.errors import Damaged, SettingsError
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily, disposition_daily
 from cdr_pipeline.tables.arrow import ROW_BYTES
 from cdr_pipeline.tables.datasets import (
@@ -251,6 +251,20 @@ def test_the_days_written_are_known_in_order_and_no_other_folder_is_one(
     assert store.days(CDRS) == [date(2022, 12, 31), DAY, NEXT_DAY]
     assert not store.holds(CDRS, date(2023, 5, 1))
     assert store.days(REJECTS) == []
+
+
+def test_a_folder_that_is_another_users_is_named_and_not_the_one_around_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a root that both may write, the first to load days made `.staging`."""
+
+    def denied(**_: object) -> Never:
+        raise PermissionError(errno.EACCES, "Permission denied", "a name by chance")
+
+    store.prepare()
+    monkeypatch.setattr("cdr_pipeline.tables.store.TemporaryFile", denied)
+    with pytest.raises(SettingsError, match=rf"DATA_DIR: {store.staging} cannot be written: Perm"):
+        store.prepare()
 
 
 # ---- one run a day at a time
