@@ -40,7 +40,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdr_pipeline.environment import note_dotenv
-from cdr_pipeline.home import cannot_be_used, postgres_url
+from cdr_pipeline.home import LOCK, cannot_be_used, postgres_url
 
 #: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
 _SWITCHES = {
@@ -104,7 +104,7 @@ def _alone_in(base_dir: str) -> FileLock:
     """Held while tables may be made: by whoever comes first, and two may come to a new home at
     once. (Of what Postgres says then, Dagster knows "table exists", and not "type exists".)
     """
-    return FileLock(Path(base_dir) / "history.lock")
+    return FileLock(Path(base_dir) / LOCK)
 
 
 class _OneEngine:

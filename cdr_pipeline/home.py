@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +17,11 @@ from cdr_pipeline.settings import ENV_FILE, Settings
 #: The module of our definitions, by whose name Dagster keeps their history; so does
 #: `workspace.yaml` call it.
 LOCATION: Final = "cdr_pipeline.definitions"
+
+#: In the home: held while the history's tables may be made.
+LOCK: Final = "history.lock"
+
+_CONFIG: Final = "dagster.yaml"
 
 _DEFAULT_HOME: Final = Path(".dagster")
 
@@ -117,22 +124,33 @@ def _made(home: Path, storage: str = "History") -> Path:
             f"DAGSTER_HOME: {home} must not stand below a folder with `{odd[0]}` in its name:"
             " Dagster would look for its own files elsewhere"
         )
-    try:
+    with _telling(home, "made"):
         home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"DAGSTER_HOME: {home} cannot be made: {error.strerror}") from None
-    config = home / "dagster.yaml"
-    if not config.exists():
-        text = files("cdr_pipeline").joinpath("dagster.yaml").read_text()
-        # Whole or not at all: by half a file Dagster would go on without what it does not say.
-        staged = home / f"dagster.yaml.{os.getpid()}"
-        try:
-            staged.write_text(text.replace("class: History", f"class: {storage}"))
-            staged.replace(config)
-        except OSError as error:
-            told = f"DAGSTER_HOME: {home} cannot be written: {error.strerror}. {way_out(error)}"
-            raise SettingsError(told.rstrip()) from None
-        finally:
-            staged.unlink(missing_ok=True)
+    with _telling(home, "written"):
+        # As Dagster's processes do first of all, which would answer with a traceback.
+        (home / LOCK).open("ab").close()
+        if not (home / _CONFIG).exists():
+            _configure(home, storage)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _configure(home: Path, storage: str) -> None:
+    """Whole or not at all: by half a file Dagster would go on without what it does not say."""
+    text = files("cdr_pipeline").joinpath(_CONFIG).read_text()
+    staged = home / f"{_CONFIG}.{os.getpid()}"
+    try:
+        staged.write_text(text.replace("class: History", f"class: {storage}"))
+        staged.replace(home / _CONFIG)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def _telling(home: Path, what: str) -> Iterator[None]:
+    """Raises SettingsError where the home cannot be `what`."""
+    try:
+        yield
+    except OSError as error:
+        told = f"DAGSTER_HOME: {home} cannot be {what}: {error.strerror}. {way_out(error)}"
+        raise SettingsError(told.rstrip()) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdr_pipeline.errors import SettingsError
-from cdr_pipeline.home import home_apart
+from cdr_pipeline.home import LOCK, home_apart
 
 
 def test_a_home_is_configured_whole_or_not_at_all(
@@ -28,6 +28,14 @@ def test_a_home_is_configured_whole_or_not_at_all(
     assert not list(tmp_path.glob("dagster.yaml*"))
     config = home_apart(tmp_path) / "dagster.yaml"
     assert "class: SqliteHistory" in config.read_text()
+
+
+def test_a_home_that_somebody_else_made_is_told_before_dagster_begins(tmp_path: Path) -> None:
+    """What Dagster cannot open: another user's file. `ui` answered with its traceback."""
+    (tmp_path / "dagster.yaml").touch()
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(SettingsError, match=f"DAGSTER_HOME: {tmp_path} cannot be written: Is a"):
+        home_apart(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["Thang%203", "a?b", "calls [2023]", "a*b"])
