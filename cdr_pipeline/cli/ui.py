@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -23,10 +25,11 @@ def ui(port: int) -> None:
     from cdr_pipeline.home import kept_in, lasting_home
 
     see_that_it_is_free(port)
-
-    told = f"Dagster keeps its history in {kept_in(lasting_home())}."
-    err.print(told, soft_wrap=True, markup=False)
-    sys.exit(dagster_dev(port))
+    home = lasting_home()
+    with only_one_in(home):
+        told = f"Dagster keeps its history in {kept_in(home)}."
+        err.print(told, soft_wrap=True, markup=False)
+        sys.exit(dagster_dev(port))
 
 
 def see_that_it_is_free(port: int) -> None:
@@ -38,6 +41,23 @@ def see_that_it_is_free(port: int) -> None:
         raise CdrError(
             f"Cannot listen on port {port}: {error.strerror}. Is the UI running already? Else take"
             " another one with --port."
+        ) from None
+
+
+@contextmanager
+def only_one_in(home: Path) -> Iterator[None]:
+    """Raises CdrError where a `ui` works with this home already: of two daemons each would start
+    what is due, and every night be loaded twice.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home / "ui.lock", blocking=False):
+            yield
+    except Timeout:
+        raise CdrError(
+            f"`cdr-pipeline ui` runs already with DAGSTER_HOME {home}: open that one, or end it"
+            " first."
         ) from None
 
 

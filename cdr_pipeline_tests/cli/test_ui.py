@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cdr_pipeline.cli.ui import only_one_in
+from cdr_pipeline.errors import CdrError
+
 #: In place of Dagster: says that it has begun, and ends by Ctrl-C alone.
 DAGSTER = f"""#!{sys.executable}
 import signal, time
@@ -59,3 +62,12 @@ def test_under_nohup_dagster_outlives_the_terminal(tmp_path: Path) -> None:
             process.wait(timeout=1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 7
+
+
+def test_there_is_one_ui_for_a_home(tmp_path: Path) -> None:
+    """Two daemons loaded every night twice, and told of each failure twice."""
+    raised = pytest.raises(CdrError, match="runs already")
+    with only_one_in(tmp_path), raised, only_one_in(tmp_path):
+        pass
+    with only_one_in(tmp_path):
+        pass  # the first has ended
