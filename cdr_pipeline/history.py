@@ -48,6 +48,9 @@ _SWITCHES = {
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
     # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
+    # After a pause of 30 to 45 seconds the process that holds our code ended itself, and the one
+    # that starts it, which is given 45, did not: all stood there, and nothing was started any more.
+    "DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS": "120",
 }
 for _name, _value in _SWITCHES.items():
     os.environ.setdefault(_name, _value)

@@ -14,7 +14,9 @@ from tempfile import mkdtemp
 
 import dagster as dg
 import pytest
+from dagster._cli.code_server import get_default_grpc_proxy_heartbeat_ttl
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.workspace.context import WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -289,3 +291,10 @@ def test_the_demos_history_stays_in_its_own_folder(
     record("2023-03-06", "2023-03-06")
     assert recorded() == {"2023-03-06"}
     assert (tmp_path / "demo" / "history" / "runs.db").exists()
+
+
+def test_a_pause_ends_nobody_whom_nobody_would_start_again() -> None:
+    """The process that holds our code gave up after 30 s without a sign of life. What starts it
+    gives up after 45, which it sees to every 45, and is missed then.
+    """
+    assert get_default_grpc_proxy_heartbeat_ttl() > 2 * WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL
