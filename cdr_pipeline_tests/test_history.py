@@ -297,4 +297,5 @@ def test_a_pause_ends_nobody_whom_nobody_would_start_again() -> None:
     """The process that holds our code gave up after 30 s without a sign of life. What starts it
     gives up after 45, which it sees to every 45, and is missed then.
     """
-    assert get_default_grpc_proxy_heartbeat_ttl() > 2 * WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL
+    given: int = get_default_grpc_proxy_heartbeat_ttl()  # type: ignore[no-untyped-call]
+    assert given > 2 * WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL
