@@ -75,9 +75,7 @@ class Ceilings:
         if resolution is None:
             return self._see_by_dates(reading)
         again = self._reader.read(window) if reading.pages == 1 else None
-        now = again.total if again else self._reader.probe(window).total
-        if now != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
+        reading.see_unmoved((again or self._reader.probe(window)).total)
         self._limits.honest = max(self._limits.honest, reading.total)
         return again or reading
 
@@ -97,8 +95,7 @@ class Ceilings:
         behind = Reading.of(reading.window, seen, reading.behind)
         if behind.records.keys().is_in(reading.records.keys().implode()).all():
             return reading
-        if seen.total != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
+        reading.see_unmoved(seen.total)
         raise Torn(f"more records are listed than its total says, {reading.total:,}")
 
     def see_none_lost(self, reading: Reading) -> Reading:
@@ -107,13 +104,8 @@ class Ceilings:
         """
         before = self._reader.readings
         if reading.pages == 1 and any(len(one.records) > len(reading.records) for one in before):
-            self._see_unmoved(reading)
+            reading.see_unmoved(self._reader.probe(reading.window).total)
         return reading
-
-    def _see_unmoved(self, reading: Reading) -> None:
-        now = self._reader.probe(reading.window).total
-        if now != reading.total:
-            raise Moved(f"its total moved from {reading.total:,} to {now:,}")
 
     def _see_both_sides(
         self, calls: "ByTime", cut: datetime, resolution: timedelta
@@ -217,7 +209,7 @@ class Ceilings:
 
     def _suspect(self, reading: Reading, part: Window, most: int) -> None:
         """A part holds more than was received: a ceiling, unless something moved meanwhile."""
-        self._see_unmoved(reading)
+        reading.see_unmoved(self._reader.probe(reading.window).total)
         if self._reader.probe(part).total <= most:
             raise Moved(f"{part} held more calls for a moment")
         self._limits.learn_ceiling(reading.total)

@@ -113,6 +113,11 @@ class Reading:
         self.records.add(keys, seen.started)
         self.pages += 1
 
+    def see_unmoved(self, now: int) -> None:
+        """See that the vendor's total is `now` what it was. Raises Moved."""
+        if now != self.total:
+            raise Moved(f"its total moved from {self.total:,} to {now:,}")
+
     @property
     def inside(self) -> Records:
         """Records that belong here; the vendor also lists some of the second before and after."""
@@ -327,8 +332,7 @@ class Reader:
             raise chunk.error
         for response in chunk.responses:
             seen, offset = response.seen, response.page.offset
-            if seen.total != reading.total:
-                raise Moved(f"its total moved from {reading.total:,} to {seen.total:,}")
+            reading.see_unmoved(seen.total)
             if not len(seen):
                 self.limits.learn_reach(offset)
                 raise TooMuch(

@@ -105,8 +105,8 @@ def print_days(
         for_tables().print(_table(store, days, stale, found["unmade"], damaged))
     mendable = {*stale} - {*found["without pages"], *found["without a receipt"]}
     # Whoever makes those again makes all of them; an aggregate may be ahead of older calls, too.
-    found["unmade"] = [day for day in found["unmade"] if day not in mendable]
-    for told in _to_mend(sorted(mendable), found):
+    others = [day for day in found["unmade"] if day not in mendable]
+    for told in _to_mend(sorted(mendable), found | {"unmade": others}):
         out.print(told, soft_wrap=True, highlight=False)
     if damaged:
         raise Damaged(*chain.from_iterable(damaged.values()))

@@ -36,37 +36,37 @@ def values(*tokens: str) -> dict[str, str]:
     return {f"call-{at}": f'{{"k":{token}}}' for at, token in enumerate(tokens)}
 
 
-def test_a_keys_values_are_looked_at_together_although_others_differ_in_each_record(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each record by itself took 25 ms, a day of lists of ten keys out of thousands for hours."""
-    looked_at: list[str] = []
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Declared]:
+    """What the values of keys are tried as, in turn."""
+    told: list[Declared] = []
 
     def telling(declared: Declared, *args: Any) -> pl.Series:
-        looked_at.append(declared.key)
+        told.append(declared)
         return fit_declared(declared, *args)
 
     monkeypatch.setattr(survey, "fit_declared", telling)
+    return told
+
+
+def test_a_keys_values_are_looked_at_together_although_others_differ_in_each_record(
+    store: Store, tried: list[Declared]
+) -> None:
+    """Each record by itself took 25 ms, a day of lists of ten keys out of thousands for hours."""
     write_day(store, DAY, {f"call-{at}": f'{{"k":{at},"other {at}":1}}' for at in range(7)})
     (seen, *others) = survey.observe(store, [DAY])
     assert (seen.key, seen.values, len(others)) == ("k", 7, 7)
+    looked_at = [one.key for one in tried]
     assert looked_at.count("k") == looked_at.count("other 1")
 
 
 def test_a_key_that_holds_no_date_is_not_tried_against_each_way_to_write_one(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, tried: list[Declared]
 ) -> None:
     """Of 5,000 keys a proposal took two minutes."""
-    tried: list[str] = []
-
-    def telling(declared: Declared, *args: Any) -> pl.Series:
-        tried.append(declared.type)
-        return fit_declared(declared, *args)
-
-    monkeypatch.setattr(survey, "fit_declared", telling)
     write_day(store, DAY, values('"Quận 7, ấp 3"', "3", '"07/03/2023"'))
     survey.observe(store, [DAY])
-    assert {*tried} == {"int", "decimal", "float", "bool"}
+    assert {one.type for one in tried} == {"int", "decimal", "float", "bool"}
 
 
 @pytest.mark.parametrize(
