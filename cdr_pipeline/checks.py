@@ -5,11 +5,11 @@ and the day fails. The others are warnings for people. The rules are Polars expr
 columns of `cdrs`. How they show in Dagster is told by `assets.layer`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import polars as pl
 
@@ -21,7 +21,6 @@ from cdr_pipeline.record import (
     SIP_HANGUP_DISPOSITIONS,
     STATUSES,
     Disposition,
-    Reason,
 )
 from cdr_pipeline.tables.contract import NO_MARK, Contract
 from cdr_pipeline.tables.datasets import CDRS, RAW_PAGES, RECEIPTS, REJECTS, schema_faults
@@ -42,20 +41,6 @@ _FEW_CALLS: Final = 100
 
 #: How many of the odd values a result names.
 _EXAMPLES: Final = 5
-
-_REASONS_VI: Final[Mapping[str, str]] = {
-    Reason.NO_ID: "không có id",
-    Reason.NO_BEGINNING: "không có time_started",
-    Reason.UNREADABLE_BEGINNING: "có time_started không đọc được",
-    Reason.INVALID_UTF_8: "có UTF-8 không hợp lệ",
-    Reason.SURROGATE: "có ký tự surrogate lẻ",
-    Reason.NO_JSON: "không phải JSON hợp lệ",
-    Reason.TOO_DEEP: "lồng nhau quá sâu",
-    Reason.NO_OBJECT: "không phải đối tượng JSON",
-    Reason.NO_WHOLE_NUMBER: "không phải số nguyên",
-    Reason.TOO_LARGE: "vượt quá 64 bit",
-    Reason.NO_TIME: "không phải thời điểm",
-}
 
 
 @dataclass(frozen=True)
@@ -83,14 +68,47 @@ class RowCheck(Check):
     shows: str = ""
 
 
+class Told:
+    """Words of ours, in English, and what fills their places; any language can tell them."""
+
+    def __init__(self, text: str, **values: "Telling") -> None:
+        self.text = text
+        self.values = values
+
+
+#: What can be told: words of ours, counts, what came (which stays as it is), and lists of these.
+Telling: TypeAlias = Told | int | str | Sequence["Telling"]
+
+
+def tell(
+    telling: Telling,
+    word: Callable[[str], str] = str,
+    number: Callable[[int], str] = "{:,}".format,
+) -> str:
+    """All of it as a text; in another language than English by its words and way with numbers."""
+    match telling:
+        case str():
+            return telling
+        case int():
+            return number(telling)
+        case Told():
+            values = {name: tell(one, word, number) for name, one in telling.values.items()}
+            return word(telling.text).format(**values)
+    return ", ".join(tell(one, word, number) for one in telling)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What a check found on one day; `vi`: the same in Vietnamese, where the report may tell it."""
+    """What a check found on one day."""
 
     check: Check
     passed: bool
-    summary: str
-    vi: str = ""
+    told: Telling
+
+    @property
+    def summary(self) -> str:
+        """What was found, in English."""
+        return tell(self.told)
 
 
 def _seconds(later: str, earlier: str) -> pl.Expr:
@@ -263,19 +281,15 @@ def verified(receipt: pl.DataFrame) -> Finding:
     """Whether a day is proved complete, by its row of `cdr_receipts`."""
     row = receipt.row(0, named=True)
     unique, total = row["unique_records"], row["reported_total"]
-    return Finding(
-        VERIFIED,
-        bool(row["verified"]) and unique == total,
-        f"{unique:,} distinct records, the vendor's total is {total:,};"
-        f" {row['passes']} readings, {row['requests']} requests",
-        f"{_vi(unique)} bản ghi khác nhau, tổng của nhà cung cấp là {_vi(total)};"
-        f" đọc {row['passes']} lần, {row['requests']} yêu cầu",
+    told = Told(
+        "{unique} distinct records, the vendor's total is {total}; {passes} readings, {requests}"
+        " requests",
+        unique=unique,
+        total=total,
+        passes=row["passes"],
+        requests=row["requests"],
     )
-
-
-def _vi(number: float) -> str:
-    """A whole number as Vietnamese writes it."""
-    return f"{number:,.0f}".replace(",", ".")
+    return Finding(VERIFIED, bool(row["verified"]) and unique == total, told)
 
 
 def fresh(day: date, store: Store) -> Finding:
@@ -344,14 +358,17 @@ def _warnings(tables: Tables, count: Mapping[str, int]) -> Iterator[Finding]:
 def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> Finding:
     if not count:
         return Finding(check, True, f"none of {total:,} calls")
-    en, vi = f"{count:,} of {total:,} calls", f"{_vi(count)} trên {_vi(total)} cuộc gọi"
-    if check.shows:
-        odd = calls.filter(check.odd).group_by(check.shows).len()
-        counts = _most_frequent(odd).head(_EXAMPLES).collect().rows()
-        named = [(value and shortened(redacted(value), 40), n) for value, n in counts]
-        en += ": " + ", ".join(f"{value or 'none'} ({n:,})" for value, n in named)
-        vi += ": " + ", ".join(f"{value or 'không có'} ({_vi(n)})" for value, n in named)
-    return Finding(check, False, en, vi)
+    if not check.shows:
+        return Finding(check, False, Told("{count} of {total} calls", count=count, total=total))
+    odd = _most_frequent(calls.filter(check.odd).group_by(check.shows).len())
+    values = odd.head(_EXAMPLES).collect().rows()
+    named = [_times(shortened(redacted(one), 40) if one else Told("none"), n) for one, n in values]
+    told = Told("{count} of {total} calls: {named}", count=count, total=total, named=named)
+    return Finding(check, False, told)
+
+
+def _times(what: Telling, count: int) -> Told:
+    return Told("{what} ({count})", what=what, count=count)
 
 
 def usual_volume(calls: int, before: list[int]) -> Finding:
@@ -360,9 +377,9 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
         return Finding(USUAL_VOLUME, True, "no same weekday to compare with yet")
     usual = sum(before) / len(before)
     near = usual / _UNUSUAL_FACTOR <= calls <= usual * _UNUSUAL_FACTOR
-    en = f"{calls:,} calls; {usual:,.0f} on the same weekday before"
-    vi = f"{_vi(calls)} cuộc gọi; cùng thứ các tuần trước {_vi(usual)}"
-    return Finding(USUAL_VOLUME, near or max(calls, usual) < _FEW_CALLS, en, vi)
+    text = "{calls} calls; {usual} on the same weekday before"
+    told = Told(text, calls=calls, usual=round(usual))
+    return Finding(USUAL_VOLUME, near or max(calls, usual) < _FEW_CALLS, told)
 
 
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
@@ -395,12 +412,11 @@ def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
 def _fits(rejects: pl.LazyFrame) -> Finding:
     counts = _most_frequent(rejects.group_by("field", "reason").len())
     named = counts.head(_EXAMPLES).collect().rows()
-    en = [f"{field or 'record'} {reason} ({n:,})" for field, reason, n in named]
-    vi = [
-        f"{field or 'bản ghi'} {_REASONS_VI.get(reason, reason)} ({_vi(n)})"
-        for field, reason, n in named
+    told = [
+        _times(Told("{field} {reason}", field=name or Told("record"), reason=Told(reason)), n)
+        for name, reason, n in named
     ]
-    return Finding(FITS, not named, ", ".join(en) or "all fits", ", ".join(vi))
+    return Finding(FITS, not told, told or "all fits")
 
 
 def _most_frequent(counts: pl.LazyFrame) -> pl.LazyFrame:
@@ -417,8 +433,7 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
     texts = calls.select(extras.head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in tokens_of(text)})
     named = ", ".join(shortened(redacted(name), 40) for name in names[:_EXAMPLES])
-    en, vi = f"{count:,} calls with {named}", f"{_vi(count)} cuộc gọi có {named}"
-    return Finding(DOCUMENTED, False, en, vi)
+    return Finding(DOCUMENTED, False, Told("{count} calls with {named}", count=count, named=named))
 
 
 def _few_columns(left_out: Sequence[str]) -> Finding:

@@ -1,17 +1,24 @@
 """Every text of the page, in each language, once; `{...}` are filled in by `page` and `charts`.
 
-What the checks found they tell themselves, in each language.
+What the checks found they tell in English; `_FOUND` has their words in the other languages. So a
+language is a table of `TEXTS` and one of `_FOUND`, and its name in `settings.Language`.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final
 
-from cdr_pipeline.checks import Finding
+from cdr_pipeline.checks import Finding, tell
+from cdr_pipeline.record import Reason
 from cdr_pipeline.settings import Language
 from cdr_pipeline.window import spans
 
 _EN: Final = {
+    "decimal": ".",
+    "thousands": ",",
+    "day": "%Y-%m-%d",
+    "short_day": "%m-%d",
+    "month": "%Y-%m",
     "title": "Calls of {days}",
     "one_day": "{day}",
     "range": "{first} to {last}",
@@ -111,6 +118,11 @@ _EN: Final = {
 }
 
 _VI: Final = {
+    "decimal": ",",
+    "thousands": ".",
+    "day": "%d/%m/%Y",
+    "short_day": "%d/%m",
+    "month": "%m/%Y",
     "title": "Cuộc gọi {days}",
     "one_day": "ngày {day}",
     "range": "{first} đến {last}",
@@ -209,16 +221,32 @@ _VI: Final = {
     "check.known_direction": "Mọi chiều gọi đều đã biết",
 }
 
-#: Decimal sign and thousands' sign of a language.
-_SIGNS: Final[Mapping[Language, tuple[str, str]]] = {"en": (".", ","), "vi": (",", ".")}
-
-#: How a language writes a day, a day of a year that is known, and a month.
-_DAYS: Final[Mapping[Language, tuple[str, str, str]]] = {
-    "en": ("%Y-%m-%d", "%m-%d", "%Y-%m"),
-    "vi": ("%d/%m/%Y", "%d/%m", "%m/%Y"),
+_FOUND_VI: Final[Mapping[str, str]] = {
+    "{unique} distinct records, the vendor's total is {total}; {passes} readings, {requests}"
+    " requests": "{unique} bản ghi khác nhau, tổng của nhà cung cấp là {total};"
+    " đọc {passes} lần, {requests} yêu cầu",
+    "{calls} calls; {usual} on the same weekday before": "{calls} cuộc gọi; cùng thứ các tuần"
+    " trước {usual}",
+    "{count} of {total} calls": "{count} trên {total} cuộc gọi",
+    "{count} of {total} calls: {named}": "{count} trên {total} cuộc gọi: {named}",
+    "{count} calls with {named}": "{count} cuộc gọi có {named}",
+    "none": "không có",
+    "record": "bản ghi",
+    Reason.NO_ID: "không có id",
+    Reason.NO_BEGINNING: "không có time_started",
+    Reason.UNREADABLE_BEGINNING: "có time_started không đọc được",
+    Reason.INVALID_UTF_8: "có UTF-8 không hợp lệ",
+    Reason.SURROGATE: "có ký tự surrogate lẻ",
+    Reason.NO_JSON: "không phải JSON hợp lệ",
+    Reason.TOO_DEEP: "lồng nhau quá sâu",
+    Reason.NO_OBJECT: "không phải đối tượng JSON",
+    Reason.NO_WHOLE_NUMBER: "không phải số nguyên",
+    Reason.TOO_LARGE: "vượt quá 64 bit",
+    Reason.NO_TIME: "không phải thời điểm",
 }
 
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}
+_FOUND: Final[Mapping[Language, Mapping[str, str]]] = {"en": {}, "vi": _FOUND_VI}
 
 
 class Words:
@@ -227,8 +255,9 @@ class Words:
     def __init__(self, language: Language) -> None:
         self.language = language
         self._texts = TEXTS[language]
-        self.decimal, self.thousands = _SIGNS[language]
-        self.day, self.short_day, self.month = _DAYS[language]
+        self._found = _FOUND[language]
+        self.decimal, self.thousands = self("decimal"), self("thousands")
+        self.day, self.short_day, self.month = self("day"), self("short_day"), self("month")
 
     def __call__(self, text: str, **values: object) -> str:
         """A text with its values filled in; numbers as they are written here."""
@@ -238,7 +267,7 @@ class Words:
 
     def found(self, finding: Finding) -> str:
         """What a check found odd."""
-        return finding.vi if self.language == "vi" else finding.summary
+        return tell(finding.told, lambda text: self._found.get(text, text), self.number)
 
     def days(self, first: date, last: date) -> str:
         """A stretch of days, both included, as it is written here."""

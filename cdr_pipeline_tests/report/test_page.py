@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -63,7 +63,7 @@ def drawn(image: dict[str, str | None]) -> str:
     return base64.b64decode(data.partition(",")[2]).decode()
 
 
-@pytest.mark.parametrize("language", ["en", "vi"])
+@pytest.mark.parametrize("language", get_args(Language))
 def test_the_page_asks_for_nothing_and_every_picture_says_what_it_shows(
     store: Store, load: LoadDay, language: Language
 ) -> None:

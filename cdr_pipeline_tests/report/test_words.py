@@ -2,12 +2,15 @@
 
 from datetime import date
 from string import Formatter
+from typing import get_args
 
 import pytest
 
 from cdr_pipeline import checks
-from cdr_pipeline.record import Disposition
+from cdr_pipeline.checks import Finding, Told
+from cdr_pipeline.record import Disposition, Reason
 from cdr_pipeline.report.words import TEXTS, Words
+from cdr_pipeline.settings import Language
 
 
 def places(text: str) -> set[str | None]:
@@ -15,19 +18,36 @@ def places(text: str) -> set[str | None]:
 
 
 def test_every_language_has_every_text_with_the_same_places() -> None:
-    english, vietnamese = TEXTS["en"], TEXTS["vi"]
-    assert list(english) == list(vietnamese)
-    for name, text in english.items():
-        assert places(text) == places(vietnamese[name]), name
+    for language in get_args(Language):
+        assert list(TEXTS[language]) == list(TEXTS["en"])
+        for name, text in TEXTS["en"].items():
+            assert places(TEXTS[language][name]) == places(text), (language, name)
 
 
-@pytest.mark.parametrize("language", ["en", "vi"])
-def test_every_disposition_and_every_check_of_what_is_stored_has_words(language: str) -> None:
-    texts = TEXTS["vi" if language == "vi" else "en"]
+def test_every_disposition_and_every_check_of_what_is_stored_has_words() -> None:
     told = {checks.VERIFIED, checks.USUAL_VOLUME, checks.FITS, checks.DOCUMENTED}
     needed = {f"check.{one.name}" for one in (*told, *checks.ROW_WARNINGS)}
     needed |= {f"disposition.{one.label}" for one in Disposition}
-    assert {name for name in texts if "." in name} == needed
+    assert {name for name in TEXTS["en"] if "." in name} == needed
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_told_in_every_language(reason: Reason) -> None:
+    found = Finding(checks.FITS, False, Told(reason))
+    told = [Words(language).found(found) for language in get_args(Language)]
+    assert told[0] == reason
+    assert len(set(told)) == len(told)
+
+
+def test_what_a_check_found_is_told_with_the_signs_of_each_language_and_values_as_they_came() -> (
+    None
+):
+    """A regular expression over the English took a value for a number, or for words of ours."""
+    named = [Told("{what} ({count})", what=what, count=1234) for what in ("none", "1,234")]
+    told = Told("{count} of {total} calls: {named}", count=2468, total=5678, named=named)
+    found = Finding(checks.FITS, False, told)
+    assert Words("en").found(found) == "2,468 of 5,678 calls: none (1,234), 1,234 (1,234)"
+    assert Words("vi").found(found) == "2.468 trên 5.678 cuộc gọi: none (1.234), 1,234 (1.234)"
 
 
 def test_numbers_are_written_as_each_language_does() -> None:
