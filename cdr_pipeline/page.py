@@ -8,7 +8,7 @@ fault sits beside. What a record *means* is not decided here.
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -23,7 +23,11 @@ from cdr_pipeline.window import Window
 
 _Column = TypeVar("_Column", pl.Expr, pl.Series)
 
-_RECORD_KEY: Final = "data"
+#: The vendor's names of a response's records, of how many match, and of what went wrong.
+RECORDS: Final = "data"
+_TOTAL: Final = "total"
+_ERROR: Final = "error"
+
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
 _is_time: Final = re.compile(TIME_FORM).match
@@ -59,16 +63,17 @@ class Head(msgspec.Struct, gc=False):
     time_started: str | None = None
 
 
-class _Headed(msgspec.Struct):
-    data: list[Head] | None
-    total: int | float | str
-    error: msgspec.Raw = _NONE
+class _Response(msgspec.Struct):
+    total: int | float | str = msgspec.field(name=_TOTAL)
+    error: msgspec.Raw = msgspec.field(name=_ERROR, default=_NONE)
 
 
-class _Split(msgspec.Struct):
-    data: list[msgspec.Raw] | None
-    total: int | float | str
-    error: msgspec.Raw = _NONE
+class _Headed(_Response, kw_only=True):
+    records: list[Head] | None = msgspec.field(name=RECORDS)
+
+
+class _Split(_Response, kw_only=True):
+    records: list[msgspec.Raw] | None = msgspec.field(name=RECORDS)
 
 
 _headed = msgspec.json.Decoder(_Headed)
@@ -112,7 +117,12 @@ def split_and_total(body: bytes) -> tuple[list[bytes], int]:
     except UNREADABLE:
         return _records_one_by_one(body)
     _see_no_error(page.error)
-    return [bytes(raw) for raw in page.data or []], _total(page.total)
+    return [bytes(raw) for raw in page.records or []], _total(page.total)
+
+
+def join(records: Sequence[bytes]) -> bytes:
+    """A response of these records, and of no more."""
+    return msgspec.json.encode({RECORDS: [*map(msgspec.Raw, records)], _TOTAL: len(records)})
 
 
 def see(body: bytes) -> Seen:
@@ -122,7 +132,7 @@ def see(body: bytes) -> Seen:
     except UNREADABLE:
         return _see_each(body)
     _see_no_error(page.error)
-    heads = page.data or []
+    heads = page.records or []
     if any(not head.id for head in heads):
         return _see_each(body)
     return Seen(
@@ -233,18 +243,18 @@ def _see_no_error(told: bytes) -> None:
     except UNREADABLE:
         error = told
     if error not in _NO_ERROR:
-        raise MalformedPage("it tells of an `error`")
+        raise MalformedPage(f"it tells of an `{_ERROR}`")
 
 
 def _total(value: float | str) -> int:
     try:
         total = int(value)
     except (ValueError, OverflowError) as error:
-        raise MalformedPage("its `total` is not a number") from error
+        raise MalformedPage(f"its `{_TOTAL}` is not a number") from error
     if isinstance(value, float) and total != value:
-        raise MalformedPage("its `total` is no whole number")
+        raise MalformedPage(f"its `{_TOTAL}` is no whole number")
     if total < 0:
-        raise MalformedPage("its `total` is negative")
+        raise MalformedPage(f"its `{_TOTAL}` is negative")
     return total
 
 
@@ -271,13 +281,13 @@ _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
     try:
         members = _members_one_by_one(body.removeprefix(BOM_UTF8))
-        _see_no_error(members.get("error", b"null"))
-        if "total" not in members:
-            raise MalformedPage("it has no `total`")
-        total = msgspec.json.decode(members["total"])
-        if _RECORD_KEY not in members and total not in (0, "0"):
-            raise MalformedPage(f"it has no `{_RECORD_KEY}`")
-        data = members.get(_RECORD_KEY, b"null")  # some servers leave out what is empty
+        _see_no_error(members.get(_ERROR, b"null"))
+        if _TOTAL not in members:
+            raise MalformedPage(f"it has no `{_TOTAL}`")
+        total = msgspec.json.decode(members[_TOTAL])
+        if RECORDS not in members and total not in (0, "0"):
+            raise MalformedPage(f"it has no `{RECORDS}`")
+        data = members.get(RECORDS, b"null")  # some servers leave out what is empty
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]
     except MalformedPage:
         raise
@@ -285,7 +295,7 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
         web = "a web page, and " if body.lstrip().startswith(b"<") else ""
         raise MalformedPage(f"it is {web}not the documented JSON object") from error
     if type(total) not in (int, float, str):
-        raise MalformedPage("its `total` is not a number")
+        raise MalformedPage(f"its `{_TOTAL}` is not a number")
     return records, _total(total)
 
 

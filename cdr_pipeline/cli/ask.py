@@ -168,15 +168,15 @@ def _form_of(output: Path | None) -> str:
 
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":
+    from cdr_pipeline.page import join
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.flattening.flatten import flatten
     from cdr_pipeline.tables.flattening.typed import Rules
     from cdr_pipeline.tables.raw_pages import ALWAYS, StoredPage
 
-    body = b'{"data":[' + b",".join(records) + b'],"total":' + str(len(records)).encode() + b"}"
     most = settings.max_additional_columns
     rules = Rules(ALWAYS, settings.zone, most, Contract.of(settings))
-    return flatten([StoredPage(1, body)], rules)
+    return flatten([StoredPage(1, join(records))], rules)
 
 
 def _table(cdrs: "pl.DataFrame", width: int) -> Table:

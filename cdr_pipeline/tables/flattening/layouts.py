@@ -53,7 +53,7 @@ class Layout:
 
     def page(self, body: bytes) -> list[Any]:
         """The records of a page. Raises one of `page.UNREADABLE` if some are not as expected."""
-        records: list[Any] = self._pages.decode(body).data or []
+        records: list[Any] = self._pages.decode(body).records or []
         if any(page.any_too_deep(map(token, records)) for token in self._tokens):
             raise RecursionError
         return records
@@ -107,9 +107,9 @@ class Layout:
 
     @cached_property
     def _pages(self) -> msgspec.json.Decoder[Any]:
-        return msgspec.json.Decoder(
-            msgspec.defstruct("_Page", [("data", list[self._record] | None)])  # type: ignore[name-defined]
-        )
+        records = list[self._record] | None  # type: ignore[name-defined]
+        named = ("records", records, msgspec.field(name=page.RECORDS))
+        return msgspec.json.Decoder(msgspec.defstruct("_Page", [named]))
 
     @cached_property
     def _tokens(self) -> list[Callable[[Any], msgspec.Raw]]:
