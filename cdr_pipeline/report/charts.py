@@ -223,7 +223,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
             x2="until",
             y=alt.Y("row:N", title=None).axis(labelLimit=gap - 10).scale(domain=order),
             color=alt.Color("ending:N", title=None)
-            .scale(domain=list(labels.values()), range=list(_COLOURS.values()))
+            .scale(domain=list(labels.values()), range=[_COLOURS[one] for one in Disposition])
             .legend(orient="top", columns=5 if width == WIDE else 2, labelLimit=170),
         )
         .properties(width=width - gap, height=max(60, 26 * len(order)))
