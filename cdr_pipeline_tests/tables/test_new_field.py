@@ -23,16 +23,16 @@ from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, SAIGON, call, flat
 
 store = Store(Path(sys.argv[1]), SAIGON)
-made = flat(call(queue_seconds="33"))
+made = flat(call(a_new_one="33"))
 store.write(CDRS, DAY, made.cdrs)
 path = store.path(CDRS, DAY - timedelta(days=1))
 path.parent.mkdir()
-made.cdrs.drop("queue_seconds", strict=False).write_parquet(path)
+made.cdrs.drop("a_new_one", strict=False).write_parquet(path)
 read = readers.lazy(store, CDRS, store.days(CDRS)).collect()
 print(json.dumps({
     "extra": made.cdrs["extra"].to_list(),
-    "column": read["queue_seconds"].to_list() if "queue_seconds" in read.columns else None,
-    "view": "queue_seconds" in catalog.build(store).views["cdrs"],
+    "column": read["a_new_one"].to_list() if "a_new_one" in read.columns else None,
+    "view": "a_new_one" in catalog.build(store).views["cdrs"],
 }))
 """
 
@@ -58,14 +58,14 @@ def package(tmp_path: Path) -> Path:
     shutil.copytree(PACKAGE, made, ignore=shutil.ignore_patterns("__pycache__"))
     record = made / "record.py"
     last = '    Field("autocall_recording_url"'
-    line = '    Field("queue_seconds", COUNT, "Seconds in the queue."),\n'
+    line = '    Field("a_new_one", COUNT, "A new one."),\n'
     text = record.read_text(encoding="utf-8")
     record.write_text(text.replace(last, line + last), encoding="utf-8")
     return made
 
 
 def test_until_then_it_is_kept_in_extra(tmp_path: Path) -> None:
-    expected = {"extra": ['{"queue_seconds":"33"}'], "column": None, "view": False}
+    expected = {"extra": ['{"a_new_one":"33"}'], "column": None, "view": False}
     assert told(tmp_path / "data", PACKAGE) == expected
 
 
