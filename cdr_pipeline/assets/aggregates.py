@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
-from functools import cache, partial
+from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,15 +15,11 @@ from cdr_pipeline.errors import SAFE, CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.datasets import (
-    AGENT_DAILY,
     CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,
     CDRS,
-    COMPLIANCE_DAILY,
     DATASETS,
     DATE,
-    DISPOSITION_DAILY,
-    HOTLINE_DAILY,
     LEAD_ATTEMPTS,
     Dataset,
 )
@@ -38,8 +34,6 @@ from cdr_pipeline.tables.provenance import (
 )
 from cdr_pipeline.tables.store import Store
 
-_Measure = Callable[[daily.Day], pl.LazyFrame]
-
 #: Dataset -> what makes of changed days the partitions to be written.
 _LOOKING_BACK: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
     CAMPAIGN_HOURLY.name: concurrency.remade,
@@ -47,18 +41,11 @@ _LOOKING_BACK: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]
 }
 
 
-def _of_one_day(settings: Settings) -> dict[str, _Measure]:
+def _of_one_day(settings: Settings) -> dict[str, Callable[[daily.Day], pl.LazyFrame]]:
     """Dataset -> what makes it of its day alone."""
-    rules = daily.CallingRules(
-        settings.allowed_from, settings.allowed_until, settings.calls_per_number
+    return daily.measures(
+        daily.CallingRules(settings.allowed_from, settings.allowed_until, settings.calls_per_number)
     )
-    return {
-        CAMPAIGN_DAILY.name: daily.campaign_daily,
-        DISPOSITION_DAILY.name: daily.disposition_daily,
-        HOTLINE_DAILY.name: daily.hotline_daily,
-        AGENT_DAILY.name: daily.agent_daily,
-        COMPLIANCE_DAILY.name: partial(daily.compliance_daily, rules=rules),
-    }
 
 
 @cache

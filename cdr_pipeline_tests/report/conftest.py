@@ -10,13 +10,9 @@ from cdr_pipeline.simulator import Tenant
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
 from cdr_pipeline.tables.datasets import (
-    AGENT_DAILY,
-    CAMPAIGN_DAILY,
     CAMPAIGN_HOURLY,
     CDRS,
-    COMPLIANCE_DAILY,
-    DISPOSITION_DAILY,
-    HOTLINE_DAILY,
+    DATASETS,
     LEAD_ATTEMPTS,
     RECEIPTS,
     REJECTS,
@@ -61,14 +57,8 @@ def load(store: Store) -> LoadDay:
         store.write(CDRS, day, made.cdrs, made.keys)
         store.write(REJECTS, day, made.rejects)
         calls = daily.Day.read(store.lazy(CDRS, day))
-        for dataset, measure in (
-            (CAMPAIGN_DAILY, daily.campaign_daily),
-            (DISPOSITION_DAILY, daily.disposition_daily),
-            (HOTLINE_DAILY, daily.hotline_daily),
-            (AGENT_DAILY, daily.agent_daily),
-        ):
-            store.write(dataset, day, measure(calls).collect())
-        store.write(COMPLIANCE_DAILY, day, daily.compliance_daily(calls, RULES).collect())
+        for name, measure in daily.measures(RULES).items():
+            store.write(DATASETS[name], day, measure(calls).collect())
         for dataset, remade in (
             (CAMPAIGN_HOURLY, concurrency.remade),
             (LEAD_ATTEMPTS, attempts.remade),

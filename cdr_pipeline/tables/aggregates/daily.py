@@ -3,8 +3,10 @@
 What needs other days as well stands in `concurrency` and `attempts`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import time
+from functools import partial
 from typing import Final, Self
 
 import polars as pl
@@ -206,6 +208,17 @@ def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
         )
     )
     return in_order(COMPLIANCE_DAILY, made)
+
+
+def measures(rules: CallingRules) -> dict[str, Callable[[Day], pl.LazyFrame]]:
+    """Dataset -> what makes it of its day."""
+    return {
+        CAMPAIGN_DAILY.name: campaign_daily,
+        DISPOSITION_DAILY.name: disposition_daily,
+        HOTLINE_DAILY.name: hotline_daily,
+        AGENT_DAILY.name: agent_daily,
+        COMPLIANCE_DAILY.name: partial(compliance_daily, rules=rules),
+    }
 
 
 def in_order(dataset: Dataset, made: pl.LazyFrame) -> pl.LazyFrame:

@@ -18,11 +18,11 @@ from cdr_pipeline.tables.aggregates.concurrency import Hours, campaign_hourly
 from cdr_pipeline.tables.aggregates.daily import (
     CallingRules,
     Day,
-    agent_daily,
     campaign_daily,
     compliance_daily,
     disposition_daily,
     hotline_daily,
+    measures,
 )
 from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.records import DAY, SAIGON, Sent, call, flat, flat_pages
@@ -37,17 +37,13 @@ def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
     of_the_day = Day.read(cdrs.lazy().filter(pl.col("date") == day))
     with_the_day_before = cdrs.lazy().filter(pl.col("date") >= day - timedelta(days=1))
     frames = {
-        "campaign_daily": campaign_daily(of_the_day),
-        "disposition_daily": disposition_daily(of_the_day),
+        **{name: measure(of_the_day) for name, measure in measures(CALLING_RULES).items()},
         "campaign_hourly": campaign_hourly(
             Hours.of(with_the_day_before.filter(pl.col("date") <= day), day, SAIGON)
         ),
-        "hotline_daily": hotline_daily(of_the_day),
         "lead_attempts": lead_attempts(counted(calls_to_leads(cdrs.lazy()), day))
         .filter(pl.col("date") == day)
         .drop("date"),
-        "agent_daily": agent_daily(of_the_day),
-        "compliance_daily": compliance_daily(of_the_day, CALLING_RULES),
     }
     return {name: frame.collect(engine="in-memory") for name, frame in frames.items()}
 

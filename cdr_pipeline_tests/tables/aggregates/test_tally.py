@@ -1,5 +1,7 @@
 """Tallies: few rows tell what single calls do, whatever parts a day is read in."""
 
+from datetime import time
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -29,12 +31,7 @@ def test_a_day_comes_out_the_same_whatever_parts_it_is_read_in(
     few = cdrs.head(40) if rows == 1 else cdrs
     monkeypatch.setattr(tally, "PART", rows)
     read, asked = Day.read(few.lazy()), Day.of(few.lazy())
-    for measure in (
-        daily.campaign_daily,
-        daily.disposition_daily,
-        daily.hotline_daily,
-        daily.agent_daily,
-    ):
+    for measure in daily.measures(daily.CallingRules(time(8), time(17), 1)).values():
         assert_frame_equal(
             measure(read).collect(engine="in-memory"), measure(asked).collect(engine="in-memory")
         )
