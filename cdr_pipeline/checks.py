@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import polars as pl
 
@@ -76,25 +76,36 @@ class Told:
         self.values = values
 
 
-#: What can be told: words of ours, counts, what came (which stays as it is), and lists of these.
-Telling: TypeAlias = Told | int | str | Sequence["Telling"]
+class Days(NamedTuple):
+    """Some days, told as ranges of them."""
+
+    days: Sequence[date]
+
+
+#: What can be told: words of ours, counts, days, what came (which stays as it is), and lists.
+Telling: TypeAlias = Told | int | str | Days | Sequence["Telling"]
 
 
 def tell(
     telling: Telling,
     word: Callable[[str], str] = str,
     number: Callable[[int], str] = "{:,}".format,
+    ranges: Callable[[Sequence[date], int], str] = ranges,
 ) -> str:
-    """All of it as a text; in another language than English by its words and way with numbers."""
+    """All of it as a text; in another language than English by its words, and its ways of writing
+    numbers and days.
+    """
     match telling:
         case str():
             return telling
         case int():
             return number(telling)
+        case Days():
+            return ranges(telling.days, _EXAMPLES)
         case Told():
-            values = {name: tell(one, word, number) for name, one in telling.values.items()}
+            values = {name: tell(one, word, number, ranges) for name, one in telling.values.items()}
             return word(telling.text).format(**values)
-    return ", ".join(tell(one, word, number) for one in telling)
+    return ", ".join(tell(one, word, number, ranges) for one in telling)
 
 
 @dataclass(frozen=True)
@@ -271,10 +282,16 @@ def over_days(found: Mapping[date, Iterable[Finding]]) -> Iterator[Finding]:
             yield Finding(check, not odd, _over_days(days, odd) if odd else f"{len(days)} days")
 
 
-def _over_days(days: Mapping[date, Finding], odd: Sequence[date]) -> str:
+def _over_days(days: Mapping[date, Finding], odd: Sequence[date]) -> Told:
     first = min(odd)
-    named = ranges(odd, _EXAMPLES)
-    return f"{len(odd)} of {len(days)} days: {named}. On {first}: {days[first].summary}"
+    return Told(
+        "{count} of {days} days: {named}. On {first}: {told}",
+        count=len(odd),
+        days=len(days),
+        named=Days(odd),
+        first=Days([first]),
+        told=days[first].told,
+    )
 
 
 def verified(receipt: pl.DataFrame) -> Finding:

@@ -112,7 +112,7 @@ def test_every_fault_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) ->
         "days_per_run": "1.5",
         "allowed_until": "17",
         "calls_per_number": "0",
-        "report_language": "fr",
+        "report_language": "english",
         "schedule_time": "half past one",
         "lookback_days": "-1",
         "probe_days": "some",

@@ -4,14 +4,13 @@ Everything the vendor sent is escaped, and of a phone number only the ends are s
 """
 
 import importlib.util
-from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from cdr_pipeline.checks import Finding
+from cdr_pipeline import checks
 from cdr_pipeline.errors import CdrError
 from cdr_pipeline.record import SHORT_CALL_SECONDS
 from cdr_pipeline.report.figures import Figures, Span, figures
@@ -165,33 +164,11 @@ def _rule(row: dict[str, Any], words: Words) -> str:
 
 def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
     """What each check found, over all the days; those that found something first."""
-    found: dict[str, list[tuple[date, Finding]]] = {}
-    for day, findings in figures.findings.items():
-        for finding in findings:
-            found.setdefault(finding.check.name, []).append((day, finding))
-    lines = []
-    for name, all_days in found.items():
-        odd = [(day, finding) for day, finding in all_days if not finding.passed]
-        if figures.one_day:
-            told = words.found(all_days[0][1])
-        else:
-            told = _over_days(odd, len(all_days), words) if odd else ""
-        lines.append({"name": words(f"check.{name}"), "passed": not odd, "told": told})
+    lines = [
+        {"name": words(f"check.{one.check.name}"), "passed": one.passed, "told": words.found(one)}
+        for one in checks.over_days(figures.findings)
+    ]
     return sorted(lines, key=lambda line: bool(line["passed"]))
-
-
-def _over_days(odd: Sequence[tuple[date, Finding]], days: int, words: Words) -> str:
-    """As `checks._over_days`, in the language of the page."""
-    named = words.ranges([day for day, _ in odd], _NAMED)
-    first, finding = odd[0]
-    return words(
-        "check_days",
-        count=len(odd),
-        days=days,
-        named=named,
-        first=words.days(first, first),
-        told=words.found(finding),
-    )
 
 
 def _days(span: Span, words: Words) -> str:

@@ -86,7 +86,6 @@ _EN: Final = {
     "checks": "What the checks say",
     "check_passed": "passed",
     "check_failed": "look here",
-    "check_days": "{count} of {days} days: {named}. On {first}: {told}",
     "notes": "What the words mean",
     "notes_text": "A call is counted once, by its root leg. ASR: answered of the calls really"
     " attempted (ITU-T E.411). NER: calls for which the network did its part, of those attempted"
@@ -190,7 +189,6 @@ _VI: Final = {
     "checks": "Kết quả kiểm tra dữ liệu",
     "check_passed": "đạt",
     "check_failed": "cần xem",
-    "check_days": "{count} trên {days} ngày: {named}. Ngày {first}: {told}",
     "notes": "Giải thích",
     "notes_text": "Mỗi cuộc gọi được tính một lần, theo chặng gốc. ASR: tỷ lệ trả lời trên số cuộc"
     " thực gọi (ITU-T E.411). NER: tỷ lệ cuộc gọi mà mạng đã làm tròn phần mình trên số cuộc thực"
@@ -229,6 +227,8 @@ _FOUND_VI: Final[Mapping[str, str]] = {
     " trước {usual}",
     "{count} of {total} calls": "{count} trên {total} cuộc gọi",
     "{count} of {total} calls: {named}": "{count} trên {total} cuộc gọi: {named}",
+    "{count} of {days} days: {named}. On {first}: {told}": "{count} trên {days} ngày: {named}."
+    " Ngày {first}: {told}",
     "{count} calls with {named}": "{count} cuộc gọi có {named}",
     "none": "không có",
     "record": "bản ghi",
@@ -267,7 +267,8 @@ class Words:
 
     def found(self, finding: Finding) -> str:
         """What a check found odd."""
-        return tell(finding.told, lambda text: self._found.get(text, text), self.number)
+        words = self._found
+        return tell(finding.told, lambda text: words.get(text, text), self.number, self.ranges)
 
     def days(self, first: date, last: date) -> str:
         """A stretch of days, both included, as it is written here."""
