@@ -126,14 +126,14 @@ SPECS = [
 ]
 
 
-def of_the_day(work: Work, wanted: Iterable[str]) -> list[Made]:
-    """Those of `wanted` that need no other day. Raises NotThere where one of `wanted` cannot be
+def of_the_day(work: Work) -> list[Made]:
+    """Those of the wanted that need no other day. Raises NotThere where one of the wanted cannot be
     made of what is there, CdrError where that is in another zone.
     """
     measures = {
-        name: measure for name, measure in _of_one_day(work.settings).items() if name in wanted
+        name: measure for name, measure in _of_one_day(work.settings).items() if name in work.wanted
     }
-    asked = {*measures, *that_look_back(wanted)}
+    asked = {*measures, *that_look_back(work.wanted)}
     if asked:
         work.require(CDRS)
     if not measures:

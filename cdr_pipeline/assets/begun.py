@@ -38,7 +38,7 @@ class Begun:
     _crew: Crew | None = None
     _fetching: Generator[list[Made], None, None] | None = None
 
-    def begin(self, wanted: set[str], lister: Lister | None, over: Event) -> Exception | None:
+    def begin(self, lister: Lister | None, over: Event) -> Exception | None:
         """Lock the day until `close`, prepare to flatten it, and fetch it if there is a lister.
         Returns the error, if there is one; `layers` raises it.
 
@@ -47,7 +47,7 @@ class Begun:
         work = self.work
         try:
             self._held.enter_context(work.store.locked(work.day, over.is_set))
-            if wanted & names(cdrs.SPECS):
+            if names(cdrs.SPECS).intersection(work.wanted):
                 columns = work.settings.max_additional_columns
                 self._crew = self._held.enter_context(
                     crew_of(work.store, work.day, columns, work.contract)
@@ -66,39 +66,37 @@ class Begun:
         """Whether it takes much memory to go on with."""
         return self._crew is not None and self._crew.large
 
-    def layers(self, wanted: set[str]) -> Iterator[Made]:
-        """The datasets that are `wanted`, which are written as this goes on."""
+    def layers(self) -> Iterator[Made]:
+        """The datasets that are wanted, which are written as this goes on."""
         if self._error:
             raise self._error
         for made in self._fetching or ():
             yield from made
         if self._crew:
             yield from cdrs.build(self.work, self._crew)
-        yield from aggregates.of_the_day(self.work, wanted)
+        yield from aggregates.of_the_day(self.work)
 
     def close(self) -> None:
         """Nothing more is made of it."""
         self._held.close()
 
 
-def layers(work: Work, wanted: set[str], lister: Lister | None) -> Iterator[Made]:
-    """One day through the datasets that are `wanted`, locked; they are written as this goes on."""
+def layers(work: Work, lister: Lister | None) -> Iterator[Made]:
+    """One day by itself, locked; its datasets are written as this goes on."""
     with closing(Begun(work)) as begun:
-        begun.begin(wanted, lister, Event())
-        yield from begun.layers(wanted)
+        begun.begin(lister, Event())
+        yield from begun.layers()
 
 
 @contextmanager
-def begun_ahead(
-    works: Iterable[Work], wanted: set[str], lister: Lister | None
-) -> Iterator[Iterator[Begun]]:
+def begun_ahead(works: Iterable[Work], lister: Lister | None) -> Iterator[Iterator[Begun]]:
     """The days in their order, each begun while the one before it is made; the caller closes them.
 
     A large day is closed before the next is begun: two of them would take twice the memory.
     """
     # Not by `ahead`, which waits for what is under way: here that may be a vendor, or another run.
     ahead = _Ahead([Begun(work) for work in works])
-    thread = Thread(target=ahead.begin_each, args=(wanted, lister), name="cdr-begin", daemon=True)
+    thread = Thread(target=ahead.begin_each, args=(lister,), name="cdr-begin", daemon=True)
     try:
         thread.start()  # an interrupt may come before this has returned
         yield ahead.in_turn()
@@ -122,7 +120,7 @@ class _Ahead:
     _ready: "SimpleQueue[Begun]" = field(default_factory=SimpleQueue)
     _over: Event = field(default_factory=Event)
 
-    def begin_each(self, wanted: set[str], lister: Lister | None) -> None:
+    def begin_each(self, lister: Lister | None) -> None:
         """Begin one day after the other, each when it is its turn."""
         hopeless: Exception | None = None
         for day in self.days:
@@ -132,7 +130,7 @@ class _Ahead:
             if hopeless:
                 day.hopeless = hopeless
             else:
-                error = day.begin(wanted, lister, self._over)
+                error = day.begin(lister, self._over)
                 hopeless = error if error and _stops_the_run(error) else None
             self._ready.put(day)
 

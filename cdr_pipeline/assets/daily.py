@@ -132,10 +132,10 @@ def _load_days(
     found: dict[date, list[Finding]] = {}
     with ExitStack() as stack:
         lister = lister_for(stack, settings, store) if fetches else None
-        works = [Work(day, settings, store, config.accept_shrink, contract) for day in days]
-        for begun in stack.enter_context(begun_ahead(works, wanted, lister)):
+        works = [Work(day, settings, store, wanted, config.accept_shrink, contract) for day in days]
+        for begun in stack.enter_context(begun_ahead(works, lister)):
             day = begun.work.day
-            error = begun.hopeless or _load_day(context, begun, wanted)
+            error = begun.hopeless or _load_day(context, begun)
             found[day] = begun.work.findings
             if error:
                 failed[day] = error
@@ -220,14 +220,12 @@ def _fresh(store: Store, settings: Settings, day: date) -> Finding:
     return checks.fresh(day, store)
 
 
-def _load_day(
-    context: dg.AssetExecutionContext, begun: Begun, wanted: set[str]
-) -> Exception | None:
+def _load_day(context: dg.AssetExecutionContext, begun: Begun) -> Exception | None:
     """One day through its layers, recorded as it goes; the error that ended it, if one did."""
     work = begun.work
     key = f"{work.day}"
     try:
-        for made in begun.layers(wanted):
+        for made in begun.layers():
             _record(context, work.day, made)
         context.log.info(f"{key}: complete")
         return None

@@ -1,7 +1,7 @@
 """What every layer shares: the day's workplace, and how datasets and checks show in Dagster."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Protocol
@@ -55,11 +55,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Work:
-    """One day on its way through the layers."""
+    """One day on its way through the layers, as far as its datasets are `wanted`."""
 
     day: date
     settings: Settings
     store: Store
+    wanted: Collection[str] = ()
     accept_shrink: bool = False
     contract: Contract = NO_CONTRACT
     findings: list[Finding] = field(default_factory=list)

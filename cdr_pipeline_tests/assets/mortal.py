@@ -68,7 +68,7 @@ def load(settings: Settings, day: date, fatal: int | None, moments: Connection) 
         Client.from_settings(settings) as client,
         Lister(client, page_size=settings.page_size, concurrency=settings.concurrency) as lister,
     ):
-        list(layers(Work(day, settings, store), set(DATASETS), lister))
+        list(layers(Work(day, settings, store, DATASETS), lister))
     for name in aggregates.that_look_back(DATASETS):
         list(aggregates.of_days_together(store, [day], name))
     moments.send(counted.passed)

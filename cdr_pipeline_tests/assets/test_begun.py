@@ -2,7 +2,7 @@
 
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack
 from datetime import date
 from threading import Event, main_thread
@@ -109,8 +109,8 @@ class Endless:
         raise NotProved("the run has ended")
 
 
-def works(at: Desk) -> list[Work]:
-    return [Work(day, at.settings, at.store) for day in DAYS]
+def works(at: Desk, wanted: Collection[str] = tuple(DATASETS)) -> list[Work]:
+    return [Work(day, at.settings, at.store, wanted) for day in DAYS]
 
 
 def free(at: Desk) -> Iterator[date]:
@@ -139,7 +139,7 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
             yield from fetch(work, endless, take)  # type: ignore[arg-type]
 
     monkeypatch.setattr(raw_pages, "fetch", fetching)
-    with begun_ahead(works(at), set(DATASETS), endless) as days:  # type: ignore[arg-type]
+    with begun_ahead(works(at), endless) as days:  # type: ignore[arg-type]
         assert next(days).work.day == DAYS[0]
     assert list(free(at)) == DAYS
     assert not at.store.holds(RAW_PAGES, DAYS[1])
@@ -170,7 +170,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk:
     try:
         with (
             pytest.raises(KeyboardInterrupt),
-            begun_ahead(works(at), set(DATASETS), endless) as days,  # type: ignore[arg-type]
+            begun_ahead(works(at), endless) as days,  # type: ignore[arg-type]
         ):
             next(days)
     finally:
@@ -198,8 +198,8 @@ def test_nothing_of_a_day_is_replaced_before_its_turn(
     monkeypatch.setattr(raw_pages, "fetch", fetching)
     with ExitStack() as stack:
         lister = lister_for(stack, at.settings, at.store)
-        with begun_ahead(works(at), set(DATASETS), lister) as days:
-            assert [made.dataset for made in next(days).layers(set(DATASETS))]
+        with begun_ahead(works(at), lister) as days:
+            assert [made.dataset for made in next(days).layers()]
             assert proved[DAYS[1]].wait(30)
             assert at.store.days(RAW_PAGES) == at.store.days(CDRS) == DAYS[:1]
     assert at.store.days(RAW_PAGES) == DAYS[:1]
@@ -208,6 +208,6 @@ def test_nothing_of_a_day_is_replaced_before_its_turn(
 
 def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: NewDesk) -> None:
     at = desk()
-    with at.store.locked(DAYS[1]), begun_ahead(works(at), {CDRS.name}, None) as days:
+    with at.store.locked(DAYS[1]), begun_ahead(works(at, [CDRS.name]), None) as days:
         next(days)
     assert list(free(at)) == DAYS

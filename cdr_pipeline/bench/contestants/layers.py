@@ -5,6 +5,7 @@ into fetching and flattening, and what into the aggregates.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cdr_pipeline.assets import aggregates
@@ -28,12 +29,12 @@ def load(job: Job) -> None:
     with ExitStack() as stack:
         lister = lister_for(stack, settings, store)
         for day in job.days:
-            work = Work(day, settings, store)
+            calls = Work(day, settings, store, (RAW_PAGES.name, CDRS.name))
             with _counted(spent, "loading"):
-                list(layers(work, {RAW_PAGES.name, CDRS.name}, lister))
+                list(layers(calls, lister))
             spent["loading_peak"] = memory("/proc/self/status", "VmHWM:")
             with _counted(spent, "aggregates"):
-                aggregates.of_the_day(work, DATASETS)
+                aggregates.of_the_day(replace(calls, wanted=DATASETS))
     with _counted(spent, "aggregates"):
         for name in aggregates.that_look_back(DATASETS):
             list(aggregates.of_days_together(store, job.days, name))
