@@ -7,6 +7,7 @@ What a page means, and how many requests make a day, is `listing`'s business.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
@@ -246,13 +247,27 @@ class Client:
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = self._connection.base_url + path
+        with self._failing_in_words(), self._budget.request(self._stopped, self._patience.seconds):
+            if self._stopped.is_set():
+                raise Unavailable(f"{self.host} was not asked: the run has ended.")
+            response = self._http.request(method, url, headers=headers, **request)
+            # Its stream refers back to it: a cycle, and bodies would wait for the collector.
+            response.stream = httpx.ByteStream(b"")
+        if response.status_code in _TRANSIENT or response.status_code > 504:
+            pause = _retry_after(response)
+            if pause:
+                self._budget.pause(pause)
+            asks = f" and asks to wait {pause:.0f} s" if pause else ""
+            busy = response.status_code == 429 or pause > 0
+            said = f"answered {response.status_code}{self._said(response)}{asks}"
+            raise _Transient(said, pause=pause, busy=busy)
+        return response
+
+    @contextmanager
+    def _failing_in_words(self) -> Iterator[None]:
+        """What httpx raises, as what is worth another try or is not, in words."""
         try:
-            with self._budget.request(self._stopped, self._patience.seconds):
-                if self._stopped.is_set():
-                    raise Unavailable(f"{self.host} was not asked: the run has ended.")
-                response = self._http.request(method, url, headers=headers, **request)
-                # Its stream refers back to it: a cycle, and bodies would wait for the collector.
-                response.stream = httpx.ByteStream(b"")
+            yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if "CERTIFICATE_VERIFY_FAILED" in f"{error}":
                 raise Unreachable(
@@ -271,15 +286,6 @@ class Client:
         except (httpx.TransportError, httpx.DecodingError) as error:
             # h11 quotes what it cannot read, and that may be an echo of what was sent.
             raise _Transient(f"broke off in mid-answer: {self._told(f'{error}')}") from None
-        if response.status_code in _TRANSIENT or response.status_code > 504:
-            pause = _retry_after(response)
-            if pause:
-                self._budget.pause(pause)
-            asks = f" and asks to wait {pause:.0f} s" if pause else ""
-            busy = response.status_code == 429 or pause > 0
-            said = f"answered {response.status_code}{self._said(response)}{asks}"
-            raise _Transient(said, pause=pause, busy=busy)
-        return response
 
     def _raise_for(self, response: httpx.Response) -> None:
         status = response.status_code

@@ -16,6 +16,7 @@ from cdr_pipeline.tables.datasets import ADDITIONAL_KEYS, CDRS, RAW_PAGES, RECEI
 from cdr_pipeline.tables.flattening.additional import Misfits
 from cdr_pipeline.tables.flattening.ahead import ahead
 from cdr_pipeline.tables.flattening.crew import Crew
+from cdr_pipeline.tables.flattening.flatten import Flat
 from cdr_pipeline.tables.footer import MadeBy, keys_behind
 from cdr_pipeline.tables.provenance import about_calls, about_source
 from cdr_pipeline.tables.receipts import last_fetch
@@ -55,12 +56,18 @@ def build(work: Work, crew: Crew) -> list[Made]:
 
     Raises CheckFailed, NotThere, ProcessLost.
     """
-    store, day = work.store, work.day
     work.require(RAW_PAGES)
     work.require(RECEIPTS)
     before = _known_keys(work)
     flat = crew.flat()
-    lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
+    _write(work, flat)
+    work.findings.append(checks.made_under(work.store, work.day, work.contract))
+    return _made(work, flat, before)
+
+
+def _write(work: Work, flat: Flat) -> None:
+    """Replace the three partitions. Raises CheckFailed."""
+    store, day = work.store, work.day
     fetch = about_source(store, RECEIPTS, day)
     about = {_LEFT_OUT: json.dumps(flat.left_out), **fetch}
     beside = fetch | about_calls(MadeBy(work.contract.mark, store.zone.key))
@@ -75,30 +82,27 @@ def build(work: Work, crew: Crew) -> list[Made]:
         calls.close()
         rejects.close()
         tables = checks.Tables(store, day, calls.written(), rejects.written())
+        lists = checks.LeadLists(flat.keys, flat.left_out, flat.misfits)
         work.findings.extend(checks.of_cdrs(tables, last_fetch(store, day).records, lists))
         _stop_if_blocked(work)
-    work.findings.append(checks.made_under(store, day, work.contract))
     store.write(ADDITIONAL_KEYS, day, flat.additional_keys, about=beside)
+
+
+def _made(work: Work, flat: Flat, known: set[str] | None) -> list[Made]:
+    """What was written, with its figures; `known`: as `_known_keys`."""
+    store, day, keys = work.store, work.day, flat.additional_keys
     answered = store.lazy(CDRS, day).select(kpi.is_of(Disposition.ANSWERED).sum())
+    figures = {
+        "answered": answered.collect().item(),
+        "rejects": store.rows(REJECTS, day),
+        "additional_columns": len(flat.keys),
+        "contract": work.contract.mark,
+    }
+    new = {"keys": keys["key"].n_unique(), **_new_keys(keys, known)}
     return [
-        made(
-            store,
-            day,
-            CDRS,
-            answered=answered.collect().item(),
-            rejects=store.rows(REJECTS, day),
-            additional_columns=len(flat.keys),
-            contract=work.contract.mark,
-        ),
+        made(store, day, CDRS, **figures),
         made(store, day, REJECTS, whole_records=flat.whole_rejects),
-        made(
-            store,
-            day,
-            ADDITIONAL_KEYS,
-            frame=flat.additional_keys,
-            keys=flat.additional_keys["key"].n_unique(),
-            **_new_keys(flat.additional_keys, before),
-        ),
+        made(store, day, ADDITIONAL_KEYS, frame=keys, **new),
     ]
 
 

@@ -118,11 +118,7 @@ def list_calls(
 
     if day and (first or last):
         raise click.UsageError("Give --date, or --from and --to, not both.")
-    form = form or _form_of(output)
-    if form == "parquet" and output is None:
-        raise click.UsageError("Parquet needs --output.")
-    if form == "table" and output:
-        raise click.UsageError("A table is for the screen: leave out --output, or --format table.")
+    form = _form(form, output)
     see_that_they_are_in_order(first or datetime.min, last or datetime.max)
     see_that_they_are_in_order(ended_from or datetime.min, ended_to or datetime.max, "ended-")
     if day:
@@ -139,9 +135,34 @@ def list_calls(
         records, total = listed(client, query, settings.page_size, limit, offset)
     if form == "jsonl":
         _emit(b"".join(b" ".join(text.splitlines()) + b"\n" for text in records), output)
-        return
-    flat = _typed(records, settings)
-    cdrs = flat.cdrs.sort("time_started", "id")
+    else:
+        flat = _typed(records, settings)
+        _write(flat.cdrs.sort("time_started", "id"), form, output)
+        err.print(f"{len(flat.cdrs):,} of the vendor's {total:,} calls")
+        if flat.whole_rejects:
+            left_out = f"{flat.whole_rejects:,} records that cannot be calls are left out"
+            err.print(f"{left_out}; see jsonl.")
+
+
+def _form(asked: str | None, output: Path | None) -> str:
+    """The format that was asked for, or that a file's name tells; a table without a file. Raises
+    UsageError.
+    """
+    if asked == "parquet" and output is None:
+        raise click.UsageError("Parquet needs --output.")
+    if asked == "table" and output:
+        raise click.UsageError("A table is for the screen: leave out --output, or --format table.")
+    form = asked or (_FORMATS.get(output.suffix.lower()) if output else "table")
+    if form is None:
+        raise click.UsageError(
+            f"The name of {output} tells no format: end it in {' or '.join(_FORMATS)}, or give"
+            " --format."
+        )
+    return form
+
+
+def _write(cdrs: "pl.DataFrame", form: str, output: Path | None) -> None:
+    """The calls as a table, CSV or Parquet."""
     if form == "csv":
         _emit(cdrs.write_csv().encode(), output)
     elif output:
@@ -149,22 +170,6 @@ def list_calls(
     else:
         to = for_tables()
         to.print(_table(cdrs, to.width))
-    err.print(f"{len(cdrs):,} of the vendor's {total:,} calls")
-    if flat.whole_rejects:
-        err.print(f"{flat.whole_rejects:,} records that cannot be calls are left out; see jsonl.")
-
-
-def _form_of(output: Path | None) -> str:
-    """The format that a file's name tells; a table without a file. Raises UsageError."""
-    if output is None:
-        return "table"
-    form = _FORMATS.get(output.suffix.lower())
-    if form is None:
-        raise click.UsageError(
-            f"The name of {output} tells no format: end it in {' or '.join(_FORMATS)}, or give"
-            " --format."
-        )
-    return form
 
 
 def _typed(records: Sequence[bytes], settings: Settings) -> "Flat":

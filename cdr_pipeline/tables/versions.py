@@ -47,27 +47,8 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
     Both hold within one process only. A record without an id goes by its bytes and its number
     among equals in its reading, by their offsets.
     """
-    frames = [pl.DataFrame(schema=_SEEN)]
-    for stored in pages:
-        seen = page.see(stored.body)
-        began = seen.began
-        nameless = set(seen.nameless)
-        frames.append(
-            pl.DataFrame(
-                {
-                    "key": seen.keys,
-                    "nameless": [at in nameless for at in range(len(seen))],
-                    "began": began,
-                    "_listed": page.began_in(began, stored.window).fill_null(True),
-                    "digest": [hash(text) for text in page.split(stored.body)],
-                    "pass": [stored.pass_] * len(seen),
-                    "offset": range(stored.offset, stored.offset + len(seen)),
-                },
-                schema=_SEEN,
-            )
-        )
     inside = page.began_in(pl.col("began"), window) & pl.col("_listed")
-    came = pl.concat(frames).with_row_index("at")
+    came = pl.concat([pl.DataFrame(schema=_SEEN), *map(_seen, pages)]).with_row_index("at")
     named = came.filter(~pl.col("nameless")).with_columns(number=pl.lit(0, pl.Int64))
     number = number_by_place("pass", "key", "offset")
     records = pl.concat([named, came.filter("nameless").with_columns(number=number)])
@@ -77,6 +58,24 @@ def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
         .unique(["key", "number"], keep="last", maintain_order=True)
         .filter(inside | pl.col("began").is_null())
         .select("key", "number", "digest")
+    )
+
+
+def _seen(stored: StoredPage) -> pl.DataFrame:
+    """The records of one page, in its order: `_SEEN`."""
+    seen = page.see(stored.body)
+    began, nameless = seen.began, set(seen.nameless)
+    return pl.DataFrame(
+        {
+            "key": seen.keys,
+            "nameless": [at in nameless for at in range(len(seen))],
+            "began": began,
+            "_listed": page.began_in(began, stored.window).fill_null(True),
+            "digest": [hash(text) for text in page.split(stored.body)],
+            "pass": [stored.pass_] * len(seen),
+            "offset": range(stored.offset, stored.offset + len(seen)),
+        },
+        schema=_SEEN,
     )
 
 
