@@ -1,7 +1,7 @@
 """Every text of the page, in each language, once; `{...}` are filled in by `page` and `charts`.
 
-What the checks found they tell in English; `_FOUND` has their words in the other languages. So a
-language is a table of `TEXTS` and one of `_FOUND`, and its name in `settings.Language`.
+What the checks found they tell in English; `FOUND` has their words in the other languages. So a
+language is a table of `TEXTS` and one of `FOUND`, and its name in `settings.Language`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -246,7 +246,7 @@ _FOUND_VI: Final[Mapping[str, str]] = {
 }
 
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {"en": _EN, "vi": _VI}
-_FOUND: Final[Mapping[Language, Mapping[str, str]]] = {"en": {}, "vi": _FOUND_VI}
+FOUND: Final[Mapping[Language, Mapping[str, str]]] = {"en": {}, "vi": _FOUND_VI}
 
 
 class Words:
@@ -255,7 +255,7 @@ class Words:
     def __init__(self, language: Language) -> None:
         self.language = language
         self._texts = TEXTS[language]
-        self._found = _FOUND[language]
+        self._found = FOUND[language]
         self.decimal, self.thousands = self("decimal"), self("thousands")
         self.day, self.short_day, self.month = self("day"), self("short_day"), self("month")
 

@@ -9,7 +9,7 @@ import pytest
 from cdr_pipeline import checks
 from cdr_pipeline.checks import Finding, Told
 from cdr_pipeline.record import Disposition, Reason
-from cdr_pipeline.report.words import TEXTS, Words
+from cdr_pipeline.report.words import FOUND, TEXTS, Words
 from cdr_pipeline.settings import Language
 
 
@@ -22,6 +22,15 @@ def test_every_language_has_every_text_with_the_same_places() -> None:
         assert list(TEXTS[language]) == list(TEXTS["en"])
         for name, text in TEXTS["en"].items():
             assert places(TEXTS[language][name]) == places(text), (language, name)
+
+
+def test_every_other_language_has_the_same_words_of_findings_with_the_places_of_the_english() -> (
+    None
+):
+    for language in get_args(Language)[1:]:
+        assert FOUND[language].keys() == FOUND["vi"].keys()
+        for english, text in FOUND[language].items():
+            assert places(text) == places(english), (language, english)
 
 
 def test_every_disposition_and_every_check_of_what_is_stored_has_words() -> None:
@@ -43,11 +52,18 @@ def test_what_a_check_found_is_told_with_the_signs_of_each_language_and_values_a
     None
 ):
     """A regular expression over the English took a value for a number, or for words of ours."""
-    named = [Told("{what} ({count})", what=what, count=1234) for what in ("none", "1,234")]
+    named = [
+        Told("{what} ({count})", what=what, count=1234) for what in (Told("none"), "none", "1,234")
+    ]
     told = Told("{count} of {total} calls: {named}", count=2468, total=5678, named=named)
     found = Finding(checks.FITS, False, told)
-    assert Words("en").found(found) == "2,468 of 5,678 calls: none (1,234), 1,234 (1,234)"
-    assert Words("vi").found(found) == "2.468 trên 5.678 cuộc gọi: none (1.234), 1,234 (1.234)"
+    assert (
+        Words("en").found(found)
+        == "2,468 of 5,678 calls: none (1,234), none (1,234), 1,234 (1,234)"
+    )
+    assert Words("vi").found(found) == (
+        "2.468 trên 5.678 cuộc gọi: không có (1.234), none (1.234), 1,234 (1.234)"
+    )
 
 
 def test_numbers_are_written_as_each_language_does() -> None:
