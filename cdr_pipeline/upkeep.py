@@ -6,7 +6,7 @@ and a history that was lost all end in the same days being asked for.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Self
 
@@ -119,22 +119,27 @@ def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
 
 @dataclass(frozen=True)
 class Round:
-    """A day's round of probes: the local date, and the last day that was probed on it."""
+    """A day's round of probes: the local date, the last day whose turn came on it, and those that
+    are asked for again, since the vendor gave no answer.
+    """
 
     on: date
     done: date = date.min
+    again: tuple[date, ...] = ()
 
     @classmethod
     def read(cls, cursor: str | None, today: date) -> Self:
         """Today's round, as far as it has come."""
-        on, _, done = (cursor or "").partition(" ")
-        return cls(today, date.fromisoformat(done)) if on == f"{today}" else cls(today)
+        on, *days = (cursor or "").split(" ")
+        done, *again = map(date.fromisoformat, days if on == f"{today}" else [f"{date.min}"])
+        return cls(today, done, tuple(again))
 
     def __str__(self) -> str:
-        return f"{self.on} {self.done}"
+        return " ".join(map(str, (self.on, self.done, *self.again)))
 
     def due(self, days: Sequence[date], now: datetime) -> list[date]:
-        """Those of `days`, in order, whose turn has come by `now`, which is in the local zone.
+        """Those of `days`, in order, whose turn has come by `now`, which is in the local zone; then
+        those that are asked for again: one that is never answered is to keep no other waiting.
 
         They are spread evenly from midnight until one interval before the next.
         """
@@ -142,7 +147,14 @@ class Round:
             datetime.combine(at, time(), now.tzinfo).timestamp() for at in (self.on, self.on + DAY)
         )
         share = (now.timestamp() - begins) / (ends - begins - PROBE_EVERY.total_seconds())
-        return [day for day in days[: int(share * len(days)) + 1] if day > self.done]
+        come = [day for day in days[: int(share * len(days)) + 1] if day > self.done]
+        return [*come, *(day for day in self.again if day in days)]
+
+    def after(self, day: date, *, answered: bool) -> Self:
+        """The round once `day` was asked for."""
+        again = [one for one in self.again if one != day]
+        later = again if answered else [*again, day]
+        return replace(self, done=max(self.done, day), again=tuple(later))
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,9 @@ def test_ticking_each_hour_each_day_has_its_turn_once_a_day_and_few_at_once(
         turn = Round.read(cursor, on)
         due = turn.due(older, now.astimezone(zone))
         assert len(due) <= count / 22 + 1
-        cursor = f"{Round(on, due[-1]) if due else turn}"
+        for day in due:
+            turn = turn.after(day, answered=True)
+        cursor = f"{turn}"
         asked += due
         now += timedelta(hours=1)
     assert asked == older
@@ -134,6 +136,18 @@ def test_a_machine_that_wakes_late_catches_up_and_a_new_day_begins_anew() -> Non
     evening = datetime(2023, 3, 7, 23, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
     assert Round.read("2023-03-07 2023-03-01", evening.date()).due(older, evening) == older[1:]
     assert Round.read("2023-03-06 2023-03-04", evening.date()).due(older, evening) == older
+
+
+def test_a_day_that_was_not_answered_comes_again_after_the_others_until_it_is() -> None:
+    older = days(1, 2, 3, 4)
+    evening = datetime(2023, 3, 7, 23, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
+    turn = Round(evening.date()).after(older[0], answered=False)
+    assert Round.read(f"{turn}", evening.date()) == turn
+    assert turn.due(older, evening) == [*older[1:], older[0]]
+    assert turn.due(older[1:], evening) == older[1:]  # its pages are gone meanwhile
+    assert turn.after(older[1], answered=True).due(older, evening) == [*older[2:], older[0]]
+    assert turn.after(older[0], answered=False) == turn
+    assert turn.after(older[0], answered=True).due(older, evening) == older[1:]
 
 
 def test_a_total_that_grew_is_tried_daily_and_one_that_fell_once() -> None:

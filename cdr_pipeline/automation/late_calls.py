@@ -14,7 +14,7 @@ from cdr_pipeline.api.reading import total
 from cdr_pipeline.assets.failures import in_words
 from cdr_pipeline.assets.layer import Loading
 from cdr_pipeline.automation.jobs import ASKED_BY, LOAD_DAYS, days_tags, settings_of
-from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unreachable
+from cdr_pipeline.errors import CdrError, SettingsError, Unauthorized, Unavailable, Unreachable
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
@@ -88,8 +88,10 @@ class _Probes:
                 break
             try:
                 moved = _compare(client, store, day, until)
-            except (Unreachable, Unauthorized) as error:  # the next day would fare no better
-                self.doubts.append(f"{error} Totals are compared again at the next tick.")
+            except (Unreachable, Unauthorized, Unavailable) as error:
+                # Most likely the next day would fare no better.
+                self.doubts.append(f"{day}: {error} Its total is asked for again later.")
+                self.turn = self.turn.after(day, answered=False)
                 break
             except _TooMany as error:
                 if number and time.monotonic() > until:
@@ -101,7 +103,7 @@ class _Probes:
                 )
             else:
                 self.moved += [moved] if moved else []
-            self.turn = upkeep.Round(self.turn.on, day)
+            self.turn = self.turn.after(day, answered=True)
 
 
 def _brief(settings: Settings) -> Settings:

@@ -2,7 +2,8 @@
 
 import errno
 import itertools
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -11,6 +12,8 @@ from cdr_pipeline.automation.jobs import ASKED_BY
 from cdr_pipeline.automation.late_calls import _BRIEFLY, _PROBE_SECONDS, _brief
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Chaos
+from cdr_pipeline.simulator.exchange import Refusal
+from cdr_pipeline.simulator.source import Call
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.raw_pages import Pages
 from cdr_pipeline.tables.store import Store
@@ -147,19 +150,45 @@ def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
     assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
-def test_while_the_vendor_is_down_the_sensor_says_so_and_goes_on_later(world: NewWorld) -> None:
+def test_while_the_vendor_is_down_one_day_a_tick_is_asked_for_and_all_once_it_is_back(
+    world: NewWorld,
+) -> None:
+    """It asked for every day that was due, and put all of them off until tomorrow."""
     it, vendor = after_nights(world, 8, lookback_days=0)
-    it.board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 6)
-    Clock.at = at(FIRST + DAY * 9, 1)
-    assert it.sensor("late_calls") == []
-    assert "answered 503" in it.skipped
-    assert "tomorrow" in it.skipped
-    it.board.down = None
+    it.board.add(at(FIRST, 23), listed=at(FIRST + DAY * 8, 3))
+    it.board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 21)
+    for hour in (19, 20):
+        vendor.requests.clear()
+        Clock.at = at(FIRST + DAY * 9, hour)
+        assert it.sensor("late_calls") == []
+        assert "answered 503" in it.skipped
+        assert len({one.params["start_date"] for one in vendor.requests}) == 1
     vendor.requests.clear()
-    Clock.at = at(FIRST + DAY * 9, 23)
-    it.sensor("late_calls")
-    assert {exchange.status for exchange in vendor.requests} == {200}
-    assert len(vendor.requests) == 7
+    Clock.at = at(FIRST + DAY * 9, 21)
+    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
+    asked_for = [one.params for one in vendor.requests if one.params["limit"] == "1"]
+    probed = [one["start_date"][:10] for one in asked_for]
+    assert sorted(probed) == [f"{FIRST + DAY * ahead}" for ahead in range(-1, 7)]
+
+
+def test_a_day_that_the_vendor_never_answers_for_keeps_no_other_from_being_compared(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, _ = after_nights(world, 4, lookback_days=0)
+    between = Switchboard.between
+
+    def broken(board: Switchboard, start: datetime, end: datetime) -> Sequence[Call]:
+        if start <= datetime(2023, 3, 1, 12) <= end:
+            raise Refusal(500, "query timed out")
+        return between(board, start, end)
+
+    monkeypatch.setattr(Switchboard, "between", broken)
+    it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
+    requests = []
+    for hour in (22, 23):
+        Clock.at = at(FIRST + DAY * 5, hour)
+        requests += it.sensor("late_calls")
+    assert asked(requests) == [("2023-03-02", "2023-03-02")]
 
 
 @pytest.mark.parametrize(
