@@ -40,6 +40,11 @@ _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 
 _HOOK_SECONDS = 10.0
 
+#: What a webhook cannot have taken: what never reached it, and what it, or a proxy before it,
+#: answered while it was too busy or away.
+_NOT_TAKEN: Final = (httpx.ConnectError, httpx.ConnectTimeout)
+_LATER: Final = frozenset({429, 502, 503})
+
 #: What no proxy is asked for, whatever the environment says: for it they are another machine's.
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -403,25 +408,26 @@ def _proxy(url: str) -> str:
 
 
 def post(url: str, content: Mapping[str, Any]) -> None:
-    """Send `content` as JSON to a webhook. Raises Unavailable, Refused, SettingsError; none names
-    the URL.
+    """Send `content` as JSON to a webhook. Raises Unreachable where it cannot have been taken, and
+    may be later; Unavailable, Refused, SettingsError. None names the URL.
 
     Tried again only where it cannot have been taken, so that nobody is told twice.
     """
-    persist = stamina.RetryingCaller(attempts=3, timeout=10).on(httpx.ConnectError)
+    persist = stamina.RetryingCaller(attempts=3, timeout=10).on(_NOT_TAKEN)
     try:
         with _http(url, timeout=_HOOK_SECONDS) as http:
             response = persist(http.post, url, json=content)
     except httpx.HTTPError as error:
         name = type(error).__name__
         why = {"ConnectError": f"{error}", "ReadTimeout": f"no answer in {_HOOK_SECONDS} s"}
-        raise Unavailable(
+        raise (Unreachable if isinstance(error, _NOT_TAKEN) else Unavailable)(
             f"the webhook could not be told: {why.get(name) or name}. Check CDR_ALERT_URL, and that"
             " its host answers."
         ) from None
     if not response.is_success:
         status = response.status_code
-        raise Refused(f"the webhook answered {status}; check CDR_ALERT_URL", status)
+        said = f"the webhook answered {status}; check CDR_ALERT_URL"
+        raise Unreachable(said) if status in _LATER else Refused(said, status)
 
 
 def _retry_after(response: httpx.Response) -> float:

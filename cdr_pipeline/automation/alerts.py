@@ -1,19 +1,21 @@
 """Tells a webhook of every run that failed; commands tell it of theirs, if they come to that."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
 import dagster as dg
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from cdr_pipeline.api.client import post
 from cdr_pipeline.assets.aggregates import that_look_back
-from cdr_pipeline.assets.failures import summary, told_by
+from cdr_pipeline.assets.failures import ANY_ERROR, summary, told_by
 from cdr_pipeline.automation.jobs import FIRST, LAST
 from cdr_pipeline.environment import read_dotenv_again
-from cdr_pipeline.errors import CdrError, redacted
+from cdr_pipeline.errors import CdrError, Unreachable, redacted
 from cdr_pipeline.home import LOCATION
 from cdr_pipeline.launcher import GONE, is_of_a_command
 from cdr_pipeline.settings import Settings
@@ -31,25 +33,70 @@ _TO_DO: Final = (
     " `cdr-pipeline run`."
 )
 
+_FAILED: Final = dg.DagsterEventType.RUN_FAILURE
 
-@dg.run_failure_sensor(
-    # A command's run is of no code location.
-    monitor_all_code_locations=True,
+#: For how long a webhook that takes nothing is told again.
+_PATIENCE_SECONDS: Final = 24 * 3600
+
+#: Runs that one tick tells of. Dagster gives a sensor a minute; one may take ten seconds, and the
+#: last twenty.
+_AT_ONCE: Final = 4
+
+
+# Not Dagster's `run_failure_sensor`, which goes on to the next run whether this one was told of or
+# not: of what failed while the webhook was away nobody ever heard.
+@dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells CDR_ALERT_URL of every run that failed: days, cause, what is safe, what to"
-    " do. One message a run, whether it could be delivered or not.",
+    " do. One message a run; where the webhook cannot have taken it, it is told again for a day.",
 )
-def alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    """Tell the webhook; what goes wrong with that is logged, never raised."""
-    if not _is_to_be_told(context):
-        return None  # a reason to skip would end the tick, and the next run wait for another
-    try:
-        if not tell(context.dagster_run, _causes(context), _settings()):
-            return dg.SkipReason("CDR_ALERT_URL is not set: nobody is told.")
-    except CdrError as error:
-        context.log.error(f"Nobody was told that run {context.dagster_run.run_id} failed: {error}")
-    return None
+def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Tell the webhook of the runs that failed since it was told last, in their order; what goes
+    wrong with that is logged, never raised.
+    """
+    if not context.cursor:
+        newest = context.instance.fetch_run_status_changes(_FAILED, limit=1).records
+        since = newest[0].storage_id if newest else 0
+        return dg.SensorResult(skip_reason="Runs that fail from now on.", cursor=_cursor(since))
+    told, now = RunStatusSensorCursor.from_json(context.cursor).record_id, time.time()
+    untold = context.instance.fetch_run_status_changes(
+        dg.RunStatusChangeRecordsFilter(_FAILED, after_storage_id=told),
+        limit=_AT_ONCE,
+        ascending=True,
+    ).records
+    reason = "Nothing more to tell."
+    for record in untold:
+        run_id = record.event_log_entry.run_id
+        try:
+            if not _told_of(context.instance, record):
+                reason = "CDR_ALERT_URL is not set: nobody is told."
+        except ANY_ERROR as error:  # what nobody foresaw is to keep no other run from being told of
+            foreseen = isinstance(error, CdrError)
+            why = error if foreseen else type(error).__name__
+            reason = f"Nobody was told that run {run_id} failed: {why}"
+            context.log.error(reason, exc_info=not foreseen)
+            if isinstance(error, Unreachable) and now < record.timestamp + _PATIENCE_SECONDS:
+                break  # at the next tick it comes first
+        told = record.storage_id
+    return dg.SensorResult(skip_reason=reason, cursor=_cursor(told))
+
+
+def _cursor(told: int) -> str:
+    """As Dagster's own sensor of failed runs has it, which was here before."""
+    return RunStatusSensorCursor(told).to_json()  # type: ignore[no-untyped-call]
+
+
+def _told_of(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> bool:
+    """Tell of the run that a record says has failed; False where nobody is to be told at all.
+    Raises CdrError, and Unreachable where the webhook may take it later.
+    """
+    entry = record.event_log_entry
+    run, event = instance.get_run_by_id(entry.run_id), entry.dagster_event
+    if not (run and event):
+        return True  # deleted meanwhile
+    context = dg.RunStatusSensorContext("alerts", run, event, instance).for_run_failure()
+    return not _is_to_be_told(context) or tell(run, _causes(context), _settings())
 
 
 def _is_to_be_told(context: dg.RunFailureSensorContext) -> bool:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from cdr_pipeline.assets import cdrs
 from cdr_pipeline.assets.layer import Made, Work
-from cdr_pipeline.automation.alerts import alert, alerts
+from cdr_pipeline.automation.alerts import alert
 from cdr_pipeline.automation.jobs import days_tags
 from cdr_pipeline.home import LOCATION
 from cdr_pipeline.launcher import GONE, process_tags
@@ -34,11 +34,11 @@ from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, 
 
 def fail_and_tell(it: World, ahead: int = 1) -> None:
     """A night's run of the day that ended and those before it, and the sensor on its failure."""
+    it.sensor("alerts")
     Clock.at = at(FIRST + DAY * ahead, 1.5)
     it.nightly()
-    run = it.last_run()
-    assert not run.is_success
-    tell_of(it, run)
+    assert not it.last_run().is_success
+    it.sensor("alerts")
 
 
 def without_the_vendor(world: NewWorld) -> World:
@@ -73,22 +73,14 @@ def found_dead(it: World, run: dg.DagsterRun) -> None:
     """As the daemon finds a run whose process is gone, and the sensor on it."""
     found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
     words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
-    it.instance.report_run_failed(run, words)
-    tell_of(it, run)
+    failed(it, run, words)
 
 
-def tell_of(it: World, run: dg.DagsterRun) -> None:
-    ended = it.instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE
-    ).records
-    assert ended[0].event_log_entry.dagster_event
-    with dg.build_run_status_sensor_context(
-        "alerts",
-        ended[0].event_log_entry.dagster_event,
-        it.instance,
-        run,
-    ) as context:
-        alerts(context.for_run_failure())
+def failed(it: World, run: dg.DagsterRun, words: str, data: JobFailureData | None = None) -> None:
+    """A run that ends so, and the sensor on it."""
+    it.sensor("alerts")
+    it.instance.report_run_failed(run, words, data)
+    it.sensor("alerts")
 
 
 @pytest.fixture
@@ -141,14 +133,72 @@ def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its
     assert "s3cret-path" not in logged
 
 
-def test_a_webhook_that_is_not_there_stops_nothing(
-    world: NewWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("away", [429, 502, 503])
+def test_what_failed_while_the_webhook_was_away_is_told_later_each_run_once_in_their_order(
+    world: NewWorld, heard: type[Hook], away: int
+) -> None:
+    """Each was told once, whether anybody listened or not."""
+    heard.status = away
+    it = without_the_vendor(world)
+    first = it.last_run().run_id
+    fail_and_tell(it, ahead=2)
+    assert f"the webhook answered {away}" in it.skipped
+    heard.status = 200
+    heard.told.clear()
+    it.sensor("alerts")
+    it.sensor("alerts")
+    assert [one["run_id"] for one in heard.told] == [first, it.last_run().run_id]
+
+
+def test_a_webhook_that_stays_away_for_a_day_is_told_of_what_came_after(
+    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard.status = 503
+    it = without_the_vendor(world)
+    monkeypatch.setattr("cdr_pipeline.automation.alerts._PATIENCE_SECONDS", 0)
+    it.sensor("alerts")
+    heard.status = 200
+    heard.told.clear()
+    fail_and_tell(it, ahead=2)
+    assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
+
+
+def test_a_run_that_cannot_be_told_of_keeps_no_other_from_being_told_of(
+    world: NewWorld, heard: type[Hook]
+) -> None:
+    it, _ = world(Switchboard())
+    failed(it, a_run(it, tags={"dagster/asset_partition_range_start": "one day"}), GONE)
+    assert not heard.told
+    assert "ValueError" in it.skipped
+    found_dead(it, a_run(it))
+    assert len(heard.told) == 1
+
+
+def test_what_failed_before_dagster_was_first_started_is_not_told(
+    world: NewWorld, heard: type[Hook]
+) -> None:
+    it, _ = world(Switchboard())
+    it.instance.report_run_failed(a_run(it), GONE)
+    it.sensor("alerts")
+    it.sensor("alerts")
+    assert not heard.told
+
+
+def test_a_webhook_that_is_not_there_stops_nothing_and_is_told_once_it_is(
+    world: NewWorld,
+    hook: tuple[str, type[Hook]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("CDR_ALERT_URL", "http://127.0.0.1:9/s3cret-path")
-    without_the_vendor(world)
+    it = without_the_vendor(world)
     logged = "".join(capfd.readouterr())
     assert "Connection refused. Check CDR_ALERT_URL" in logged
     assert "s3cret-path" not in logged
+    url, heard = hook
+    monkeypatch.setenv("CDR_ALERT_URL", url)
+    it.sensor("alerts")
+    assert len(heard.told) == 1
 
 
 def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
@@ -220,10 +270,9 @@ def test_a_command_that_was_killed_is_told_of_and_one_that_told_of_its_run_is_no
 ) -> None:
     """Of a `run` from cron that the kernel had ended for want of memory nobody was told."""
     it, _ = world(Switchboard())
-    failed = a_run(it, tags=process_tags())
     of_a_step = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
-    it.instance.report_run_failed(failed, "Steps failed: ['daily_calls'].", of_a_step)
-    tell_of(it, failed)
+    words = "Steps failed: ['daily_calls']."
+    failed(it, a_run(it, tags=process_tags()), words, of_a_step)
     assert not heard.told
     killed = a_run(it, tags=process_tags())
     found_dead(it, killed)
@@ -250,7 +299,6 @@ def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
         kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
         event = dg.DagsterEvent(kind, run.job_name, event_specific_data=made)
         it.instance.report_dagster_event(event, run.run_id)
-    it.instance.report_run_failed(run, GONE)
-    tell_of(it, run)
+    failed(it, run, GONE)
     (told,) = heard.told
     assert told["days"] == [f"{FIRST + DAY}"]
