@@ -154,8 +154,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("ab")
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path.open("ab")
+        return _private(path.parent).joinpath(path.name).open("ab")
 
 
 def _shared_folder(host: str) -> Path:
@@ -167,6 +166,11 @@ def _shared_folder(host: str) -> Path:
             f"{error.strerror}. TMPDIR must name a folder that this user may write: what all runs"
             " may ask of the vendor is counted there."
         ) from None
-    folder = shared / f"cdr-pipeline-{os.getuid()}" / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return _private(shared / f"cdr-pipeline-{os.getuid()}" / name)
+
+
+def _private(folder: Path) -> Path:
+    """A host's folder, in the user's own, made if need be: nobody else is to change a budget."""
+    for one in (folder.parent, folder):  # `parents` would make the upper one as the umask says
+        one.mkdir(exist_ok=True, mode=0o700)
     return folder

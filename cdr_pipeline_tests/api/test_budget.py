@@ -1,6 +1,7 @@
 """Requests a second and in flight, held by all who ask one host, from any thread or process."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -181,6 +182,18 @@ def test_another_process_takes_a_place_in_flight_until_it_is_killed(crowded: Cro
 def test_nobody_waits_for_a_place_once_the_run_is_over(crowded: Crowded) -> None:
     crowded.over.set()
     assert crowded.entered.wait(10)
+
+
+def test_what_is_counted_is_the_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    """Users who share CDR_DATA_DIR have `umask 002`: each could change the others' budgets."""
+    before = os.umask(0o002)
+    try:
+        with Budget("private.example", per_second=100, in_flight=1).request(threading.Event()):
+            pass
+    finally:
+        os.umask(before)
+    folders = [one for one in tmp_path.rglob("*") if one.is_dir()]
+    assert [one.stat().st_mode & 0o777 for one in folders] == [0o700, 0o700]
 
 
 def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:
