@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +26,10 @@ def ui(port: int) -> None:
 
     see_that_it_is_free(port)
     home = lasting_home()
-    with only_one_in(home):
+    with only_one_in(home) as held:
         told = f"Dagster keeps its history in {kept_in(home)}."
         err.print(told, soft_wrap=True, markup=False)
-        sys.exit(dagster_dev(port))
+        sys.exit(dagster_dev(port, held=[held]))
 
 
 def see_that_it_is_free(port: int) -> None:
@@ -45,24 +45,28 @@ def see_that_it_is_free(port: int) -> None:
 
 
 @contextmanager
-def only_one_in(home: Path) -> Iterator[None]:
+def only_one_in(home: Path) -> Iterator[int]:
     """Raises CdrError where a `ui` works with this home already: of two daemons each would start
     what is due, and every night be loaded twice.
+
+    Yields the descriptor that holds the home, for Dagster to hold it as well: it lives on where
+    this process alone is killed.
     """
-    from filelock import FileLock, Timeout
+    from filelock import lock_descriptor
 
-    try:
-        with FileLock(home / "ui.lock", blocking=False):
-            yield
-    except Timeout:
-        raise CdrError(
-            f"`cdr-pipeline ui` runs already with DAGSTER_HOME {home}: open that one, or end it"
-            " first."
-        ) from None
+    with (home / "ui.lock").open("ab") as file:
+        if not lock_descriptor(file.fileno(), blocking=False):
+            raise CdrError(
+                f"`cdr-pipeline ui`, or the Dagster that it began, runs already with DAGSTER_HOME"
+                f" {home}: open that one, or end it first."
+            )
+        yield file.fileno()
 
 
-def dagster_dev(port: int, folder: Path | None = None) -> int:
-    """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given."""
+def dagster_dev(port: int, folder: Path | None = None, held: Sequence[int] = ()) -> int:
+    """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given; it has the
+    descriptors `held` open.
+    """
     from cdr_pipeline.environment import note_dotenv
     from cdr_pipeline.home import LOCATION
 
@@ -83,7 +87,7 @@ def dagster_dev(port: int, folder: Path | None = None) -> int:
     # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
     # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, start_new_session=True, cwd=folder)
+    process = subprocess.Popen(command, start_new_session=True, cwd=folder, pass_fds=held)
     for ended in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ended) is not signal.SIG_IGN:  # as under nohup
             signal.signal(ended, lambda *_: process.send_signal(signal.SIGINT))

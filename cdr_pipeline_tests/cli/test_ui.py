@@ -1,5 +1,6 @@
 """`ui`: Dagster ends with the command that began it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from cdr_pipeline.errors import CdrError
 
 #: In place of Dagster: says that it has begun, and ends by Ctrl-C alone.
 DAGSTER = f"""#!{sys.executable}
-import signal, time
+import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(__file__ + ".pid", "w").write(str(os.getpid()))
 try:
     print("begun", flush=True)
     time.sleep(60)
@@ -25,12 +27,14 @@ except KeyboardInterrupt:
 
 UI = """
 import signal, sys
-from cdr_pipeline.cli.ui import dagster_dev
+from pathlib import Path
+from cdr_pipeline.cli.ui import dagster_dev, only_one_in
 
 if sys.argv[2:]:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.executable = sys.argv[1]
-sys.exit(dagster_dev(3000))
+with only_one_in(Path(sys.executable).parent) as held:
+    sys.exit(dagster_dev(3000, held=[held]))
 """
 
 
@@ -71,3 +75,13 @@ def test_there_is_one_ui_for_a_home(tmp_path: Path) -> None:
         pass
     with only_one_in(tmp_path):
         pass  # the first has ended
+
+
+def test_a_dagster_that_outlives_its_command_keeps_its_home(tmp_path: Path) -> None:
+    """The command alone was killed, and a second daemon began beside the first."""
+    with begun(tmp_path) as process:
+        process.kill()
+        process.wait()
+        with pytest.raises(CdrError, match="or the Dagster that it began, runs already"):
+            only_one_in(tmp_path).__enter__()
+        os.kill(int((tmp_path / "dagster.pid").read_text()), signal.SIGKILL)
