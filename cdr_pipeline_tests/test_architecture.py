@@ -101,6 +101,10 @@ def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
     ]
 
 
+def test_a_type_checker_is_told_that_the_package_has_types() -> None:
+    assert (ROOT / "py.typed").is_file()
+
+
 def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -> None:
     for path in ROOT.rglob("*.py"):
         ours = {name for name in imported(path) if name.startswith("cdr_pipeline.")}
