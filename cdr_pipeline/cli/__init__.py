@@ -2,6 +2,7 @@
 done elsewhere.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -66,4 +67,6 @@ def main() -> None:
 
 def program() -> None:
     """The command `cdr-pipeline`, as a process of its own."""
+    if os.name == "nt":
+        sys.exit("cdr-pipeline does not run on Windows itself: install and start it in WSL.")
     as_program(main)

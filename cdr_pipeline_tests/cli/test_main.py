@@ -58,6 +58,16 @@ def test_a_reader_that_has_gone_is_no_error_to_be_told(words: tuple[str, ...]) -
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_on_windows_it_says_in_a_sentence_where_it_runs() -> None:
+    code = "import os; from cdr_pipeline.cli import program; os.name = 'nt'; program()"
+    program = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "cdr-pipeline does not run on Windows itself: install and start it in WSL."
+    ]
+
+
 def test_a_folder_is_named_as_it_is_written(loaded: Type) -> None:
     """Of `[/x]` there was a traceback, of `[red]` and `:100:` another name."""
     folder = Path("[/x]", "[red]", ":100:").resolve()
