@@ -30,8 +30,7 @@ import signal, sys
 from pathlib import Path
 from cdr_pipeline.cli.ui import dagster_dev, only_one_in
 
-if sys.argv[2:]:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[2:] else signal.SIG_DFL)
 sys.executable = sys.argv[1]
 with only_one_in(Path(sys.executable).parent) as held:
     sys.exit(dagster_dev(3000, held=[held]))
