@@ -171,6 +171,6 @@ def _shared_folder(host: str) -> Path:
 
 def _private(folder: Path) -> Path:
     """A host's folder, in the user's own, made if need be: nobody else is to change a budget."""
-    for one in (folder.parent, folder):  # `parents` would make the upper one as the umask says
-        one.mkdir(exist_ok=True, mode=0o700)
+    for one in (folder.parent, folder):  # `parents` alone would make the upper as the umask says
+        one.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

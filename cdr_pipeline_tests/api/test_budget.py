@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -194,6 +195,18 @@ def test_what_is_counted_is_the_users_alone_whatever_the_umask(tmp_path: Path) -
         os.umask(before)
     folders = [one for one in tmp_path.rglob("*") if one.is_dir()]
     assert [one.stat().st_mode & 0o777 for one in folders] == [0o700, 0o700]
+
+
+def test_a_temporary_folder_that_is_tidied_away_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a login session is, while Dagster goes on: `late_calls` failed until its restart."""
+    session = tmp_path / "session"
+    monkeypatch.setattr(tempfile, "tempdir", f"{session}")
+    budget = Budget(HOST, per_second=100, in_flight=1)
+    shutil.rmtree(session)
+    turns(budget)
+    assert session.exists()
 
 
 def test_hosts_have_budgets_of_their_own(clock: Clock) -> None:
