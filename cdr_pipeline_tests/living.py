@@ -99,7 +99,7 @@ class World:
         self.red: list[str] = []
         self.failed: list[date] = []
         self.skipped = ""
-        self._cursors: dict[str, str | None] = {}
+        self.cursors: dict[str, str | None] = {}
         self._run_keys: set[str | None] = set()
         self.loading = loading or Loading(settings=lambda **_: self.settings)
         definitions = dg.Definitions(
@@ -129,12 +129,12 @@ class World:
         """A tick of a sensor, its runs executed and its events recorded."""
         with dg.build_sensor_context(
             self.instance,
-            cursor=self._cursors.get(name),
+            cursor=self.cursors.get(name),
             repository_def=self._code,
             resources={"loading": self.loading},
         ) as context:
             tick = self._code.get_sensor_def(name).evaluate_tick(context)
-        self._cursors[name] = tick.cursor
+        self.cursors[name] = tick.cursor
         self.skipped = tick.skip_message or ""
         for event in tick.asset_events:
             assert isinstance(event, dg.AssetCheckEvaluation)

@@ -55,11 +55,12 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Tell the webhook of the runs that failed since it was told last, in their order; what goes
     wrong with that is logged, never raised.
     """
-    if not context.cursor:
+    cursor = context.cursor or ""
+    if not RunStatusSensorCursor.is_valid(cursor):  # none yet, or one that somebody set by hand
         newest = context.instance.fetch_run_status_changes(_FAILED, limit=1).records
         since = newest[0].storage_id if newest else 0
         return dg.SensorResult(skip_reason="Runs that fail from now on.", cursor=_cursor(since))
-    told, now = RunStatusSensorCursor.from_json(context.cursor).record_id, time.time()
+    told, now = RunStatusSensorCursor.from_json(cursor).record_id, time.time()
     untold = context.instance.fetch_run_status_changes(
         dg.RunStatusChangeRecordsFilter(_FAILED, after_storage_id=told),
         limit=_AT_ONCE,

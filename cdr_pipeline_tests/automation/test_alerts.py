@@ -184,6 +184,18 @@ def test_what_failed_before_dagster_was_first_started_is_not_told(
     assert not heard.told
 
 
+@pytest.mark.parametrize("cursor", ["0", "none"])
+def test_a_cursor_that_somebody_set_by_hand_begins_anew(
+    world: NewWorld, heard: type[Hook], cursor: str
+) -> None:
+    """Each tick failed with a traceback, and nobody was told of anything."""
+    it, _ = world(Switchboard())
+    it.instance.report_run_failed(a_run(it), GONE)
+    it.cursors["alerts"] = cursor
+    failed(it, a_run(it), GONE)
+    assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
+
+
 def test_a_webhook_that_is_not_there_stops_nothing_and_is_told_once_it_is(
     world: NewWorld,
     hook: tuple[str, type[Hook]],
