@@ -42,7 +42,7 @@ _HOOK_SECONDS = 10.0
 
 #: What a webhook cannot have taken: what never reached it, and what it, or a proxy before it,
 #: answered while it was too busy or away.
-_NOT_TAKEN: Final = (httpx.ConnectError, httpx.ConnectTimeout)
+_NOT_TAKEN: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _LATER: Final = frozenset({429, 502, 503})
 
 #: What no proxy is asked for, whatever the environment says: for it they are another machine's.

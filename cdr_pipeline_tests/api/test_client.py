@@ -419,6 +419,17 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         ask(client)
 
 
+def test_a_webhook_that_a_proxy_does_not_reach_may_be_told_later(
+    hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to a host by https is asked for first: without it, nothing was sent to anybody."""
+    proxy, heard = hook
+    monkeypatch.setenv("HTTPS_PROXY", proxy.removesuffix("/s3cret-path"))
+    with pytest.raises(Unreachable, match="the webhook could not be told: ProxyError"):
+        post("https://hooks.example.vn/s3cret-path", {"text": "hello"})
+    assert heard.told == []
+
+
 @pytest.mark.parametrize("proxy", ["socks5://user:pass@127.0.0.1:9", "socks://127.0.0.1:9"])
 def test_a_proxy_that_cannot_be_used_is_a_setting_that_is_wrong(
     monkeypatch: pytest.MonkeyPatch, proxy: str
