@@ -55,7 +55,14 @@ def only_one_in(home: Path) -> Iterator[int]:
     from filelock import lock_descriptor
 
     with (home / "ui.lock").open("ab") as file:
-        if not lock_descriptor(file.fileno(), blocking=False):
+        try:
+            free = lock_descriptor(file.fileno(), blocking=False)
+        except OSError as error:  # not every file system knows locks
+            raise CdrError(
+                f"{file.name} cannot be locked: {error.strerror}. Set DAGSTER_HOME to a folder on a"
+                " disk of this machine."
+            ) from None
+        if not free:
             raise CdrError(
                 f"`cdr-pipeline ui`, or the Dagster that it began, runs already with DAGSTER_HOME"
                 f" {home}: open that one, or end it first."

@@ -1,5 +1,6 @@
 """`ui`: Dagster ends with the command that began it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -74,6 +75,20 @@ def test_there_is_one_ui_for_a_home(tmp_path: Path) -> None:
         pass
     with only_one_in(tmp_path):
         pass  # the first has ended
+
+
+def test_a_home_where_nothing_can_be_locked_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read `Error: Function not implemented.`, as of Lustre without flock."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    raised = pytest.raises(CdrError, match=r"ui\.lock cannot be locked: .* Set DAGSTER_HOME to")
+    with raised, only_one_in(tmp_path):
+        pass
 
 
 def test_a_dagster_that_outlives_its_command_keeps_its_home(tmp_path: Path) -> None:
