@@ -1,11 +1,12 @@
 """`ui`: Dagster's UI and daemon."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -98,8 +99,13 @@ def dagster_dev(port: int, folder: Path | None = None, held: Sequence[int] = ())
     for ended in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ended) is not signal.SIG_IGN:  # as under nohup
             signal.signal(ended, lambda *_: process.send_signal(signal.SIGINT))
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+    finally:
+        # Where it was killed it has ended none of its own processes, and they would go on.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)

@@ -14,15 +14,19 @@ import pytest
 from cdr_pipeline.cli.ui import only_one_in
 from cdr_pipeline.errors import CdrError
 
-#: In place of Dagster: says that it has begun, and ends by Ctrl-C alone.
+#: In place of Dagster: a process and its daemon; says that it has begun, and ends by Ctrl-C alone.
 DAGSTER = f"""#!{sys.executable}
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-open(__file__ + ".pid", "w").write(str(os.getpid()))
+daemon = os.fork() == 0
 try:
-    print("begun", flush=True)
+    if not daemon:
+        open(__file__ + ".pid", "w").write(str(os.getpid()))
+        print("begun", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
+    if daemon:
+        print("the daemon ends", flush=True)
     raise SystemExit(7)
 """
 
@@ -49,6 +53,11 @@ def begun(tmp_path: Path, *besides: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout
         assert process.stdout.readline() == "begun\n"
         yield process
+
+
+def dagster_in(tmp_path: Path) -> int:
+    """Its process."""
+    return int((tmp_path / "dagster.pid").read_text())
 
 
 @pytest.mark.parametrize("one", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -98,4 +107,13 @@ def test_a_dagster_that_outlives_its_command_keeps_its_home(tmp_path: Path) -> N
         process.wait()
         with pytest.raises(CdrError, match="or the Dagster that it began, runs already"):
             only_one_in(tmp_path).__enter__()
-        os.kill(int((tmp_path / "dagster.pid").read_text()), signal.SIGKILL)
+        os.killpg(dagster_in(tmp_path), signal.SIGKILL)
+
+
+def test_where_dagster_is_killed_its_daemon_ends(tmp_path: Path) -> None:
+    """It went on, and a `ui` that was started again began a second one beside it."""
+    with begun(tmp_path) as process:
+        os.kill(dagster_in(tmp_path), signal.SIGKILL)
+        process.wait(timeout=20)
+        assert process.stdout
+        assert process.stdout.read() == "the daemon ends\n"
