@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache, partial
 from random import Random
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from cdr_pipeline.simulator.exchange import (
@@ -39,7 +39,6 @@ class Fault:
     rate: the chance that it strikes; no setting of a fault that always does.
     """
 
-    name: ClassVar[str]
     rate = 1.0
     random: Random = field(default_factory=Random, init=False, repr=False)
 
@@ -74,7 +73,6 @@ class Drift(Fault):
     Rows shift from page to page meanwhile. A client may deliver a day only when it has held still.
     """
 
-    name = "drift"
     listings: int = 40
     _arrived: list[Call] = field(default_factory=list, init=False, repr=False)
     _edited: dict[str, Call] = field(default_factory=dict, init=False, repr=False)
@@ -127,7 +125,6 @@ class Messy(Fault):
     never the page or the day.
     """
 
-    name = "messy"
     rate: float = 0.3
 
     def holds(self, source: Source) -> Source:
@@ -149,8 +146,6 @@ class Unstable(Fault):
     Nothing but counting unique records against the total will tell.
     """
 
-    name = "unstable"
-
     def lists(self, listing: Listing) -> Listing:
         return lambda query: listing(replace(query, order="unstable"))
 
@@ -161,8 +156,6 @@ class Repeat(Fault):
 
     No paging gets past it; only shorter ranges of time, or a clear failure.
     """
-
-    name = "repeat"
 
     def lists(self, listing: Listing) -> Listing:
         return lambda query: listing(replace(query, offset=0))
@@ -175,7 +168,6 @@ class Ceiling(Fault):
     As a search engine behind the vendor would have it. Ask for shorter ranges of time.
     """
 
-    name = "ceiling"
     total: int = 10_000
     beyond: str = "400"
 
@@ -201,7 +193,6 @@ class LyingTotal(Fault):
     A lie now and then is found out by another pass; a constant one leaves no proof: fail.
     """
 
-    name = "lying-total"
     off: int = 3
     rate: float = 1.0
 
@@ -220,7 +211,6 @@ class Short(Fault):
     The end is where the total says, not where a page comes short.
     """
 
-    name = "short"
     rate: float = 0.2
 
     def lists(self, listing: Listing) -> Listing:
@@ -239,7 +229,6 @@ class Overfull(Fault):
     Take them all, and go on behind the last one.
     """
 
-    name = "overfull"
     extra: int = 3
 
     def lists(self, listing: Listing) -> Listing:
@@ -257,7 +246,6 @@ class Cap(Fault):
     Go on behind the last row received, never behind the last one asked for.
     """
 
-    name = "cap"
     limit: int = 100
 
     def lists(self, listing: Listing) -> Listing:
@@ -271,7 +259,6 @@ class MaxRange(Fault):
     Ask for shorter ones. A day with a second more on either side is already too long.
     """
 
-    name = "max-range"
     hours: float = 24
 
     def lists(self, listing: Listing) -> Listing:
@@ -293,7 +280,6 @@ class ExpiringToken(Fault):
     Sign in again, once. A ready token is not concerned.
     """
 
-    name = "expiring-token"
     requests: int = 20
     _left: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -318,7 +304,6 @@ class Slow(Fault):
     Patience, up to the timeout; and other requests in the meantime.
     """
 
-    name = "slow"
     rate: float = 0.2
     seconds: float = 0.2
 
@@ -337,7 +322,6 @@ class Truncated(Fault):
     Ask again: what arrived is no JSON.
     """
 
-    name = "truncated"
     rate: float = 0.2
 
     def answers(self, handler: Handler) -> Handler:
@@ -360,7 +344,6 @@ class Html(Fault):
     Ask again: 200 alone does not make it the vendor's answer.
     """
 
-    name = "html"
     rate: float = 0.2
 
     def answers(self, handler: Handler) -> Handler:
@@ -377,7 +360,6 @@ class Throttle(Fault):
     Stay away for that long, with all that you have in flight.
     """
 
-    name = "throttle"
     rate: float = 0.2
     seconds: int = 1
 
@@ -402,7 +384,6 @@ class Flaky(Fault):
     Ask again, a little later.
     """
 
-    name = "flaky"
     rate: float = 0.2
 
     def answers(self, handler: Handler) -> Handler:
@@ -415,12 +396,22 @@ class Flaky(Fault):
 
 #: Every fault by name, from the one nearest to the data to the one nearest to the client.
 FAULTS: Final[dict[str, type[Fault]]] = {
-    fault.name: fault
-    for fault in (
-        *(Drift, Messy),
-        *(Unstable, Repeat, Ceiling, LyingTotal, Short, Overfull, Cap, MaxRange),
-        *(ExpiringToken, Slow, Truncated, Html, Throttle, Flaky),
-    )
+    "drift": Drift,
+    "messy": Messy,
+    "unstable": Unstable,
+    "repeat": Repeat,
+    "ceiling": Ceiling,
+    "lying-total": LyingTotal,
+    "short": Short,
+    "overfull": Overfull,
+    "cap": Cap,
+    "max-range": MaxRange,
+    "expiring-token": ExpiringToken,
+    "slow": Slow,
+    "truncated": Truncated,
+    "html": Html,
+    "throttle": Throttle,
+    "flaky": Flaky,
 }
 
 
@@ -430,21 +421,19 @@ class Chaos:
     Each draws its own chance from the seed, so adding one leaves the others as they were.
     """
 
-    def __init__(self, faults: Sequence[Fault] = (), seed: int = 0) -> None:
-        order = list(FAULTS)
-        self.faults = sorted(faults, key=lambda fault: order.index(fault.name))
-        for fault in self.faults:
-            fault.random = Random(f"{seed}/{fault.name}")
+    def __init__(self, faults: Sequence[Fault] = ()) -> None:
+        order = list(FAULTS.values())
+        self.faults = sorted(faults, key=lambda fault: order.index(type(fault)))
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> "Chaos":
         """The chaos in words: `drift,flaky=0.25,slow=0.1:0.5`; "" is none."""
-        return cls([_parse(word.strip()) for word in text.split(",") if word.strip()], seed)
+        return cls([_parse(word.strip(), seed) for word in text.split(",") if word.strip()])
 
     @staticmethod
     def names() -> dict[str, str]:
         """What each fault does, in a line, with its settings and what they are left alone."""
-        return {name: f"{_summary(fault)}{_settings(fault)}" for name, fault in FAULTS.items()}
+        return {name: _explained(name, fault) for name, fault in FAULTS.items()}
 
     def holds(self, source: Source) -> Source:
         """What the vendor holds under all these faults."""
@@ -465,34 +454,31 @@ class Chaos:
         return handler
 
 
-def _parse(word: str) -> Fault:
+def _parse(word: str, seed: int) -> Fault:
     name, _, settings = word.partition("=")
     if name not in FAULTS:
         known = "\n".join(f"  {name}: {what}" for name, what in Chaos.names().items())
         raise ValueError(f"no fault is called {name!r}; these are:\n{known}")
-    fault = FAULTS[name]
+    defaults = _settings(FAULTS[name]).values()
     texts = settings.split(":") if settings else []
     try:
-        values = [
-            type(default)(text) for default, text in zip(_defaults(fault), texts, strict=False)
-        ]
-        if len(texts) > len(values):
+        if len(texts) > len(defaults):
             raise ValueError("too many settings")
-        return fault(*values)
+        values = (type(default)(text) for default, text in zip(defaults, texts, strict=False))
+        fault = FAULTS[name](*values)
     except ValueError as error:
         raise ValueError(f"{word}: {error}; {name} is: {Chaos.names()[name]}") from None
+    fault.random = Random(f"{seed}/{name}")
+    return fault
 
 
-def _summary(fault: type[Fault]) -> str:
-    return (inspect.getdoc(fault) or "").partition("\n")[0]
+def _explained(name: str, fault: type[Fault]) -> str:
+    summary = (inspect.getdoc(fault) or "").partition("\n")[0]
+    if not (settings := _settings(fault)):
+        return summary
+    return f"{summary} ({name}={':'.join(settings)}, else {':'.join(map(str, settings.values()))})"
 
 
-def _settings(fault: type[Fault]) -> str:
-    if not (defaults := _defaults(fault)):
-        return ""
-    names = ":".join(setting.name for setting in fields(fault) if setting.init)
-    return f" ({fault.name}={names}, else {':'.join(map(str, defaults))})"
-
-
-def _defaults(fault: type[Fault]) -> list[Any]:
-    return [setting.default for setting in fields(fault) if setting.init]
+def _settings(fault: type[Fault]) -> dict[str, Any]:
+    """What can be set of a fault, by name, and what it is if left alone."""
+    return {setting.name: setting.default for setting in fields(fault) if setting.init}
