@@ -13,7 +13,6 @@ from datetime import date
 from random import Random
 from socket import create_server
 from threading import Thread
-from time import monotonic
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -21,7 +20,7 @@ import uvicorn
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from cdr_pipeline.simulator.chaos import Chaos
 from cdr_pipeline.simulator.exchange import (
@@ -39,9 +38,6 @@ from cdr_pipeline.simulator.exchange import (
 from cdr_pipeline.simulator.source import Call, Fixed, Given, Source, whole_day
 from cdr_pipeline.simulator.tenant import Tenant
 
-#: Seconds, and what `expired_in` says; the vendor's prose says a day.
-TOKEN_LIFETIME: Final = 160 * 24 * 3600
-
 _FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
     "extension": lambda call, extension: call.extension == extension,
     "status": lambda call, status: call.status.lower() == status.lower(),
@@ -55,11 +51,10 @@ _FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
 class Exchange(NamedTuple):
     """One request as the vendor remembers it, for people and tests who ask what a client did.
 
-    at: when it was received, by `time.monotonic`. status: 0 when the connection was dropped without
-    an answer. body: what was answered, before compression; b"" unless the vendor keeps bodies.
+    status: 0 when the connection was dropped without an answer. body: what was answered, before
+    compression; b"" unless the vendor keeps bodies.
     """
 
-    at: float
     method: str
     path: str
     params: Mapping[str, str]
@@ -81,11 +76,9 @@ class Vendor:
         records: Iterable[Given] | None = None,
         token: str = "",
         api_key: str = "",
-        token_lifetime: int = TOKEN_LIFETIME,
         forbidden: bool = False,
         bounds: Bounds = "inclusive",
         order: Order = "newest",
-        gzip: bool = True,
         keep_bodies: bool = False,
         chaos: Chaos | None = None,
     ) -> None:
@@ -96,12 +89,10 @@ class Vendor:
         self._answer = chaos.answers(self._route)
         self._token = token
         self._api_key = api_key
-        self._token_lifetime = token_lifetime
-        self._signed_in: dict[str, float] = {}
+        self._signed_in: set[str] = set()
         self._forbidden = forbidden
         self._bounds: Bounds = bounds
         self._order = order
-        self._gzip = gzip
         self._keep_bodies = keep_bodies
         self._random = Random(0)
 
@@ -111,25 +102,19 @@ class Vendor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, over ASGI."""
-        at = monotonic()
         request = Request(scope, receive)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         params = dict(request.query_params)
         asked = Asked(request.method, request.url.path, params, token, await request.body())
         reply = self._answer(asked)
         kept = reply.body[: reply.cut] if self._keep_bodies else b""
-        self.requests.append(
-            Exchange(at, asked.method, asked.path, asked.params, reply.status, kept)
-        )
+        self.requests.append(Exchange(asked.method, asked.path, asked.params, reply.status, kept))
         await sleep(reply.delay)
         if reply.cut is None:
-            await self._packed(reply)(scope, receive, send)
+            response = Response(reply.body, reply.status, reply.headers)
+            await GZipMiddleware(response, 1000, compresslevel=1)(scope, receive, send)
         else:
             await _hang_up(reply, reply.cut, receive, send)
-
-    def _packed(self, reply: Reply) -> ASGIApp:
-        response = Response(reply.body, reply.status, reply.headers)
-        return GZipMiddleware(response, 1000, compresslevel=1) if self._gzip else response
 
     def _route(self, asked: Asked) -> Reply:
         answers = {LISTING: ("GET", self._answer_listing), SIGN_IN: ("POST", self._answer_sign_in)}
@@ -151,11 +136,11 @@ class Vendor:
         if not self._api_key or api_key != self._api_key:
             raise Refusal(401, "api_key is invalid")
         token = f"signed-in-{len(self._signed_in) + 1}-{self._random.getrandbits(128):032x}"
-        self._signed_in[token] = monotonic() + self._token_lifetime
+        self._signed_in.add(token)
         content = {
             "client_id": "5f0c6f0e-0a52-4f0e-9a57-6f2f3b1f7c11",
             "domain_uuid": "b3a0f5b2-7f5c-4d0a-8f57-2c9a2b0f4d22",
-            "expired_in": self._token_lifetime,
+            "expired_in": 160 * 24 * 3600,  # seconds; the vendor's prose says a day
             "refresh_token": "",
             "token": token,
             "token_type": "Bearer",
@@ -178,7 +163,7 @@ class Vendor:
     def _admits(self, token: str) -> bool:
         if not self._token and not self._api_key:
             return True
-        return token == (self._token or None) or monotonic() < self._signed_in.get(token, 0)
+        return token == (self._token or None) or token in self._signed_in
 
     def _page(self, query: Query) -> Page:
         """An honest page. Without a limit there is none: the vendor then lists nothing."""
@@ -245,9 +230,7 @@ def serve(vendor: Vendor) -> Iterator[Running]:
             thread.join()
 
 
-def run_forever(
-    vendor: Vendor, host: str, port: int, on_listening: Callable[[str], None] = lambda _: None
-) -> None:
+def run_forever(vendor: Vendor, host: str, port: int, on_listening: Callable[[str], None]) -> None:
     """Serve the vendor in the foreground, until Ctrl-C; tell the URL once it listens."""
     with create_server((host, port)) as listening, suppress(KeyboardInterrupt):
         on_listening("http://{}:{}".format(*listening.getsockname()))
