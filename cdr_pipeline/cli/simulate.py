@@ -34,7 +34,7 @@ class _WithFaults(click.Command):
 )
 @click.option(
     "--order",
-    type=click.Choice(["newest", "oldest", "shuffled", "unstable"]),
+    type=click.Choice(["newest", "oldest", "shuffled"]),
     default="newest",
     show_default=True,
 )

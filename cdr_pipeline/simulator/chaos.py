@@ -147,7 +147,7 @@ class Unstable(Fault):
     """
 
     def lists(self, listing: Listing) -> Listing:
-        return lambda query: listing(replace(query, order="unstable"))
+        return lambda query: listing(replace(query, unstable=True))
 
 
 @dataclass

@@ -16,8 +16,8 @@ SIGN_IN: Final = "/v3/auth/token"
 #: Whether a range of times has its first and its last second; half-open: its first alone.
 Bounds = Literal["inclusive", "exclusive", "half-open"]
 
-#: How calls are listed. Shuffled: without regard to time; unstable: otherwise at each request.
-Order = Literal["newest", "oldest", "shuffled", "unstable"]
+#: How calls are listed. Shuffled: without regard to time, but always the same.
+Order = Literal["newest", "oldest", "shuffled"]
 
 LONGEST_RANGE: Final = timedelta(days=62)
 _ONE_SECOND = timedelta(seconds=1)
@@ -80,7 +80,7 @@ class Query:
     ended: the first and the last second in which a call may end, both included.
     params: what was asked for, by parameter; the other filters are among these.
     limit, offset: -1 where the client gave none, which the vendor then says back.
-    order: how to list the calls, if not in the vendor's own order.
+    unstable: list the calls in another order than ever before.
     """
 
     start: datetime | None
@@ -90,7 +90,7 @@ class Query:
     params: Mapping[str, str]
     limit: int
     offset: int
-    order: Order | None = None
+    unstable: bool = False
 
     @classmethod
     def read(cls, params: Mapping[str, str], bounds: Bounds) -> "Query":

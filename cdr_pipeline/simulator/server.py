@@ -168,13 +168,12 @@ class Vendor:
     def _page(self, query: Query) -> Page:
         """An honest page. Without a limit there is none: the vendor then lists nothing."""
         found = self._find(query)
-        order = query.order or self._order
-        if order == "newest":
-            found.reverse()
-        elif order == "shuffled":
-            found.sort(key=lambda call: crc32(call.id.encode()))
-        elif order == "unstable":
+        if query.unstable:
             found.sort(key=lambda _: self._random.random())
+        elif self._order == "newest":
+            found.reverse()
+        elif self._order == "shuffled":
+            found.sort(key=lambda call: crc32(call.id.encode()))
         first = max(query.offset, 0)
         page = found[first : first + max(query.limit, 0)]
         return Page([call.text for call in page], len(found))

@@ -91,11 +91,6 @@ def test_or_none_in_particular_but_always_the_same(
     assert sorted(ids(listed()).split()) == list("abcdefghij")
 
 
-def test_or_another_at_each_request(lister: Lister, ten: list[dict[str, Any]]) -> None:
-    listed = lister(Vendor(records=ten, order="unstable"))
-    assert len({ids(listed()) for _ in range(5)}) > 1
-
-
 # ---- filters
 
 
