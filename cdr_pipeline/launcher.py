@@ -15,19 +15,16 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from socket import gethostname
 
 from dagster import DagsterInstance, DagsterRun, DefaultRunLauncher
 from dagster._cli.api import _execute_run_command_body
-from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts
 
 from cdr_pipeline.environment import read_dotenv_again
@@ -39,8 +36,6 @@ GONE = (
     ' same days again with "Backfill only failed and missing partitions" ticked; `cdr-pipeline'
     " status` names what else is to be made."
 )
-
-_SECONDS_TO_ANSWER = 10
 
 # With a prefix that Dagster's UI hides: to a person it says nothing.
 _PROCESS = f"{HIDDEN_TAG_PREFIX}cdr_pipeline_process"
@@ -57,7 +52,7 @@ _IMPORTED_BEFORE = (
 
 
 def process_tags(process: int | None = None) -> dict[str, str]:
-    """What a run that no server starts is to be tagged with, so that it can be found dead.
+    """What a run is to be tagged with, so that it can be found dead.
 
     `process` is its number; this process if not given.
     """
@@ -74,10 +69,7 @@ class Launcher(DefaultRunLauncher):
     """Dagster's own launcher, faster, and able to tell whether a run still lives."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start the run in a forked process; by its server where there is no forking."""
-        if "forkserver" not in get_all_start_methods():
-            super().launch_run(context)
-            return
+        """Start the run in a forked process."""
         run_id = context.dagster_run.run_id
         # Of a daemon's kind: whoever ends Dagster ends its runs, as a server would.
         process = _nursery().Process(
@@ -108,22 +100,10 @@ class Launcher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Look for the run's process, or ask the server that started it; where there is none, there
-        is no run.
-        """
-        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if client is None:
-            return _health(_lives(run.tags))
-        try:
-            answer = deserialize_value(
-                client.can_cancel_execution(
-                    CanCancelExecutionRequest(run_id=run.run_id), timeout=_SECONDS_TO_ANSWER
-                ),
-                CanCancelExecutionResult,
-            )
-        except DagsterUserCodeUnreachableError:
-            return _health(False)
-        return _health(answer.can_cancel)
+        """Look for the run's process."""
+        if _lives(run.tags):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, GONE)
 
 
 @cache
@@ -145,20 +125,14 @@ def _execute(run_id: str, instance: InstanceRef, environment: dict[str, str]) ->
         _execute_run_command_body(run_id, own, lambda _: None, set_exit_code_on_failure=False)
 
 
-def _health(lives: bool) -> CheckRunHealthResult:
-    if lives:
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
-    return CheckRunHealthResult(WorkerStatus.FAILED, GONE)
-
-
 def _process_here(tags: Mapping[str, str]) -> int | None:
-    """The process of a run, if it was started on this host without a server."""
+    """The process of a run, if it was started on this host."""
     process, _, host = tags.get(_PROCESS, "").partition("@")
     return int(process.partition(":")[0]) if process and host == gethostname() else None
 
 
 def _lives(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run without a server is there; yes, where nobody can know.
+    """Whether the process of a run is there; yes, where nobody can know.
 
     A restarted container gives the same numbers again: so does when it began have to be the same.
     """

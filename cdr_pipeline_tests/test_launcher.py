@@ -1,6 +1,5 @@
 """Runs are started, ended, and told from those that were killed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG, TagType, get_tag_type
+from dagster._core.storage.tags import TagType, get_tag_type
 
 from cdr_pipeline import home
 from cdr_pipeline.launcher import GONE, Launcher, process_tags
@@ -45,14 +44,6 @@ def ended() -> int:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid
-
-
-def test_a_run_whose_server_is_gone_is_dead_and_the_message_says_what_to_do(
-    instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
-    server = json.dumps({"host": "localhost", "socket": str(tmp_path / "nobody-listens")})
-    assert health(instance, {GRPC_INFO_TAG: server}) == (WorkerStatus.FAILED, GONE)
-    assert "only failed and missing partitions" in GONE
 
 
 def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.DagsterInstance) -> None:
