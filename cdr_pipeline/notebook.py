@@ -44,8 +44,9 @@ def _(days):
     daily = scan("campaign_daily", *days.value)
     endings = scan("disposition_daily", *days.value)
     numbers = scan("hotline_daily", *days.value)
-    calls = scan("cdrs", *days.value).filter("is_root")
-    return calls, daily, endings, numbers
+    hourly = scan("campaign_hourly", *days.value)
+    tries = scan("lead_attempts", *days.value)
+    return daily, endings, hourly, numbers, tries
 
 
 @app.cell(hide_code=True)
@@ -102,11 +103,11 @@ def _():
 
 
 @app.cell
-def _(calls):
+def _(hourly):
     hours = (
-        calls.group_by(weekday=pl.col("date").dt.weekday(), hour="hour")
-        .agg(calls=pl.len(), answered=kpi.count(kpi.is_of(Disposition.ANSWERED)))
-        .with_columns(rate=pl.col("answered") / pl.col("calls"))
+        hourly.group_by(weekday=pl.col("date").dt.weekday(), hour="hour")
+        .agg(pl.col("calls", "answered").sum())
+        .with_columns(rate=kpi.ratio("answered", "calls"))
         .sort("weekday", "hour")
         .collect()
     )
@@ -163,28 +164,19 @@ def _():
     mo.md("""
     ## 4. How often is it worth calling a lead?
 
-    The share of leads still not reached that answered at the first call, the second, and so on,
-    within these days. Where the curve lies flat near zero, calls are spent for nothing.
+    The share of first calls to a lead that were answered, of second calls, and so on. Where the
+    curve lies flat near zero, calls are spent for nothing.
     """)
     return
 
 
 @app.cell
-def _(calls):
+def _(tries):
     attempts = (
-        calls.filter(pl.col("lead_uuid").is_not_null())
-        .sort("time_started", "id")
-        .with_columns(answered=kpi.is_of(Disposition.ANSWERED))
-        .select(
-            "answered",
-            attempt=pl.int_range(1, pl.len() + 1).over("lead_uuid"),
-            reached_before=(pl.col("answered").cum_sum() - pl.col("answered")).over("lead_uuid")
-            > 0,
-        )
-        .filter(~pl.col("reached_before"))
+        tries.filter(pl.col("attempt").is_not_null())
         .group_by("attempt")
-        .agg(leads=pl.len(), answered=pl.col("answered").sum())
-        .with_columns(rate=pl.col("answered") / pl.col("leads"))
+        .agg(pl.col("calls", "answered").sum())
+        .with_columns(rate=kpi.ratio("answered", "calls"))
         .sort("attempt")
         .collect()
     )
@@ -196,7 +188,7 @@ def _(attempts):
     alt.Chart(attempts).mark_line(point=True).encode(
         x=alt.X("attempt:O", title="call to the same lead"),
         y=alt.Y("rate", title="answered").axis(format="%"),
-        tooltip=["attempt", "leads", "answered", alt.Tooltip("rate", format=".1%")],
+        tooltip=["attempt", "calls", "answered", alt.Tooltip("rate", format=".1%")],
     )
     return
 
