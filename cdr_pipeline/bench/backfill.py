@@ -56,6 +56,7 @@ def table(found: Backfill) -> Table:
         *("", "CPU s", "CPU ms a day", "wall s", "peak MB", "written MB"),
         title=f"{found.days:,} days of {found.records:,} calls",
     )
+    shown.caption = f"{found.live}" if found.live else None
     ways = {"a plain loop": found.loop, f"Dagster, {found.runs} runs": found.dagster}
     for name, cost in ways.items():
         shown.add_row(

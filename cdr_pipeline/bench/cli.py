@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from cdr_pipeline.bench import aggregates as counting
 from cdr_pipeline.bench import backfill as filling
@@ -57,8 +58,12 @@ def _folder() -> Iterator[Path]:
             raise click.ClickException(str(error)) from None
 
 
-def _emit(figures: Any) -> None:
-    click.echo(json.dumps(figures, default=asdict))
+def _show(as_json: bool, table: RenderableType, **figures: Any) -> None:
+    """The figures for machines, or their table for people."""
+    if as_json:
+        click.echo(json.dumps(figures, default=asdict))
+    else:
+        out.print(table)
 
 
 @main.command()
@@ -100,13 +105,10 @@ def load(
         for run in loading.compare(corpus, folder, contestants, latency, repeat):
             runs.append(run)
             status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
-    if as_json:
-        _emit({"records": records, "seed": seed, "runs": runs})
-        return
-    for one in latency:
-        out.print(loading.table(runs, one, records))
-    for name in dict.fromkeys(map(loading.module_of, contestants)):
-        out.print(f"[bold]{name}[/]: {loading.tried(name)}\n", highlight=False)
+    tables = (loading.table(runs, one, records) for one in latency)
+    names = dict.fromkeys(map(loading.module_of, contestants))
+    notes = (Text.from_markup(f"[bold]{name}[/]: {loading.tried(name)}\n") for name in names)
+    _show(as_json, Group(*tables, *notes), records=records, seed=seed, runs=runs)
 
 
 @main.command()
@@ -145,10 +147,7 @@ def growth(
                 status.update(f"{name}: {point.at:,} in {point.cost.cpu:.1f} CPU s")
     if plot:
         growing.plot(points, plot)
-    if as_json:
-        _emit({"seed": seed, "points": points})
-    else:
-        out.print(growing.table(points))
+    _show(as_json, growing.table(points), seed=seed, points=points)
 
 
 @main.command()
@@ -174,10 +173,7 @@ def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_j
         for share in counting.shares(folder, records, days, repeat, seed):
             shares.append(share)
             status.update(f"{share.records:,} calls: {share.ratio:.1%}")
-    if as_json:
-        _emit({"seed": seed, "shares": shares})
-    else:
-        out.print(counting.table(shares))
+    _show(as_json, counting.table(shares), seed=seed, shares=shares)
 
 
 @main.command()
@@ -204,12 +200,8 @@ def backfill(
     """
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
         found = filling.compare(folder, days, records, days_per_run, seed, live=live)
-    if as_json:
-        _emit({"seed": seed, "days_per_run": days_per_run, **asdict(found)})
-        return
-    out.print(filling.table(found))
-    if found.live:
-        out.print(str(found.live))
+    table = filling.table(found)
+    _show(as_json, table, seed=seed, days_per_run=days_per_run, **asdict(found))
 
 
 @main.command()
@@ -229,10 +221,7 @@ def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
         for cost in writing.costs(corpus, folder, repeat):
             found.append(cost)
             status.update(f"{cost.way}: {cost.seconds:.1f} CPU s a million")
-    if as_json:
-        _emit({"records": records, "seed": seed, "costs": found})
-    else:
-        out.print(writing.table(found))
+    _show(as_json, writing.table(found), records=records, seed=seed, costs=found)
 
 
 @main.command()
@@ -251,9 +240,6 @@ def read(days: int, records: int, seed: int, as_json: bool) -> None:
         status.update("Asking")
         opened = reading.opening(store)
         answers = reading.ask(store.root, days)
-    if as_json:
-        _emit({"days": days, "records": records, "seed": seed, "answers": answers, **opened})
-        return
-    out.print(reading.table(answers, days, records))
-    for name, seconds in opened.items():
-        out.print(f"{name}: {1000 * seconds:.0f} ms")
+    table = reading.table(answers, days, records)
+    table.caption = "\n".join(f"{name}: {1000 * took:.0f} ms" for name, took in opened.items())
+    _show(as_json, table, days=days, records=records, seed=seed, answers=answers, **opened)
