@@ -1,8 +1,10 @@
 """Whom the call centre calls, and how that may end: campaigns, leads, outcomes; and its agents."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from cdr_pipeline.simulator.source import Record
@@ -44,6 +46,7 @@ OUTCOMES: Final = (
     Outcome(0.1, "congestion", "NORMAL_CIRCUIT_CONGESTION", ("recv_refuse",), (0, 2)),
     Outcome(0.1, "failed", "NORMAL_TEMPORARY_FAILURE", ("",), (0, 0)),
 )
+_UP_TO = list(accumulate(outcome.percent for outcome in OUTCOMES))
 ANSWERED, BUSY, _rejected, NO_ANSWER, UNREACHABLE = OUTCOMES[:5]
 
 INBOUND: Final = (
@@ -78,13 +81,10 @@ class Lead:
             draws[24:],
         )
 
-    def reached(self, attempt: int) -> bool:
-        """Whether the attempt (0: the first) is answered."""
-        return self.draw(attempt) < ANSWERED.percent
-
-    def draw(self, attempt: int) -> float:
-        """An attempt's lot, from 0 to 100, to be looked up in `OUTCOMES`."""
-        return int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
+    def outcome(self, attempt: int) -> Outcome:
+        """How an attempt to reach them (0: the first) ends."""
+        lot = int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
+        return OUTCOMES[bisect_right(_UP_TO, lot)]
 
 
 @dataclass(frozen=True, slots=True)

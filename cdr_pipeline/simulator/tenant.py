@@ -5,13 +5,12 @@ in any process. The figures (mix of outcomes, talk times, the day's curve) are t
 gives for a real tenant. Whom it calls is in `campaigns`; how calls are asked for, in `server`.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import accumulate, chain
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 
 from cdr_pipeline.simulator.campaigns import (
     AGENTS,
@@ -20,7 +19,6 @@ from cdr_pipeline.simulator.campaigns import (
     CAMPAIGNS,
     INBOUND,
     NO_ANSWER,
-    OUTCOMES,
     UNREACHABLE,
     Agent,
     Campaign,
@@ -30,8 +28,6 @@ from cdr_pipeline.simulator.campaigns import (
     uuid,
 )
 from cdr_pipeline.simulator.source import Call, Record, cut, read, whole_day
-
-T = TypeVar("T")
 
 _FIELDS: Final = (
     "id parent_id sip_call_id cause duration direction recording_url extension from_number "
@@ -54,20 +50,15 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _UTC_OFFSET = 7 * 3600
 
 # Calls by hour of the day: a dip at noon, next to nothing outside 08 to 17.
-_HOURS: Final = dict(
-    zip(range(8, 18), (1500, 2300, 2400, 2200, 150, 1900, 2350, 2450, 2250, 700), strict=True)
-)
+_HOURS: Final = range(8, 18)
+_HOUR_WEIGHTS = list(accumulate((1500, 2300, 2400, 2200, 150, 1900, 2350, 2450, 2250, 700)))
 _OPENS, _CLOSED = time(8), time(19)
-_HOUR_STARTS = [hour * 3600 for hour in _HOURS]
-_HOUR_WEIGHTS = list(accumulate(_HOURS.values()))
 
 # The share of a usual weekday's calls, Monday first.
 _WEEKDAYS = (0.97, 1.0, 1.03, 1.05, 1.0, 0.55, 0.06)
 
 _AUTOCALLS = 0.93  # of all the calls; people make and take the others
 _RETRIED = 0.30  # dials of earlier days' leads, for each lead dialled for the first time
-
-_OUTCOME_WEIGHTS = list(accumulate(outcome.percent for outcome in OUTCOMES))
 
 # A time that was not reached is mostly "", and now and then one of the sentinels.
 _NEVER = ("",) * 18 + ("0001-01-01T00:00:00Z", "0000-00-00 00:00:00")
@@ -142,7 +133,7 @@ class Tenant:
                     size *= _weekday_share(shift.day)
                 for n in range(0, round(size), step):
                     lead = Lead.of(f"{self.seed}/{campaign.uuid}/{batch}/{n}")
-                    if not any(map(lead.reached, range(attempt))):
+                    if ANSWERED not in map(lead.outcome, range(attempt)):
                         yield from shift.autocalls(campaign, lead, attempt)
 
 
@@ -156,7 +147,7 @@ class _Shift:
 
     def autocalls(self, campaign: Campaign, lead: Lead, attempt: int) -> Iterator[Record]:
         """The dialler tries a lead; where it's busy it may try once more half a minute later."""
-        outcome = _pick(OUTCOMES, _OUTCOME_WEIGHTS, lead.draw(attempt))
+        outcome = lead.outcome(attempt)
         start = self._daytime()
         record = self._autocall(campaign, lead, outcome, start)
         yield record
@@ -337,8 +328,8 @@ class _Shift:
         return record
 
     def _daytime(self) -> int:
-        lot = self.random.random() * _HOUR_WEIGHTS[-1]
-        return _pick(_HOUR_STARTS, _HOUR_WEIGHTS, lot) + int(self.random.random() * 3600)
+        (hour,) = self.random.choices(_HOURS, cum_weights=_HOUR_WEIGHTS)
+        return 3600 * hour + int(self.random.random() * 3600)
 
     def _clock(self, second: int) -> str:
         """The vendor's writing of a second of this day, or of the next."""
@@ -360,11 +351,6 @@ class _Shift:
 
 def _weekday_share(day: int) -> float:
     return _WEEKDAYS[(day - 1) % 7]
-
-
-def _pick(items: Sequence[T], weights: Sequence[float], lot: float) -> T:
-    """The item in whose share of the cumulative weights the lot falls."""
-    return items[bisect_right(weights, lot)]
 
 
 def _recording(record: Record) -> str:
