@@ -8,7 +8,7 @@ from rich.table import Table
 
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.contest import measure
-from cdr_pipeline.bench.contestants import Job, layers
+from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.load import empty_table, first_days, fresh, warm
 from cdr_pipeline.bench.server import serving
 
@@ -42,9 +42,9 @@ def shares(
         corpus = calls.make(fresh(folder / "corpus"), records, days=days, seed=seed)
         with serving(corpus) as server:
             for _ in range(repeat):
-                target = fresh(folder / "run")
-                cost = measure("layers", Job(server.url, target, first_days(days)))
-                yield Share(records, days, peak=cost.peak, **layers.spent(target))
+                job = Job(server.url, fresh(folder / "run"), first_days(days))
+                cost = measure("layers", job)
+                yield Share(records, days, peak=cost.peak, **cost.told)
 
 
 def table(shares: Sequence[Share]) -> Table:

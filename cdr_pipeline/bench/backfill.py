@@ -7,27 +7,33 @@ another in one process; the daemon, if it is asked, begins a process for each, t
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.table import Table
 
 from cdr_pipeline.bench import calls
 from cdr_pipeline.bench.contest import Cost, measure
-from cdr_pipeline.bench.contestants import Job, daemon
+from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.load import empty_table, first_days, warm
 from cdr_pipeline.bench.server import serving
 from cdr_pipeline.window import spans
 
+_BY_THE_DAEMON: Final = (
+    "by the daemon: {runs} runs, the first after {began:.0f} s, the last done after {ended:.0f} s,"
+    " the backfill after {done:.0f} s"
+)
+
 
 @dataclass(frozen=True)
 class Backfill:
-    """What so many days of so many calls cost. `live`: how Dagster's daemon went about them."""
+    """What so many days of so many calls cost. `live`: what `contestants.daemon` told of them."""
 
     days: int
     records: int
     runs: int
     loop: Cost
     dagster: Cost
-    live: daemon.Times | None
+    live: dict[str, float] | None
 
 
 def compare(
@@ -44,10 +50,8 @@ def compare(
             return measure(name, Job(server.url, folder / name, every, days_per_run=days_per_run))
 
         loop, dagster = cost("layers"), cost("ours")
-        if live:
-            cost("daemon")
-    times = daemon.times(folder / "daemon") if live else None
-    return Backfill(days, records, runs, loop, dagster, times)
+        told = cost("daemon").told if live else None
+    return Backfill(days, records, runs, loop, dagster, told)
 
 
 def table(found: Backfill) -> Table:
@@ -56,7 +60,8 @@ def table(found: Backfill) -> Table:
         *("", "CPU s", "CPU ms a day", "wall s", "peak MB", "written MB"),
         title=f"{found.days:,} days of {found.records:,} calls",
     )
-    shown.caption = f"{found.live}" if found.live else None
+    if found.live:
+        shown.caption = _BY_THE_DAEMON.format(**found.live)
     ways = {"a plain loop": found.loop, f"Dagster, {found.runs} runs": found.dagster}
     for name, cost in ways.items():
         shown.add_row(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class Cost:
     peak: bytes of memory at the most: the process' own high-water mark (VmHWM), or more if the sum
         over it and its children (PSS), looked at 10 times a second, ever was more.
     written: bytes below its folder at the end.
+    told: figures of its own, if its `load` returns some.
     """
 
     cpu: float
@@ -42,6 +43,7 @@ class Cost:
     wall: float
     peak: int
     written: int
+    told: dict[str, float] = field(default_factory=dict)
 
 
 def measure(name: str, job: Job) -> Cost:
@@ -65,13 +67,13 @@ def measure(name: str, job: Job) -> Cost:
         hint = "\nWhat others need is in a group: `uv run --group bench ...`." if absent else ""
         raise RuntimeError(f"{name} failed:\n{words}{hint}")
     told = json.loads((job.folder / "told.json").read_text())
-    spared = told["prepare_cpu"]
     return Cost(
-        cpu=usage.ru_utime + usage.ru_stime - spared,
+        cpu=usage.ru_utime + usage.ru_stime - told["prepare_cpu"],
         start_cpu=told["start_cpu"],
         wall=told["wall"],
         peak=max(told["peak"], watch.peak),
         written=sum(f.stat().st_size for f in job.folder.rglob("*") if f.is_file()),
+        told=told["told"] or {},
     )
 
 
@@ -148,12 +150,13 @@ def main(name: str, given: str) -> None:
     if hasattr(contestant, "prepare"):
         contestant.prepare(job)
     prepared, begun = cpu(), time.perf_counter()
-    contestant.load(job)
+    own = contestant.load(job)
     told = {
         "start_cpu": started,
         "prepare_cpu": prepared - started,
         "wall": time.perf_counter() - begun,
         "peak": memory("/proc/self/status", "VmHWM:"),
+        "told": own,
     }
     (job.folder / "told.json").write_text(json.dumps(told))
 

@@ -1,8 +1,8 @@
 """Ways to bring a vendor's calls into Parquet; each is run by `contest` in a process of its own.
 
-A module has `load(job)`, which is measured, and `written(folder, keys)`, which shows `truth` what
-came of it; `prepare(job)`, if there is one, goes before and is not counted. What of its settings
-was tried stands in its docstring, which the benchmark prints.
+A module has `load(job)`, which is measured and may return figures of its own, and `written(folder,
+keys)`, which shows `truth` what came of it; `prepare(job)`, if there is one, goes before and is not
+counted. What of its settings was tried stands in its docstring, which the benchmark prints.
 """
 
 from collections.abc import Mapping, Sequence

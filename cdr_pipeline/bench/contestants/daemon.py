@@ -1,11 +1,10 @@
 """This pipeline once more, as whoever launches a backfill sees it: through Dagster's UI, by its
-daemon, two runs at once. `times` says when things happened.
+daemon, two runs at once.
 
 Beyond what the runs take there is the daemon's waiting in it, which looks every 30 s. Of its cost
 only the wall time is whole: what the runs took is told to a process that nobody waits for.
 """
 
-import json
 import os
 import socket
 import subprocess
@@ -13,8 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -43,27 +40,12 @@ _LOOK: Final = """query ($id: String!) {
 prepare = ours.prepare
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds from the click.
+def load(job: Job) -> dict[str, float]:
+    """Launch a backfill of the days and wait for it. Raises RuntimeError if it fails.
 
-    began, ended: the first run and the last one. noticed: the backfill said that it was done.
+    Tells how many `runs` there were and, in seconds from the click, when the first `began` and the
+    last `ended`, and when the backfill was `done`.
     """
-
-    runs: int
-    began: float
-    ended: float
-    noticed: float
-
-    def __str__(self) -> str:
-        return (
-            f"by the daemon: {self.runs} runs, the first after {self.began:.0f} s, the last done"
-            f" after {self.ended:.0f} s, the backfill after {self.noticed:.0f} s"
-        )
-
-
-def load(job: Job) -> None:
-    """Launch a backfill of the days and wait for it. Raises RuntimeError if it fails."""
     with _ui(job) as ask:
         clicked = time.time()
         keys = [{"path": [name]} for name in DATASETS]
@@ -78,21 +60,15 @@ def load(job: Job) -> None:
             seen = ask(_LOOK, id=launched["backfillId"])
             status = seen["partitionBackfillOrError"]["status"]
             runs = seen["runsOrError"]["results"]
-        noticed = time.time()
+        done = time.time()
     if status != "COMPLETED_SUCCESS":
         raise RuntimeError(f"the backfill ended as {status}")
-    told = Times(
-        len(runs),
-        began=min(run["startTime"] for run in runs) - clicked,
-        ended=max(run["endTime"] for run in runs) - clicked,
-        noticed=noticed - clicked,
-    )
-    (job.folder / "times.json").write_text(json.dumps(asdict(told)))
-
-
-def times(folder: Path) -> Times:
-    """What `load` told."""
-    return Times(**json.loads((folder / "times.json").read_text()))
+    return {
+        "runs": len(runs),
+        "began": min(run["startTime"] for run in runs) - clicked,
+        "ended": max(run["endTime"] for run in runs) - clicked,
+        "done": done - clicked,
+    }
 
 
 @contextmanager

@@ -1,12 +1,10 @@
-"""This pipeline once more, without Dagster, to tell what its layers cost: `spent` says what went
-into fetching and flattening, and what into the aggregates.
+"""This pipeline once more, without Dagster, to tell what its layers cost: what went into
+fetching and flattening, and what into the aggregates.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from cdr_pipeline.assets import aggregates
 from cdr_pipeline.assets.begun import layers
@@ -21,8 +19,12 @@ from cdr_pipeline.tables.store import Store
 Spent = dict[str, float]
 
 
-def load(job: Job) -> None:
-    """Prove, keep and flatten the days, then count them, all checks included."""
+def load(job: Job) -> Spent:
+    """Prove, keep and flatten the days, then count them, all checks included.
+
+    Tells CPU seconds of `loading` and of `aggregates`, and the peak of memory in bytes before the
+    last day's aggregates, `loading_peak`, of this process alone.
+    """
     settings = settings_for(job)
     store = Store.of(settings)
     spent: Spent = {"loading": 0, "aggregates": 0, "loading_peak": 0}
@@ -38,15 +40,7 @@ def load(job: Job) -> None:
     with _counted(spent, "aggregates"):
         for name in aggregates.that_look_back(DATASETS):
             list(aggregates.of_days_together(store, job.days, name))
-    (job.folder / "spent.json").write_text(json.dumps(spent))
-
-
-def spent(folder: Path) -> Spent:
-    """CPU seconds of `loading` and of `aggregates`, and the peak of memory in bytes before the last
-    day's aggregates, `loading_peak`, of this process alone.
-    """
-    told: Spent = json.loads((folder / "spent.json").read_text())
-    return told
+    return spent
 
 
 @contextmanager
