@@ -12,14 +12,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.process import as_program
+
+T = TypeVar("T")
 
 #: How often the memory of a contestant's processes is added up.
 _LOOK_EVERY: Final = 0.1
@@ -75,6 +80,12 @@ def measure(name: str, job: Job) -> Cost:
         written=sum(f.stat().st_size for f in job.folder.rglob("*") if f.is_file()),
         told=told["told"] or {},
     )
+
+
+def apart(work: Callable[..., T], *args: object) -> T:
+    """What `work` gives, in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(work, *args).result()
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Final
 from rich.table import Table
 
 from cdr_pipeline.bench.calls import DAY, Corpus, make
-from cdr_pipeline.bench.contest import Cost, measure
+from cdr_pipeline.bench.contest import Cost, apart, measure
 from cdr_pipeline.bench.contestants import Job
 from cdr_pipeline.bench.server import Serving, serving
 from cdr_pipeline.bench.truth import Verdict, judge
@@ -56,7 +56,8 @@ def compare(
                 cost = measure(module, job)
                 spent = {key: value - before[key] for key, value in server.cost().items()}
                 judged = turn == 0 and module != _UNJUDGED
-                verdict = judge(module, job.folder, corpus) if judged else None
+                # Apart, so that this process stays small.
+                verdict = apart(judge, module, job.folder, corpus) if judged else None
                 figures = (spent["cpu"], spent["requests"], spent["bytes"])
                 yield Run(name, latency, cost, *figures, verdict)
 

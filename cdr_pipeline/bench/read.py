@@ -5,9 +5,6 @@ reader is asked in a process of its own: once, as whoever opens a notebook, and 
 take turns, since the machine may be faster in one minute than in the next.
 """
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ import polars as pl
 from rich.table import Table
 
 from cdr_pipeline.bench import calls
+from cdr_pipeline.bench.contest import apart
 from cdr_pipeline.bench.load import empty_table, frame_of
 from cdr_pipeline.tables.aggregates.daily import Day, campaign_daily
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS
@@ -191,21 +189,14 @@ def ask(root: Path, days: int) -> list[Answer]:
     answers = []
     for question in questions(days, ""):
         turns = [
-            {reader: _asked(reader, question, root, days) for reader in ASKED}
+            {reader: apart(figures, reader, question.name, root, days) for reader in ASKED}
             for _ in range(_TURNS)
         ]
         for reader in ASKED:
             told = [turn[reader] for turn in turns]
-            figures = {name: median(one[name] for one in told) for name in told[0]}
-            answers.append(Answer(question.name, reader, **figures))
+            medians = {name: median(one[name] for one in told) for name in told[0]}
+            answers.append(Answer(question.name, reader, **medians))
     return answers
-
-
-def _asked(reader: str, question: Question, root: Path, days: int) -> dict[str, Any]:
-    """What `main` prints, of a process of its own."""
-    command = [sys.executable, "-m", __name__, reader, question.name, str(root), str(days)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(said.stdout.splitlines()[-1]))
 
 
 def table(answers: Sequence[Answer], days: int, records: int) -> Table:
@@ -300,12 +291,12 @@ ASKED: Final[dict[str, Callable[[Path, Question], Callable[[], Rows]]]] = {
 }
 
 
-def main(reader: str, name: str, root: str, days: str) -> None:
-    """Ask one question of one reader, again and again; print seconds as JSON."""
-    first = Path(root) / CDRS.name / f"date={calls.DAY}" / FILE
+def figures(reader: str, name: str, root: Path, days: int) -> dict[str, Any]:
+    """What `Answer` tells of one question, which is put to one reader again and again."""
+    first = root / CDRS.name / f"date={calls.DAY}" / FILE
     number = pl.scan_parquet(first).select("to_number").head(1).collect().item()
-    question = next(one for one in questions(int(days), number) if one.name == name)
-    run = ASKED[reader](Path(root), question)
+    question = next(one for one in questions(days, number) if one.name == name)
+    run = ASKED[reader](root, question)
     took, spent, rows = [], [], []
     for _ in range(1 + _AGAIN):
         begun, used = time.perf_counter(), time.process_time()
@@ -313,9 +304,4 @@ def main(reader: str, name: str, root: str, days: str) -> None:
         took.append(time.perf_counter() - begun)
         spent.append(time.process_time() - used)
     again = {"again": median(took[1:]), "cpu": median(spent[1:])}
-    told = {"first": took[0], **again, "rows": len(rows)}
-    print(json.dumps(told))  # noqa: T201  to whoever started this
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return {"first": took[0], **again, "rows": len(rows)}

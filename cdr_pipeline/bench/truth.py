@@ -6,12 +6,9 @@ keeps its JSON type. Of an object only the values are compared, since some sprea
 """
 
 import importlib
-import json
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from operator import add
 from pathlib import Path
 from typing import Final
@@ -53,10 +50,12 @@ class Verdict:
 
 
 def judge(contestant: str, folder: Path, corpus: Corpus) -> Verdict:
-    """Compare, in a process of its own, so that the caller stays small."""
-    command = [sys.executable, "-m", __name__, contestant, str(folder), str(corpus.folder)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    return Verdict(**json.loads(answer.stdout.splitlines()[-1]))
+    """What a contestant wrote below `folder` against what was sent."""
+    truths = sorted(corpus.truth.glob("*.parquet"))
+    columns = pl.read_parquet_schema(truths[0])
+    keys = [name.removeprefix(KEY) for name in columns if name.startswith(KEY)]
+    module = importlib.import_module(f"cdr_pipeline.bench.contestants.{contestant}")
+    return verdict(module.written(folder, keys), map(pl.read_parquet, truths))
 
 
 def verdict(written: Written, parts: Iterable[pl.DataFrame]) -> Verdict:
@@ -152,18 +151,3 @@ def _plain(marked: pl.Expr) -> pl.Expr:
 
 def _unmarked(marked: pl.Expr) -> pl.Expr:
     return marked.str.slice(2).str.replace(r"\.0+$", "")
-
-
-def main(contestant: str, folder: str, corpus: str) -> None:
-    """Print a verdict as JSON."""
-    truths = sorted(Corpus(Path(corpus)).truth.glob("*.parquet"))
-    columns = pl.read_parquet_schema(truths[0])
-    keys = [name.removeprefix(KEY) for name in columns if name.startswith(KEY)]
-    module = importlib.import_module(f"cdr_pipeline.bench.contestants.{contestant}")
-    parts = (pl.read_parquet(path) for path in truths)
-    found = verdict(module.written(Path(folder), keys), parts)
-    print(json.dumps(asdict(found)))  # noqa: T201  to whoever started this
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
