@@ -41,7 +41,7 @@ class Crew:
         self._stack = ExitStack()
         self._other: Apart[Some, Part] | None = None
         self._groups = 0  # row groups that came
-        self._taken: set[int] = set()
+        self._taken: set[int] = set()  # of these, by the other process before all had come
         self._readings: set[int] = set()
 
     def close(self) -> None:
@@ -55,11 +55,6 @@ class Crew:
     def large(self) -> bool:
         """Whether the day takes much memory."""
         return self._groups >= _WORTH_A_PROCESS
-
-    @property
-    def taken(self) -> frozenset[int]:
-        """The row groups that the other process was given before all had come."""
-        return frozenset(self._taken)
 
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
         """A row group of `raw_pages` is there. Every other one is given to the other process, if

@@ -65,13 +65,13 @@ def records(number: int) -> list[Sent]:
 
 def test_every_other_row_group_is_taken_as_it_comes(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
-    assert crew.taken == {0, 2, 4, 6}
+    assert crew._taken == {0, 2, 4, 6}
     assert same(crew.flat(), store)
 
 
 def test_a_small_day_is_left_to_one(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(3)])
-    assert not crew.taken
+    assert not crew._taken
     assert same(crew.flat(), store)
 
 
@@ -79,14 +79,14 @@ def test_a_day_that_is_larger_than_its_total_said_is_halved_in_the_end(
     store: Store, crew: Crew
 ) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(7)])
-    assert not crew.taken
+    assert not crew._taken
     assert same(crew.flat(), store)
 
 
 def test_what_was_asked_for_a_total_alone_is_not_taken(store: Store, crew: Crew) -> None:
     passes = (1, 1, 0, 0, 1)
     keep(store, crew, [(n, page_of(*records(at), total=90)) for at, n in enumerate(passes)])
-    assert crew.taken == {0, 4}
+    assert crew._taken == {0, 4}
     assert same(crew.flat(), store)
 
 
@@ -96,7 +96,7 @@ def test_what_was_taken_of_a_reading_that_does_not_count_is_thrown_away(
 ) -> None:
     first = [(1, page_of(*records(at), total=90)) for at in range(5)]
     keep(store, crew, [*first, *((2, page_of(*records(at + 1))) for at in range(again))])
-    assert crew.taken
+    assert crew._taken
     made = crew.flat()
     assert same(made, store)
     assert len(made.cdrs) <= 2 * again
@@ -113,7 +113,7 @@ def test_columns_too_many_for_a_batch_are_the_same_whoever_took_what(
         for at in range(8)
     ]
     keep(store, crew, [(1, body.replace(b'"total":8', b'"total":800')) for body in bodies])
-    assert crew.taken
+    assert crew._taken
     made = crew.flat()
     assert same(made, store)
     assert "additional_x" in made.keys
