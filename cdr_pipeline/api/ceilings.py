@@ -122,9 +122,10 @@ class Ceilings:
             seen = self._reader.probe(half)
             totals.append(seen.total)
             found = self._resolution_of_half(calls, half, seen, resolution)
-            if found is None:
+            if found is None and self._goes_by_dates(half, seen.total, at_start=half is before):
                 return None
-            resolution, most = found, calls.most(half, found)
+            resolution = found or resolution  # of legs with their root it says nothing
+            most = calls.most(half, resolution)
             if calls.allows(half, seen.total, resolution):
                 continue
             if half is before:
@@ -179,6 +180,14 @@ class Ceilings:
             began = pl.concat(some.began for some in rows)
             self._limits.resolution = resolution_of(began, half, resolution)
         return self._limits.resolution and max(resolution, self._limits.resolution)
+
+    def _goes_by_dates(self, half: Window, total: int, *, at_start: bool) -> bool:
+        """Whether the vendor looks at the dates of a range alone: then the outermost second of a
+        half, which has the same dates, holds the same `total`.
+        """
+        start, end = half.start, half.end
+        outermost = Window(start, start + SECOND) if at_start else Window(end - SECOND, end)
+        return self._reader.probe(outermost).total == total
 
     def _see_by_dates(self, reading: Reading) -> Reading:
         """As `see_no_ceiling`, where the vendor filters by the date alone: it lists the same for

@@ -294,11 +294,12 @@ class ByTheMinute(Model):
 
 
 class ByTheRoot(Model):
-    """Lists legs, which are named after their root, where that began."""
+    """Lists legs, which are named after their root, where that began; newest first."""
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
         roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
-        return [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+        found = [id_ for id_ in self.calls if id_.partition("#")[0] in roots]
+        return sorted(found, key=self.calls.__getitem__, reverse=True)
 
 
 class WholeMinutes(Model):

@@ -327,18 +327,24 @@ def midnight(at: datetime) -> datetime:
 # ---- a vendor that lists legs where their root began
 
 
-@pytest.mark.parametrize(("roots", "seed"), [(300, 1), (1_000, 2), (6_000, 3), (15_000, 4)])
-def test_legs_over_a_cut_that_are_listed_by_their_root_are_no_ceiling(
-    roots: int, seed: int
-) -> None:
+def with_legs(roots: int, seed: int, within: int) -> dict[str, datetime]:
+    """Calls in office hours, each third of which has a leg that begins `within` so many seconds."""
     random = Random(seed)
     calls = {
         f"call-{n}": WINDOW.start + timedelta(hours=8, seconds=random.randrange(9 * 3600))
         for n in range(roots)
     }
     for id_, began in list(calls.items())[::3]:
-        calls[f"{id_}#1"] = began + timedelta(seconds=random.randrange(5, 60))
-    model = ByTheRoot(calls)
+        calls[f"{id_}#1"] = began + timedelta(seconds=random.randrange(5, within))
+    return calls
+
+
+@pytest.mark.parametrize("within", [60, 600])
+@pytest.mark.parametrize(("roots", "seed"), [(300, 1), (1_000, 2), (6_000, 3), (15_000, 4)])
+def test_legs_over_a_cut_that_are_listed_by_their_root_are_no_ceiling(
+    roots: int, seed: int, within: int
+) -> None:
+    model = ByTheRoot(with_legs(roots, seed, within))
     assert prove(model, page_size=500).ids == model.truth()
 
 
@@ -348,6 +354,15 @@ def test_nor_do_they_hide_one(hidden: int) -> None:
     calls = spread(1_000)
     model = ByTheRoot(calls, ceiling=len(calls) - hidden)
     assert prove(model, page_size=50).ids == model.truth()
+
+
+@pytest.mark.parametrize("ceiling", [2_500, 4_096])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_leg_over_the_cut_is_not_taken_for_a_filter_by_the_date(seed: int, ceiling: int) -> None:
+    """It was where it came first of its half: then half of a day was proved, under a ceiling."""
+    model = ByTheRoot(with_legs(6_000, seed, within=600), ceiling=ceiling)
+    with pytest.raises(NotProved, match=f"stops at {ceiling:,}"):
+        prove(model, page_size=500)
 
 
 # ---- a vendor that compares minutes
