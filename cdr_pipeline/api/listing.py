@@ -321,7 +321,7 @@ class _Proof:
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
         """Whether the parts agree, and add up to the total of the whole window. (A lower total is a
-        ceiling, if nothing moved.)
+        ceiling, if nothing moved and it was never larger.)
 
         A window that is too long, or above a ceiling, has no total to compare with: then nothing
         may have moved between the parts as they were `before` and now, and no call that came in any
@@ -337,9 +337,10 @@ class _Proof:
                 self._strays.see_none_left_out(self._known().within(self._window), own)
             return unmoved
         total = self._reader.probe(self._window).total
-        if SMALLEST_CEILING <= total < records and unmoved:
+        stops = total == self._reader.largest[self._window] < records and unmoved
+        if stops and total >= SMALLEST_CEILING:
             self._limits.learn_ceiling(total)
-        return total == records or (total < records and unmoved)
+        return total == records or stops
 
     def _agree(self, listed: pl.DataFrame, own: pl.Series) -> bool:
         """Whether every call of the window was listed by the part that it began in, and with one

@@ -214,6 +214,8 @@ class Reader:
         self._keep = keep
         self.tally = Tally()
         self.readings: list[Reading] = []
+        #: The largest total that was heard of each window.
+        self.largest: defaultdict[Window, int] = defaultdict(int)
 
     def read(self, window: Window, most: float = math.inf) -> Reading:
         """Every call of `window`, as many as a `total` that stood still.
@@ -380,6 +382,8 @@ class Reader:
     def _count(self, response: _Response) -> None:
         """Every response is kept, whatever becomes of its reading."""
         self._keep(response.page)
+        window, total = response.page.window, response.seen.total
+        self.largest[window] = max(self.largest[window], total)
         self.tally.pages += 1
         self.tally.retries += response.retries
         if response.page.pass_ != PROBE:

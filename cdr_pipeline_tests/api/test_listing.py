@@ -282,6 +282,19 @@ def test_a_call_that_moves_over_the_cut_between_two_parts_is_read_where_it_is(
     assert listed == {(id_, f"{began}") for id_, began in model.calls.items()}
 
 
+@pytest.mark.parametrize("count", [20, 100, 300])
+def test_a_total_that_was_larger_before_is_no_ceiling_of_its_parts(count: int) -> None:
+    """Two machines answer by turns, and one lacks some calls."""
+
+    class ByTurns(Model):
+        def _found(self, start: datetime, end: datetime) -> list[str]:
+            found = super()._found(start, end)
+            return [id_ for id_ in found if self.requests % 2 == 0 or int(id_[5:]) % 4]
+
+    with pytest.raises(NotProved):
+        prove(ByTurns(spread(count)), page_size=500)
+
+
 def test_parts_end_at_whole_minutes_for_a_vendor_that_compares_no_seconds() -> None:
     model = ByTheMinute(spread(300, timedelta(minutes=35)), ceiling=100)
     assert prove(model, page_size=25).ids == model.truth()
