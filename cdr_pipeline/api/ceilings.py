@@ -99,11 +99,14 @@ class Ceilings:
         raise Torn(f"more records are listed than its total says, {reading.total:,}")
 
     def see_none_lost(self, reading: Reading) -> Reading:
-        """See that one response which lists fewer calls than came before is no bad moment of the
-        vendor's: within a single one, no total stands still. Returns the reading. Raises Moved.
+        """See that one response which lists nothing, or fewer calls than came before, is no bad
+        moment of the vendor's: within a single one, no total stands still. Returns the reading.
+        Raises Moved.
         """
+        if reading.pages > 1:
+            return reading
         before = self._reader.readings
-        if reading.pages == 1 and any(len(one.records) > len(reading.records) for one in before):
+        if not reading.total or any(len(one.records) > len(reading.records) for one in before):
             reading.see_unmoved(self._reader.probe(reading.window).total)
         return reading
 

@@ -76,11 +76,11 @@ def test_an_honest_day_is_proved_page_by_page(connect: Connect) -> None:
     assert counted([page.body for page in proof.pages]) == counted(listings(honest))
 
 
-def test_a_day_without_calls_is_proved_by_one_request(connect: Connect) -> None:
+def test_a_day_without_calls_is_proved_by_two_requests(connect: Connect) -> None:
     proof = prove(connect(vendor(records=[])))
     proof.adds_up()
     assert proof.ids == set()
-    assert proof.receipt.requests == 1
+    assert proof.receipt.requests == 2
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,13 @@ def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
     tells_figures(caught.value)
 
 
-def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day_that_came_before() -> None:
+@pytest.mark.parametrize("moment", [(1,), (3, 4)], ids=["at first", "as the second reading begins"])
+def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day(moment: tuple[int, ...]) -> None:
     class Blinking(Model):
-        """As while a search index is built anew: the second reading begins then."""
+        """As while a search index is built anew."""
 
         def body(self, ids: list[str], total: int) -> bytes:
-            blinks = self.requests in (3, 4)
+            blinks = self.requests in moment
             return super().body([] if blinks else ids, 0 if blinks else total)
 
     blinking = Blinking(spread(35))
