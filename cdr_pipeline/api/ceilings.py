@@ -62,7 +62,7 @@ class Ceilings:
         suspicious = reading.total % _ROUND_TOTAL == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
             return reading
-        self._reader.expect(reading.total)
+        self._reader.expect(reading.total, besides=2)  # eight halves, and itself once more
         window, calls = reading.window, ByTime(reading)
         resolution = resolution_of(calls.times, window)
         cuts = calls.cuts(resolution) if resolution else []

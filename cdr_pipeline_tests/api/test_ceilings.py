@@ -171,6 +171,12 @@ def test_a_call_that_arrives_before_it_is_looked_behind_hides_none(order: str, p
     assert len(prove(model, page_size=10, honest=100).ids) == proved
 
 
+def test_a_full_page_of_one_second_is_doubted_within_the_bound() -> None:
+    """It takes most: cuts on either side of the second, wide and close, and a look behind it."""
+    model = Model({f"call-{n}": WINDOW.start + timedelta(hours=10) for n in range(20)})
+    assert prove(model, page_size=20).ids == model.truth()
+
+
 # ---- a vendor that looks at the dates of a range alone
 
 
