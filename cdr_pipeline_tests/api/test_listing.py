@@ -222,18 +222,30 @@ def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
     tells_figures(caught.value)
 
 
+class Blinking(Model):
+    """Lists nothing for some responses, as while a search index is built anew."""
+
+    def __init__(self, *moment: int) -> None:
+        super().__init__(spread(35))
+        self._moment = moment
+
+    def body(self, ids: list[str], total: int) -> bytes:
+        blinks = self.requests in self._moment
+        return super().body([] if blinks else ids, 0 if blinks else total)
+
+
 @pytest.mark.parametrize("moment", [(1,), (3, 4)], ids=["at first", "as the second reading begins"])
 def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day(moment: tuple[int, ...]) -> None:
-    class Blinking(Model):
-        """As while a search index is built anew."""
-
-        def body(self, ids: list[str], total: int) -> bytes:
-            blinks = self.requests in moment
-            return super().body([] if blinks else ids, 0 if blinks else total)
-
-    blinking = Blinking(spread(35))
+    blinking = Blinking(*moment)
     proof = prove(blinking, page_size=10, concurrency=1)
     assert proof.ids == blinking.truth()
+
+
+@pytest.mark.parametrize("moment", [(2, 3, 4), range(3, 100)], ids=["short", "long"])
+def test_no_day_is_proved_empty_of_which_calls_came(moment: Iterable[int]) -> None:
+    with pytest.raises(NotProved, match="calls came that were no longer listed in the end") as said:
+        prove(Blinking(*moment), page_size=10, concurrency=1)
+    tells_figures(said.value)
 
 
 def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
