@@ -55,8 +55,9 @@ _DRIFTING_PAGES: Final = 3
 #: How often parts that changed after they were proved are read again.
 _REREADS: Final = 3
 
-#: So many calls may vanish while a window is proved.
+#: So many calls may vanish while a window is proved, or this share of them, where that is more.
 _FEW_GONE: Final = 3
+_SHARE_GONE: Final = 0.05
 
 #: Where this share of a stretch's calls has been seen, their times tell where to cut it.
 _ENOUGH_SEEN: Final = 0.8
@@ -269,8 +270,9 @@ class _Proof:
         """
         if len(self._reader.readings) == len(parts):
             return
-        gone = len(self._known().within(self._window).without(inside(parts)))
-        if gone > _FEW_GONE:
+        came = self._known().within(self._window)
+        gone = len(came.without(inside(parts)))
+        if gone > max(_FEW_GONE, _SHARE_GONE * len(came)):
             raise NotProved(f"{gone:,} calls came that were no longer listed in the end")
 
     def _as_a_whole(self) -> Reading | None:

@@ -248,6 +248,18 @@ def test_no_day_is_proved_empty_of_which_calls_came(moment: Iterable[int]) -> No
     tells_figures(said.value)
 
 
+def test_calls_that_a_vendor_deletes_meanwhile_are_left_out_where_they_are_few() -> None:
+    def delete(model: Model) -> None:
+        if model.requests == 2:
+            for id_ in list(model.calls)[:10]:
+                del model.calls[id_]
+
+    model = Model(spread(300), between=delete)
+    proof = prove(model, page_size=50, concurrency=1)
+    assert len(proof.ids) == 290
+    assert proof.ids == model.truth()
+
+
 def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
     crowded = Model(spread(40, timedelta(seconds=1)), deep=20)
     with pytest.raises(NotProved, match="not even the one second 2023-03-07 00:00:00"):
