@@ -50,6 +50,7 @@ def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.Dagste
     assert health(instance, process_tags()) == (WorkerStatus.RUNNING, "")
     gone = {TAG: f"{ended()}:@{gethostname()}"}
     assert health(instance, gone) == (WorkerStatus.FAILED, GONE)
+    assert "only failed and missing partitions" in GONE
 
 
 def test_what_a_run_is_found_by_is_no_pill_in_the_ui() -> None:

@@ -42,6 +42,10 @@ def test_faults_are_named_with_their_settings() -> None:
 
 
 def test_every_fault_is_explained_in_a_line() -> None:
+    assert Chaos.names().keys() == {
+        *("drift", "messy", "unstable", "repeat", "ceiling", "lying-total", "short", "overfull"),
+        *("cap", "max-range", "expiring-token", "slow", "truncated", "html", "throttle", "flaky"),
+    }
     for name, what in Chaos.names().items():
         assert 40 < len(what) < 160
         assert "\n" not in what
