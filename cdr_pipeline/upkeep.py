@@ -131,7 +131,9 @@ class Round:
     def read(cls, cursor: str | None, today: date) -> Self:
         """Today's round, as far as it has come."""
         on, *days = (cursor or "").split(" ")
-        done, *again = map(date.fromisoformat, days if on == f"{today}" else [f"{date.min}"])
+        if on != f"{today}":
+            return cls(today)
+        done, *again = map(date.fromisoformat, days)
         return cls(today, done, tuple(again))
 
     def __str__(self) -> str:
