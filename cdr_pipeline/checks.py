@@ -95,17 +95,21 @@ def tell(
     """All of it as a text; in another language than English by its words, and its ways of writing
     numbers and days.
     """
-    match telling:
-        case str():
-            return telling
-        case int():
-            return number(telling)
-        case Days():
-            return ranges(telling.days, _EXAMPLES)
-        case Told():
-            values = {name: tell(one, word, number, ranges) for name, one in telling.values.items()}
-            return word(telling.text).format(**values)
-    return ", ".join(tell(one, word, number, ranges) for one in telling)
+
+    def told(one: Telling) -> str:
+        match one:
+            case str():
+                return one
+            case int():
+                return number(one)
+            case Days():
+                return ranges(one.days, _EXAMPLES)
+            case Told():
+                values = {name: told(value) for name, value in one.values.items()}
+                return word(one.text).format(**values)
+        return ", ".join(map(told, one))
+
+    return told(telling)
 
 
 @dataclass(frozen=True)
