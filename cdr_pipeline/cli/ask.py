@@ -47,10 +47,14 @@ _FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 def _named(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """A filter that is given says whose calls; an empty one, of a shell's variable that is not set,
-    would be everybody's.
+    would be everybody's. What is no UTF-8, no vendor can be asked for.
     """
     if value is not None and not value.strip():
         raise click.BadParameter("it is empty; leave it out to ask for all.")
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("it is not written in UTF-8.") from None
     return value
 
 

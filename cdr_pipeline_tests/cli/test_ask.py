@@ -117,6 +117,7 @@ def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
         (("--output", "nowhere/a.csv"), "nowhere: there is no such folder."),
         (("--format", "parquet"), "Parquet needs --output"),
         (("--campaign-uuid", " "), "'--campaign-uuid': it is empty; leave it out"),
+        (("--phone", "\udcff"), "'--phone': it is not written in UTF-8."),
         (("--from", "2023-03-08", "--to", "2023-03-07"), "is after"),
         (("--ended-from", "2023-03-08", "--ended-to", "2023-03-07"), "is after --ended-to"),
     ],
