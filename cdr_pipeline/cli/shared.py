@@ -73,7 +73,7 @@ MOMENT: Final = _Moment(
 )
 UP_TO: Final = _UpTo(MOMENT.form, MOMENT.formats)
 OUTPUT: Final = _Output(path_type=Path, dir_okay=False, writable=True)
-PORT: Final = click.IntRange(0, 65_535)
+PORT: Final = click.IntRange(1, 65_535)
 
 
 def warn(word: str, text: str, style: str = "bold red") -> None:

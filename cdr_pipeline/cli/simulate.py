@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cdr_pipeline.cli.shared import PORT, err
+from cdr_pipeline.cli.shared import err
 from cdr_pipeline.errors import CdrError
 
 
@@ -19,7 +19,13 @@ class _WithFaults(click.Command):
 
 
 @click.command(cls=_WithFaults)
-@click.option("--port", type=PORT, default=8787, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8787,
+    show_default=True,
+    help="0: any that is free.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--seed", default=7, show_default=True, help="Another seed, another tenant.")
 @click.option("--calls-per-day", type=click.IntRange(0), default=2_000, show_default=True)

@@ -108,7 +108,9 @@ def test_a_wrong_contract_is_one_message_with_file_and_line(
 
 def test_a_database_that_does_not_answer_ends_the_ui_with_one_line(type_: Type) -> None:
     url = "postgresql://me:hush@127.0.0.1:1/dagster"
-    done = type_("ui", "--port", "0", CDR_DAGSTER_POSTGRES_URL=url)
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = type_("ui", "--port", str(port), CDR_DAGSTER_POSTGRES_URL=url)
     assert done.exit_code == 1
     (line,) = done.output.splitlines()
     assert "CDR_DAGSTER_POSTGRES_URL: the database cannot be used: connection to server" in line
@@ -126,3 +128,5 @@ def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
             assert "Serving" not in done.output
     for command in ("ui", "simulate"):
         assert type_(command, "--port", "99999").exit_code == 2
+    # Dagster would take it for 3000, or for another one, and we would tell of neither.
+    assert type_("ui", "--port", "0").exit_code == 2
