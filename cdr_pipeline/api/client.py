@@ -40,9 +40,10 @@ _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 
 _HOOK_SECONDS = 10.0
 
-#: What a webhook cannot have taken: what never reached it, and what it, or a proxy before it,
-#: answered while it was too busy or away.
-_NOT_TAKEN: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+#: No connection came about: nothing was asked, and nobody was told.
+_NOT_REACHED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+
+#: What a webhook, or a proxy before it, answers while it is too busy or away, and takes nothing.
 _LATER: Final = frozenset({429, 502, 503})
 
 #: What no proxy is asked for, whatever the environment says: for it they are another machine's.
@@ -273,7 +274,7 @@ class Client:
         """What httpx raises, as what is worth another try or is not, in words."""
         try:
             yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except _NOT_REACHED as error:
             if "CERTIFICATE_VERIFY_FAILED" in f"{error}":
                 raise Unreachable(
                     f"{self.host} shows a certificate that is not trusted here: {error}. If your"
@@ -281,11 +282,9 @@ class Client:
                     " may be another host. Nothing was sent."
                 ) from error
             plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
-            why = "it does not speak https: write http:// before it" if plain else error
-            raise _Transient(f"{self._not_reached}: {why or 'timed out'}", Unreachable) from error
-        except httpx.ProxyError as error:
-            said = self._told(f"{error}")
-            raise _Transient(f"{self._not_reached}: {said}", Unreachable) from None
+            said = self._told(f"{error}") or "timed out"
+            why = "it does not speak https: write http:// before it" if plain else said
+            raise _Transient(f"{self._not_reached}: {why}", Unreachable) from None
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -413,14 +412,14 @@ def post(url: str, content: Mapping[str, Any]) -> None:
 
     Tried again only where it cannot have been taken, so that nobody is told twice.
     """
-    persist = stamina.RetryingCaller(attempts=3, timeout=10).on(_NOT_TAKEN)
+    persist = stamina.RetryingCaller(attempts=3, timeout=10).on(_NOT_REACHED)
     try:
         with _http(url, timeout=_HOOK_SECONDS) as http:
             response = persist(http.post, url, json=content)
     except httpx.HTTPError as error:
         name = type(error).__name__
         why = {"ConnectError": f"{error}", "ReadTimeout": f"no answer in {_HOOK_SECONDS} s"}
-        raise (Unreachable if isinstance(error, _NOT_TAKEN) else Unavailable)(
+        raise (Unreachable if isinstance(error, _NOT_REACHED) else Unavailable)(
             f"the webhook could not be told: {why.get(name) or name}. Check CDR_ALERT_URL, and that"
             " its host answers."
         ) from None
