@@ -51,6 +51,9 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
+#: What some vendors answer to a page that is too large for them, though it says nothing of that.
+_MAYBE_TOO_LARGE: Final = frozenset({500, 504})
+
 _Read = TypeVar("_Read")
 
 # stamina reports each retry through structlog where Dagster has brought it, to standard output and
@@ -111,7 +114,8 @@ class _Transient(ApiError):
     """A failure that is worth another try.
 
     kind: what is raised once there were enough tries. pause: the vendor's Retry-After, in seconds.
-    busy: the vendor had too much to do, which says nothing of this request.
+    busy: the vendor had too much to do, which says nothing of this request. large: a smaller page
+    might have been answered.
     """
 
     def __init__(
@@ -121,11 +125,13 @@ class _Transient(ApiError):
         *,
         pause: float = 0.0,
         busy: bool = False,
+        large: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.pause = pause
         self.busy = busy
+        self.large = large
 
 
 class Client:
@@ -205,11 +211,13 @@ class Client:
             except MalformedPage as error:
                 raise _Transient(f"answered 200, but {error}{self._said(response)}") from error
 
-        (body, value), retries = self._persist(once, attempts)
+        (body, value), retries = self._persist(once, limit, attempts)
         self.answered = True
         return Answer(body, value, datetime.now(UTC), retries)
 
-    def _persist(self, once: Callable[[], _Read], attempts: int | None) -> tuple[_Read, int]:
+    def _persist(
+        self, once: Callable[[], _Read], limit: int, attempts: int | None
+    ) -> tuple[_Read, int]:
         patience = self._patience
         most = attempts or (patience.attempts if self.answered else patience.first_attempts)
         busy: list[bool] = []  # of each try that failed
@@ -233,7 +241,8 @@ class Client:
             return persist(again, once), len(busy)
         except _Transient as error:
             tries = f"{len(busy)} {'try' if len(busy) == 1 else 'tries'}"
-            advice = "" if self.answered or error.busy else ", or check CDR_API_BASE_URL"
+            advice = ", or with a smaller CDR_PAGE_SIZE" if error.large and limit > 1 else ""
+            advice += "" if self.answered or error.busy else ", or check CDR_API_BASE_URL"
             raise error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.") from error
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
@@ -266,7 +275,8 @@ class Client:
             asks = f" and asks to wait {pause:.0f} s" if pause else ""
             busy = response.status_code == 429 or pause > 0
             said = f"answered {response.status_code}{self._said(response)}{asks}"
-            raise _Transient(said, pause=pause, busy=busy)
+            large = method == "GET" and response.status_code in _MAYBE_TOO_LARGE
+            raise _Transient(said, pause=pause, busy=busy, large=large)
         return response
 
     @contextmanager
@@ -286,7 +296,7 @@ class Client:
             why = "it does not speak https: write http:// before it" if plain else said
             raise _Transient(f"{self._not_reached}: {why}", Unreachable) from None
         except httpx.TimeoutException as error:
-            raise _Transient("did not answer in time") from error
+            raise _Transient("did not answer in time", large=True) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             # h11 quotes what it cannot read, and that may be an echo of what was sent.
             raise _Transient(f"broke off in mid-answer: {self._told(f'{error}')}") from None

@@ -275,6 +275,24 @@ def test_of_an_error_that_does_not_pass_the_vendors_words_are_told(
     assert TOKEN not in everything_said(caught.value)
 
 
+@pytest.mark.parametrize("status", [500, 504])
+def test_where_a_page_may_be_too_large_a_smaller_one_is_a_way_out(
+    connect: Connect, status: int
+) -> None:
+    """The vendor's 500 for too large a limit was told as a host that may be wrong."""
+    client = connect(Script(error(status, said="internal error")))
+    way_out = r"Try again later, or with a smaller CDR_PAGE_SIZE, or check CDR_API_BASE_URL\.$"
+    with pytest.raises(Unavailable, match=rf"{status} \(internal error\) \(6 tries\)\. {way_out}"):
+        ask(client)
+    with pytest.raises(Unavailable, match=r"Try again later, or check CDR_API_BASE_URL\.$"):
+        client.get(Query(), limit=1, offset=0, read=see)
+
+
+def test_a_sign_in_that_fails_says_nothing_of_pages(connect: Connect) -> None:
+    with pytest.raises(Unavailable, match=r"Try again later, or check CDR_API_BASE_URL\.$"):
+        ask(connect(Script(error(500)), token=None, api_key=KEY))
+
+
 def test_of_no_error_nothing_is_told(connect: Connect) -> None:
     with pytest.raises(Unavailable, match=r"it has no `total` \(6 tries\)"):
         ask(connect(Script(Say(body=b'{"error":null,"data":[]}'))))
@@ -363,7 +381,7 @@ def test_pauses_grow_and_end_growing(connect: Connect, clock: Clock) -> None:
 def test_an_answer_that_does_not_come_in_time_is_not_waited_for(connect: Connect) -> None:
     vendor = Vendor(records=[], chaos=Chaos.parse("slow=1:0.3"))
     hasty = Patience(attempts=2, first_attempts=2, seconds=20, first_pause=0.001)
-    with pytest.raises(Unavailable, match=r"did not answer in time \(2 tries\)"):
+    with pytest.raises(Unavailable, match=r"in time \(2 tries\).* a smaller CDR_PAGE_SIZE"):
         ask(connect(vendor, patience=hasty, timeout=0.05))
 
 
