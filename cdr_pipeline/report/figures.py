@@ -1,5 +1,6 @@
 """What the page says of some days: sums over the aggregates, as plain values and small frames."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -8,7 +9,7 @@ import polars as pl
 
 from cdr_pipeline import checks
 from cdr_pipeline.checks import Finding
-from cdr_pipeline.errors import CdrError
+from cdr_pipeline.errors import CdrError, Damaged
 from cdr_pipeline.record import Disposition
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.datasets import (
@@ -151,9 +152,7 @@ def figures(store: Store, first: date, last: date) -> Figures:
             " days, try again when it has ended; else load them with `cdr-pipeline run`, or"
             f" materialize {', '.join(one.name for one in NEEDED)} of them."
         )
-    earlier = [day - span.weeks for day in days]
-    if not set(earlier) <= set(_stored(store, span.earlier)):
-        earlier = []
+    earlier = _earlier(store, span, days)
     with store.naming_damage(NEEDED, [*days, *earlier]):
         receipts = fixed(store, RECEIPTS, days).collect()
         daily = _lines(store, CAMPAIGN_DAILY, days, "campaign_uuid")
@@ -179,6 +178,15 @@ def figures(store: Store, first: date, last: date) -> Figures:
 def _stored(store: Store, span: Span) -> list[date]:
     days = store.days(CAMPAIGN_DAILY, span.first, span.last)
     return [day for day in days if of_the_fetch(store, day, NEEDED)]
+
+
+def _earlier(store: Store, span: Span, days: list[date]) -> list[date]:
+    """The days to compare these with; none unless all are stored, and can be read."""
+    earlier = [day - span.weeks for day in days]
+    with suppress(Damaged):
+        if set(earlier) <= set(_stored(store, span.earlier)):
+            return earlier
+    return []
 
 
 def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:

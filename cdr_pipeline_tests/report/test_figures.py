@@ -148,6 +148,18 @@ def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
     assert it.curve["at"].to_list() == days
 
 
+def test_with_a_day_before_that_cannot_be_read_nothing_is_compared(
+    store: Store, load: LoadDay
+) -> None:
+    """Its damaged file stopped the page of a day that was whole."""
+    for day in (DAY - WEEK, DAY):
+        load(day, [call("a", f"{day} 10:00:00")])
+    assert figures(store, DAY, DAY).before is not None
+    cut_short(store.path(CDRS, DAY - WEEK))
+    it = figures(store, DAY, DAY)
+    assert (it.days, it.before) == ([DAY], None)
+
+
 @pytest.mark.parametrize("dataset", NEEDED, ids=lambda one: one.name)
 def test_a_damaged_file_is_named_of_all_days(store: Store, load: LoadDay, dataset: Dataset) -> None:
     days = [date(2023, 3, day) for day in (6, 7, 8)]
