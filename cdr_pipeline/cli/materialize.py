@@ -184,7 +184,7 @@ def _days(
         task = bar.add_task("Starting", total=len(left))
 
         def on_day(day: date, error: Exception | None) -> None:
-            bar.update(task, advance=1, description=f"{verb} {day}")
+            bar.update(task, advance=1, description=f"{'Failed' if error else verb} {day}")
             left.remove(day)
             if error:
                 failed[day] = error

@@ -6,9 +6,10 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
+from io import StringIO
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Never
@@ -16,6 +17,7 @@ from typing import Never
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from cdr_pipeline.assets import aggregates, cdrs
@@ -50,6 +52,19 @@ def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) 
     piped = type_("status", COLUMNS="80").output
     assert sum("yes" in line for line in piped.splitlines()) == 2
     assert sum("│" in line for line in piped.splitlines()) == 2, "a line a day"
+
+
+@pytest.mark.parametrize("vendor", [small, liar])
+def test_the_bar_says_at_once_of_a_day_whether_it_failed(
+    type_: Type, monkeypatch: pytest.MonkeyPatch, vendor: Callable[[], Vendor]
+) -> None:
+    """While the vendor was down it went on with `Loaded`, for half an hour."""
+    shown = StringIO()
+    terminal = Console(file=shown, force_terminal=True)
+    monkeypatch.setattr("cdr_pipeline.cli.shared.err", terminal)
+    type_(*LOAD, vendor=vendor())
+    assert ("Loaded 2023-03-07" in shown.getvalue()) == (vendor is small)
+    assert ("Failed 2023-03-07" in shown.getvalue()) == (vendor is liar)
 
 
 @pytest.mark.parametrize(
