@@ -20,7 +20,7 @@ NAME: Final = "report"
 
 #: Not that of the datasets: *Materialize all* there would draw each day of a backfill, which takes
 #: several times as long as loading it.
-_GROUP: Final = "pages"
+_GROUP: Final = "reports"
 
 #: Pages of the last week are drawn by themselves, older ones when they are asked for: a backfill
 #: of years should not draw a thousand.
