@@ -65,7 +65,7 @@ def _web(url: str, must: str) -> SplitResult:
     except ValueError:
         raise ValueError(f"must be {must}") from None
     # Of http:/host and of http//host the scheme would be the host.
-    if parts.scheme not in _SCHEMES or not host or host in _SCHEMES:
+    if parts.scheme not in _SCHEMES or not host or host in _SCHEMES or " " in host:
         raise ValueError(f"must be {must}")
     try:
         _ = parts.port

@@ -178,7 +178,8 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
                 (
                     *("https://", "ftp://api.example.vn", "http:/api.example.vn"),
                     *("https//api.example.vn", "http://api.example.vn:port"),
-                    *("api..example.vn", f"{'a' * 64}.vn", f"https://me:{SECRET}@api.example.vn"),
+                    *("api.example.vn, live", "api..example.vn", f"{'a' * 64}.vn"),
+                    f"https://me:{SECRET}@api.example.vn",
                     *(f"https://api.example.vn{mark}{SECRET}" for mark in ("?token=", "#")),
                 ),
             ),

@@ -139,6 +139,7 @@ def list_calls(
         records, total = listed(client, query, settings.page_size, limit, offset)
     if form == "jsonl":
         _emit(b"".join(b" ".join(text.splitlines()) + b"\n" for text in records), output)
+        err.print(f"{len(records):,} of the vendor's {total:,} records")
     else:
         flat = _typed(records, settings)
         _write(flat.cdrs.sort("time_started", "id"), form, output)

@@ -51,6 +51,14 @@ def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> Non
     assert pl.read_parquet("c.parquet").height == len(truth)
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
+def test_a_list_that_ends_at_the_limit_says_how_many_there_are(type_: Type, name: str) -> None:
+    vendor = small()
+    there_are = len(vendor.truth(date(2023, 3, 7)))
+    asked = ("list", "--date", "2023-03-07", "--limit", "3", "--output", name)
+    assert type_(*asked, vendor=vendor).stderr.startswith(f"3 of the vendor's {there_are} ")
+
+
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "C.Parquet"])
 def test_the_ending_of_a_file_tells_its_format(type_: Type, name: str) -> None:
     asked = ("list", "--date", "2023-03-07", "--limit", "3")
