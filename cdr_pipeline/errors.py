@@ -79,7 +79,9 @@ class SettingsError(CdrError):
 
 
 class ApiError(CdrError):
-    """The vendor did not give what was asked for."""
+    """The vendor did not give what was asked for, in a first try and in `retries` more."""
+
+    retries = 0
 
 
 class Unauthorized(ApiError):

@@ -243,7 +243,12 @@ class Client:
             tries = f"{len(busy)} {'try' if len(busy) == 1 else 'tries'}"
             advice = ", or with a smaller CDR_PAGE_SIZE" if error.large and limit > 1 else ""
             advice += "" if self.answered or error.busy else ", or check CDR_API_BASE_URL"
-            raise error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.") from error
+            given_up = error.kind(f"{self.host} {error} ({tries}). Try again later{advice}.")
+            given_up.retries = len(busy) - 1
+            raise given_up from error
+        except ApiError as error:
+            error.retries = len(busy)
+            raise
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
         # A space as %20: not every server takes a + for one.

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from cdr_pipeline.api.client import Client, Query
 from cdr_pipeline.api.records import Records
-from cdr_pipeline.errors import NotProved, Refused, Unavailable
+from cdr_pipeline.errors import ApiError, NotProved, Refused, Unavailable
 from cdr_pipeline.page import Seen, see, split_and_total
 from cdr_pipeline.window import Window
 
@@ -175,6 +175,11 @@ class Tally:
                 raise NotProved(f"{self.requests} requests, the bound, did not settle it")
             self.requests += 1
 
+    def retry(self, times: int) -> None:
+        """Count how often a request was made again, whatever came of it."""
+        with self._lock:
+            self.retries += times
+
     def forgive(self, requests: int = 1) -> None:
         """Some requests do not count: those that find out the vendor's ways, as a refused range."""
         self._forgiven += requests
@@ -184,7 +189,6 @@ class Tally:
 class _Response:
     page: Page
     seen: Seen
-    retries: int
 
 
 @dataclass(frozen=True)
@@ -369,15 +373,20 @@ class Reader:
     def _ask(self, window: Window, number: int, *, offset: int, limit: int = 0) -> _Response:
         limit = limit or self.limits.page
         self.tally.spend()
-        answer = self._client.get(
-            _query(window),
-            limit=limit,
-            offset=offset,
-            read=see,
-            attempts=_DEEP_ATTEMPTS if offset else None,
-        )
+        try:
+            answer = self._client.get(
+                _query(window),
+                limit=limit,
+                offset=offset,
+                read=see,
+                attempts=_DEEP_ATTEMPTS if offset else None,
+            )
+        except ApiError as error:
+            self.tally.retry(error.retries)
+            raise
+        self.tally.retry(answer.retries)
         page = Page(number, offset, limit, window, answer.fetched_at, answer.body)
-        return _Response(page, answer.value, answer.retries)
+        return _Response(page, answer.value)
 
     def _count(self, response: _Response) -> None:
         """Every response is kept, whatever becomes of its reading."""
@@ -385,7 +394,6 @@ class Reader:
         window, total = response.page.window, response.seen.total
         self.largest[window] = max(self.largest[window], total)
         self.tally.pages += 1
-        self.tally.retries += response.retries
         if response.page.pass_ != PROBE:
             self.tally.received += len(response.seen)
 

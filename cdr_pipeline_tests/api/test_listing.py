@@ -154,6 +154,14 @@ def test_a_hostile_vendor_is_got_past(connect: Connect, chaos: str) -> None:
     assert counted([page.body for page in proof.pages]) <= counted(listings(hostile))
 
 
+def test_each_request_that_the_vendor_heard_is_in_the_receipt(connect: Connect) -> None:
+    # Of a page that is given up, too, after which the day is read in parts.
+    flaky = vendor("flaky=0.6", records=CALLS.day(DAY))
+    receipt = prove(connect(flaky, patience=PATIENT), page_size=10, concurrency=1).receipt
+    assert receipt.parts > 1
+    assert receipt.requests + receipt.retries == len(flaky.requests)
+
+
 @pytest.mark.parametrize("seed", [0, 2, 7, 9, 10, 11])
 @pytest.mark.parametrize("others", ["", ",cap=40,flaky=0.2", ",unstable", ",ceiling=120,html=0.2"])
 def test_drift_ends_in_the_last_truth_or_in_a_failure_with_figures(
