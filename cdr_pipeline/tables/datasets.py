@@ -100,7 +100,7 @@ RECEIPTS: Final = Dataset(
         Column(
             "reported_total", _COUNT, "The vendor's total, over the parts the day was proved in."
         ),
-        Column("received", _COUNT, "Records in all responses."),
+        Column("received", _COUNT, "Records in all responses but those of pass 0."),
         Column("unique_records", _COUNT, "Distinct records of the proof; equals reported_total."),
         Column(
             "duplicates", _COUNT, "received less unique_records: overlaps and repeated readings."
