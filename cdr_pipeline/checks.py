@@ -39,8 +39,9 @@ _UNUSUAL_FACTOR: Final = 2.0
 _WEEKS_BACK: Final = 4
 _FEW_CALLS: Final = 100
 
-#: How many of the odd values a result names.
+#: How many of the odd values a result names, and how many of the columns that a day has not.
 _EXAMPLES: Final = 5
+_COLUMNS_NAMED: Final = 50
 
 
 @dataclass(frozen=True)
@@ -382,10 +383,15 @@ def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> F
     if not check.shows:
         return Finding(check, False, Told("{count} of {total} calls", count=count, total=total))
     odd = _most_frequent(calls.filter(check.odd).group_by(check.shows).len())
-    values = odd.head(_EXAMPLES).collect().rows()
+    values = odd.head(_EXAMPLES + 1).collect().rows()
     named = [_times(shortened(redacted(one), 40) if one else Told("none"), n) for one, n in values]
-    told = Told("{count} of {total} calls: {named}", count=count, total=total, named=named)
+    told = Told("{count} of {total} calls: {named}", count=count, total=total, named=_some(named))
     return Finding(check, False, told)
+
+
+def _some(named: Sequence[Telling]) -> Sequence[Telling]:
+    """The first of what could be named, and a sign where there is more."""
+    return [*named[:_EXAMPLES], "…"] if len(named) > _EXAMPLES else named
 
 
 def _times(what: Telling, count: int) -> Told:
@@ -432,12 +438,12 @@ def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
 
 def _fits(rejects: pl.LazyFrame) -> Finding:
     counts = _most_frequent(rejects.group_by("field", "reason").len())
-    named = counts.head(_EXAMPLES).collect().rows()
+    named = counts.head(_EXAMPLES + 1).collect().rows()
     told = [
         _times(Told("{field} {reason}", field=name or Told("record"), reason=Told(reason)), n)
         for name, reason, n in named
     ]
-    return Finding(FITS, not told, told or "all fits")
+    return Finding(FITS, not told, _some(told) or "all fits")
 
 
 def _most_frequent(counts: pl.LazyFrame) -> pl.LazyFrame:
@@ -453,13 +459,14 @@ def _documented(calls: pl.LazyFrame, count: int, total: int) -> Finding:
     extras = pl.col("extra").drop_nulls().unique(maintain_order=True)
     texts = calls.select(extras.head(1000)).collect()["extra"]
     names = sorted({name for text in texts for name in tokens_of(text)})
-    named = ", ".join(shortened(redacted(name), 40) for name in names[:_EXAMPLES])
+    named = _some([shortened(redacted(name), 40) for name in names])
     return Finding(DOCUMENTED, False, Told("{count} calls with {named}", count=count, named=named))
 
 
 def _few_columns(left_out: Sequence[str]) -> Finding:
-    named = ", ".join(shortened(redacted(name), 60) for name in left_out[:_EXAMPLES])
-    summary = f"{len(left_out):,} columns are in `additional` alone: {named}"
+    named = ", ".join(shortened(redacted(name), 60) for name in left_out[:_COLUMNS_NAMED])
+    more = ", …" if len(left_out) > _COLUMNS_NAMED else ""
+    summary = f"{len(left_out):,} columns are in `additional` alone: {named}{more}"
     return Finding(FEW_COLUMNS, not left_out, summary if left_out else "all have one")
 
 

@@ -225,16 +225,26 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 9}lon… (1)"
 
 
-def test_what_is_as_frequent_is_named_in_order(store: Store) -> None:
+def test_what_is_as_frequent_is_named_in_order_and_more_is_hinted_at(store: Store) -> None:
     odd = ["c", "i", "e", "a", "g", "f", "b", "h", "d"]
     fields = dict.fromkeys(["time_ended", "duration", "time_answered", "billsec"], "?")
-    calls = (call(f"{at}", status=one, **fields) for at, one in enumerate(odd))
+    calls = (call(f"{at}", status=one, **fields, **{one: 1}) for at, one in enumerate(odd))
     findings = found(flat(*calls), 9, store)
-    assert findings["known_status"].summary == "9 of 9 calls: a (1), b (1), c (1), d (1), e (1)"
+    assert findings["known_status"].summary == "9 of 9 calls: a (1), b (1), c (1), d (1), e (1), …"
+    assert findings["documented_fields"].summary == "9 calls with a, b, c, d, e, …"
     assert findings["everything_fits"].summary == (
         "billsec not a whole number (9), duration not a whole number (9), time_answered not a time"
         " (9), time_ended not a time (9)"
     )
+
+
+def test_the_columns_that_a_day_has_not_are_named(store: Store) -> None:
+    left_out = [f"additional_{at}" for at in range(1, 51)]
+    for names, told in ((left_out, left_out), ([*left_out, "additional_51"], [*left_out, "…"])):
+        summary = found(replace(flat(call()), left_out=names), 1, store)[
+            "additional_columns"
+        ].summary
+        assert summary == f"{len(names)} columns are in `additional` alone: {', '.join(told)}"
 
 
 def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store) -> None:
