@@ -9,7 +9,6 @@ Dagster keeps one evaluation for each partition, and fails on a second one.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -40,31 +39,19 @@ class Known(msgspec.Struct, frozen=True):
     told: tuple[date, ...] = ()
 
 
-@dataclass(frozen=True)
-class Look:
-    """What one look finds: stale days to tell of, and days to tell of that are in order again.
-    `changed`: whether another contract, zone or version of our rules is in force.
-    """
+def look(before: Known, mark: str, stale: Iterable[date]) -> tuple[list[date], Known, bool]:
+    """The days to tell of, where these are `stale` now that `mark` is in force; what to remember;
+    and whether another contract, zone or version of our rules is in force.
 
-    stale: tuple[date, ...]
-    in_order: tuple[date, ...]
-    known: Known
-    changed: bool
-
-
-def look(before: Known, mark: str, stale: Iterable[date]) -> Look:
-    """What to tell of the days that are `stale` now that `mark` is in force.
-
-    Each day is told of once for each mark. A day that was told of and is no longer stale has been
-    made again, and its run has said so: that is told only where the mark changed instead.
+    Each stale day is told of once for each mark. One that was told of and is no longer stale has
+    been made again, and its run has said so: that is told only where the mark changed instead.
     """
     now = set(stale)
     changed = mark != before.mark if before.mark else bool(now)
     told = set() if changed else now & set(before.told)
     fresh = sorted(now - told)
     in_order = sorted(set(before.told) - now) if changed else []
-    known = Known(mark, tuple(sorted(told.union(fresh))))
-    return Look(tuple(fresh), tuple(in_order), known, changed)
+    return [*fresh, *in_order], Known(mark, tuple(sorted(told.union(fresh)))), changed
 
 
 class Days(dg.Config):
@@ -135,23 +122,18 @@ def contract_sensor(
     except (CdrError, OSError) as error:
         return dg.SkipReason(in_words(error))
     before = msgspec.json.decode(context.cursor, type=Known) if context.cursor else Known()
-    found = look(before, f"{MadeBy(mark, settings.zone.key)}", stale)
-    cursor = msgspec.json.encode(found.known).decode()
-    days = (*found.stale, *found.in_order)
+    days, known, changed = look(before, f"{MadeBy(mark, settings.zone.key)}", stale)
+    cursor = msgspec.json.encode(known).decode()
     runs = []
     if days:
-        runs.append(dg.RunRequest(job_name=made_under_contract.name, run_config=_asking(days)))
-    if found.changed:
+        told = {"config": {"days": [f"{day}" for day in days]}}
+        config = {"ops": {evaluate_made_under_contract.name: told}}
+        runs.append(dg.RunRequest(job_name=made_under_contract.name, run_config=config))
+    if changed:
         runs += [dg.RunRequest(job_name=job.name) for job in _CATALOG_JOBS]
     if not runs:
-        return dg.SensorResult(skip_reason=_at_rest(found.known), cursor=cursor)
+        return dg.SensorResult(skip_reason=_at_rest(known), cursor=cursor)
     return dg.SensorResult(run_requests=runs, cursor=cursor)
-
-
-def _asking(days: Iterable[date]) -> dict[str, object]:
-    """The run's config."""
-    op = evaluate_made_under_contract.name
-    return {"ops": {op: {"config": {"days": [f"{day}" for day in days]}}}}
 
 
 def _at_rest(known: Known) -> str:

@@ -200,14 +200,14 @@ def test_contracts_may_change_again_and_again(at: Desk, daemon: Daemon) -> None:
 
 
 def test_a_day_is_told_once_for_each_contract() -> None:
-    first = look(Known(), "new", [DAY])
-    assert first.stale == (DAY,)
-    later = look(first.known, "new", [DAY, NEXT])
-    assert (later.stale, later.changed) == ((NEXT,), False)
-    again = look(later.known, "newer", [DAY, NEXT])
-    assert (again.stale, again.changed) == ((DAY, NEXT), True)
-    assert look(again.known, "newer", [NEXT]).in_order == ()
-    assert look(again.known, "none", [NEXT]).in_order == (DAY,)
+    first, known, _ = look(Known(), "new", [DAY])
+    assert first == [DAY]
+    later, known, changed = look(known, "new", [DAY, NEXT])
+    assert (later, changed) == ([NEXT], False)
+    again, known, changed = look(known, "newer", [DAY, NEXT])
+    assert (again, changed) == ([DAY, NEXT], True)
+    assert look(known, "newer", [NEXT])[0] == []
+    assert look(known, "none", [NEXT])[0] == [NEXT, DAY]
 
 
 def test_the_partition_says_which_contract_made_it_and_what_did_not_fit(at: Desk) -> None:
