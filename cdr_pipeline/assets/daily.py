@@ -16,9 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
@@ -164,22 +161,13 @@ def _record_checks(
 def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
     """Have Dagster show this finding of a check. By itself it shows the evaluation that was planned
     last: that of the run was planned at its beginning, before those of single days.
+
+    It names what was recorded of the asset last. One that names nothing must be newer by the clock,
+    which has whole seconds in SQLite: within the same second Dagster showed no check.
     """
-    latest = _latest(context.instance, finding.check.asset)
+    key = dg.AssetKey(finding.check.asset)
+    latest = next(iter(context.instance.fetch_materializations(key, limit=1).records), None)
     context.instance.report_runless_asset_event(evaluation(finding, of=latest))
-
-
-def _latest(
-    instance: dg.DagsterInstance, asset: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """What was recorded of an asset last, for a check to name. One that names nothing must be newer
-    by the clock, which has whole seconds in SQLite: within the same second Dagster showed no check.
-    """
-    for record in instance.fetch_materializations(dg.AssetKey(asset), limit=1).records:
-        return AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
-    return None
 
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:

@@ -122,9 +122,7 @@ def check_spec(check: Check) -> dg.AssetCheckSpec:
 
 
 def evaluation(
-    finding: Finding,
-    day: str | None = None,
-    of: AssetCheckEvaluationTargetMaterializationData | None = None,
+    finding: Finding, day: str | None = None, of: dg.EventLogRecord | None = None
 ) -> dg.AssetCheckEvaluation:
     """What a check found, for the day's partition; None: for all the days of a run.
 
@@ -133,12 +131,15 @@ def evaluation(
     """
     check = finding.check
     error = check.blocking or check.urgent
+    looked_at = of and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=of.storage_id, run_id=of.run_id, timestamp=of.timestamp
+    )
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(check.asset),
         check_name=check.name,
         passed=finding.passed,
         partition=day,
-        target_materialization_data=of,
+        target_materialization_data=looked_at,
         description=finding.summary,
         blocking=check.blocking,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
