@@ -1,9 +1,9 @@
 """A vendor on loopback, settings that point at it, and a run of the daily assets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 import dagster as dg
 
@@ -54,10 +54,8 @@ class Desk:
         return record.asset_materialization.metadata
 
 
-class NewDesk(Protocol):
-    """A desk for a vendor; settings other than the test's own may be given."""
-
-    def __call__(self, vendor: Vendor | None = None, **settings: Any) -> Desk: ...
+#: A desk for a vendor; settings other than the test's own may be given.
+NewDesk = Callable[..., Desk]
 
 
 def call(number: int, at: str, **fields: Any) -> dict[str, Any]:

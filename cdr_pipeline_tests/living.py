@@ -1,10 +1,10 @@
 """Time that a test moves: a clock, a vendor whose calls come late and change, Dagster's daemon."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import dagster as dg
 
@@ -181,10 +181,8 @@ class World:
         return new
 
 
-class NewWorld(Protocol):
-    """A world around a switchboard; settings other than the test's own may be given."""
-
-    def __call__(self, board: Switchboard, **settings: Any) -> tuple[World, Vendor]: ...
+#: A world around a switchboard; settings other than the test's own may be given.
+NewWorld = Callable[..., tuple[World, Vendor]]
 
 
 def at(day: date, hour: float = 0) -> datetime:

@@ -4,7 +4,6 @@ import json
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from zlib import crc32
 
 import pytest
@@ -95,22 +94,12 @@ class Script:
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
 
 
-class Connect(Protocol):
-    """Put somebody on the stage, and have a client of ours for it."""
-
-    def __call__(
-        self,
-        app: ASGIApp,
-        *,
-        token: str | None = TOKEN,
-        api_key: str | None = None,
-        patience: Patience = QUICK,
-        timeout: float = 5,
-    ) -> Client: ...
+Connect = Callable[..., Client]
 
 
 @pytest.fixture
 def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
+    """Put somebody on the stage, and have a client of ours for it."""
     acts, base_url = stage
     with ExitStack() as clients:
 
@@ -136,10 +125,7 @@ def secret(text: str | None) -> SecretStr | None:
 
 
 def ask(client: Client, query: Query | None = None, attempts: int | None = None) -> Answer[Seen]:
-    def read(body: bytes) -> Seen:
-        return see(body)
-
-    return client.get(query or Query(), limit=500, offset=0, read=read, attempts=attempts)
+    return client.get(query or Query(), limit=500, offset=0, read=see, attempts=attempts)
 
 
 def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Say:
@@ -394,10 +380,6 @@ def prove(
     kept = [] if pages is None else pages
     with lister_of(client, page_size, concurrency, honest) as lister:
         return Proof(lister.prove(WINDOW, kept.append), kept)
-
-
-def counted(texts: list[bytes]) -> Counter[bytes]:
-    return Counter(texts)
 
 
 def ids_of(texts: list[bytes]) -> set[str]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -24,7 +25,6 @@ from cdr_pipeline_tests.api.conftest import (
     Connect,
     Model,
     Proof,
-    counted,
     ids_of,
     lister_of,
     prove,
@@ -73,7 +73,7 @@ def test_an_honest_day_is_proved_page_by_page(connect: Connect) -> None:
     offsets = [page.offset for page in proof.pages if page.pass_ == proof.receipt.passes]
     assert offsets == list(range(0, proof.receipt.reported_total, 100))
     assert proof.receipt.requests <= 2 * len(offsets) + 6
-    assert counted([page.body for page in proof.pages]) == counted(listings(honest))
+    assert Counter([page.body for page in proof.pages]) == Counter(listings(honest))
 
 
 def test_a_day_without_calls_is_proved_by_two_requests(connect: Connect) -> None:
@@ -146,12 +146,12 @@ def test_a_hostile_vendor_is_got_past(connect: Connect, chaos: str) -> None:
         proof.adds_up()
         assert proof.ids == truth(hostile)
     if "ceiling" not in chaos and "max-range" not in chaos and "messy" in chaos:
-        assert counted(proof.texts) == counted(hostile.truth(DAY))
+        assert Counter(proof.texts) == Counter(hostile.truth(DAY))
     rows = min([100, *map(int, re.findall(r"(?:cap)=(\d+)", chaos))])
     pages = math.ceil(len(hostile.truth(DAY)) / rows)
     ranges = 24 // 3 if "max-range" in chaos else 0
     assert proof.receipt.requests <= COST_BOUND * (pages + ranges + 3)
-    assert counted([page.body for page in proof.pages]) <= counted(listings(hostile))
+    assert Counter([page.body for page in proof.pages]) <= Counter(listings(hostile))
 
 
 def test_each_request_that_the_vendor_heard_is_in_the_receipt(connect: Connect) -> None:
@@ -177,7 +177,7 @@ def test_drift_ends_in_the_last_truth_or_in_a_failure_with_figures(
     else:
         proof.adds_up()
         assert proof.ids == truth(drifting)
-    assert counted([page.body for page in pages]) == counted(listings(drifting))
+    assert Counter([page.body for page in pages]) == Counter(listings(drifting))
 
 
 def tells_figures(failure: NotProved) -> None:
@@ -205,7 +205,7 @@ def test_a_total_that_lies_for_ever_is_a_failure_with_figures(connect: Connect, 
     tells_figures(caught.value)
     requests = len(lying.requests)
     assert f"{requests} requests" in str(caught.value)
-    assert counted([page.body for page in pages]) == counted(listings(lying))
+    assert Counter([page.body for page in pages]) == Counter(listings(lying))
 
 
 def test_a_proof_that_is_stopped_ends_with_the_next_response(connect: Connect) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from cdr_pipeline.simulator import Vendor
+from cdr_pipeline.window import every_day
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
 
 FIRST = date(2023, 3, 1)
@@ -21,10 +22,9 @@ def some_days(board: Switchboard, count: int, calls: int = 5) -> Switchboard:
 
 def nights(it: World, first: date, last: date) -> None:
     """The schedule's ticks on these dates, both included."""
-    while first <= last:
-        Clock.at = at(first, 1.5)
+    for night in every_day(first, last):
+        Clock.at = at(night, 1.5)
         it.nightly()
-        first += DAY
 
 
 def after_nights(

@@ -9,6 +9,7 @@ from random import Random
 
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY
+from cdr_pipeline.window import every_day
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, at
 from cdr_pipeline_tests.records import SAIGON
 
@@ -24,7 +25,7 @@ def a_month(random: Random) -> Switchboard:
     Nothing comes so late that these settings could not see it, or after the month.
     """
     board = Switchboard(down=(at(DOWN), at(DOWN, 6)))
-    days = [FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)]
+    days = every_day(FIRST, LAST)
     for day in days:
         for _ in range(random.randint(4, 18)):
             began = at(day, random.uniform(8, 23.9))
@@ -44,21 +45,18 @@ def a_month(random: Random) -> Switchboard:
 
 def least_requests(board: Switchboard, settings: Settings) -> int:
     """What these settings cannot do without: pages of each look at a day, and a request a probe."""
-    nights = [FIRST + DAY * ahead for ahead in range(1, (LAST - FIRST).days + 2)]
-    nights = [night for night in nights if night != DOWN and night not in ASLEEP]
+    nights = [day for day in every_day(FIRST + DAY, LAST + DAY) if day not in (DOWN, *ASLEEP)]
     requests = 0
-    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
+    for day in every_day(FIRST, LAST):
         due = [day + DAY * (1 + look) for look in range(settings.lookback_days + 1)]
         looks = {night for one in due for night in [night for night in nights if night >= one][:1]}
         moved = {call.listed.date() for call in board.of(day) if call.listed.date() > due[-1]}
         for look in looks | moved:
             listed = sum(call.listed.date() <= look for call in board.of(day))
             requests += max(1, ceil(listed / settings.page_size))
-        probed = [
-            day + DAY * ahead
-            for ahead in range(settings.lookback_days + 2, settings.probe_days + 2)
-        ]
-        requests += sum(one <= LAST + DAY and one not in ASLEEP for one in probed)
+        last_probe = min(day + DAY * (settings.probe_days + 1), LAST + DAY)
+        probed = every_day(day + DAY * (settings.lookback_days + 2), last_probe)
+        requests += sum(one not in ASLEEP for one in probed)
     return requests
 
 
@@ -81,7 +79,7 @@ def test_after_a_month_of_late_and_changing_calls_every_day_is_right_at_little_c
             Clock.at = hour + HOUR / 2
             it.nightly()
         hour += HOUR
-    for day in (FIRST + DAY * ahead for ahead in range((LAST - FIRST).days + 1)):
+    for day in every_day(FIRST, LAST):
         assert it.loaded(day) == board.truth(day), day
         assert it.store.read(CAMPAIGN_DAILY, day)["calls"].sum() == len(board.truth(day))
     assert it.failed == [DOWN]
