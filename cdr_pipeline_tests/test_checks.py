@@ -9,8 +9,8 @@ import pytest
 
 from cdr_pipeline import checks
 from cdr_pipeline.checks import Finding, LeadLists
-from cdr_pipeline.record import CAUSE_DISPOSITIONS, RULES
-from cdr_pipeline.simulator import Chaos, Tenant, Vendor
+from cdr_pipeline.record import RULES
+from cdr_pipeline.simulator import Tenant
 from cdr_pipeline.simulator.source import render
 from cdr_pipeline.tables.contract import NO_CONTRACT, Declared, read
 from cdr_pipeline.tables.datasets import CDRS
@@ -118,12 +118,6 @@ def test_balance_weighs_records_against_calls_and_whole_rejects(
     assert finding.summary == f"{received} records received = 2 calls + 2 whole rejects"
 
 
-def test_a_messy_day_balances(store: Store) -> None:
-    texts = Vendor(tenant=Tenant(calls_per_day=600), chaos=Chaos.parse("messy", 9)).truth(DAY)
-    blocking = {name for name, check in BY_NAME.items() if check.blocking}
-    assert not blocking & failed(flat(*texts), len(texts), store).keys()
-
-
 def test_an_id_that_stands_twice_is_found(store: Store) -> None:
     once = flat(call("a", **BUSY))
     twice = found(once, 2, store, calls=pl.concat([once.cdrs, once.cdrs]))
@@ -132,18 +126,12 @@ def test_an_id_that_stands_twice_is_found(store: Store) -> None:
     assert found(once, 1, store)["id_unique"].passed
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        (pl.col("duration").cast(pl.Float64), "duration is Float64"),
-        (pl.lit(1).alias("additional_ten"), "additional_ten is Int32"),
-    ],
-)
-def test_a_column_of_another_type_is_found(store: Store, change: pl.Expr, word: str) -> None:
+def test_a_column_of_another_type_is_found(store: Store) -> None:
     good = flat(call("a", **BUSY))
-    finding = found(good, 1, store, calls=good.cdrs.with_columns(change))
-    assert not finding["types_as_contracted"].passed
-    assert word in finding["types_as_contracted"].summary
+    calls = good.cdrs.with_columns(pl.col("duration").cast(pl.Float64))
+    finding = found(good, 1, store, calls=calls)["types_as_contracted"]
+    assert not finding.passed
+    assert "duration is Float64" in finding.summary
 
 
 @pytest.mark.parametrize("started", ["2023-03-06 23:59:59", "2023-03-08 00:00:00", None])
@@ -179,6 +167,7 @@ def test_a_day_of_25_hours_holds_its_own_calls_alone(tmp_path: Path) -> None:
         ("billsec_agrees", call(**BUSY), call(**{**ANSWERED, "billsec": 0})),
         ("answered_agrees", call(**BUSY), call(**{**BUSY, "billsec": 1})),
         ("answered_agrees", call(**ANSWERED), call(**{**ANSWERED, "time_answered": ""})),
+        ("answered_agrees", call(**BUSY), call(**{**ANSWERED, "time_answered": "", "billsec": 0})),
         ("known_status", call(status="No Answer"), call(status="Bận")),
         ("known_status", call(status=""), call(status="no")),
         ("known_cause", call(cause="NORMAL_CLEARING"), call(cause="NORMAL_UNSPECIFIED")),
@@ -201,16 +190,6 @@ def test_a_call_that_contradicts_itself_or_is_unheard_of_is_a_warning(
     assert not finding.passed
     assert finding.summary.startswith("1 of 1 calls")
     assert not finding.check.blocking
-
-
-def test_a_call_without_an_answer_that_claims_one_is_a_warning(store: Store) -> None:
-    claims = flat(call(**{**ANSWERED, "billsec": 0, "time_answered": ""}))
-    assert not found(claims, 1, store)["answered_agrees"].passed
-
-
-def test_every_cause_of_the_table_is_known(store: Store) -> None:
-    made = flat(*(call(cause, cause=cause) for cause in CAUSE_DISPOSITIONS))
-    assert found(made, len(made.cdrs), store)["known_cause"].passed
 
 
 def test_a_check_of_rows_that_passes_says_of_how_many(store: Store) -> None:

@@ -133,8 +133,6 @@ def test_settings_can_be_shown_even_when_they_are_wrong(monkeypatch: pytest.Monk
     assert Settings.for_display().timezone == "Asia/Ho_Chi_Minh"
     given(monkeypatch, timezone="Europe/Berlin", page_size="many", page_sise="3")
     assert Settings.for_display().timezone == "Europe/Berlin", "the right ones stand"
-    given(monkeypatch, timezone="Europe/Berlin")
-    assert Settings.for_display().timezone == "Europe/Berlin"
 
 
 # ---- the vendor's address

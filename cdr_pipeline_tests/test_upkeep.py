@@ -13,7 +13,6 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.upkeep import DAY, Kept, Moved, Round, newest_due, wanted, watched
-from cdr_pipeline.window import spans
 
 NEWEST = date(2023, 3, 31)
 SETTINGS = Settings(lookback_days=3, probe_days=35)
@@ -84,17 +83,6 @@ def test_what_follows_from_pages_is_made_again_without_the_vendor() -> None:
 )
 def test_days_are_looked_after_for_a_while(settings: Settings, first: date) -> None:
     assert watched(NEWEST, settings) == (first, NEWEST)
-
-
-def test_a_leap_day_and_new_year_are_days_like_others() -> None:
-    newest = date(2024, 3, 1)
-    kept_since = {date(2024, 2, 28): Kept(date(2024, 2, 29))}
-    assert [f"{day}" for day in wanted(newest, kept_since, SETTINGS).fetch] == [
-        "2024-02-28",
-        "2024-02-29",
-        "2024-03-01",
-    ]
-    assert spans([date(2023, 12, 31), date(2024, 1, 1)]) == [(date(2023, 12, 31), date(2024, 1, 1))]
 
 
 # ---- probes

@@ -309,7 +309,7 @@ def test_responses_of_a_reading_given_up_are_kept_all_the_same(
 # ---- records and figures
 
 
-def seen(*records: Mapping[str, object] | None) -> Seen:
+def seen(*records: Mapping[str, object]) -> Seen:
     return see(json.dumps({"data": records, "total": len(records)}).encode())
 
 
@@ -343,12 +343,6 @@ def test_requests_end_at_the_bound() -> None:
     assert tally.requests == 16
 
 
-def test_a_beginning_may_be_unknown() -> None:
-    reading = Reading(WINDOW, total=1)
-    reading.add(seen(None, {"id": "a"}, {"id": "b", "time_started": "2023-03-07 10:00:00"}), 0)
-    assert reading.records.times().to_list() == [datetime(2023, 3, 7, 10)]
-
-
 # ---- a list of which nothing is proved
 
 
@@ -357,20 +351,7 @@ def test_a_list_is_asked_for_in_smaller_pages_where_so_many_are_refused(status: 
     model = Model(spread(350), largest=100, too_much=status)
     texts, total = listed(cast("Client", model), WHOLE, 500, limit=0, offset=10)
     assert (len(texts), total) == (340, 350)
-    assert [limit for _, limit, _ in model.asked] == [
-        500,
-        1,
-        250,
-        1,
-        125,
-        1,
-        62,
-        62,
-        62,
-        62,
-        62,
-        62,
-    ]
+    assert [limit for _, limit, _ in model.asked] == [500, 1, 250, 1, 125, 1, *[62] * 6]
 
 
 def test_a_list_that_is_refused_whatever_its_size_is_not_asked_for_again_and_again() -> None:

@@ -105,13 +105,6 @@ def test_days_that_cannot_be_loaded_are_refused_at_once(
     assert says in done.output.replace("\n", " ")
 
 
-def test_a_vendor_that_lies_fails_the_day_with_figures(type_: Type) -> None:
-    done = type_(*LOAD, vendor=liar())
-    assert done.exit_code == 1
-    assert "not proved complete" in done.output
-    assert not Path("data/cdrs").exists()
-
-
 def test_a_day_that_failed_is_named_once(type_: Type) -> None:
     assert type_(*LOAD, vendor=small()).exit_code == 0
     fewer = Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN)

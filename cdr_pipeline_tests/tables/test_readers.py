@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import cdr_pipeline
 from cdr_pipeline.errors import CdrError
-from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, Dataset
+from cdr_pipeline.tables.datasets import CDRS, DATASETS, Dataset
 from cdr_pipeline.tables.readers import AnotherContract, united
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, call, flat
@@ -254,11 +254,3 @@ def test_pyarrow_and_scan_tell_the_same(store: Store, scan: Scan) -> None:
 def _read(text: str, like: object) -> object:
     """What a text stands for where the file has a value of that type."""
     return text if isinstance(like, str) else json.loads(text)
-
-
-def test_aggregates_add_up_over_days(store: Store, scan: Scan) -> None:
-    for day in DAYS[:2]:
-        frame = pl.DataFrame({"campaign_uuid": ["c1"], "calls": [3]})
-        blank = pl.DataFrame(schema=CAMPAIGN_DAILY.schema(SAIGON))
-        store.write(CAMPAIGN_DAILY, day, pl.concat([blank, frame], how="diagonal"))
-    assert scan("campaign_daily").select(pl.col("calls").sum()).collect().item() == 6
