@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, Generic, Self, TypeVar
@@ -65,10 +65,10 @@ stamina.instrumentation.set_on_retry_hooks([])
 class Query:
     """Every documented query parameter; None is not sent. Times are the vendor's wall clock."""
 
-    start_date: datetime | date | None = None
-    end_date: datetime | date | None = None
-    start_date_ended: datetime | date | None = None
-    end_date_ended: datetime | date | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    start_date_ended: datetime | None = None
+    end_date_ended: datetime | None = None
     extension: str | None = None
     status: str | None = None
     hotline: str | None = None
@@ -78,11 +78,8 @@ class Query:
 
     def parameters(self, *, limit: int, offset: int) -> dict[str, str | int]:
         """As sent. `limit` and `offset` always are: without them the vendor answers no data."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: str(value) for name, value in given.items()} | {
-            "limit": limit,
-            "offset": offset,
-        }
+        given = {name: f"{value}" for name, value in asdict(self).items() if value is not None}
+        return {**given, "limit": limit, "offset": offset}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any, Self
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from cdr_pipeline import __version__
 from cdr_pipeline.api.budget import Budget
 from cdr_pipeline.api.client import Client, Patience, Query, post
+from cdr_pipeline.api.reading import SECOND
 from cdr_pipeline.errors import (
     ApiError,
     Refused,
@@ -28,9 +29,11 @@ from cdr_pipeline.page import Seen, see
 from cdr_pipeline.settings import Connection
 from cdr_pipeline.simulator import Chaos, Tenant, Vendor
 from cdr_pipeline_tests.api.conftest import (
+    DAY,
     KEY,
     QUICK,
     TOKEN,
+    WINDOW,
     Clock,
     Connect,
     Say,
@@ -43,6 +46,7 @@ from cdr_pipeline_tests.api.conftest import (
 from cdr_pipeline_tests.hook import Hook
 
 PAGE = b'{"data":[{"id":"1","time_started":"2023-03-07 10:00:00"}],"total":1}'
+OF_THE_DAY = Query(start_date=WINDOW.start, end_date=WINDOW.end - SECOND)
 
 
 # ---- what is sent
@@ -61,34 +65,7 @@ def test_a_request_carries_token_version_limit_and_offset_and_nothing_that_was_n
     assert heard.params == {"limit": "500", "offset": "0"}
 
 
-def test_every_documented_parameter_is_sent_as_documented(connect: Connect) -> None:
-    script = Script(Say())
-    texts = {
-        "extension": "101",
-        "status": "ANSWERED",
-        "hotline": "02873003586",
-        "phone": "0899888999",
-        "direction": "outbound",
-        "campaign_uuid": "fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d",
-    }
-    query = Query(
-        start_date=date(2023, 3, 6),
-        end_date=datetime(2023, 3, 6, 17, 20, 58),
-        start_date_ended=datetime(2023, 3, 6),
-        end_date_ended=date(2023, 3, 7),
-        **texts,
-    )
-    ask(connect(script), query)
-    assert script.heard[0].params == texts | {
-        "start_date": "2023-03-06",
-        "end_date": "2023-03-06 17:20:58",
-        "start_date_ended": "2023-03-06 00:00:00",
-        "end_date_ended": "2023-03-07",
-        "limit": "500",
-        "offset": "0",
-    }
-
-
+# Each documented parameter: `cli.test_ask`.
 def test_a_query_is_read_alike_by_a_server_that_knows_no_forms(connect: Connect) -> None:
     """To which a + is a plus, and no space."""
     script = Script(Say())
@@ -102,9 +79,9 @@ def test_a_query_is_read_alike_by_a_server_that_knows_no_forms(connect: Connect)
 
 def test_an_answer_is_the_bytes_as_the_vendor_wrote_them(connect: Connect) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=40), keep_bodies=True, token=TOKEN)
-    answer = ask(connect(vendor), Query(start_date=date(2023, 3, 7), end_date=date(2023, 3, 7)))
+    answer = ask(connect(vendor), OF_THE_DAY)
     assert answer.body == vendor.requests[-1].body
-    assert len(answer.value) == len(vendor.truth(date(2023, 3, 7))) > 0
+    assert len(answer.value) == len(vendor.truth(DAY)) > 0
     assert answer.retries == 0
     assert answer.fetched_at.tzinfo is UTC
 
@@ -328,9 +305,8 @@ def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
 def test_what_breaks_on_the_way_is_got_in_the_end(connect: Connect, chaos: str) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=40), chaos=Chaos.parse(chaos, seed=3))
     client = connect(vendor, patience=Patience(30, 30, 20, 0.001, 0.002))
-    day = date(2023, 3, 7)
-    answers = [ask(client, Query(start_date=day, end_date=day)) for _ in range(8)]
-    assert {len(answer.value) for answer in answers} == {len(vendor.truth(day))}
+    answers = [ask(client, OF_THE_DAY) for _ in range(8)]
+    assert {len(answer.value) for answer in answers} == {len(vendor.truth(DAY))}
     assert sum(answer.retries for answer in answers) == len(vendor.requests) - 8 > 0
 
 
