@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -52,58 +51,54 @@ def late_calls(
         days = turn.due(stored, now)
         if not days:
             return dg.SensorResult(skip_reason="No day's turn has come.", cursor=f"{turn}")
-        probes = _Probes(turn)
         with Client.from_settings(_brief(settings), _BRIEFLY) as client:
-            probes.ask(client, store, days)
+            turn, moved, doubts = _probe(client, store, days, turn)
     except (SettingsError, OSError) as error:
         return dg.SensorResult(skip_reason=in_words(error), cursor=context.cursor)
-    for doubt in probes.doubts:
+    for doubt in doubts:
         context.log.warning(doubt)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=moved.run_key(today),
-                tags={**days_tags(moved.day, moved.day), ASKED_BY: f"late_calls: {moved}"},
+                run_key=one.run_key(today),
+                tags={**days_tags(one.day, one.day), ASKED_BY: f"late_calls: {one}"},
             )
-            for moved in probes.moved
+            for one in moved
         ],
-        skip_reason=None if probes.moved else "\n".join(probes.doubts) or "No total moved.",
-        cursor=f"{probes.turn}",
+        skip_reason=None if moved else "\n".join(doubts) or "No total moved.",
+        cursor=f"{turn}",
     )
 
 
-@dataclass
-class _Probes:
-    """One tick's probes: how far they came, days whose totals moved, and what went wrong."""
-
-    turn: upkeep.Round
-    moved: list[upkeep.Moved] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-
-    def ask(self, client: Client, store: Store, days: Iterable[date]) -> None:
-        """Compare the totals of `days`, as many as there is time for."""
-        until = time.monotonic() + _PROBE_SECONDS
-        for number, day in enumerate(days):
-            if time.monotonic() > until:
-                break
-            try:
-                moved = _compare(client, store, day, until)
-            except (Unreachable, Unauthorized, Unavailable) as error:
-                # Most likely the next day would fare no better.
-                self.doubts.append(f"{day}: {error} Its total is asked for again later.")
-                self.turn = self.turn.after(day, answered=False)
-                break
-            except _TooMany as error:
-                if number and time.monotonic() > until:
-                    break  # at the next tick it comes first
-                self.doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
-            except (CdrError, OSError) as error:
-                self.doubts.append(
-                    f"{day}: {in_words(error)} Its total is compared again tomorrow."
-                )
-            else:
-                self.moved += [moved] if moved else []
-            self.turn = self.turn.after(day, answered=True)
+def _probe(
+    client: Client, store: Store, days: Iterable[date], turn: upkeep.Round
+) -> tuple[upkeep.Round, list[upkeep.Moved], list[str]]:
+    """Compare the totals of `days`, as many as there is time for: how far that came, days whose
+    totals moved, and what went wrong.
+    """
+    moved: list[upkeep.Moved] = []
+    doubts: list[str] = []
+    until = time.monotonic() + _PROBE_SECONDS
+    for number, day in enumerate(days):
+        if time.monotonic() > until:
+            break
+        try:
+            found = _compare(client, store, day, until)
+        except (Unreachable, Unauthorized, Unavailable) as error:
+            # Most likely the next day would fare no better.
+            doubts.append(f"{day}: {error} Its total is asked for again later.")
+            turn = turn.after(day, answered=False)
+            break
+        except _TooMany as error:
+            if number and time.monotonic() > until:
+                break  # at the next tick it comes first
+            doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
+        except (CdrError, OSError) as error:
+            doubts.append(f"{day}: {in_words(error)} Its total is compared again tomorrow.")
+        else:
+            moved += [found] if found else []
+        turn = turn.after(day, answered=True)
+    return turn, moved, doubts
 
 
 def _brief(settings: Settings) -> Settings:
