@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import polars as pl
 
-from cdr_pipeline.assets.layer import Made, Work, column_lineage, made, spec
+from cdr_pipeline.assets.layer import Made, Work, made, spec
 from cdr_pipeline.errors import SAFE, CdrError
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.aggregates import attempts, concurrency, daily
@@ -24,6 +24,7 @@ from cdr_pipeline.tables.datasets import (
     Dataset,
 )
 from cdr_pipeline.tables.footer import MadeBy
+from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.provenance import (
     WAY_OUT,
     about_calls,
@@ -62,7 +63,11 @@ def _lineage(name: str) -> dg.TableColumnLineage:
             return attempts.lead_attempts(counts).drop(DATE)
         return _of_one_day(Settings.model_construct())[name](daily.Day.of(cdrs))
 
-    return column_lineage(measure, CDRS)
+    deps = columns_asked_for(measure, CDRS.schema(zone))
+    cdrs = dg.AssetKey(CDRS.name)
+    return dg.TableColumnLineage(
+        {name: [dg.TableColumnDep(cdrs, column) for column in deps[name]] for name in deps}
+    )
 
 
 #: More days than anybody has stored: `lead_attempts` looks back to the first.

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Protocol
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
@@ -19,7 +18,6 @@ from cdr_pipeline.errors import SAFE, NotThere, redacted, shortened
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.contract import NO_CONTRACT, Contract
 from cdr_pipeline.tables.datasets import Dataset, shown
-from cdr_pipeline.tables.lineage import columns_asked_for
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.types import in_words
 
@@ -210,19 +208,6 @@ def _from(origins: Sequence[dg.TableColumnDep]) -> str:
     """Where a column comes from, in words."""
     names = [f"{one.asset_key.to_user_string()}.{one.column_name}" for one in origins]
     return f" From {', '.join(names)}." if names else ""
-
-
-def column_lineage(
-    measure: Callable[[pl.LazyFrame], pl.LazyFrame], source: Dataset
-) -> dg.TableColumnLineage:
-    """Which columns of `source` each column that `measure` makes of it comes from."""
-    deps = columns_asked_for(measure, source.schema(ZoneInfo("UTC")))
-    return dg.TableColumnLineage(
-        {
-            name: [dg.TableColumnDep(dg.AssetKey(source.name), column) for column in columns]
-            for name, columns in deps.items()
-        }
-    )
 
 
 def _preview(rows: pl.LazyFrame) -> str:
