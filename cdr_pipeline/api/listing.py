@@ -389,7 +389,8 @@ class _Proof:
                 calls = self._held(doubt)
                 if part.length <= SECOND:
                     raise NotProved(f"not even the one second {part} can be proved") from None
-                ahead.hold(part, calls, self._reader.latest())
+                came = Records.of(one.records for one in self._reader.readings[-1:])
+                ahead.hold(part, calls, came)
             else:
                 parts.append(reading)
                 ahead.advance(part, reading)

@@ -193,10 +193,13 @@ class _Response:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The responses that cover one stretch of offsets, and what ended it early, if anything."""
+    """The responses that cover one stretch of offsets, and what ended it early, if anything: an
+    error, or the offset from which on nothing is served.
+    """
 
     responses: list[_Response]
     error: Exception | None = None
+    refused: int = 0
 
 
 class Reader:
@@ -254,10 +257,6 @@ class Reader:
                 f" {reading.total:,}"
             )
         return reading
-
-    def latest(self) -> Records:
-        """What the last reading received, whatever became of it."""
-        return self.readings[-1].records if self.readings else Records()
 
     def probe(self, window: Window, offset: int = 0, limit: int = 1) -> Seen:
         """What the vendor says of `window` in a response that is part of no reading, mostly of
@@ -320,7 +319,7 @@ class Reader:
             try:
                 response = self._ask(reading.window, number, offset=at)
             except (Refused, Unavailable):
-                return _Chunk(responses, _TooDeep(at, f"offset {at:,} is refused"))
+                return _Chunk(responses, refused=at)
             except Exception as error:  # noqa: BLE001  raised again where the chunk is taken
                 return _Chunk(responses, error)
             responses.append(response)
@@ -332,8 +331,9 @@ class Reader:
     def _take_chunk(self, chunk: _Chunk, reading: Reading, first: Seen) -> None:
         for response in chunk.responses:
             self._take(response, reading)
-        if isinstance(chunk.error, _TooDeep):
-            self.limits.learn_reach(chunk.error.offset)
+        if chunk.refused:
+            self.limits.learn_reach(chunk.refused)
+            raise TooMuch(f"offset {chunk.refused:,} is refused")
         if chunk.error:
             raise chunk.error
         for response in chunk.responses:
@@ -449,9 +449,3 @@ def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:
 def _query(window: Window) -> Query:
     """A range that holds the window whether the vendor's bounds are inclusive or not."""
     return Query(start_date=window.start - SECOND, end_date=window.end)
-
-
-class _TooDeep(TooMuch):
-    def __init__(self, offset: int, message: str) -> None:
-        super().__init__(message)
-        self.offset = offset
