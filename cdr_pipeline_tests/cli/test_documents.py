@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from cdr_pipeline_tests.cli.typed import OWN, Type, small
+from cdr_pipeline_tests.cli.typed import OWN, Type
 
 
-def test_report_writes_one_page_of_a_day_or_a_range_in_either_language(type_: Type) -> None:
-    assert type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small()).exit_code == 0
-    day = type_("report", "--from", "2023-03-07")
+def test_report_writes_one_page_of_a_day_or_a_range_in_either_language(loaded: Type) -> None:
+    day = loaded("report", "--from", "2023-03-07")
     assert day.output.strip().endswith("data/reports/2023-03-07.html")
     assert "Calls of 2023-03-07" in Path("data/reports/2023-03-07.html").read_text()
     words = ("--from", "2023-03-06", "--to", "2023-03-07", "--lang", "vi", "--output", "week.html")
-    assert type_("report", *words).exit_code == 0
+    assert loaded("report", *words).exit_code == 0
     assert "Cuộc gọi 06/03/2023 đến 07/03/2023" in Path("week.html").read_text(encoding="utf-8")
-    assert type_("report", "--from", "2023-03-07", CDR_REPORT_LANGUAGE="vi").exit_code == 0
+    assert loaded("report", "--from", "2023-03-07", CDR_REPORT_LANGUAGE="vi").exit_code == 0
     text = Path("data/reports/2023-03-07.html").read_text(encoding="utf-8")
     assert "Cuộc gọi ngày 07/03/2023" in text
 

@@ -594,14 +594,10 @@ def test_misfits_are_counted_over_the_calls_that_stand_with_examples() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("n", "0912345678", '"091…"'),
         ("n", "gọi +84 912 345 678", '"gọi +84 …"'),
-        ("n", "0912.34.5678", '"091…"'),
         ("n", "https://pbx.example.vn/rec/1.mp3?token=abc", '"htt…"'),
-        ("n", "2023-31-12 10:11:12", '"2023-31-12 10:11:12"'),
-        ("n", "31/12/2023", '"31/12/2023"'),
-        ("Số ĐT", "không có", ""),
         ("n", "1234567", '"1234567"'),
+        ("Số ĐT", "không có", ""),
     ],
 )
 def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
