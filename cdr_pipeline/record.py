@@ -100,21 +100,9 @@ DOCUMENTED: Final = frozenset({*(field.name for field in FIELDS), ADDITIONAL})
 
 STATUSES: Final = frozenset(
     {
-        "answered",
-        "no-answered",
-        "busy",
-        "not-available",
-        "cancel",
-        "invalid-number",
-        "phone-block",
-        "congestion",
-        "failed",
-        "voicemail",
-        "busy-line",
-        "ivr",
-        "drop",
-        "telco-block",
-        "fail-system",
+        *("answered", "no-answered", "busy", "not-available", "cancel", "invalid-number"),
+        *("phone-block", "congestion", "failed", "voicemail", "busy-line", "ivr", "drop"),
+        *("telco-block", "fail-system"),
     }
 )
 

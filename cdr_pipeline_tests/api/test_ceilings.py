@@ -135,28 +135,24 @@ def test_where_nothing_stands_behind_a_full_page_it_is_proved(beyond: str) -> No
 class FailsBehind(Model):
     """Whatever is asked for behind its last page fails."""
 
-    error: Exception
+    def __init__(self, error: Exception) -> None:
+        super().__init__(spread(30))
+        self._error = error
 
     def get(self, query: Query, *, offset: int, **options: Any) -> Any:
         if offset >= len(self.calls):
-            raise self.error
+            raise self._error
         return super().get(query, offset=offset, **options)
 
 
-def failing_behind(error: Exception) -> FailsBehind:
-    model = FailsBehind(spread(30))
-    model.error = error
-    return model
-
-
 def test_a_vendor_that_fails_behind_the_last_page_is_believed() -> None:
-    assert len(prove(failing_behind(Unavailable("500")), page_size=10, honest=100).ids) == 30
+    assert len(prove(FailsBehind(Unavailable("500")), page_size=10, honest=100).ids) == 30
 
 
 @pytest.mark.parametrize("error", [Unauthorized("401"), Unreachable("gone")])
 def test_unless_it_lets_nobody_in_any_more(error: Exception) -> None:
     with pytest.raises(type(error)):
-        prove(failing_behind(error), page_size=10, honest=100)
+        prove(FailsBehind(error), page_size=10, honest=100)
 
 
 @pytest.mark.parametrize(("order", "proved"), [("newest", 30), ("oldest", 31)])
