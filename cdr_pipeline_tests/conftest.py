@@ -68,14 +68,12 @@ def stage() -> Iterator[tuple[Any, str]]:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """`world(Switchboard())`: a vendor on loopback and Dagster's daemon, at the test's own time."""
     import dagster as dg
-    from pydantic import SecretStr
 
     from cdr_pipeline.api import listing
     from cdr_pipeline.assets import daily
     from cdr_pipeline.automation import freshness, late_calls
-    from cdr_pipeline.settings import Settings
     from cdr_pipeline.simulator import Vendor, serve
-    from cdr_pipeline_tests.desk import TOKEN
+    from cdr_pipeline_tests.desk import TOKEN, settings_for
     from cdr_pipeline_tests.living import Clock, Switchboard, World
 
     for module in (freshness, late_calls, daily, listing):
@@ -84,16 +82,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
         def made(board: Switchboard, **given: Any) -> tuple[World, Vendor]:
             vendor = Vendor(tenant=board, token=TOKEN, chaos=given.pop("chaos", None))
-            own: dict[str, Any] = {
-                "api_base_url": stack.enter_context(serve(vendor)).base_url,
-                "api_token": SecretStr(TOKEN),
-                "data_dir": tmp_path / "data",
-                "requests_per_second": 0,
-                "page_size": 10,
-                "probe_days": 14,
-            }
+            running = stack.enter_context(serve(vendor))
+            given = {"page_size": 10, "probe_days": 14} | given
             instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-            return World(board, instance, Settings(**own | given)), vendor
+            settings = settings_for(running.base_url, tmp_path, **given)
+            return World(board, instance, settings), vendor
 
         yield made
 
@@ -102,26 +95,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def desk(tmp_path: Path) -> Iterator[Any]:
     """`desk(Vendor(...))`: everything a run needs."""
     import dagster as dg
-    from pydantic import SecretStr
 
-    from cdr_pipeline.settings import Settings
     from cdr_pipeline.simulator import Tenant, Vendor, serve
-    from cdr_pipeline_tests.desk import TOKEN, Desk
+    from cdr_pipeline_tests.desk import TOKEN, Desk, settings_for
 
     with ExitStack() as stack:
 
         def made(vendor: Vendor | None = None, **settings: Any) -> Desk:
             vendor = vendor or Vendor(tenant=Tenant(calls_per_day=120), token=TOKEN)
             running = stack.enter_context(serve(vendor))
-            given: dict[str, Any] = {
-                "api_base_url": running.base_url,
-                "api_token": SecretStr(TOKEN),
-                "data_dir": tmp_path / "data",
-                "requests_per_second": 0,
-                "page_size": 50,
-            }
             instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-            return Desk(Settings(**given | settings), vendor, instance)
+            return Desk(settings_for(running.base_url, tmp_path, **settings), vendor, instance)
 
         yield made
 

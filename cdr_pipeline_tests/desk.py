@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import SecretStr
 
 from cdr_pipeline.assets.daily import daily_calls
 from cdr_pipeline.assets.layer import Loading
@@ -16,6 +18,18 @@ from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.runs import run
 
 TOKEN = "a-token-that-must-not-be-seen"
+
+
+def settings_for(base_url: str, folder: Path, **given: Any) -> Settings:
+    """Settings that point at a vendor on loopback, and what else is `given`."""
+    own: dict[str, Any] = {
+        "api_base_url": base_url,
+        "api_token": SecretStr(TOKEN),
+        "data_dir": folder / "data",
+        "requests_per_second": 0,
+        "page_size": 50,
+    }
+    return Settings(**own | given)
 
 
 @dataclass

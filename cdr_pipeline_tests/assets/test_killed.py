@@ -13,12 +13,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from pydantic import SecretStr
 
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.simulator import Running, Tenant, Vendor, serve
 from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.assets import mortal
+from cdr_pipeline_tests.desk import settings_for
 
 DAY = date(2023, 3, 7)
 
@@ -59,14 +59,8 @@ def content(root: Path) -> dict[str, bytes]:
 def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(
     vendor: Running, tmp_path: Path, again: bool
 ) -> None:
-    root = tmp_path / "data"
-    settings = Settings(
-        api_base_url=vendor.base_url,
-        api_token=SecretStr("any"),
-        data_dir=root,
-        requests_per_second=0,
-        page_size=50,
-    )
+    settings = settings_for(vendor.base_url, tmp_path)
+    root = settings.data_dir
     if again:
         load(settings)
         moments = load(settings)

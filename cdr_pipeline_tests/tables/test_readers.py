@@ -51,6 +51,7 @@ def test_a_key_has_one_column_whatever_its_values_were(store: Store, scan: Scan)
         "date",
         *("additional_b", "additional_n", "additional_only", "additional_so", "additional_x"),
     ]
+    assert calls.collect_schema()["additional_b"] == pl.Boolean()
     assert cells(calls, "additional_x") == X
     assert cells(calls, "additional_only")["zeros"] == "0981218709"
 
@@ -77,11 +78,6 @@ def test_integers_and_decimals_are_decimals(store: Store, scan: Scan) -> None:
     write_days(store)
     shown = cells(scan("cdrs", DAYS[0], DAYS[1]), "additional_x")
     assert (shown["int"], shown["float"], shown["huge"]) == (7.0, 2.5, 1e20)
-
-
-def test_a_column_that_is_always_yes_or_no_stays_so(store: Store, scan: Scan) -> None:
-    write_days(store)
-    assert scan("cdrs").collect_schema()["additional_b"] == pl.Boolean()
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e-3, 1e-3))
