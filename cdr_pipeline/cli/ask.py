@@ -28,15 +28,8 @@ if TYPE_CHECKING:
 
 #: The columns that `list` shows as a table, and those of them that 80 characters have room for.
 _SHOWN: Final = (
-    "time_started",
-    "direction",
-    "from_number",
-    "to_number",
-    "status",
-    "disposition",
-    "duration",
-    "billsec",
-    "campaign_uuid",
+    *("time_started", "direction", "from_number", "to_number", "status", "disposition"),
+    *("duration", "billsec", "campaign_uuid"),
 )
 _SHOWN_WIDTH: Final = 150
 _SHOWN_NARROW: Final = ("time_started", "from_number", "to_number", "disposition", "billsec")
