@@ -1,5 +1,20 @@
 """The errors a person acts on.
 
+    CdrError                  what happened, to which day, what is safe, what to do next
+    ├── SettingsError         a setting is missing or wrong
+    ├── ApiError              the vendor did not give what was asked for
+    │   ├── Unauthorized      the token or key is wrong
+    │   ├── Refused           another 4xx: asking again the same way is useless
+    │   ├── Unreachable       no connection could be made
+    │   └── Unavailable       nothing usable came, however often we asked
+    ├── NotProved             a day's listing never agreed with the vendor's own total
+    ├── Shrunk                a proved day holds fewer calls than what is stored, or others
+    ├── NotThere              a partition that another is to be made from has not been made
+    ├── Damaged               a stored file cannot be read, or some
+    ├── NotTogether           what needs several days could not be made, the days could
+    ├── CheckFailed           data that must not flow on
+    └── ProcessLost           a process of ours ended without a result
+
 Each message is written for the person who reads it in a terminal or in Dagster's UI. None holds
 a token, a recording's link or a whole phone number.
 """
@@ -56,9 +71,7 @@ def way_out(error: OSError) -> str:
 
 
 class CdrError(Exception):
-    """Anything this pipeline raises on purpose: what happened, to which day, what is safe, and what
-    to do next.
-    """
+    """Anything this pipeline raises on purpose."""
 
 
 class SettingsError(CdrError):
