@@ -407,7 +407,7 @@ class _Proof:
                 return self._ceilings.see_none_behind(reading)
             except Unsettled as doubt:
                 self._doubted(doubt)
-                self._why = f"in {part} {doubt}"  # its total is not the day's
+                self._why = f"in {part}: {doubt}"  # its total is not the day's
                 if isinstance(doubt, Torn):
                     break
         self._reach = min(self._reach, self._limits.rows)
