@@ -322,9 +322,11 @@ class Client:
         raise Refused(f"{self.host} answered {status}{said}", status)
 
     def _not_accepted(self, status: int, how: str, name: str) -> Unauthorized:
+        advice = "Check it, and that it belongs to this host."
+        if self.answered and name == "CDR_API_KEY":  # which was good until now
+            advice += " If each sign-in ends the one before, let one run load at a time."
         return Unauthorized(
-            f"{self.host} answered {status}{how}: it does not accept {name}."
-            " Check it, and that it belongs to this host."
+            f"{self.host} answered {status}{how}: it does not accept {name}. {advice}"
         )
 
     def _said(self, response: httpx.Response) -> str:

@@ -57,3 +57,15 @@ def test_a_fresh_token_that_is_refused_is_tried_once_more_and_no_longer(connect:
     with pytest.raises(Unauthorized, match="CDR_API_KEY"):
         ask(connect(script, token=None, api_key=KEY))
     assert len(script.heard) == 4
+
+
+def test_where_another_run_may_have_signed_in_meanwhile_that_is_said(connect: Connect) -> None:
+    """Two runs at once, at a vendor where each sign-in ended the one before: the advice to check
+    the key led nowhere.
+    """
+    script = Script(granted("t-1"), Say(), error(401), granted("t-2"), error(401))
+    client = connect(script, token=None, api_key=KEY)
+    ask(client)
+    with pytest.raises(Unauthorized, match=r"CDR_API_KEY.* let one run load at a time"):
+        ask(client)
+    assert len(script.heard) == 5
