@@ -1,16 +1,13 @@
-"""`cdr-pipeline-bench`: what people type; tables for them, JSON for machines."""
+"""`cdr-pipeline-bench`: what people type."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.text import Text
 
 from cdr_pipeline.bench import aggregates as counting
@@ -26,7 +23,6 @@ from cdr_pipeline.settings import Settings
 out = Console(width=max(Console().width, 150))
 err = Console(stderr=True)
 
-_json = click.option("--json", "as_json", is_flag=True, help="Every run, for machines.")
 _seed = click.option("--seed", default=1, show_default=True, help="Another seed, other calls.")
 
 
@@ -58,14 +54,6 @@ def _folder() -> Iterator[Path]:
             raise click.ClickException(str(error)) from None
 
 
-def _show(as_json: bool, table: RenderableType, **figures: Any) -> None:
-    """The figures for machines, or their table for people."""
-    if as_json:
-        click.echo(json.dumps(figures, default=asdict))
-    else:
-        out.print(table)
-
-
 @main.command()
 @click.option("--records", default=100_000, show_default=True, help="Calls of the one day.")
 @click.option(
@@ -84,10 +72,7 @@ def _show(as_json: bool, table: RenderableType, **figures: Any) -> None:
     help="Contestants; `dlt:defaults` and `naive:struct` are the same with other settings.",
 )
 @_seed
-@_json
-def load(
-    records: int, latency: tuple[float, ...], repeat: int, only: str, seed: int, as_json: bool
-) -> None:
+def load(records: int, latency: tuple[float, ...], repeat: int, only: str, seed: int) -> None:
     """Load one day, this pipeline beside others.
 
     Beside dlt, a naive script, and the least that anyone can do: each runs in a process of its own,
@@ -105,10 +90,10 @@ def load(
         for run in loading.compare(corpus, folder, contestants, latency, repeat):
             runs.append(run)
             status.update(f"{run.contestant} at {run.latency_ms:g} ms: {run.cost.cpu:.1f} CPU s")
-    tables = (loading.table(runs, one, records) for one in latency)
-    names = dict.fromkeys(map(loading.module_of, contestants))
-    notes = (Text.from_markup(f"[bold]{name}[/]: {loading.tried(name)}\n") for name in names)
-    _show(as_json, Group(*tables, *notes), records=records, seed=seed, runs=runs)
+    for one in latency:
+        out.print(loading.table(runs, one, records))
+    for name in dict.fromkeys(map(loading.module_of, contestants)):
+        out.print(Text.from_markup(f"[bold]{name}[/]: {loading.tried(name)}\n"))
 
 
 @main.command()
@@ -123,15 +108,7 @@ def load(
 )
 @click.option("--latency", default=0.0, show_default=True, help="Milliseconds.")
 @_seed
-@_json
-def growth(
-    top: int,
-    axis: tuple[str, ...],
-    plot: Path | None,
-    latency: float,
-    seed: int,
-    as_json: bool,
-) -> None:
+def growth(top: int, axis: tuple[str, ...], plot: Path | None, latency: float, seed: int) -> None:
     """Load more and more.
 
     Calls a day, days, keys of the lead lists, campaigns. 3,000,000 calls a day take some 4 GB of
@@ -147,7 +124,7 @@ def growth(
                 status.update(f"{name}: {point.at:,} in {point.cost.cpu:.1f} CPU s")
     if plot:
         growing.plot(points, plot)
-    _show(as_json, growing.table(points), seed=seed, points=points)
+    out.print(growing.table(points))
 
 
 @main.command()
@@ -162,8 +139,7 @@ def growth(
 @click.option("--days", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @_seed
-@_json
-def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_json: bool) -> None:
+def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int) -> None:
     """What a day's aggregates cost beside loading it.
 
     Loading is all from the first request to `cdrs`.
@@ -173,7 +149,7 @@ def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_j
         for share in counting.shares(folder, records, days, repeat, seed):
             shares.append(share)
             status.update(f"{share.records:,} calls: {share.ratio:.1%}")
-    _show(as_json, counting.table(shares), seed=seed, shares=shares)
+    out.print(counting.table(shares))
 
 
 @main.command()
@@ -188,10 +164,7 @@ def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int, as_j
 )
 @click.option("--live", is_flag=True, help="Launch it in Dagster's UI, too, for its daemon to run.")
 @_seed
-@_json
-def backfill(
-    days: int, records: int, days_per_run: int, live: bool, seed: int, as_json: bool
-) -> None:
+def backfill(days: int, records: int, days_per_run: int, live: bool, seed: int) -> None:
     """What Dagster adds to a backfill.
 
     The same days are loaded by a plain loop and through Dagster. Its runs follow one another in one
@@ -200,16 +173,14 @@ def backfill(
     """
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
         found = filling.compare(folder, days, records, days_per_run, seed, live=live)
-    table = filling.table(found)
-    _show(as_json, table, seed=seed, days_per_run=days_per_run, **asdict(found))
+    out.print(filling.table(found))
 
 
 @main.command()
 @click.option("--records", default=50_000, show_default=True, help="Calls.")
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @_seed
-@_json
-def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
+def writings(records: int, repeat: int, seed: int) -> None:
     """Flatten the same calls, written in other ways.
 
     As documented, and as a vendor may write them as well. From responses in memory to typed and
@@ -221,15 +192,14 @@ def writings(records: int, repeat: int, seed: int, as_json: bool) -> None:
         for cost in writing.costs(corpus, folder, repeat):
             found.append(cost)
             status.update(f"{cost.way}: {cost.seconds:.1f} CPU s a million")
-    _show(as_json, writing.table(found), records=records, seed=seed, costs=found)
+    out.print(writing.table(found))
 
 
 @main.command()
 @click.option("--days", default=365, show_default=True)
 @click.option("--records", default=50_000, show_default=True, help="Calls a day.")
 @_seed
-@_json
-def read(days: int, records: int, seed: int, as_json: bool) -> None:
+def read(days: int, records: int, seed: int) -> None:
     """Ask a year of calls, through our readers and directly.
 
     `scan` and the DuckDB views, against the same files read as they are. The year is made of one
@@ -242,4 +212,4 @@ def read(days: int, records: int, seed: int, as_json: bool) -> None:
         answers = reading.ask(store.root, days)
     table = reading.table(answers, days, records)
     table.caption = "\n".join(f"{name}: {1000 * took:.0f} ms" for name, took in opened.items())
-    _show(as_json, table, days=days, records=records, seed=seed, answers=answers, **opened)
+    out.print(table)

@@ -5,31 +5,19 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import pytest
 from click.testing import CliRunner
 
-from cdr_pipeline.bench import cli
+from cdr_pipeline.bench import aggregates, cli
 from cdr_pipeline.bench.calls import Corpus
 from cdr_pipeline.bench.writings import WAYS
 from cdr_pipeline_tests.records import flat
 
 #: A command says for all of its process that no proxy is to be asked: so for as long as it works.
 type_ = partial(CliRunner(env={"no_proxy": None}).invoke, cli.main)
-
-
-def test_a_load_tells_every_run_to_machines() -> None:
-    size = ["--records", "50", "--latency", "0", "--repeat", "2"]
-    arguments = ["load", *size, "--only", "naive", "--json"]
-    result = type_(arguments)
-    assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout.splitlines()[-1])
-    assert (told["records"], len(told["runs"])) == (50, 2)
-    first, second = told["runs"]
-    assert first["verdict"]["values"] > 1000
-    assert second["verdict"] is None  # one look at each latency
-    assert first["cost"]["written"] > 0
 
 
 def test_nobody_asks_a_proxy_for_loopback() -> None:
@@ -41,14 +29,11 @@ def test_nobody_asks_a_proxy_for_loopback() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_aggregates_are_told_beside_the_loading_of_their_days() -> None:
-    arguments = ["aggregates", "--records", "50", "--days", "2", "--repeat", "1", "--json"]
-    result = type_(arguments)
-    assert result.exit_code == 0, result.output
-    (share,) = json.loads(result.stdout.splitlines()[-1])["shares"]
-    assert (share["records"], share["days"]) == (50, 2)
-    assert share["loading"] > 0 < share["aggregates"]
-    assert share["peak"] >= share["loading_peak"] > 0
+def test_the_aggregates_are_told_beside_the_loading_of_their_days(tmp_path: Path) -> None:
+    (share,) = aggregates.shares(tmp_path, [50], days=2, repeat=1, seed=1)
+    assert (share.records, share.days) == (50, 2)
+    assert share.loading > 0 < share.aggregates
+    assert share.peak >= share.loading_peak > 0
 
 
 def test_a_backfill_is_told_by_a_plain_loop_and_through_dagster() -> None:

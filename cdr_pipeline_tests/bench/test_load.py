@@ -8,7 +8,16 @@ import pytest
 from cdr_pipeline.bench.calls import Corpus
 from cdr_pipeline.bench.contest import Cost, measure
 from cdr_pipeline.bench.contestants import Job
-from cdr_pipeline.bench.load import CONTESTANTS, Run, first_days, module_of, spread, table, tried
+from cdr_pipeline.bench.load import (
+    CONTESTANTS,
+    Run,
+    compare,
+    first_days,
+    module_of,
+    spread,
+    table,
+    tried,
+)
 from cdr_pipeline.bench.server import Serving
 from cdr_pipeline.bench.truth import Verdict, judge
 from cdr_pipeline_tests.bench.conftest import CALLS, DAYS
@@ -67,6 +76,16 @@ def test_the_others_load_every_call_and_get_values_wrong(
     found = judge(module, folder, corpus)
     assert (found.calls, found.invented) == (0, 0)
     assert 0 < found.wrong < found.values / 10
+
+
+def test_what_came_of_a_contestants_runs_is_judged_once_at_each_latency(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    first, second = compare(corpus, tmp_path, ["naive"], [0], repeat=2)
+    assert first.verdict
+    assert first.verdict.values > 1000
+    assert second.verdict is None
+    assert first.cost.written > 0
 
 
 def test_a_contestant_that_fails_says_why(tmp_path: Path) -> None:
