@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -111,10 +110,8 @@ def empty_table(*columns: str, title: str, words: int = 1) -> Table:
 
 def tried(contestant: str) -> str:
     """What was tried of a contestant's settings, in its own words; imports nothing of it."""
-    module = find_spec(f"cdr_pipeline.bench.contestants.{module_of(contestant)}")
-    assert module is not None, contestant
-    assert module.origin is not None
-    return ast.get_docstring(ast.parse(Path(module.origin).read_text())) or ""
+    module = Path(__file__).with_name("contestants") / f"{module_of(contestant)}.py"
+    return ast.get_docstring(ast.parse(module.read_text())) or ""
 
 
 def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
