@@ -16,7 +16,6 @@ from cdr_pipeline.bench import calls
 from cdr_pipeline.bench import growth as growing
 from cdr_pipeline.bench import load as loading
 from cdr_pipeline.bench import read as reading
-from cdr_pipeline.bench import writings as writing
 from cdr_pipeline.settings import Settings
 
 #: Figures are never cut: a table of eleven with their spreads is wider than most terminals.
@@ -35,7 +34,6 @@ def main() -> None:
     Loading more and more:             cdr-pipeline-bench growth
     Aggregates beside loading:         cdr-pipeline-bench aggregates
     Dagster's part of a backfill:      cdr-pipeline-bench backfill
-    Records of other writing:          cdr-pipeline-bench writings
     Reading a year:                    cdr-pipeline-bench read
 
     Nothing but loopback is asked; files stand in a temporary folder, which is removed.
@@ -174,25 +172,6 @@ def backfill(days: int, records: int, days_per_run: int, live: bool, seed: int) 
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
         found = filling.compare(folder, days, records, days_per_run, seed, live=live)
     out.print(filling.table(found))
-
-
-@main.command()
-@click.option("--records", default=50_000, show_default=True, help="Calls.")
-@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
-@_seed
-def writings(records: int, repeat: int, seed: int) -> None:
-    """Flatten the same calls, written in other ways.
-
-    As documented, and as a vendor may write them as well. From responses in memory to typed and
-    sorted rows, in this process; the least of some turns.
-    """
-    found: list[writing.Cost] = []
-    with _folder() as folder, err.status("Making up calls") as status:
-        corpus = calls.make(folder / "corpus", records, seed=seed)
-        for cost in writing.costs(corpus, folder, repeat):
-            found.append(cost)
-            status.update(f"{cost.way}: {cost.seconds:.1f} CPU s a million")
-    out.print(writing.table(found))
 
 
 @main.command()

@@ -1,20 +1,15 @@
 """The commands, as far as a test may go that asserts no time."""
 
-import json
 import os
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import pytest
 from click.testing import CliRunner
 
 from cdr_pipeline.bench import aggregates, cli
-from cdr_pipeline.bench.calls import Corpus
-from cdr_pipeline.bench.writings import WAYS
-from cdr_pipeline_tests.records import flat
 
 #: A command says for all of its process that no proxy is to be asked: so for as long as it works.
 type_ = partial(CliRunner(env={"no_proxy": None}).invoke, cli.main)
@@ -43,23 +38,6 @@ def test_a_backfill_is_told_by_a_plain_loop_and_through_dagster() -> None:
     assert "3 days of 50 calls" in result.output
     for line in ("a plain loop", "Dagster, 2 runs", "Dagster's part"):
         assert line in result.output
-
-
-def test_records_of_every_writing_are_told_beside_the_documented_one() -> None:
-    result = type_(["writings", "--records", "300", "--repeat", "1"])
-    assert result.exit_code == 0, result.output
-    for way in WAYS:
-        assert way in result.output
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_call_of_any_writing_is_a_call(way: str, corpus: Corpus) -> None:
-    calls = json.loads(b"[%b]" % corpus.records.read_bytes())
-    documented = flat(*calls).cdrs
-    made = flat(*(WAYS[way](call, Random(1)) for call in calls)).cdrs
-    assert made.select("id", "time_started", "disposition", "to_number").equals(
-        documented.select("id", "time_started", "disposition", "to_number")
-    )
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--latency", "fast"]])
