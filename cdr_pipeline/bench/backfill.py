@@ -5,7 +5,6 @@ the same work for each: fetch, prove, keep, flatten, check, write, aggregate. Th
 another in one process; the daemon, if it is asked, begins a process for each, two at once.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,22 +23,13 @@ _BY_THE_DAEMON: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Backfill:
-    """What so many days of so many calls cost. `live`: what `contestants.daemon` told of them."""
-
-    days: int
-    records: int
-    runs: int
-    loop: Cost
-    dagster: Cost
-    live: dict[str, float] | None
-
-
 def compare(
     folder: Path, days: int, records: int, days_per_run: int, seed: int, *, live: bool
-) -> Backfill:
-    """Load them once each way, without latency; by the daemon as well, if it is to be `live`."""
+) -> Table:
+    """Load them once each way, without latency; by the daemon as well, if it is to be `live`.
+
+    A line a way; what is written more by Dagster is its history.
+    """
     every = first_days(days)
     runs = len(spans(every, days_per_run))
     warm(folder, ["layers", "ours"])
@@ -51,26 +41,20 @@ def compare(
 
         loop, dagster = cost("layers"), cost("ours")
         told = cost("daemon").told if live else None
-    return Backfill(days, records, runs, loop, dagster, told)
-
-
-def table(found: Backfill) -> Table:
-    """A line a way; what is written more by Dagster is its history."""
     shown = empty_table(
         *("", "CPU s", "CPU ms a day", "wall s", "peak MB", "written MB"),
-        title=f"{found.days:,} days of {found.records:,} calls",
+        title=f"{days:,} days of {records:,} calls",
     )
-    if found.live:
-        shown.caption = _BY_THE_DAEMON.format(**found.live)
-    ways = {"a plain loop": found.loop, f"Dagster, {found.runs} runs": found.dagster}
-    for name, cost in ways.items():
+    if told:
+        shown.caption = _BY_THE_DAEMON.format(**told)
+    for name, one in {"a plain loop": loop, f"Dagster, {runs} runs": dagster}.items():
         shown.add_row(
             name,
-            f"{cost.cpu:.1f}",
-            f"{1000 * cost.cpu / found.days:.0f}",
-            f"{cost.wall:.1f}",
-            f"{cost.peak / 1e6:.0f}",
-            f"{cost.written / 1e6:.1f}",
+            f"{one.cpu:.1f}",
+            f"{1000 * one.cpu / days:.0f}",
+            f"{one.wall:.1f}",
+            f"{one.peak / 1e6:.0f}",
+            f"{one.written / 1e6:.1f}",
         )
-    shown.add_row("Dagster's part", f"{1 - found.loop.cpu / found.dagster.cpu:.0%}")
+    shown.add_row("Dagster's part", f"{1 - loop.cpu / dagster.cpu:.0%}")
     return shown

@@ -170,8 +170,8 @@ def backfill(days: int, records: int, days_per_run: int, live: bool, seed: int) 
     takes as long to notice the end: `--live` says when.
     """
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
-        found = filling.compare(folder, days, records, days_per_run, seed, live=live)
-    out.print(filling.table(found))
+        table = filling.compare(folder, days, records, days_per_run, seed, live=live)
+    out.print(table)
 
 
 @main.command()
