@@ -1,7 +1,6 @@
 """One small corpus and its server, for all tests of the benchmark."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,9 +23,3 @@ def server(corpus: Corpus) -> Iterator[Serving]:
     """That corpus over HTTP on loopback."""
     with serving(corpus) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the contestants write."""
-    return tmp_path_factory.mktemp("contestants")

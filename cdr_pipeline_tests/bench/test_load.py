@@ -31,8 +31,8 @@ def load(name: str, server: Serving, folder: Path, frame: Path | None = None) ->
 
 
 @pytest.fixture(scope="module")
-def ours(server: Serving, frames: Path) -> Path:
-    folder = frames / "ours"
+def ours(server: Serving, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("contestants") / "ours"
     cost = load("ours", server, folder)
     assert cost.cpu > cost.start_cpu > 0
     assert min(cost.wall, cost.peak, cost.written) > 0
@@ -53,27 +53,26 @@ def test_dagsters_runs_take_as_many_days_as_they_are_told(ours: Path) -> None:
 
 
 def test_the_floor_receives_all_and_writes_the_frame_it_was_given(
-    ours: Path, server: Serving, frames: Path
+    ours: Path, server: Serving, tmp_path: Path
 ) -> None:
     pytest.importorskip("simdjson", reason="uv run --group bench")
     before = server.cost()
-    load("floor", server, frames / "floor", ours / "data" / "cdrs")
+    load("floor", server, tmp_path / "floor", ours / "data" / "cdrs")
     after = server.cost()
-    written = pl.read_parquet(frames / "floor" / "calls.parquet")
+    written = pl.read_parquet(tmp_path / "floor" / "calls.parquet")
     assert len(written) == CALLS * DAYS
     assert after["requests"] - before["requests"] == 1 + DAYS * CALLS // 100
 
 
 @pytest.mark.parametrize("name", ["naive", "naive:struct", "dlt", "dlt:defaults"])
 def test_the_others_load_every_call_and_get_values_wrong(
-    name: str, server: Serving, frames: Path, corpus: Corpus
+    name: str, server: Serving, tmp_path: Path, corpus: Corpus
 ) -> None:
     module = module_of(name)
     if module == "dlt":
         pytest.importorskip("dlt", reason="uv run --group bench")
-    folder = frames / name.replace(":", "-")
-    load(name, server, folder)
-    found = judge(module, folder, corpus)
+    load(name, server, tmp_path / "run")
+    found = judge(module, tmp_path / "run", corpus)
     assert (found.calls, found.invented) == (0, 0)
     assert 0 < found.wrong < found.values / 10
 
