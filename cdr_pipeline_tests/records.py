@@ -117,6 +117,16 @@ def rejects_of(flattened: Flat) -> list[tuple[str | None, str | None, str | None
     return flattened.rejects.select("id", "field", "value", "reason").rows()
 
 
+def everything(flattened: Flat) -> dict[str, object]:
+    """All that is made of a day, to be compared."""
+    frames = {name: getattr(flattened, name) for name in ("cdrs", "rejects", "additional_keys")}
+    told = ("keys", "left_out", "whole_rejects")
+    return {
+        **{name: (frame.schema, frame.rows()) for name, frame in frames.items()},
+        **{name: getattr(flattened, name) for name in told},
+    }
+
+
 def reject_rows(flattened: Flat) -> list[str]:
     """The rejects, in an order that does not tell how they came."""
     return sorted(map(repr, flattened.rejects.rows()))
