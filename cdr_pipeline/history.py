@@ -48,8 +48,8 @@ _SWITCHES = {
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
     # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
-    # After a pause of 30 to 45 seconds the process that holds our code ended itself, and the one
-    # that starts it, which is given 45, did not: all stood there, and nothing was started any more.
+    # By itself the process that holds our code ends after 30 s without a sign of life, the one that
+    # would start it again after 45 s. After a pause between these nothing ran any more.
     "DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS": "120",
 }
 for _name, _value in _SWITCHES.items():
@@ -104,8 +104,8 @@ class History(SqliteHistory):
 
 
 def _alone_in(base_dir: str) -> FileLock:
-    """Held while tables may be made: by whoever comes first, and two may come to a new home at
-    once. (Of what Postgres says then, Dagster knows "table exists", and not "type exists".)
+    """Held while tables may be made: two processes may come to a new home at once. (Dagster lets
+    Postgres' "table exists" pass then, and not its "type exists".)
     """
     return FileLock(Path(base_dir) / LOCK)
 

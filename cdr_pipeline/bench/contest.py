@@ -37,8 +37,8 @@ class Cost:
     cpu: user and system seconds of the process and its children, from their start to their end.
     start_cpu: of these, what passed before the work began (interpreter, imports).
     wall: seconds of the work, without the start.
-    peak: bytes of memory at the most: the process' own high-water mark (VmHWM), or more if the sum
-        over it and its children (PSS), looked at 10 times a second, ever was more.
+    peak: the most bytes of memory: the process' own high-water mark (VmHWM) or, if that is more,
+        what it and its children had together (PSS, looked at 10 times a second).
     written: bytes below its folder at the end.
     told: figures of its own, if its `load` returns some.
     """

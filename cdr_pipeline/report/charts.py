@@ -32,7 +32,7 @@ _INK: Final = "#1b1f24"
 _ACCENT: Final = "#1f5f8b"
 _BEFORE: Final = "#b4530a"
 
-#: Told apart by those who see few colours as well, light and dark by turns.
+#: Light and dark by turns, for those who see few colours.
 _COLOURS: Final[Mapping[Disposition, str]] = {
     Disposition.ANSWERED: "#1a7f37",
     Disposition.USER_BUSY: "#f2c14e",

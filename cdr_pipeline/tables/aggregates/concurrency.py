@@ -139,8 +139,8 @@ def _peaks(hours: Hours, since: str) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 
 
 def _spans(hours: Hours, since: str) -> pl.LazyFrame:
-    """Campaign, start and end of what goes on within the day; and of each campaign spans of no
-    length where an hour begins in the midst of one, since what goes on there may be its most.
+    """Campaign, start and end of what goes on within the day. Where something of a campaign goes on
+    as an hour begins, a span of no length as well: the hour's peak may lie there.
     """
     seconds = len(hours.local) * _QUARTER
     spans = hours.calls.select(

@@ -40,8 +40,8 @@ _EXAMPLE_SHORT: Final = 40
 class Columns:
     """The free columns of some records: name -> its cells, group by group.
 
-    `cells`: of each column, for every group that has it, the place among `rows` at which its cells
-    begin, and the cells. All other rows are null, and take no memory until they are asked for.
+    `cells`: of each column, group by group, where among `rows` its cells begin, and the cells. In
+    all other rows it is null, which takes no memory until it is asked for.
     `rows`: those of the records that have an object, group by group.
     `keys`: the keys behind each column. `used`: how many values it has.
     `misfits`: row -> the declared keys whose values do not fit.

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterable[T], most: int = 1) -> Iterator[T]:
-    """The items, made while the caller has those before: `most` of them are in waiting.
+    """The items; up to `most` of them are made before they are asked for.
 
     Polars, PyArrow and zstd leave the interpreter to others while they work, so a second core is
     of use. Whoever stops early waits until the item under way is made.

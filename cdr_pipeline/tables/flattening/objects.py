@@ -84,8 +84,8 @@ class Cells:
 
 @dataclass(frozen=True)
 class Group:
-    """Records that have some of these keys and no other, by their rows, campaign by campaign.
-    Whichever of them a record has, its columns are named like those of a record that has them all.
+    """Records with no other keys than these, by their rows, campaign by campaign. A key's column is
+    the same in each of them, whichever of the other keys it has.
     """
 
     keys: tuple[str, ...]

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from cdr_pipeline.tables.arrow import Rows, text_bytes
 
-#: Rows of a run, more or less, and bytes of their text: an ordinary day's run has 8 MB. While it is
-#: put in order and written it is there three times. A table of fewer is not written.
+#: A run ends at so many rows, or bytes of their text (an ordinary day's has 8 MB). While it is
+#: sorted and written, memory holds it three times. What is less than one run is not written.
 _RUN_ROWS: Final = 16_000
 _RUN_BYTES: Final = 2**24
 

@@ -82,7 +82,7 @@ class Sent:
 
 
 def _text(value: Any) -> str:
-    """A value as it is told; a zero without its sign, which no order of values knows."""
+    """A value as it is told: 0.0 for -0.0, since they are equal and either may be the least."""
     if isinstance(value, str):
         return value
     return json.dumps(value + 0.0 if isinstance(value, float) else value)

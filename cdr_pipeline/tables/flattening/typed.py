@@ -181,12 +181,12 @@ def _leaves(value: Any) -> Iterator[int]:
 
 
 def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
-    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_began`, `_key`, `_pass` and
-    `_offset`.
+    """Rows of `cdr_rejects`, with `_at`, `_inside`, `_began`, `_key`, `_pass` and `_offset`.
 
     `_inside`: whether the record is of the day and of its page's window, as far as it says when it
     began. One that is not is no reject, and yet may be the last version of one sent before.
-    `_key` stands for the record's id; or, with reading and offset in the others, for its bytes.
+    `_key` stands for the record's id. Where it has none, for its bytes; the last two tell its
+    reading and offset then.
     """
     rows = []
     for fault in batch.faults:
