@@ -32,8 +32,6 @@ class Run:
     latency_ms: float
     cost: Cost
     server_cpu: float
-    requests: int
-    received: int
     verdict: Verdict | None
 
 
@@ -51,14 +49,13 @@ def compare(
         with serving(corpus, latency / 1000) as server:
             for turn, name in product(range(repeat), contestants):
                 module, job = module_of(name), _job(name, server, folder, frame)
-                before = server.cost()
+                before = server.cost()["cpu"]
                 cost = measure(module, job)
-                spent = {key: value - before[key] for key, value in server.cost().items()}
+                server_cpu = server.cost()["cpu"] - before
                 judged = turn == 0 and module != _UNJUDGED
                 # Apart, so that this process stays small.
                 verdict = apart(judge, module, job.folder, corpus) if judged else None
-                figures = (spent["cpu"], spent["requests"], spent["bytes"])
-                yield Run(name, latency, cost, *figures, verdict)
+                yield Run(name, latency, cost, server_cpu, verdict)
 
 
 def frame_of(corpus: Corpus, folder: Path) -> str:

@@ -101,7 +101,7 @@ def test_what_was_tried_of_each_is_told() -> None:
 def test_a_table_shows_medians_and_ratios_within_a_turn() -> None:
     def run(name: str, cpu: float, verdict: Verdict | None = None) -> Run:
         cost = Cost(cpu=cpu, start_cpu=1, wall=cpu, peak=10**6, written=10**6)
-        return Run(name, 0, cost, 0.1, 10, 1000, verdict)
+        return Run(name, 0, cost, 0.1, verdict)
 
     runs = [
         *(run("ours", 2, Verdict(values=9)), run("dlt", 20, Verdict(values=9, lost=3))),
