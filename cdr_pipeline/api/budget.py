@@ -1,8 +1,8 @@
 """Requests a second and requests in flight, shared by every process of one user on this machine.
 
-A backfill runs several processes against one vendor whose limits nobody documents, so the budget
-stands in small files under the system's temporary folder, one folder a host. Locks on them are
-the operating system's own and vanish with a killed process.
+A backfill runs several processes against one vendor whose limits are not documented. So the budget
+is kept in small files under the system's temporary folder, one folder per host. The operating
+system holds the locks on these files and releases them when a process is killed.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from filelock import FileLock, lock_descriptor, unlock_descriptor
 
 from cdr_pipeline.errors import SettingsError, Unavailable
 
-#: Turns stand this much further apart than the budget needs, so that jitter on the way never
-#: brings one request too many into a second.
+#: The interval between turns is longer than the budget needs by this factor, so that network jitter
+#: never puts one request too many into a second.
 _SPACING = 1.05
 
-#: A longer pause, or more turns booked ahead, was written by a clock that was wrong.
+#: A stored pause longer than this (seconds), or more turns booked ahead, comes from a wrong clock.
 _LONGEST_PAUSE = 3600.0
 _MOST_TURNS = 100
 
@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.002
 
 
 class Budget:
-    """The right to send one request, handed out in turn to all who ask the same host."""
+    """Gives out the right to send one request, in turn, to every process that asks one host."""
 
     def __init__(self, host: str, per_second: float, in_flight: int) -> None:
         self._host = host
@@ -42,16 +42,16 @@ class Budget:
         folder = _shared_folder(host)
         self._turns = folder / "turns"
         self._turns_lock = FileLock(f"{self._turns}.lock", poll_interval=_POLL_SECONDS)
-        # A place is used by one thread at a time here, and held against other processes meanwhile.
+        # One thread of this process uses a place at a time, and locks it against other processes.
         self._places: SimpleQueue[Path] = SimpleQueue()
         for number in range(in_flight):
             self._places.put(folder / f"slot-{number}")
 
     @contextmanager
     def request(self, over: Event, longest: float = math.inf) -> Iterator[None]:
-        """Hold one of the places in flight once it is our turn to send; once `over` is set nothing
-        is waited for. Raises Unavailable where the vendor asked for a pause that has more than
-        `longest` seconds left.
+        """Hold one of the places in flight from our turn to send on. Once `over` is set, this waits
+        for nothing. Raises Unavailable if the vendor asked for a pause and more than `longest`
+        seconds of the pause are left.
         """
         with self._place(over):
             while (wait := self._take_turn()) > 0:
@@ -65,7 +65,7 @@ class Budget:
             yield
 
     def pause(self, seconds: float) -> None:
-        """Nobody sends for so long, an hour at most: the vendor's Retry-After holds for all."""
+        """Stop all processes from sending for so many seconds (an hour at most): Retry-After."""
         with self._ledger() as ledger:
             until = time.time() + min(seconds, _LONGEST_PAUSE)
             ledger.paused_until = max(ledger.paused_until, until)
@@ -73,7 +73,7 @@ class Budget:
     def _take_turn(self) -> float:
         """Book the next free turn; return the seconds until then."""
         if not self._interval and not self._turns.exists():
-            return 0.0  # nobody counts, and nobody was ever asked to pause
+            return 0.0  # there is no budget, and the vendor never asked for a pause
         now = time.time()
         with self._ledger() as ledger:
             turn = max(now, ledger.next_turn, ledger.paused_until)
@@ -86,8 +86,8 @@ class Budget:
 
     @contextmanager
     def _place(self, over: Event) -> Iterator[None]:
-        """One of the places in flight. Once `over` is set it need not be free: others may hold
-        theirs through a pause.
+        """Hold one of the places in flight. Once `over` is set, the place need not be free: another
+        process may hold it during a pause.
         """
         while True:
             place = self._places.get()
@@ -110,7 +110,7 @@ class Budget:
 
 @dataclass
 class _Ledger:
-    """When the next request may go, and until when nobody may."""
+    """When the next request may be sent, and until when none may; both in seconds since 1970."""
 
     next_turn: float
     paused_until: float
@@ -120,7 +120,7 @@ class _Ledger:
         now = time.time()
         try:
             next_turn, paused_until = map(float, path.read_text().split())
-        except (OSError, ValueError):  # none yet, or a machine that lost power in mid-write
+        except (OSError, ValueError):  # no file yet, or the machine lost power during a write
             return cls(0.0, 0.0)
         paused_until = paused_until if paused_until <= now + _LONGEST_PAUSE else 0.0
         last_turn = max(now, paused_until) + max(1.0, _MOST_TURNS * interval)
@@ -129,28 +129,28 @@ class _Ledger:
     def write(self, path: Path) -> None:
         try:
             path.write_text(f"{self.next_turn!r} {self.paused_until!r}")
-        except OSError as error:  # a full disk's names no file
+        except OSError as error:  # the error of a full disk names no file
             raise OSError(error.errno, error.strerror, f"{path}") from None
 
 
 @contextmanager
 def _held(place: Path) -> Iterator[bool]:
-    """Hold a place, unless another process does; whether it is held.
+    """Try to lock a place, and yield whether this succeeded; it fails if another process has it.
 
-    By its descriptor alone: a FileLock, which looks about its folder, takes ten times as long, and
-    so a sixteenth of what a request costs.
+    Locks the file descriptor directly. A FileLock also checks the folder, which takes ten times as
+    long: a sixteenth of the cost of a request.
     """
     with _opened(place) as file:
         held = lock_descriptor(file.fileno(), blocking=False)
         try:
             yield held
         finally:
-            if held:  # closing alone would not do: a forked process may have it open, too
+            if held:  # to close the file is not enough: a forked process may have it open, too
                 unlock_descriptor(file.fileno())
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file to be locked; its folder is made anew if somebody has tidied up meanwhile."""
+    """Open a file to lock it; if the folder was deleted in the meantime, make it again."""
     try:
         return path.open("ab")
     except FileNotFoundError:
@@ -170,7 +170,7 @@ def _shared_folder(host: str) -> Path:
 
 
 def _private(folder: Path) -> Path:
-    """A host's folder, in the user's own, made if need be: nobody else is to change a budget."""
-    for one in (folder.parent, folder):  # `parents` alone would make the upper as the umask says
+    """Make a host's folder inside the user's folder: no other user may change a budget."""
+    for one in (folder.parent, folder):  # `parents=True` alone gives the upper one the umask's mode
         one.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

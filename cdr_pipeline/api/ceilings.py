@@ -1,15 +1,16 @@
-"""Whether a total that adds up can be believed: it may stop at a ceiling, count too few, or be that
-of a bad moment.
+"""Checks whether a total that adds up is right: it may stop at a ceiling, count too few calls, or
+come from a bad moment of the vendor.
 
-Under a ceiling a vendor says 10,000, however many calls match, and lists no more. A reading then
-receives as many records as the total says, and calls are missing. So the window is cut in two and
-each half is asked for its total: under a ceiling, the halves together hold more than the whole.
+A vendor with a ceiling reports 10,000, however many calls match, and lists no more. A reading then
+receives as many records as the total says, although calls are missing. So the window is cut in two
+and the vendor is asked for the total of each half: under a ceiling, the two halves together hold
+more calls than the whole.
 
-Vendors compare times in different ways: to the second, to the minute or by the date alone, and with
-or without the ends of a range. So it is found out how finely this one compares
-(`resolution_of`), and the total of a half may be whatever that allows (`ByTime`).
+Vendors compare times to the second, to the minute or by the date alone, and include or exclude the
+ends of a range. So `resolution_of` finds out how finely this vendor compares, and `ByTime` accepts
+every total of a half that this allows.
 
-All of this costs a few requests for a total or a page, which are part of no reading.
+These checks cost a few requests for a total or a page. They are part of no reading.
 """
 
 from collections.abc import Sequence
@@ -28,20 +29,20 @@ from cdr_pipeline.window import Window, every_day
 #: No total below this is a ceiling.
 SMALLEST_CEILING: Final = 10
 
-#: A multiple of this may be a ceiling, however large the totals were that were none.
+#: A multiple of this may be a ceiling, even if larger totals were seen that were no ceiling.
 _ROUND_TOTAL: Final = 100
 
-#: A multiple of this is not believed where nothing else speaks for it.
+#: A multiple of this is not believed without other evidence.
 _ROUNDEST_TOTAL: Final = 1000
 
-#: Where all calls began within so many seconds (or minutes, if the vendor compares minutes), the
-#: window is cut just before and just behind them.
+#: If all calls began within so many seconds (or minutes, if the vendor compares minutes), the
+#: window is cut just before and just after them.
 _FEW: Final = 60
 
-#: A cut is good where at least this share of the calls is on either side of it.
+#: A cut is good if at least this share of the calls is on each side of it.
 _BALANCED: Final = 0.25
 
-#: So many legs of one root may have begun on the other side of a cut.
+#: The most legs of one root that may have begun on the other side of a cut.
 _LEGS_OF_A_ROOT: Final = 3
 
 
@@ -53,11 +54,11 @@ class Ceilings:
         self._limits = reader.limits
 
     def see_no_ceiling(self, reading: Reading) -> Reading:
-        """See that a total is no ceiling: that both halves of the window hold no more than came.
+        """Check that a total is no ceiling: both halves of the window hold no more than was read.
 
-        Asked only of round totals, and of those larger than any that was seen to be honest.
-        Returns the reading that counts. One that took a single response is made again: that costs
-        as much as asking for its total, and shows what changed. Raises TooMuch or Unsettled.
+        Checks only round totals, and totals larger than the largest that was seen to be no ceiling.
+        Returns the reading that counts. A reading of a single response is repeated: this costs as
+        much as to ask for its total, and shows what changed. Raises TooMuch or Unsettled.
         """
         suspicious = reading.total % _ROUND_TOTAL == 0 or reading.total > self._limits.honest
         if reading.total < SMALLEST_CEILING or not suspicious:
@@ -68,7 +69,7 @@ class Ceilings:
         cuts = calls.cuts(resolution) if resolution else []
         while resolution and cuts and not calls.by_root:
             found = self._see_both_sides(calls, cuts.pop(0), resolution)
-            if found and found > resolution:  # the cut was made for a finer one: cut anew
+            if found and found > resolution:  # the cut was made for a finer resolution: cut again
                 self._reader.tally.forgive(4)
                 cuts = calls.cuts(found)
             resolution = found
@@ -80,17 +81,17 @@ class Ceilings:
         return again or reading
 
     def see_none_behind(self, reading: Reading) -> Reading:
-        """See that no record is listed behind a last page that was full.
+        """Check that no record is listed behind a last page that was full.
 
-        A total may count less than is listed: root legs alone, say. Where the last page is not
-        full, too many records came and the reading has failed; where it is full, they are behind
-        it. Returns the reading. Raises Moved or Torn.
+        A total may count fewer records than are listed, for example only root legs. If the last
+        page is not full, too many records came and the reading has already failed. If it is full,
+        the other records are behind it. Returns the reading. Raises Moved or Torn.
         """
         if not reading.behind:
             return reading
         try:
             seen = self._reader.probe(reading.window, offset=reading.behind)
-        except (Refused, Unavailable):  # as an offset may be at which nothing stands
+        except (Refused, Unavailable):  # a vendor may refuse an offset that has no rows
             return reading
         behind = Reading.of(reading.window, seen, reading.behind)
         if behind.records.keys().is_in(reading.records.keys().implode()).all():
@@ -99,9 +100,9 @@ class Ceilings:
         raise Torn(f"more records are listed than its total says, {reading.total:,}")
 
     def see_none_lost(self, reading: Reading) -> Reading:
-        """See that one response which lists nothing, or fewer calls than came before, is no bad
-        moment of the vendor's: within a single one, no total stands still. Returns the reading.
-        Raises Moved.
+        """Check a reading of a single response that lists nothing, or fewer calls than an earlier
+        reading: a single response cannot show that the total stood still, so the total is asked for
+        again. Returns the reading. Raises Moved.
         """
         if reading.pages > 1:
             return reading
@@ -113,9 +114,9 @@ class Ceilings:
     def _see_both_sides(
         self, calls: "ByTime", cut: datetime, resolution: timedelta
     ) -> timedelta | None:
-        """Compare the totals on both sides of a cut with what was received there.
+        """Compare the totals on both sides of a cut with the calls that were received there.
 
-        Returns how finely times are compared, as `resolution_of`; None where the totals tell
+        Returns how finely the vendor compares times, as `resolution_of`; None if the totals prove
         nothing. Raises TooMuch or Moved.
         """
         reading = calls.reading
@@ -127,7 +128,7 @@ class Ceilings:
             found = self._resolution_of_half(calls, half, seen, resolution)
             if found is None and self._goes_by_dates(half, seen.total, at_start=half is before):
                 return None
-            resolution = found or resolution  # of legs with their root it says nothing
+            resolution = found or resolution  # None also if legs are listed with their root
             most = calls.most(half, resolution)
             if calls.allows(half, seen.total, resolution):
                 continue
@@ -138,10 +139,10 @@ class Ceilings:
                 return resolution
             if seen.total > most:
                 self._suspect(reading, half, most)
-            if resolution > SECOND:  # dates may look like minutes, by a lone call near midnight
+            if resolution > SECOND:  # a single call near midnight makes dates look like minutes
                 return None
             if not seen.total and self._reader.probe(reading.window).total == reading.total:
-                return None  # as where a date is compared, and the first or the last left out
+                return None  # the vendor may compare dates, and exclude the first or the last
             raise Moved(f"{half} holds {seen.total:,} calls now")
         return resolution
 
@@ -153,12 +154,12 @@ class Ceilings:
         after: Window,
         resolution: timedelta,
     ) -> bool:
-        """Whether legs are listed where their root began. Then the half `before` the cut lists
-        legs that began behind it, and the half `after` lacks them (`totals`: of both). Under a
-        ceiling no half lists fewer than were received from it.
+        """Whether the vendor lists legs where their root began. Then the half `before` the cut
+        lists legs that began behind the cut, and the half `after` lacks them (`totals`: of both
+        halves). Under a ceiling, no half lists fewer calls than were received from it.
 
-        Together the halves then list every call once, and some near the cut twice: those that
-        either half may list, with a few legs each.
+        The two halves together then list every call once, and some calls near the cut twice: the
+        calls that either half may list, with a few legs each.
         """
         all_ = calls.reading.total
         twice = calls.most(before, resolution) + calls.most(after, resolution) - all_
@@ -168,9 +169,9 @@ class Ceilings:
     def _resolution_of_half(
         self, calls: "ByTime", half: Window, seen: Seen, finest: timedelta
     ) -> timedelta | None:
-        """`resolution_of` for a half, whose first row was `seen`. Where its total is odd, its first
-        page and its last row are asked for as well: if the vendor filters by the date, one of them
-        holds rows of the other half.
+        """`resolution_of` for a half, whose first row was `seen`. If the total of the half does not
+        fit, its first page and its last row are asked for as well: if the vendor filters by the
+        date, one of these holds rows of the other half.
         """
         resolution = resolution_of(seen.began, half, finest)
         if resolution is None or calls.allows(half, seen.total, resolution):
@@ -178,34 +179,35 @@ class Ceilings:
         if self._limits.resolution is None:
             self._reader.tally.forgive(2)
             rows = [self._reader.probe(half, limit=0)]
-            with suppress(Refused, Unavailable):  # too deep
+            with suppress(Refused, Unavailable):  # the offset may be too deep
                 rows.append(self._reader.probe(half, offset=seen.total - 1))
             began = pl.concat(some.began for some in rows)
             self._limits.resolution = resolution_of(began, half, resolution)
         return self._limits.resolution and max(resolution, self._limits.resolution)
 
     def _goes_by_dates(self, half: Window, total: int, *, at_start: bool) -> bool:
-        """Whether the vendor looks at the dates of a range alone: then the outermost second of a
-        half, which has the same dates, holds the same `total`.
+        """Whether the vendor compares only the dates of a range: then the outermost second of a
+        half, which has the same dates, has the same `total`.
         """
         start, end = half.start, half.end
         outermost = Window(start, start + SECOND) if at_start else Window(end - SECOND, end)
         return self._reader.probe(outermost).total == total
 
     def _see_by_dates(self, reading: Reading) -> Reading:
-        """As `see_no_ceiling`, where the vendor filters by the date alone: it lists the same for
-        every part of a day. But a day is asked for with a second more on either side, so the
-        vendor lists three dates, and each can be asked for by itself, or with the next.
+        """As `see_no_ceiling`, for a vendor that filters by the date alone: it lists the same calls
+        for every part of a day. But the query of a day has one more second on each side, so the
+        vendor lists three dates. Each date can be asked for by itself, or with the next date.
 
-        Where a round total is of one date, nobody can know. Raises TooMuch or Unsettled.
+        If all calls of a round total are of one date, nothing can prove it. Raises TooMuch or
+        Unsettled.
         """
         window, calls = reading.window, ByTime(reading)
         dates = every_day((window.start - SECOND).date(), window.end.date())
         most = {day: calls.on(day) for day in dates}
         noons = {day: datetime.combine(day, time(12)) for day in dates}
         parts = [(Window(noon, noon + SECOND), most[day]) for day, noon in noons.items()]
-        # Two dates as well: one may be none for a vendor that leaves out the first or the last.
-        # By the seconds around midnight: long ranges may be refused.
+        # Pairs of dates as well: a vendor that excludes the first or the last date lists nothing
+        # for one date. The range is two seconds around midnight, since long ranges may be refused.
         for a, b in pairwise(dates):
             midnight = Window.of(b).start
             parts.append((Window(midnight - SECOND, midnight + SECOND), most[a] + most[b]))
@@ -220,7 +222,10 @@ class Ceilings:
         return reading
 
     def _suspect(self, reading: Reading, part: Window, most: int) -> None:
-        """A part holds more than was received: a ceiling, unless something moved meanwhile."""
+        """A part holds more calls than were received: a ceiling, unless calls changed in between.
+
+        Always raises: TooMuch or Moved.
+        """
         reading.see_unmoved(self._reader.probe(reading.window).total)
         if self._reader.probe(part).total <= most:
             raise Moved(f"{part} held more calls for a moment")
@@ -234,19 +239,19 @@ class ByTime:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.times = reading.records.times()
-        #: How many calls have no time that can be read.
+        #: How many calls have no readable time.
         self._unknown = len(reading.records) - len(self.times)
-        #: Whether legs were seen to be listed where their root began: then no other cut tells more.
+        #: Whether the vendor lists legs where their root began: then no other cut shows more.
         self.by_root = False
 
     def cuts(self, resolution: timedelta) -> list[datetime]:
-        """Where to halve the window: calls that were received lie on either side, farther from the
-        cut than `resolution`, so that those that were not listed come to light.
+        """Where to cut the window in two: received calls lie on both sides, farther from the cut
+        than `resolution`, so that calls which were not listed show in the totals.
 
-        Best is a gap near the middle call; where there is none, the middle call; where all calls
-        began within a short time, just before and just behind them. A full minute is taken where
-        one will do, since a vendor may compare no finer. Calls right beside a cut may be counted in
-        either half, and would hide as many that were not listed: then the window is also cut on
+        The best cut is a gap near the middle call; without a gap, the middle call; if all calls
+        began within a short time, just before and just after them. A full minute is preferred,
+        since a vendor may compare no finer. The vendor may count calls next to a cut in either
+        half, and they would hide as many calls that were not listed: then the window is also cut on
         both sides of a second in which no call began.
         """
         times = self.times
@@ -276,9 +281,9 @@ class ByTime:
     def allows(self, half: Window, total: int, resolution: timedelta) -> bool:
         """Whether a half's total can be right, whichever ends of a range this vendor includes.
 
-        At the window's own end it counts as it did in the reading. At the cut, the calls of the
-        second before or after it may be in or out, but all of them alike; where times are compared
-        less finely than that, any of them may.
+        At the window's own end the vendor counts as it did in the reading. At the cut, it counts
+        all or none of the calls in the second next to the cut; if it compares times less finely
+        than seconds, it may count any of them.
         """
         if resolution > SECOND:
             return self.least(half, resolution) <= total <= self.most(half, resolution)
@@ -290,19 +295,19 @@ class ByTime:
         return self._in_half(half, resolution) + self._unknown
 
     def least(self, half: Window, resolution: timedelta) -> int:
-        """The fewest calls that it may count there."""
+        """The fewest calls that the vendor may count in a half."""
         return self._in_half(half, -resolution if resolution > SECOND else 0 * SECOND)
 
     def _in_half(self, half: Window, over: timedelta) -> int:
-        """How many of the calls are in a half of the window, or so little over the cut."""
+        """How many calls are in a half of the window, if the half reaches `over` across the cut."""
         if half.start == self.reading.window.start:
             return int(self.times.search_sorted(half.end + over))
         return len(self.times) - int(self.times.search_sorted(half.start - over))
 
 
 def resolution_of(began: pl.Series, window: Window, finest: timedelta = SECOND) -> timedelta | None:
-    """How finely a vendor compares times, by the calls that it listed for a window: to the second,
-    to the minute, or None: by the date at best. `finest`: it is known to compare no finer.
+    """How finely a vendor compares times, judged by the calls that it listed for a window: to the
+    second, to the minute, or None: at best by the date. `finest`: the finest that is possible.
     """
     for resolution in (finest, MINUTE):
         near = began.is_between(window.start - resolution, window.end + resolution - SECOND)
@@ -312,9 +317,9 @@ def resolution_of(began: pl.Series, window: Window, finest: timedelta = SECOND) 
 
 
 def _around_an_empty_second(seconds: pl.Series, middle: datetime) -> list[datetime]:
-    """The two sides of a second near the middle call in which no call began: whichever ends of a
-    range count, it is certain how many calls are before the first and how many behind the second.
-    Where every second has calls, one cut clear before all of them and one clear behind.
+    """The start and the end of a second near the middle call in which no call began. It is certain
+    how many calls are before the start and how many after the end, whichever ends of a range the
+    vendor includes. If every second has calls: one cut before all of them and one after.
     """
     empty = seconds.filter(seconds.diff(-1) < -SECOND) + SECOND
     if empty.is_empty():
@@ -324,13 +329,13 @@ def _around_an_empty_second(seconds: pl.Series, middle: datetime) -> list[dateti
 
 
 def _nearest(times: pl.Series, to: datetime) -> datetime:
-    """The one of some times that is nearest to another."""
+    """The time that is nearest to another."""
     found: datetime = times[(times - to).abs().arg_min()]  # type: ignore[assignment]  # no empty one
     return found
 
 
 def _at_a_minute(cut: datetime, times: pl.Series) -> datetime:
-    """The full minute before a cut, if it has enough of the calls on either side (`_BALANCED`)."""
+    """The full minute before a cut, if enough calls are on each side (`_BALANCED`), or the cut."""
     minute = cut.replace(second=0)
     share = times.search_sorted(minute) / len(times)
     return minute if _BALANCED <= share <= 1 - _BALANCED else cut

@@ -1,7 +1,7 @@
-"""One request to the vendor: sign-in, retry, budget. The only module that knows httpx, so the
-one message to somebody else, `post`, is here too.
+"""One request to the vendor: sign-in, retry, budget. Only this module imports httpx, so it also
+sends the message to a webhook (`post`).
 
-What a page means, and how many requests make a day, is `listing`'s business.
+`listing` decides what a page means and how many requests make a day.
 """
 
 import threading
@@ -40,24 +40,24 @@ _TOKEN_PATH: Final = "/v3/auth/token"  # noqa: S105  a path, not a secret
 
 _HOOK_SECONDS = 10.0
 
-#: No connection came about: nothing was asked, and nobody was told.
+#: No connection was made: the vendor or the webhook received nothing.
 _NOT_REACHED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
-#: What a webhook, or a proxy before it, answers while it is too busy or away, and takes nothing.
+#: Statuses of a webhook, or of a proxy before it, that is busy or down and took nothing.
 _LATER: Final = frozenset({429, 502, 503})
 
-#: What no proxy is asked for, whatever the environment says: for it they are another machine's.
+#: Hosts that are never asked through a proxy: the proxy would ask its own machine.
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-#: What some vendors answer to a page that is too large for them, though it says nothing of that.
+#: Statuses with which some vendors answer a page that is too large, without saying so.
 _MAYBE_TOO_LARGE: Final = frozenset({500, 504})
 
 _Read = TypeVar("_Read")
 
-# stamina reports each retry through structlog where Dagster has brought it, to standard output and
-# with the arguments in it. Retries are counted in the receipt instead.
+# Where structlog is installed (Dagster brings it), stamina writes each retry with its arguments to
+# standard output. The receipt counts retries instead.
 stamina.instrumentation.set_on_retry_hooks([])
 
 
@@ -77,17 +77,17 @@ class Query:
     campaign_uuid: str | None = None
 
     def parameters(self, *, limit: int, offset: int) -> dict[str, str | int]:
-        """As sent. `limit` and `offset` always are: without them the vendor answers no data."""
+        """The parameters to send. `limit` and `offset` always: without them there is no data."""
         given = {name: f"{value}" for name, value in asdict(self).items() if value is not None}
         return {**given, "limit": limit, "offset": offset}
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request is tried again: with growing, jittered pauses, bounded in time.
+    """How often and how long (in seconds) a request is retried, with growing, jittered pauses.
 
-    Until the vendor has answered for the first time, a wrong host is likelier than a bad moment,
-    so `first_attempts` is smaller.
+    Before the vendor's first answer, a wrong host is more likely than a bad moment. So
+    `first_attempts` is smaller.
     """
 
     attempts: int = 12
@@ -99,7 +99,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Answer(Generic[_Read]):
-    """A response that could be read: its bytes as they came, and how many retries it took."""
+    """A readable response: its bytes as received, its value, and how many retries it took."""
 
     body: bytes
     value: _Read
@@ -108,11 +108,11 @@ class Answer(Generic[_Read]):
 
 
 class _Transient(ApiError):
-    """A failure that is worth another try.
+    """A failure after which the request is retried.
 
-    kind: what is raised once there were enough tries. pause: the vendor's Retry-After, in seconds.
-    busy: the vendor had too much to do, which says nothing of this request. large: a smaller page
-    might have been answered.
+    kind: the error to raise after the last try. pause: the vendor's Retry-After, in seconds. busy:
+    the vendor was too busy, which says nothing about this request. large: the vendor might have
+    answered a smaller page.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Client:
 
     @classmethod
     def from_settings(cls, settings: Settings, patience: Patience | None = None) -> Self:
-        """A client as the environment describes it. Raises SettingsError."""
+        """A client for the vendor that the settings name. Raises SettingsError."""
         connection = settings.connection()
         budget = Budget(connection.host, settings.requests_per_second, settings.concurrency)
         return cls(
@@ -173,8 +173,8 @@ class Client:
         self._http.close()
 
     def stop(self) -> None:
-        """Ask for nothing more. A request under way may end; whoever waits for another gets
-        Unavailable.
+        """Send no more requests. A request under way may end; a thread that waits to send another
+        gets Unavailable.
         """
         self._stopped.set()
 
@@ -192,11 +192,11 @@ class Client:
         read: Callable[[bytes], _Read],
         attempts: int | None = None,
     ) -> Answer[_Read]:
-        """One page of `query`, read by `read` (which raises MalformedPage for what is none).
+        """One page of `query`, read by `read` (which raises MalformedPage if it is no page).
 
-        Raises Unauthorized, Refused (another 4xx), Unreachable, or Unavailable: nothing came within
-        the bounds of our patience, or in `attempts` tries (those do not count for which the vendor
-        was too busy).
+        Raises Unauthorized, Refused (another 4xx), Unreachable, or Unavailable: nothing usable came
+        within the bounds of `Patience`, or in `attempts` tries (tries for which the vendor was too
+        busy do not count).
         """
         parameters = query.parameters(limit=limit, offset=offset)
 
@@ -220,7 +220,7 @@ class Client:
         busy: list[bool] = []  # of each try that failed
 
         def again(error: Exception) -> bool:
-            """Whether to try once more. (The budget waits for a pause that the vendor asks for.)"""
+            """Whether to try again. (`Budget` waits for a pause that the vendor asks for.)"""
             if not isinstance(error, _Transient):
                 return False
             busy.append(error.busy)
@@ -248,7 +248,7 @@ class Client:
             raise
 
     def _authorized(self, parameters: Mapping[str, Any]) -> httpx.Response:
-        # A space as %20: not every server takes a + for one.
+        # Encode a space as %20: not every server reads + as a space.
         path = f"{_CDR_PATH}?{urlencode(parameters, quote_via=quote)}"
         token = self._tokens.get()
         response = self._send("GET", path, token)
@@ -268,7 +268,8 @@ class Client:
             if self._stopped.is_set():
                 raise Unavailable(f"{self.host} was not asked: the run has ended.")
             response = self._http.request(method, url, headers=headers, **request)
-            # Its stream refers back to it: a cycle, and bodies would wait for the collector.
+            # The stream refers back to the response: a cycle, so that only the garbage collector
+            # would free the body.
             response.stream = httpx.ByteStream(b"")
         if response.status_code in _TRANSIENT or response.status_code > 504:
             pause = _retry_after(response)
@@ -283,7 +284,7 @@ class Client:
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
-        """What httpx raises, as what is worth another try or is not, in words."""
+        """Turn the errors of httpx into `_Transient` or Unreachable, with a message."""
         try:
             yield
         except _NOT_REACHED as error:
@@ -293,14 +294,14 @@ class Client:
                     " company has an authority of its own, name its file in SSL_CERT_FILE; else it"
                     " may be another host. Nothing was sent."
                 ) from error
-            plain = "WRONG_VERSION_NUMBER" in f"{error}"  # of TLS: it answered without
+            plain = "WRONG_VERSION_NUMBER" in f"{error}"  # the host answered without TLS
             said = self._told(f"{error}") or "timed out"
             why = "it does not speak https: write http:// before it" if plain else said
             raise _Transient(f"{self._not_reached}: {why}", Unreachable) from None
         except httpx.TimeoutException as error:
             raise _Transient("did not answer in time", large=True) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            # h11 quotes what it cannot read, and that may be an echo of what was sent.
+            # h11 quotes the bytes that it cannot read, and they may echo the request.
             raise _Transient(f"broke off in mid-answer: {self._told(f'{error}')}") from None
 
     def _raise_for(self, response: httpx.Response) -> None:
@@ -323,14 +324,14 @@ class Client:
 
     def _not_accepted(self, status: int, how: str, name: str) -> Unauthorized:
         advice = "Check it, and that it belongs to this host."
-        if self.answered and name == "CDR_API_KEY":  # which was good until now
+        if self.answered and name == "CDR_API_KEY":  # the key was accepted until now
             advice += " If each sign-in ends the one before, let one run load at a time."
         return Unauthorized(
             f"{self.host} answered {status}{how}: it does not accept {name}. {advice}"
         )
 
     def _said(self, response: httpx.Response) -> str:
-        """The vendor's own words, in either documented shape."""
+        """The vendor's error message, in either documented shape (API.md); empty for none."""
         try:
             error = response.json()["error"] or ""
         except (*UNREADABLE, KeyError, TypeError):
@@ -345,21 +346,21 @@ class Client:
         return f" ({said})" if said else ""
 
     def _told(self, text: str) -> str:
-        """The beginning of somebody else's words, with our secrets blotted out, and what they may
-        echo of calls.
+        """The beginning of a message that is not ours, without our secrets and without phone
+        numbers and links.
         """
-        # JSON may hold half a character, as of one cut through: no webhook could be told of it.
+        # JSON may hold a lone surrogate, which cannot be encoded for a webhook.
         text = text.encode(errors="replace").decode()
         for secret in self._tokens.secrets():
             text = text.replace(secret, "***")
         return redacted(text)[:200]
 
     def _sign_in(self, api_key: str) -> tuple[str, object]:
-        """A fresh token, and how many seconds it holds by the vendor's word."""
+        """A fresh token, and for how many seconds the vendor says that it is valid."""
         response = self._send("POST", _TOKEN_PATH, json={"api_key": api_key})
         if 400 <= response.status_code < 500 and response.status_code not in (404, 405):
             raise self._not_accepted(response.status_code, " to the sign-in", "CDR_API_KEY")
-        if not response.is_success:  # 201, of a token that was made, would be no surprise
+        if not response.is_success:  # a vendor may answer 201, since it creates a token
             self._raise_for(response)
         try:
             granted = response.json()
@@ -372,8 +373,8 @@ class Client:
 
 
 def _bound(response: httpx.Response, seconds: float) -> None:
-    """See that a body is there so many seconds after its head: httpx bounds each read alone, and a
-    body may come byte by byte.
+    """Bound the time from a response's head to the end of its body: httpx bounds only each single
+    read, and a body may come byte by byte.
     """
     stream = response.stream
     assert isinstance(stream, httpx.SyncByteStream)
@@ -396,9 +397,9 @@ class _Bounded(httpx.SyncByteStream):
 
 
 def _http(url: str, **ways: Any) -> httpx.Client:
-    """Who asks the host of `url`: directly on this machine, else by the proxy that is set for it.
+    """An HTTP client for the host of `url`: direct for this machine, else by the proxy that is set.
 
-    Raises SettingsError for a proxy that cannot be used; its URL may hold a password.
+    Raises SettingsError, without the proxy's URL (it may hold a password), if it cannot be used.
     """
     here = urlsplit(url).hostname in _LOOPBACK
     try:
@@ -411,7 +412,7 @@ def _http(url: str, **ways: Any) -> httpx.Client:
 
 
 def _proxy(url: str) -> str:
-    """The proxy on the way to the host of `url`, as words of a message; nothing for none."""
+    """The proxy that is set for the host of `url`, as part of a message; empty without a proxy."""
     parts, proxies = urlsplit(url), getproxies()
     host = parts.hostname or ""
     asked = bool(proxies.keys() & {parts.scheme, "all"}) and host not in _LOOPBACK
@@ -421,10 +422,10 @@ def _proxy(url: str) -> str:
 
 
 def post(url: str, content: Mapping[str, Any]) -> None:
-    """Send `content` as JSON to a webhook. Raises Unreachable where it cannot have been taken, and
-    may be later; Unavailable, Refused, SettingsError. None names the URL.
+    """Send `content` as JSON to a webhook. Raises Unreachable if the webhook cannot have received
+    it but may later; else Unavailable, Refused or SettingsError. No message holds the URL.
 
-    Tried again only where it cannot have been taken, so that nobody is told twice.
+    Retries only if the webhook cannot have received it, so that it receives nothing twice.
     """
     persist = stamina.RetryingCaller(attempts=3, timeout=10).on(_NOT_REACHED)
     try:
@@ -444,8 +445,8 @@ def post(url: str, content: Mapping[str, Any]) -> None:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds the vendor asks us to wait, given as seconds or as a date, which is held against the
-    vendor's own clock, where that is told: ours may be wrong. 0 for none.
+    """Seconds that the vendor asks us to wait; 0 for none. The header holds seconds or a date. A
+    date is compared with the vendor's own clock (header Date) if it is there: ours may be wrong.
     """
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():

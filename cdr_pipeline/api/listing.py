@@ -1,18 +1,18 @@
 """One complete window of calls: the proof that nothing is missing, and its receipt.
 
-A window is *proved* when one reading of it received as many distinct records as the vendor's own
-`total`, and that total stood still from the first response to the last. Where that fails for the
-whole window (calls that come and go, a ceiling, deep offsets or long ranges that are refused), the
-window is walked from start to end in parts, each proved by itself. Parts get shorter until they
-can be, down to those that a single response holds, in which nothing can move. In the end their
-totals are asked for once more, to see that none has changed meanwhile.
+A window is *proved* when one reading received as many distinct records as the vendor's own
+`total`, and this total did not change from the first response to the last. If that fails for the
+whole window (calls come and go, there is a ceiling, deep offsets or long ranges are refused), the
+window is read from start to end in parts, each proved by itself. A part is shortened until it can
+be proved, down to a part that a single response holds, in which nothing can change. In the end, the
+totals of the parts are asked for again, to check that none has changed.
 
-A total that adds up may be wrong all the same: see `ceilings` and `strays`.
+A total that adds up may still be wrong: see `ceilings` and `strays`.
 
-One thing nobody can see: a call vanishes and another arrives, both on pages already read, before
-the vendor is next asked for that window's total. Then the total is the same. For a day read as a
-whole that is between two responses, or while `ceilings` looks at its halves; for one read in parts,
-between a part's last reading and the last look at its total.
+One change cannot be seen: a call vanishes and another arrives, both on pages already read, before
+the vendor is next asked for the total of that window. The total is then the same. For a day read as
+a whole, this can happen between two responses, or while `ceilings` checks its halves; for a day
+read in parts, between the last reading of a part and the last request for its total.
 """
 
 import math
@@ -42,30 +42,30 @@ from cdr_pipeline.api.strays import Strays
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.window import Window
 
-#: Readings of the same window before it is taken in smaller parts.
+#: Readings of the same window before it is read in smaller parts.
 _READINGS: Final = 2
 
-#: While its total moves, the whole window is read again, up to the cost of so many full readings.
+#: While its total changes, the whole window is read again, up to the cost of so many full readings.
 _PATIENCE: Final = 4
 
-#: Pages of a part where only the total moved: so few are likely to find the calls at rest. (Where
-#: rows are missing under a total at rest, nothing but a single response will do.)
+#: Pages of a part if only the total changed: so few are likely to be read without another change.
+#: (If rows are missing although the total did not change, a part must fit in a single response.)
 _DRIFTING_PAGES: Final = 3
 
-#: How often parts that changed after they were proved are read again.
+#: How often parts are read again that changed after they were proved.
 _REREADS: Final = 3
 
-#: So many calls may vanish while a window is proved, or this share of them, where that is more.
+#: So many calls may vanish while a window is proved, or this share of its calls if that is more.
 _FEW_GONE: Final = 3
 _SHARE_GONE: Final = 0.05
 
-#: Where this share of a stretch's calls has been seen, their times tell where to cut it.
+#: If this share of a stretch's calls has been seen, their times decide where to cut the stretch.
 _ENOUGH_SEEN: Final = 0.8
 
 #: A part of this length or more ends at a whole minute: a vendor may compare no finer than that.
 _ENDS_AT_A_MINUTE: Final = timedelta(minutes=2)
 
-#: A part aims at this share of what one part may hold, to leave room for a wrong guess.
+#: A part is made to hold this share of what it may hold, to leave room for a wrong guess.
 _FILL: Final = 0.75
 
 
@@ -74,9 +74,9 @@ class Receipt:
     """How a window was fetched and why it is believed: a row of `cdr_receipts`.
 
     `unique_records` = `reported_total`, both summed over the parts in which the window was proved.
-    Some of these were listed for a part that they did not begin in: `outside_window`. The others
-    are the records of the window. `received` counts the records of every response, whatever it
-    proved.
+    `outside_window` counts the records that were listed for a part in which they did not begin. The
+    others are the records of the window. `received` counts the records of every response, also of
+    responses that proved nothing.
     """
 
     reported_total: int
@@ -98,13 +98,14 @@ class Receipt:
 
     @property
     def records(self) -> int:
-        """Those of the window."""
+        """How many records the window has."""
         return self.unique_records - self.outside_window
 
 
 class Lister:
-    """Proves windows against the vendor's totals, and remembers what the vendor allows. `honest`: a
-    total known to be no ceiling.
+    """Proves windows against the vendor's totals, and remembers the vendor's limits.
+
+    honest: a total that is known to be no ceiling.
     """
 
     def __init__(
@@ -122,13 +123,13 @@ class Lister:
         self._threads.shutdown(cancel_futures=True)
 
     def stop(self) -> None:
-        """What another thread is proving ends with its next request: Unavailable."""
+        """End a proof in another thread: its next request raises Unavailable."""
         self._client.stop()
 
     def prove(self, window: Window, keep: Callable[[Page], None]) -> Receipt:
-        """List `window` until it is proved, handing every response to `keep` in a fixed order.
+        """Read `window` until it is proved, and pass every response to `keep` in a fixed order.
 
-        A record counts if its page belongs to the last reading (`pass_`) that covers it.
+        A record counts if its page belongs to the last reading (`pass_`) that covers the record.
         Raises NotProved with figures, or what `Client.get` raises.
         """
         started_at = datetime.now(UTC)
@@ -140,7 +141,7 @@ class Lister:
             threads=self._threads,
         )
         parts = _Proof(reader, window).run()
-        self._limits = reader.limits  # only of a window that was proved: a bad hour teaches nothing
+        self._limits = reader.limits  # only after a proof: a bad hour gives wrong limits
         tally = reader.tally
         unique = sum(len(part.records) for part in parts)
         return Receipt(
@@ -164,8 +165,8 @@ class Lister:
 
 
 class _Ahead:
-    """What a walk knows of the time ahead of it: how many calls it holds until where, and which of
-    them came already. Of the time behind it only how many came.
+    """What a walk knows of the time ahead: how many calls it holds up to which times, and which of
+    these calls were already received. Of the time behind the walk, only how many were received.
     """
 
     def __init__(self, window: Window, calls: float, known: Records) -> None:
@@ -175,11 +176,11 @@ class _Ahead:
         # Stretches that begin here, the shortest last: the end of each, and the calls it holds.
         self._stretches = [(window.end, calls if math.isfinite(calls) else 1.0)]
         self._aim = 1.0
-        self._shortest = SECOND  # the next part, where only a guess tells
+        self._shortest = SECOND  # the least length of the next part, if its calls are guessed
 
     @property
     def seen(self) -> int:
-        """How many calls came so far, ahead of the walk and behind it."""
+        """How many calls were received so far, ahead of the walk and behind it."""
         return self._passed + len(self._known)
 
     def part(self, aim: float, longest: timedelta) -> Window:
@@ -199,9 +200,9 @@ class _Ahead:
         return Window(self.at, max(cut, self.at + SECOND))
 
     def hold(self, part: Window, calls: float, came: Records) -> None:
-        """`part` turned out to hold so many calls, which is too much at once; some of them `came`.
+        """Note that `part` holds so many `calls`, too many at once; `came`: those received already.
 
-        Infinitely many where it was refused for its length: then the next one is shorter anyway.
+        `calls` is infinite if the part was refused for its length: the next part is shorter anyway.
         """
         self._known = Records.of((self._known, came.cut(part.start)[1]))
         self._shortest = SECOND
@@ -209,9 +210,9 @@ class _Ahead:
             self._stretches.append((part.end, calls))
 
     def advance(self, part: Window, reading: Reading) -> None:
-        """`part` is done. How many calls are left may be a guess that is too high. So behind a part
-        of few calls the next one is twice as long: else the walk would go on second by second, for
-        calls that are not there.
+        """Move on to the end of `part`. The number of calls left may be a guess that is too high.
+        So after a part of few calls, the next part is twice as long: otherwise the walk would go on
+        second by second, for calls that do not exist.
         """
         self.at, calls = part.end, reading.total
         self._shortest = 2 * part.length if calls < self._aim / 2 else SECOND
@@ -221,13 +222,13 @@ class _Ahead:
         came = reading.records.cut(part.start)[1]
         before, after = self._known.cut(part.end)
         self._passed += len(Records.of((before, came.cut(part.end)[0])))
-        # The second behind it the next part lists again: without it there is mostly nothing to be
-        # put in order among what lies ahead.
+        # Leave out the second after the part: the next part lists it again. Without this second,
+        # there are mostly no records to merge and sort into those ahead.
         self._known = Records.of((after, came.cut(part.end + SECOND)[1]))
 
 
 class _Proof:
-    """One window on its way to being proved."""
+    """The proof of one window."""
 
     def __init__(self, reader: Reader, window: Window) -> None:
         self._reader = reader
@@ -236,10 +237,10 @@ class _Proof:
         self._ceilings = Ceilings(reader)
         self._strays = Strays(reader)
         self._reach = math.inf  # the most calls a part may hold in this proof
-        self._calls = math.inf  # what the whole window may hold, where that was seen
-        self._moving = False  # something changed between two responses
-        self._why = ""  # of the last reading that did not settle it
-        self._apart = ""  # why parts that were each proved did not make the whole
+        self._calls = math.inf  # how many calls the whole window may hold, if that was seen
+        self._moving = False  # whether a total changed between two responses
+        self._why = ""  # why the last reading proved nothing
+        self._apart = ""  # why parts that were proved one by one did not prove the whole
 
     def run(self) -> list[Reading]:
         """The readings that prove the window, in order of time. Raises NotProved."""
@@ -264,9 +265,9 @@ class _Proof:
             ) from None
 
     def _see_few_gone(self, parts: list[Reading]) -> None:
-        """See that calls which came in any reading are there in those that count, but for a few: a
-        vendor hardly deletes more meanwhile, but one of its machines may lag behind another, or
-        have a bad moment. Raises NotProved.
+        """Check that all but a few of the calls received in any reading are in the readings that
+        count: a vendor rarely deletes more calls during a proof, but one of its machines may lag
+        behind another, or have a bad moment. Raises NotProved.
         """
         if len(self._reader.readings) == len(parts):
             return
@@ -276,10 +277,10 @@ class _Proof:
             raise NotProved(f"{gone:,} calls came that were no longer listed in the end")
 
     def _as_a_whole(self) -> Reading | None:
-        """The window in one reading, if that settles it.
+        """The window in one reading that proves it; None if it has to be read in parts.
 
-        While only the total moves it is read again, as long as _PATIENCE lasts: such a reading
-        breaks off early and costs little, and until it is at rest no part could be proved either.
+        While only the total changes, the window is read again within _PATIENCE: such a reading
+        stops early and costs little, and while the total changes, no part could be proved either.
         """
         if self._window.length > self._limits.span:
             return None
@@ -302,11 +303,10 @@ class _Proof:
         return None
 
     def _in_parts(self) -> list[Reading]:
-        """The window in parts, each proved, and none changed since by the time the last one is.
+        """The window in parts, each proved, none of them changed when the last one is proved.
 
-        To see that, their totals are asked for again. Where something moved meanwhile, every part
-        is read again: a total does not show one call that went and another that came. Raises
-        NotProved.
+        To check this, the totals of the parts are asked for again. If anything changed, every part
+        is read again: a total does not show that one call went and another came. Raises NotProved.
         """
         parts = self._walk(self._window, self._calls)
         for _ in range(_REREADS):
@@ -333,16 +333,16 @@ class _Proof:
             return self._walk(part.window, self._held(doubt))
 
     def _changed(self, parts: list[Reading]) -> list[Reading]:
-        """Parts whose totals are no longer what was proved; the last has only just been read."""
+        """Parts whose totals are no longer the proved ones; the last part was only just read."""
         return [part for part in parts[:-1] if self._reader.probe(part.window).total != part.total]
 
     def _stand(self, before: list[Reading], parts: list[Reading]) -> bool:
         """Whether the parts agree, and add up to the total of the whole window. (A lower total is a
-        ceiling, if nothing moved and it was never larger.)
+        ceiling, if nothing changed and the total was never larger.)
 
-        A window that is too long, or above a ceiling, has no total to compare with: then nothing
-        may have moved between the parts as they were `before` and now, and no call that came in any
-        reading may be left out. Raises NotProved.
+        A window that is too long, or above a ceiling, has no total to compare with. Then the parts
+        `before` and now must have the same records, and no call received in any reading may be left
+        out. Raises NotProved.
         """
         listed = pl.concat(part.records.frame for part in parts).unique()
         own = inside(parts)
@@ -360,21 +360,22 @@ class _Proof:
         return total == records or stops
 
     def _agree(self, listed: pl.DataFrame, own: pl.Series) -> bool:
-        """Whether every call of the window was listed by the part that it began in, and with one
-        time wherever it was listed. `listed`: `key` and `began` of all records of all parts,
-        without equal rows; `own`: the keys of those that began in their parts, as `inside`.
+        """Whether the part in which a call began listed it, for every call of the window, and
+        whether every call was listed with one time only. `listed`: `key` and `began` of all records
+        of all parts, without equal rows; `own`: the keys of the records that began in their parts,
+        as `inside`.
 
-        It was not, where a call's time was changed between two readings, so that the wrong part
-        lists it, or two parts do, with two times; and where a vendor compares less finely than
-        seconds, so that no part lists what lies between two of them.
+        False if the time of a call was changed between two readings, so that the wrong part lists
+        it, or two parts list it with two times; and if the vendor compares times less finely than
+        seconds, so that no part lists a call between two parts.
         """
         whole = Records([listed]).within(self._window)
         return listed["key"].n_unique() == len(listed) and whole.keys().equals(own)
 
     def _walk(self, window: Window, calls: float) -> list[Reading]:
-        """Parts from start to end, each as long as it can be; `calls`: what the window may hold.
+        """Proved parts from start to end, each as long as it can be. Raises NotProved.
 
-        Raises NotProved.
+        calls: how many calls the window may hold.
         """
         parts: list[Reading] = []
         ahead = _Ahead(window, calls, self._known())
@@ -397,7 +398,7 @@ class _Proof:
         return parts
 
     def _settle(self, part: Window) -> Reading:
-        """One part, proved. Raises TooMuch if a shorter one should be tried."""
+        """One part, proved. Raises TooMuch if a shorter part should be tried."""
         most = self._reach if part.length > SECOND else math.inf
         for _ in range(_READINGS):
             try:
@@ -407,11 +408,11 @@ class _Proof:
                 return self._ceilings.see_none_behind(reading)
             except Unsettled as doubt:
                 self._doubted(doubt)
-                self._why = f"in {part}: {doubt}"  # its total is not the day's
+                self._why = f"in {part}: {doubt}"  # name the part: its total is not the day's
                 if isinstance(doubt, Torn):
                     break
         self._reach = min(self._reach, self._limits.rows)
-        # Of a total that is wrong, a shorter part all the same.
+        # At least twice the aim: so the next part is shorter even if this total is wrong.
         raise TooMuch(self._why, max(self._reader.readings[-1].total, math.ceil(2 * self._aim)))
 
     def _doubted(self, doubt: Unsettled) -> None:
@@ -419,26 +420,26 @@ class _Proof:
         self._moving = self._moving or isinstance(doubt, Moved)
 
     def _held(self, doubt: TooMuch) -> float:
-        """How many calls a window holds that is too much at once; where the vendor does not say, a
-        guess (infinitely many, if nothing is known of how many a part may hold).
+        """How many calls a window holds that was too much at once. If the vendor does not say, a
+        guess (infinite if nothing is known about how many calls a part may hold).
         """
         self._why = str(doubt) or self._why
         return doubt.total or 2 * self._aim
 
     def _largest_total(self) -> int:
-        """A total below this is no ceiling."""
+        """The largest total of any reading; a smaller total is no ceiling."""
         return max((reading.total for reading in self._reader.readings), default=0)
 
     @property
     def _aim(self) -> float:
-        """Calls that a part should hold."""
+        """How many calls a part should hold."""
         return max(1.0, _FILL * min(self._reach, self._limits.reach, self._limits.ceiling))
 
     def _known(self) -> Records:
-        """Every record seen so far, whatever became of its reading."""
+        """Every record received so far, whether its reading succeeded or not."""
         return Records.of(reading.records for reading in self._reader.readings)
 
 
 def inside(parts: list[Reading]) -> pl.Series:
-    """The keys of the distinct records that belong to the parts which listed them, in order."""
+    """The keys of the distinct records that began in the part which listed them, sorted."""
     return Records.of(part.inside for part in parts).keys()

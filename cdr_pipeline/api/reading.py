@@ -1,8 +1,9 @@
-"""One reading of one window: page after page until the vendor's `total` is received, or a doubt.
+"""One reading of one window: requests page after page until as many records as the vendor's `total`
+were received, or raises a doubt (Unsettled, TooMuch).
 
-Knows how rows are paged: that `limit` may be capped or exceeded, that pages come short or empty,
-that deep offsets and long ranges are refused, that offsets may be ignored. Whether a reading
-proves anything, and what to do about a doubt, is `listing`'s business.
+Knows how vendors page: `limit` may be capped or exceeded, pages may come short or empty, deep
+offsets and long ranges may be refused, offsets may be ignored. `listing` decides whether a reading
+proves anything, and what to do about a doubt.
 """
 
 import math
@@ -28,19 +29,19 @@ MINUTE = timedelta(minutes=1)
 #: Where a search engine stands behind the vendor, `total` stops at this number (API.md).
 _USUAL_CEILING: Final = 10_000
 
-#: No more requests than this many times what a listing without faults would take.
+#: A proof may take this many times the requests of a listing without faults.
 COST_BOUND = 5
 
-#: A range this short that is refused is refused for another reason than its length.
+#: If a range of this length or less is refused, its length is not the reason.
 _SHORTEST_RANGE: Final = MINUTE
 
-#: Tries for a page beyond the first: a 500 there may mean that offsets so deep are not served.
+#: Tries for any page but the first: a 500 there may mean that the offset is too deep.
 _DEEP_ATTEMPTS: Final = 5
 
-#: A reading that lacks more is not tried again as it was.
+#: If a reading lacks more records than this, the same reading is not tried again.
 _FEW_MISSING: Final = 3
 
-#: The number of a response that was asked for its `total` alone and is part of no reading.
+#: The pass number of a response that was requested only for its `total` and is part of no reading.
 PROBE = 0
 
 
@@ -57,24 +58,24 @@ class Page:
 
 
 class Unsettled(Exception):
-    """A reading that proves nothing, another may: something moved, or rows are missing."""
+    """A reading that proves nothing: calls changed, or rows are missing. Another reading may."""
 
 
 class Moved(Unsettled):
-    """The total moved: the vendor's calls changed while they were read."""
+    """The total changed: the vendor's calls changed while they were read."""
 
 
 class Torn(Unsettled):
-    """The next reading will not settle it either. So many rows are missing that nothing which moved
-    explains it: the pages do not fit together, as where rows of one second come in another order
-    each time. Or more rows are listed behind the last page.
+    """The next reading would fail too. More rows are missing than changed calls explain: the pages
+    do not fit together, for example if rows of one second come in another order each time. Or more
+    rows are listed behind the last page.
     """
 
 
 class TooMuch(Exception):
-    """A window that is more than the vendor serves at once; a part of it may not be.
+    """The window holds more than the vendor serves at once; a part of it may hold less.
 
-    `total` is how many calls the window holds, as far as the vendor says; 0 where it does not.
+    `total`: how many calls the window holds, according to the vendor; 0 if the vendor did not say.
     """
 
     def __init__(self, reason: str, total: int = 0) -> None:
@@ -95,15 +96,15 @@ class Reading:
 
     @classmethod
     def of(cls, window: Window, seen: Seen, offset: int = 0) -> Self:
-        """What one response lists, by itself."""
+        """The records of one response, as a reading."""
         listed = cls(window, seen.total)
         listed.add(seen, offset)
         return listed
 
     def add(self, seen: Seen, offset: int) -> None:
-        """Take in the records of one response, the first of which stands at `offset`.
+        """Add the records of one response; `offset` is the offset of the first.
 
-        Equal ones without an id are told apart by where they stand: pages may overlap.
+        Equal records without an id are distinguished by their offsets: pages may overlap.
         """
         keys = list(seen.keys)
         for position in seen.nameless:
@@ -120,35 +121,35 @@ class Reading:
 
     @property
     def inside(self) -> Records:
-        """Records that belong here; the vendor also lists some of the second before and after."""
+        """The records that began in the window; the vendor also lists some from just outside it."""
         return self.records.within(self.window)
 
 
 @dataclass
 class Limits:
-    """What this vendor was seen to allow: learned on one day, foreseen on the next."""
+    """The limits of this vendor: learned while one day is read, used for the next day."""
 
     page: int  # the largest `limit` that was not refused
     rows: int = 1  # the most rows that one response held
-    cut: int = 0  # and the most of those behind which there were more
-    reach: float = math.inf  # the most calls of one window that paging gets at
+    cut: int = 0  # the most rows of a response behind which there were more rows
+    reach: float = math.inf  # the most calls of one window that paging can receive
     ceiling: float = math.inf  # where totals stop
     span: timedelta = timedelta(days=366)  # the longest window that was not refused
     honest: int = 0  # the largest total that was seen to be no ceiling
-    resolution: timedelta | None = None  # how finely it compares times (`ceilings.resolution_of`)
-    strays: bool = False  # whether it was seen to list calls from far outside, and to miss none
+    resolution: timedelta | None = None  # how finely times are compared (`ceilings.resolution_of`)
+    strays: bool = False  # whether calls from far outside were listed, and none was missing
 
     def learn_ceiling(self, total: int) -> None:
-        """Totals stop at this number: from it on they say nothing, below it all is well."""
+        """Totals stop at this number: a total that is not below it proves nothing."""
         self.ceiling = min(self.ceiling, total)
 
     def learn_reach(self, calls: int) -> None:
-        """Paging gets at so many calls of a window and no further."""
+        """Paging receives this many calls of a window and no more."""
         self.reach = min(self.reach, calls)
 
 
 class Tally:
-    """What a proof has cost so far, and its bound. Shared by the threads of the proof."""
+    """What a proof has cost so far, and the bound on its requests. Its threads share it."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -161,11 +162,11 @@ class Tally:
         self._lock = threading.Lock()
 
     def expect(self, requests: int) -> None:
-        """What a listing without faults would take, as far as is known by now."""
+        """Raise the bound: a listing without faults is now known to take so many `requests`."""
         self._allowed = max(self._allowed, COST_BOUND * requests)
 
     def dearer_than(self, times: int) -> bool:
-        """Whether so many listings without faults would have cost less."""
+        """Whether the proof has cost more requests than so many listings without faults."""
         return self.requests * COST_BOUND > self._allowed * times
 
     def spend(self) -> None:
@@ -176,12 +177,12 @@ class Tally:
             self.requests += 1
 
     def retry(self, times: int) -> None:
-        """Count how often a request was made again, whatever came of it."""
+        """Count the retries of a request, whether it succeeded or not."""
         with self._lock:
             self.retries += times
 
     def forgive(self, requests: int = 1) -> None:
-        """Some requests do not count: those that find out the vendor's ways, as a refused range."""
+        """Allow more requests: those that find out how the vendor behaves, as a refused range."""
         self._forgiven += requests
 
 
@@ -193,8 +194,8 @@ class _Response:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The responses that cover one stretch of offsets, and what ended it early, if anything: an
-    error, or the offset from which on nothing is served.
+    """The responses that cover one stretch of offsets, and what ended it early, if anything did:
+    an error, or the first offset that was `refused`.
     """
 
     responses: list[_Response]
@@ -203,7 +204,7 @@ class _Chunk:
 
 
 class Reader:
-    """Reads windows for one proof; every response goes to `keep`, in an order that is fixed."""
+    """Reads windows for one proof; passes every response to `keep`, in a fixed order."""
 
     def __init__(
         self,
@@ -221,14 +222,14 @@ class Reader:
         self._keep = keep
         self.tally = Tally()
         self.readings: list[Reading] = []
-        #: The largest total that was heard of each window.
+        #: The largest total that the vendor reported for each window.
         self.largest: defaultdict[Window, int] = defaultdict(int)
 
     def read(self, window: Window, most: float = math.inf) -> Reading:
-        """Every call of `window`, as many as a `total` that stood still.
+        """Every call of `window`: as many distinct records as a `total` that did not change.
 
-        Raises TooMuch where that takes several pages of more than `most` calls (of which who
-        sets it knows the reason), Unsettled, or what `Client.get` raises.
+        Raises TooMuch if that takes several pages or the total is more than the vendor serves or
+        `most` (then without a reason: the caller knows it), Unsettled, or what `Client.get` raises.
         """
         self.tally.passes += 1
         number = self.tally.passes
@@ -239,9 +240,9 @@ class Reader:
         self._foresee(first.seen)
         if not len(first.seen) and reading.total:
             raise Unsettled(f"no record came where its total says {reading.total:,}")
-        if len(first.seen) < reading.total:  # else it is one moment: nothing moved
+        if len(first.seen) < reading.total:  # in a single response nothing can change
             reach = self.limits.reach
-            if reading.total > reach:  # don't begin what cannot be paged through
+            if reading.total > reach:  # paging could not receive all
                 told = f"of {reading.total:,} calls pages give {reach:,.0f} at most"
                 raise TooMuch(told, reading.total)
             if reading.total > most:
@@ -259,15 +260,15 @@ class Reader:
         return reading
 
     def probe(self, window: Window, offset: int = 0, limit: int = 1) -> Seen:
-        """What the vendor says of `window` in a response that is part of no reading, mostly of
-        one row: its total. `limit` 0: as many rows as it gives.
+        """One response for `window` that is part of no reading, usually of one row, to see its
+        total. `limit` 0: a full page.
         """
         response = self._ask(window, PROBE, offset=offset, limit=limit)
         self._count(response)
         return response.seen
 
     def find_out(self, window: Window, limit: int) -> Seen | None:
-        """As `probe`, to find out the vendor's ways; None where such a range is refused."""
+        """As `probe`, to find out how the vendor behaves; None if it refuses the range."""
         self.tally.forgive()
         try:
             return self.probe(window, limit=limit)
@@ -275,11 +276,14 @@ class Reader:
             return None
 
     def expect(self, records: int, besides: int = 1) -> None:
-        """What a listing of so many records takes: its pages, and some requests `besides`."""
+        """Raise the bound of the tally to a listing of so many records and `besides` requests."""
         self.tally.expect(math.ceil(records / self.limits.rows) + besides)
 
     def _first(self, window: Window, number: int) -> _Response:
-        """The first page. A refusal may mean too large a limit, or too long a range."""
+        """The first page. If it is refused, the limit may be too large or the range too long.
+
+        Raises TooMuch for a range that is too long.
+        """
         while True:
             try:
                 return self._ask(window, number, offset=0)
@@ -296,15 +300,15 @@ class Reader:
                     raise
 
     def _foresee(self, seen: Seen) -> None:
-        """Raises TooMuch for a total at a known ceiling: more may be there, whatever came."""
+        """Raises TooMuch for a total at a known ceiling: there may be more calls."""
         if seen.total == _USUAL_CEILING:
             self.limits.learn_ceiling(seen.total)
         if seen.total >= self.limits.ceiling:
             raise TooMuch(f"its total stops at {seen.total:,}")
 
     def _chunks(self, reading: Reading, number: int, start: int) -> Iterator[Callable[[], _Chunk]]:
-        """The offsets from `start` on, as tasks: each of as many rows as one response was seen to
-        hold by then.
+        """The offsets from `start` on, as tasks. Each task covers as many rows as the largest
+        response so far.
         """
         while start < reading.total:
             stop = min(start + self.limits.rows, reading.total)
@@ -312,7 +316,7 @@ class Reader:
             start = stop
 
     def _chunk(self, reading: Reading, number: int, start: int, stop: int) -> _Chunk:
-        """Offsets `start` to `stop`, advancing by the rows received."""
+        """The responses for offsets `start` to `stop`; each advances by the rows it received."""
         responses: list[_Response] = []
         at = start
         while at < stop:
@@ -349,12 +353,12 @@ class Reader:
                 raise TooMuch(f"offset {offset:,} brought the first page again")
 
     def _in_order(self, tasks: Iterator[Callable[[], _Chunk]]) -> Generator[_Chunk, None, None]:
-        """Results of tasks in their order; as many are under way as there are threads.
+        """The results of tasks in their order, from all threads at once.
 
-        Nearly two tasks a thread, so that threads have work while the first page is waited for or
-        written: with one, a day at 20 ms took half as long again. Tasks are drawn one by one, so
-        that later ones can use what earlier ones brought to light. When the caller stops early,
-        what is under way is waited for and kept all the same.
+        Nearly two tasks per thread are under way, so that threads have work while the first page is
+        waited for or written: with one task per thread, a day at 20 ms latency took half as long
+        again. Tasks are taken one by one, so that later tasks use the limits that earlier ones
+        found. If the caller stops early, the responses under way are still waited for and kept.
         """
         under_way: deque[Future[_Chunk]] = deque()
         try:
@@ -389,7 +393,7 @@ class Reader:
         return _Response(page, answer.value)
 
     def _count(self, response: _Response) -> None:
-        """Every response is kept, whatever becomes of its reading."""
+        """Keep a response and count it, whether its reading succeeds or not."""
         self._keep(response.page)
         window, total = response.page.window, response.seen.total
         self.largest[window] = max(self.largest[window], total)
@@ -409,17 +413,17 @@ class Reader:
 
 
 def total(client: Client, window: Window) -> int:
-    """What the vendor counts now, asked as a reading of `window` asks: one request, for one row."""
+    """The vendor's total of `window` now, asked for as a reading does: one request for one row."""
     return client.get(_query(window), limit=1, offset=0, read=see).value.total
 
 
 def listed(
     client: Client, query: Query, page_size: int, limit: int, offset: int
 ) -> tuple[list[bytes], int]:
-    """Records of a query as the vendor lists them, and its total; nothing of it is proved.
+    """The records of a query as the vendor lists them, and the vendor's total; nothing is proved.
 
-    `limit` records at the most, all for 0, from `offset` on; in smaller pages where large ones are
-    refused.
+    At most `limit` records (0: all), from `offset` on; in smaller pages if large pages are refused.
+    Raises what `Client.get` raises.
     """
     records: list[bytes] = []
     most = limit or math.inf
@@ -431,7 +435,7 @@ def listed(
         except Refused as error:
             if not error.may_be_too_much or wanted == 1:
                 raise
-            ask(limit=1)  # raises if it was for another reason
+            ask(limit=1)  # raises if the page was refused for another reason than its size
             page_size = wanted // 2
             continue
         records += texts
@@ -440,8 +444,8 @@ def listed(
 
 
 def _the_same(keys: Sequence[int], first: Sequence[int]) -> bool:
-    """Whether a page brought the first one's records again, in whatever order. Of nearly every
-    other page its first record tells.
+    """Whether a page has the same records as the first page, in any order. For nearly every other
+    page, the look at its first record is enough.
     """
     return len(keys) == len(first) and keys[0] in first and set(keys) == set(first)
 

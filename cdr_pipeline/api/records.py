@@ -1,6 +1,6 @@
-"""The records that came in some responses, as the proof needs them: their keys and beginnings.
+"""The records of some responses, as the proof needs them: the key of each and when it began.
 
-Of a million calls that is all that stays in memory while they are listed.
+While a million calls are listed, only this stays in memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ import polars as pl
 from cdr_pipeline.page import began_in, wall_clock
 from cdr_pipeline.window import Window
 
-#: The times of so many records are read at once: page by page it takes three times as long.
+#: So many records have their times parsed at once: page by page, this takes three times as long.
 READ_AT_ONCE = 8_000
 
 _RECORDS: Final = {"key": pl.Int64(), "began": pl.Datetime("us")}
@@ -20,7 +20,7 @@ _AS_SENT: Final = {"key": pl.Int64(), "began": pl.String()}
 
 
 class Records:
-    """Distinct records, told apart by key, and when each began: some bytes each."""
+    """Distinct records by key, and when each began: some bytes per record."""
 
     def __init__(self, distinct: Iterable[pl.DataFrame] = ()) -> None:
         """`distinct`: frames of `_RECORDS`, each in the order of `frame` and without equal keys."""
@@ -30,23 +30,23 @@ class Records:
 
     @classmethod
     def of(cls, sources: Iterable["Records"]) -> Self:
-        """The records of all of them."""
+        """The records of all `sources` together."""
         return cls(source.frame for source in sources)
 
     @property
     def frame(self) -> pl.DataFrame:
-        """`key` and `began`, in order of time; of one key the record that came last."""
+        """`key` and `began`, in order of time; for equal keys, the record that came last."""
         self._read_times()
         if len(self._frames) > 1:
             records = pl.concat(self._frames)
-            if records["key"].n_unique() < len(records):  # told in a third of the time
-                # As `unique` that keeps the last and the order, at half its time and its memory.
+            if records["key"].n_unique() < len(records):  # a third of the time of the filter
+                # As `unique(keep="last", maintain_order=True)`, in half the time and memory.
                 records = records.filter(pl.col("key").is_last_distinct())
             self._frames = [records.sort("began")]
         return self._frames[0]
 
     def add(self, keys: Sequence[int], started: Sequence[str | None]) -> None:
-        """The records of one response, and when each began as the vendor wrote it."""
+        """Add the records of one response; `started`: when each began, as the vendor wrote it."""
         self._unread.append(pl.DataFrame({"key": keys, "began": started}, schema=_AS_SENT))
         self._unread_rows += len(keys)
         if self._unread_rows >= READ_AT_ONCE:
@@ -62,26 +62,26 @@ class Records:
         return len(self.frame)
 
     def within(self, window: Window) -> Self:
-        """Those that began in the window, and those of which nobody knows."""
+        """The records that began in the window, and those whose beginning is unknown."""
         began = pl.col("began")
         return type(self)([self.frame.filter(began_in(began, window) | began.is_null())])
 
     def cut(self, at: datetime) -> tuple[Self, Self]:
-        """Those of which it is known that they began before, and the others."""
+        """The records known to have begun before `at`, and all others."""
         frame, times = self.frame, self.times()
         unknown, before = len(frame) - len(times), int(times.search_sorted(at))
         others = pl.concat([frame.head(unknown), frame.slice(unknown + before)])
         return type(self)([frame.slice(unknown, before)]), type(self)([others])
 
     def without(self, keys: pl.Series) -> pl.DataFrame:
-        """Those of which it is known when they began, but for these."""
+        """The records with a known beginning, without those of these `keys`."""
         others = ~pl.col("key").is_in(keys.implode())
         return self.frame.filter(pl.col("began").is_not_null(), others)
 
     def keys(self) -> pl.Series:
-        """Their keys, in order."""
+        """The keys of the records, sorted."""
         return self.frame["key"].sort()
 
     def times(self) -> pl.Series:
-        """The beginnings that are known, in order."""
+        """The known beginnings, sorted."""
         return self.frame["began"].drop_nulls()

@@ -1,14 +1,15 @@
-"""Calls that are listed elsewhere than where they began, or nowhere at all.
+"""Finds calls that the vendor lists for another time than the one they began at, or nowhere.
 
-A vendor may compare other times than those it writes: another zone's, or the times at which calls
-ended. It then lists for a day calls that began on others, and those days lack them, though every
-total adds up. Other calls from outside are harmless: a vendor that filters by the date lists all of
-the dates beside the day, and some list a leg with its root. Neither leaves out any.
+A vendor may compare other times than those it writes: the times of another zone, or the times at
+which calls ended. It then lists for a day calls that began on other days, and those days lack them,
+although every total adds up. Other calls from outside a window are harmless, since none is left
+out: a vendor that filters by the date lists all of the dates next to the day, and some vendors list
+a leg with its root.
 
-So where calls came from far outside, the vendor is asked for the time at which they began. If it
-does not list them there, the day is not proved.
+So if calls came from far outside the window, the vendor is asked for the time at which they began.
+If it does not list them there, the day is not proved.
 
-All of this costs a few requests, which are part of no reading.
+These checks cost a few requests, which are part of no reading.
 """
 
 from datetime import datetime, time, timedelta
@@ -21,22 +22,22 @@ from cdr_pipeline.api.records import Records
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline.window import Window
 
-#: A leg that is listed with its root began no later than this after it.
+#: A leg that is listed with its root began at most this long after the root.
 _LEG_AFTER_ROOT: Final = timedelta(hours=2)
 
 
 class Strays:
-    """Looks for the calls of one proof that its window's listing puts, or leaves, elsewhere."""
+    """Looks for calls of one proof that are listed for another time, or that the window lacks."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._limits = reader.limits
 
     def see_none_left_out(self, records: Records, listed: pl.Series) -> None:
-        """See that the vendor no longer has those of the window's `records` that none of its parts
-        lists (`listed`: the keys that are). Where that is not certain, they count as left out: a
-        vendor who compares whole minutes, and leaves out both ends of a range, lists nothing for a
-        part of less than a minute. Raises NotProved.
+        """Check that the vendor no longer has those `records` of the window that none of its parts
+        lists (`listed`: the keys that the parts list). If this is not certain, the records count as
+        left out: a vendor that compares whole minutes, and excludes both ends of a range, lists
+        nothing for a part of less than a minute. Raises NotProved.
         """
         missed = records.without(listed)
         for key, began in missed[[0, -1]].iter_rows() if len(missed) else ():
@@ -52,8 +53,8 @@ class Strays:
                 )
 
     def see_none_elsewhere(self, records: Records, window: Window) -> None:
-        """See that calls from far outside the window came for a harmless reason, and that the
-        window lacks none of its own for the other one. Raises NotProved.
+        """Check that calls from far outside the window were listed for a harmless reason, and that
+        the window does not lack calls of its own. Raises NotProved.
         """
         times = records.times()
         if times.is_empty() or self._limits.strays:
@@ -72,13 +73,13 @@ class Strays:
             calls.filter(began < window.start - MINUTE),
             calls.filter(began >= window.end + _LEG_AFTER_ROOT),
         ):
-            if len(strays) > 1:  # one alone may have been given a wrong time
+            if len(strays) > 1:  # a single call may have a wrong time
                 self._see_listed_where_they_began(strays)
 
     def _see_minute_before(self, records: Records, window: Window) -> None:
-        """See that calls from the minute before the window are listed for that minute as well. A
-        vendor who compares whole minutes lists them there; one who finds a call by its end does
-        not. Raises NotProved.
+        """Check that calls from the minute before the window are listed for that minute as well. A
+        vendor that compares whole minutes lists them there; a vendor that finds calls by their end
+        does not. Raises NotProved.
         """
         minute = Window(window.start - MINUTE, window.start)
         listed = self._listed_for(minute)
@@ -90,10 +91,10 @@ class Strays:
             raise _found_by_another_time(missed)
 
     def _see_others_behind(self, window: Window, late: timedelta) -> None:
-        """See that the time behind the window, as far as `late` calls came from, has calls of its
-        own. Where late legs are listed with their root, it has its own roots; where dates are
-        compared, it lists the whole day. A vendor who compares another zone's times lists for it
-        only calls that began later. Raises NotProved.
+        """Check that the time from the window's end to the latest call (`late`) has calls of its
+        own. If the vendor lists late legs with their root, this time has its own roots; if it
+        compares dates, it lists the whole day. A vendor that compares the times of another zone
+        lists only calls that began later. Raises NotProved.
         """
         behind = Window(window.end, window.end + late)
         listed = self._listed_for(behind)
@@ -108,9 +109,9 @@ class Strays:
     def _see_own_at_the_other_end(
         self, records: Records, window: Window, far: timedelta, *, at_start: bool
     ) -> None:
-        """See that the window's own calls are not listed beside it. Where calls came from before it
-        (`at_start`), its own would be listed for the time `far` behind it; else for that before.
-        Raises NotProved.
+        """Check that the window's own calls are not listed for the time next to it. If calls came
+        from before the window (`at_start`), its own calls would be listed for the time of length
+        `far` after it; else for the time before it. Raises NotProved.
         """
         ends = (window.start - far, window.start), (window.end, window.end + far)
         listed = self._listed_for(Window(*ends[at_start]))
@@ -126,8 +127,8 @@ class Strays:
             )
 
     def _see_listed_where_they_began(self, strays: pl.DataFrame) -> None:
-        """See that calls from outside are listed for their own time as well; the first and the last
-        of them are asked for. Raises NotProved.
+        """Check that calls from outside the window are listed for their own time as well; asks for
+        the first and the last of them. Raises NotProved.
         """
         listed = [self._is_listed_where_it_began(*strays.row(at)) for at in (0, -1)]
         self._limits.strays = self._limits.strays or True in listed
@@ -135,8 +136,8 @@ class Strays:
             raise _found_by_another_time(strays)
 
     def _is_listed_where_it_began(self, key: int, began: datetime) -> bool | None:
-        """Whether the vendor lists a call when it is asked for the second in which it began; None
-        where it does not say.
+        """Whether the vendor lists a call for the second in which it began; None if its answer
+        shows neither.
         """
         at = began.replace(microsecond=0)
         listed = self._listed_for(Window(at, at + SECOND))
@@ -144,8 +145,8 @@ class Strays:
             return True
         if listed is None or len(listed.records) < listed.total:
             return None
-        # One who leaves out the first or the last date lists nothing within a single one, or its
-        # midnight.
+        # A vendor that excludes the first or the last date lists nothing for a range within one
+        # date, or at its midnight: so see whether it lists anything within this date.
         noon = datetime.combine(at.date(), time(12))
         within = Window(noon - timedelta(hours=11), noon + timedelta(hours=11))
         others = self._listed_for(within)
@@ -154,7 +155,7 @@ class Strays:
         return False
 
     def _listed_for(self, window: Window) -> Reading | None:
-        """What one response lists for a window; None where such a range is refused."""
+        """The records of one response for a window; None if the vendor refuses the range."""
         seen = self._reader.find_out(window, limit=0)
         return None if seen is None else Reading.of(window, seen)
 

@@ -1,4 +1,4 @@
-"""The bearer token in force: the user's own, or one that was signed in for and kept."""
+"""The bearer token to send: the user's own, or one that a sign-in gave and that is kept."""
 
 import threading
 import time
@@ -7,17 +7,17 @@ from typing import Final
 
 from cdr_pipeline.settings import Connection
 
-#: The docs say 24 hours in one place and `expired_in` in another: the earlier of the two holds.
+#: API.md says 24 hours in one place and `expired_in` in another: the shorter one is used.
 _LIFETIME_SECONDS: Final = 24 * 3600.0
 
 
 class Tokens:
-    """Hands out the token, to any number of threads, and signs in for another where one is due."""
+    """Gives the token to any number of threads, and signs in again when it has expired."""
 
     def __init__(
         self, connection: Connection, sign_in: Callable[[str], tuple[str, object]]
     ) -> None:
-        """`sign_in(api_key)` gives a token, and how many seconds it holds by the vendor's word."""
+        """`sign_in(api_key)` returns a token and the vendor's `expired_in` (seconds)."""
         self._fixed = connection.token
         self._api_key = connection.api_key
         self._sign_in = sign_in
@@ -40,12 +40,12 @@ class Tokens:
             return self._token
 
     def accepted(self, token: str) -> None:
-        """The vendor took this token, so a later 401 means that it has expired."""
+        """Note that the vendor accepted this token: a later 401 then means that it has expired."""
         if token == self._token:
             self._refused_in_a_row = 0
 
     def refused(self, token: str) -> bool:
-        """The vendor refused this token, so it is dropped; whether another one may fare better."""
+        """Drop this token, which the vendor refused; return whether to try with another one."""
         if self._fixed:
             return False
         with self._lock:
@@ -55,13 +55,13 @@ class Tokens:
             return self._refused_in_a_row < 2
 
     def secrets(self) -> list[str]:
-        """What must not be said, however the vendor echoes it; the longest first."""
+        """The texts that no message may hold, the longest first."""
         given = [secret.get_secret_value() for secret in (self._fixed, self._api_key) if secret]
         return sorted({*given, *self._signed_in}, key=len, reverse=True)
 
 
 def _lifetime(expired_in: object) -> float:
-    """How many seconds a token is used; the whole day where the vendor's word says nothing."""
+    """For how many seconds a token is used; a day if `expired_in` is no positive number."""
     try:
         told = max(0.0, float(expired_in))  # type: ignore[arg-type]
     except (ValueError, TypeError, OverflowError):
