@@ -1,4 +1,4 @@
-"""What is counted, from `cdrs` alone: of one day by itself, and of a day with those before it."""
+"""The aggregates, made from `cdrs` alone: of one day by itself, or of a day and the days before."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ from cdr_pipeline.tables.provenance import (
 )
 from cdr_pipeline.tables.store import Store
 
-#: Dataset -> what makes of changed days the partitions to be written.
+#: Dataset -> the function that makes, from the changed days, the partitions to be written.
 _LOOKING_BACK: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]]]] = {
     CAMPAIGN_HOURLY.name: concurrency.remade,
     LEAD_ATTEMPTS.name: attempts.remade,
@@ -43,7 +43,7 @@ _LOOKING_BACK: Final[dict[str, Callable[..., Iterator[tuple[date, pl.DataFrame]]
 
 
 def _of_one_day(settings: Settings) -> dict[str, Callable[[daily.Day], pl.LazyFrame]]:
-    """Dataset -> what makes it of its day alone."""
+    """Dataset -> the function that makes it from its own day alone."""
     return daily.measures(
         daily.CallingRules(settings.allowed_from, settings.allowed_until, settings.calls_per_number)
     )
@@ -51,7 +51,7 @@ def _of_one_day(settings: Settings) -> dict[str, Callable[[daily.Day], pl.LazyFr
 
 @cache
 def _lineage(name: str) -> dg.TableColumnLineage:
-    """Found out once a process, since it is the same every day and whatever the settings."""
+    """The column lineage of a dataset, found once per process: no day and no setting changes it."""
     day, zone = date(2000, 1, 1), ZoneInfo("UTC")
 
     def measure(cdrs: pl.LazyFrame) -> pl.LazyFrame:
@@ -70,15 +70,15 @@ def _lineage(name: str) -> dg.TableColumnLineage:
     )
 
 
-#: More days than anybody has stored: `lead_attempts` looks back to the first.
+#: More days than anybody stores: `lead_attempts` looks back to the first stored day.
 _CENTURY: Final = 36_525
 
-#: The earlier days of `cdrs` that a dataset looks back to, as assets of their own: name -> how many
-#: days before its own the first of them is, and what is said of it.
+#: The earlier days of `cdrs` that a dataset needs, as separate assets: name -> how many days before
+#: the dataset's own day they begin, and a description.
 #:
 #: Nothing makes these assets. If a dataset depended on earlier days of `cdrs` itself, Dagster would
-#: add all later days to those that are asked for: a backfill of a week would go on to today. It
-#: does not look beyond an asset that it cannot make.
+#: add all later days to the days asked for: a backfill of a week would go on to today. Dagster does
+#: not look beyond an asset that it cannot make.
 _BEFORE: Final = {
     "cdrs_day_before": (
         1,
@@ -96,7 +96,7 @@ _DEPS: Final[dict[str, list[Dataset | dg.AssetDep]]] = {
 
 
 def looked_back_to(days: dg.PartitionsDefinition, group: str) -> list[dg.AssetsDefinition]:
-    """The earlier days that datasets need, as Dagster shows them; nothing is there to be made."""
+    """The assets that stand for the earlier days which datasets need; they are never made."""
     return [
         dg.AssetsDefinition(
             specs=[
@@ -118,7 +118,7 @@ def looked_back_to(days: dg.PartitionsDefinition, group: str) -> list[dg.AssetsD
 
 def _days_before(count: int) -> dg.TimeWindowPartitionMapping:
     with warnings.catch_warnings():
-        # The first day has none before it, and in beta or not, there is no other way to say so.
+        # The first day has no day before it. The only parameter that allows this is in beta.
         warnings.filterwarnings("ignore", category=dg.BetaWarning)
         return dg.TimeWindowPartitionMapping(
             start_offset=-count, end_offset=-1, allow_nonexistent_upstream_partitions=True
@@ -132,8 +132,8 @@ SPECS = [
 
 
 def of_the_day(work: Work) -> list[Made]:
-    """Those of the wanted that need no other day. Raises NotThere where one of the wanted cannot be
-    made of what is there, CdrError where that is in another zone.
+    """Make the wanted datasets that need no other day. Raises NotThere if any aggregate is wanted
+    and `cdrs` of the day are missing, CdrError if they are in another zone.
     """
     measures = {
         name: measure for name, measure in _of_one_day(work.settings).items() if name in work.wanted
@@ -158,20 +158,20 @@ def of_the_day(work: Work) -> list[Made]:
 
 
 def that_look_back(wanted: Iterable[str]) -> list[str]:
-    """Those of `wanted` that need days before their own."""
+    """The names of `wanted` whose datasets need earlier days."""
     return [name for name in _LOOKING_BACK if name in wanted]
 
 
 def of_days_together(store: Store, days: Iterable[date], name: str) -> Iterator[tuple[date, Made]]:
-    """A dataset that needs days before its own, once `cdrs` of some days has changed.
+    """Write a dataset that needs earlier days, after `cdrs` of some `days` changed.
 
-    Partitions of later days are written as well, where they come out different now or a killed run
-    left them behind. So what is stored does not depend on the order in which days were loaded. One
-    run at a time does this, or an earlier look at `cdrs` could overwrite a later one.
+    Partitions of later days are written as well if their values change, or if a killed run left
+    them outdated. So the stored data does not depend on the order in which days were loaded. One
+    run at a time does this: otherwise values from older `cdrs` could overwrite newer ones.
 
-    `about` is asked for before `cdrs` are read: another run may replace them meanwhile, and be
-    killed before it comes to this. The figures are counted in the store's zone and by our rules,
-    whatever the calls were made by.
+    `about` is read before `cdrs`: another run may replace `cdrs` in between, and be killed before
+    it comes to this step. The figures are counted in the store's zone and by our rules, whatever
+    zone and rules the calls were made by.
     """
     with store.locked("days-together"):
         changed = {*days, *outdated_days(store, DATASETS[name])}

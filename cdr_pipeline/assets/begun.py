@@ -1,8 +1,8 @@
-"""One day on its way through its layers, and the next one begun meanwhile.
+"""Loads one day through its layers, and begins the next day at the same time.
 
-To fetch a day is mostly waiting, to make its datasets is mostly work. So a run of many days fetches
-the next day while it makes one. Days are locked, fetched and made in their order, and nothing that
-is stored of a day changes before its turn.
+To fetch a day is mostly waiting; to make its datasets is mostly CPU time. So a run of many days
+fetches the next day while it makes the current one. Days are locked, fetched and made in order, and
+no stored partition of a day changes before its turn.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -19,16 +19,17 @@ from cdr_pipeline.assets.layer import Made, Work, names
 from cdr_pipeline.errors import Refused, Unauthorized, Unreachable
 from cdr_pipeline.tables.flattening.crew import Crew, crew_of
 
-#: How long a run that breaks off waits for what it has begun. A request may take longer, up to
-#: CDR_TIMEOUT_SECONDS; what has not ended by then changes nothing, and ends with the process.
+#: How long an interrupted run waits for the thread that begins days. A request may take longer, up
+#: to CDR_TIMEOUT_SECONDS; a thread that has not ended by then changes no data, and ends with the
+#: process.
 _SECONDS_TO_END: Final = 5
 
 
 @dataclass
 class Begun:
-    """A day on its way through the layers.
+    """A day that is locked, fetched and ready to be made.
 
-    hopeless: why it was not begun at all: the day before failed in a way that this one would, too.
+    hopeless: why the day was not begun: an earlier day failed with an error that stops the run.
     """
 
     work: Work
@@ -42,7 +43,7 @@ class Begun:
         """Lock the day until `close`, prepare to flatten it, and fetch it if there is a lister.
         Returns the error, if there is one; `layers` raises it.
 
-        Once `over` is set, a lock that another run holds is waited for no longer.
+        Once `over` is set, this no longer waits for a lock that another run holds.
         """
         work = self.work
         try:
@@ -63,11 +64,11 @@ class Begun:
 
     @property
     def large(self) -> bool:
-        """Whether it takes much memory to go on with."""
+        """Whether making the day takes much memory."""
         return self._crew is not None and self._crew.large
 
     def layers(self) -> Iterator[Made]:
-        """The datasets that are wanted, which are written as this goes on."""
+        """Make the wanted datasets; each is written, then yielded. Raises the error of `begin`."""
         if self._error:
             raise self._error
         for made in self._fetching or ():
@@ -77,12 +78,12 @@ class Begun:
         yield from aggregates.of_the_day(self.work)
 
     def close(self) -> None:
-        """Nothing more is made of it."""
+        """End the work on the day and release its lock."""
         self._held.close()
 
 
 def layers(work: Work, lister: Lister | None) -> Iterator[Made]:
-    """One day by itself, locked; its datasets are written as this goes on."""
+    """Load one day by itself, locked; each dataset is written before it is yielded."""
     with closing(Begun(work)) as begun:
         begun.begin(lister, Event())
         yield from begun.layers()
@@ -90,15 +91,16 @@ def layers(work: Work, lister: Lister | None) -> Iterator[Made]:
 
 @contextmanager
 def begun_ahead(works: Iterable[Work], lister: Lister | None) -> Iterator[Iterator[Begun]]:
-    """The days in their order, each begun while the one before it is made; the caller closes them.
+    """The days in order, each begun while the day before it is made. The caller closes each day.
 
-    A large day is closed before the next is begun: two of them would take twice the memory.
+    A large day is closed before the next day is begun: two large days would take twice the memory.
     """
-    # Not by `ahead`, which waits for what is under way: here that may be a vendor, or another run.
+    # `flattening.ahead` is of no use here: it waits for the task under way, and here this task may
+    # wait for the vendor or for another run.
     ahead = _Ahead([Begun(work) for work in works])
     thread = Thread(target=ahead.begin_each, args=(lister,), name="cdr-begin", daemon=True)
     try:
-        thread.start()  # an interrupt may come before this has returned
+        thread.start()  # inside `try`: an interrupt may come before this returns
         yield ahead.in_turn()
     finally:
         ahead.stop()
@@ -113,7 +115,7 @@ def begun_ahead(works: Iterable[Work], lister: Lister | None) -> Iterator[Iterat
 
 @dataclass
 class _Ahead:
-    """Days that one thread begins, and another takes from it in turn."""
+    """The days of a run: one thread begins them, another takes them in order."""
 
     days: Sequence[Begun]
     _turns: Semaphore = field(default_factory=lambda: Semaphore(1))
@@ -121,7 +123,7 @@ class _Ahead:
     _over: Event = field(default_factory=Event)
 
     def begin_each(self, lister: Lister | None) -> None:
-        """Begin one day after the other, each when it is its turn."""
+        """Begin the days in order, each at its turn."""
         hopeless: Exception | None = None
         for day in self.days:
             self._turns.acquire()
@@ -135,7 +137,7 @@ class _Ahead:
             self._ready.put(day)
 
     def in_turn(self) -> Iterator[Begun]:
-        """The days that are begun; asking for the next ends the work on the one before."""
+        """The begun days. The caller closes each day before it asks for the next."""
         for _ in self.days:
             day = self._ready.get()
             large = day.large
@@ -146,13 +148,13 @@ class _Ahead:
                 self._turns.release()
 
     def stop(self) -> None:
-        """No other day is begun."""
+        """Begin no other day."""
         self._over.set()
         self._turns.release()
 
 
 def _stops_the_run(error: Exception) -> bool:
-    """Whether the days to come would fail in the same way."""
+    """Whether the later days would fail with the same error."""
     return isinstance(error, Unauthorized | Unreachable) or (
         isinstance(error, Refused) and not error.may_be_too_much
     )

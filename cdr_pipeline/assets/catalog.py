@@ -1,4 +1,4 @@
-"""`catalog`: the DuckDB file over all the datasets, made anew when any of them has changed."""
+"""`catalog`: the DuckDB file over all datasets, made again when any of them has changed."""
 
 import dagster as dg
 
@@ -16,7 +16,7 @@ from cdr_pipeline.tables.store import Store
     deps=[CDRS.name, *(spec.key for spec in aggregates.SPECS)],
     group_name=GROUP,
     kinds={"duckdb"},
-    # Days that were never loaded do not hold it up.
+    # Without `any_deps_missing`: days that were never loaded do not block the catalog.
     automation_condition=LOADED.with_label("after its datasets"),
     description=(
         f"`{NAME}` in the data folder: a view for every dataset, columns explained, macros"
@@ -27,7 +27,7 @@ from cdr_pipeline.tables.store import Store
 def catalog(
     context: dg.AssetExecutionContext, loading: dg.ResourceParam[Loading]
 ) -> dg.MaterializeResult[None]:
-    """Write the catalog of what is stored now."""
+    """Write the catalog of the datasets as they are stored now."""
     with failing_in_words():
         settings = loading.settings(vendor=False)
         built = build(Store.of(settings), Contract.of(settings))
@@ -43,13 +43,13 @@ def catalog(
     )
 
 
-#: Watches the datasets and rebuilds the catalog; on from the start, since it only reads them.
+#: Watches the datasets and makes the catalog; on by default, since it only reads the datasets.
 automation = dg.AutomationConditionSensorDefinition(
     "catalog_automation",
     target=dg.AssetSelection.assets(catalog),
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 
-#: Nothing where DuckDB is not installed.
+#: Empty if DuckDB is not installed.
 ASSETS = [catalog] if available() else []
 SENSORS = [automation] if available() else []

@@ -21,14 +21,14 @@ from cdr_pipeline.tables.footer import MadeBy, keys_behind
 from cdr_pipeline.tables.provenance import about_calls, about_source
 from cdr_pipeline.tables.receipts import last_fetch
 
-#: How many new keys the metadata name.
+#: How many new keys the metadata list by name.
 _NAMED_KEYS: Final = 10
 
-#: Chunks of calls that are put in order while a row group, which takes eight, is written. All eight
-#: would save another quarter of the time that writing takes, and take 30 MB.
+#: Chunks of calls that are sorted while a row group (eight chunks) is written. To sort all eight
+#: ahead would save another quarter of the writing time, and take 30 MB.
 _CHUNKS_AHEAD: Final = 4
 
-#: Where a file of `cdrs` says which additional_* columns were too many.
+#: Footer key of `cdrs`: the additional_* columns beyond CDR_MAX_ADDITIONAL_COLUMNS.
 _LEFT_OUT: Final = "left_out"
 
 SPECS = [
@@ -39,7 +39,7 @@ SPECS = [
 
 
 def examine(work: Work) -> None:
-    """Check what is stored of the day."""
+    """Run the checks of `cdrs` on the stored day, and add the findings to `work`."""
     store, day = work.store, work.day
     tables = checks.Tables.stored(store, day)
     lists = checks.LeadLists(
@@ -52,7 +52,7 @@ def examine(work: Work) -> None:
 
 
 def build(work: Work, crew: Crew) -> list[Made]:
-    """Flatten the day's pages; replace the partitions if the blocking checks pass.
+    """Flatten the day's pages; replace its three partitions if the blocking checks pass.
 
     Raises CheckFailed, NotThere, ProcessLost.
     """
@@ -89,7 +89,7 @@ def _write(work: Work, flat: Flat) -> None:
 
 
 def _made(work: Work, flat: Flat, known: set[str] | None) -> list[Made]:
-    """What was written, with its figures; `known`: as `_known_keys`."""
+    """The written partitions with their figures; `known`: as `_known_keys`."""
     store, day, keys = work.store, work.day, flat.additional_keys
     answered = store.lazy(CDRS, day).select(kpi.is_of(Disposition.ANSWERED).sum())
     figures = {
@@ -107,7 +107,7 @@ def _made(work: Work, flat: Flat, known: set[str] | None) -> list[Made]:
 
 
 def _misfits(work: Work) -> list[Misfits]:
-    """What does not fit the contract among the stored calls."""
+    """The values of the day's stored calls that do not fit the contract."""
     if not work.contract.keys:
         return []
     most_columns = work.settings.max_additional_columns
@@ -125,9 +125,9 @@ def _stop_if_blocked(work: Work) -> None:
 
 
 def _known_keys(work: Work) -> set[str] | None:
-    """The keys of the last day before this one that is stored; None where none can be read."""
+    """The keys of the last stored day before this one; None if there is none or it is damaged."""
     before = work.day - timedelta(days=1)
-    # Mostly it is the day before: to go through years of days for each takes longer than the rest.
+    # Mostly this is the day before: to list years of days for each day takes longer than the rest.
     held = work.store.holds(ADDITIONAL_KEYS, before)
     days = [before] if held else work.store.days(ADDITIONAL_KEYS, last=before)
     with suppress(Damaged):
@@ -136,7 +136,7 @@ def _known_keys(work: Work) -> set[str] | None:
 
 
 def _new_keys(keys: pl.DataFrame, known: set[str] | None) -> dict[str, Any]:
-    """How many keys that day did not have, and which."""
+    """How many keys are new since the day of `known`, and the first of their names."""
     if known is None:
         return {}
     new = sorted(set(keys["key"]) - known)

@@ -1,13 +1,13 @@
-"""All layers of a day in one step, so that days are finished one after the other.
+"""One Dagster step for all layers of a day, so that days are finished one after the other.
 
-A run takes many days. Each goes through every layer that was asked for, and is recorded with its
-metadata as soon as it is done: a day that fails does not stop the others. While a day is made, the
-next one is fetched, which is mostly waiting; a run that is killed loses the work on these two at
-most. In the end the run fails if any day did.
+A run takes many days. Each day goes through every layer that was asked for, and its partitions are
+recorded with their metadata as soon as they are written: a day that fails does not stop the others.
+While a day is made, the next day is fetched, which is mostly waiting; a killed run loses at most
+the work on these two days. The run fails in the end if any day failed.
 
-To record an event costs Dagster about as much as flattening a hundred calls. So a day records only
-that it is verified, and the checks that found something; at the end of the run each check is
-recorded once, over all its days.
+To record an event costs Dagster about as much as to flatten a hundred calls. So a day of a run of
+many records only the check `verified` and the checks that found something; at the end of the run,
+each check is recorded once, over all days.
 """
 
 import gc
@@ -44,12 +44,12 @@ from cdr_pipeline.upkeep import newest_due
 
 GROUP = "calls"
 
-#: Runs that ask the vendor; `dagster.yaml` says how many at once.
+#: The pool of the runs that ask the vendor; `dagster.yaml` sets how many run at once.
 POOL = "cdr_api"
 
 
 class LoadConfig(dg.Config):
-    """What a run may be told."""
+    """The configuration of a run, for its launcher to set."""
 
     accept_shrink: bool = Field(
         False,
@@ -88,8 +88,8 @@ def daily_calls(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-    """The outputs of a step whose days and checks were recorded one by one already. What else the
-    run was asked for goes on from them; a mark of Dagster's own keeps it from recording them twice.
+    """The outputs of the step, whose days and checks are already recorded one by one. Later steps
+    of the run depend on these outputs; a mark of Dagster's keeps it from recording them twice.
     """
     for spec in context.assets_def.specs:
         if spec.key in context.selected_asset_keys:
@@ -104,8 +104,8 @@ def _recorded_outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[N
 
 @contextmanager
 def _collector_spared() -> Iterator[None]:
-    """Have the garbage collector look only at what the run makes. Dagster's own objects, which stay
-    until the end anyway, would take it a tenth of the time that loading a day takes.
+    """Limit the garbage collector to the objects that the run makes. To look at Dagster's objects,
+    which stay until the end anyway, would take a tenth of the time of loading a day.
     """
     gc.freeze()
     try:
@@ -117,7 +117,7 @@ def _collector_spared() -> Iterator[None]:
 def _load_days(
     context: dg.AssetExecutionContext, config: LoadConfig, loading: Loading
 ) -> dict[date, Exception]:
-    """Load every day of the run; the days that failed, and why. Raises CdrError."""
+    """Load every day of the run; return the failed days with their errors. Raises CdrError."""
     wanted = {key.to_user_string() for key in context.selected_asset_keys}
     fetches = bool(wanted & names(raw_pages.SPECS))
     settings = loading.settings(vendor=fetches)
@@ -151,7 +151,7 @@ def _load_days(
 def _record_checks(
     context: dg.AssetExecutionContext, found: Mapping[date, list[Finding]], only: str | None
 ) -> None:
-    """Each check over the days of a run, or under the partition of its `only` one."""
+    """Record each check once over the days of a run; with `only`, for the partition of this day."""
     for finding in checks.over_days(found):
         context.log_event(evaluation(finding, only))
         if not (only or finding.passed):
@@ -159,11 +159,11 @@ def _record_checks(
 
 
 def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
-    """Have Dagster show this finding of a check. By itself it shows the evaluation that was planned
-    last: that of the run was planned at its beginning, before those of single days.
+    """Make Dagster show this finding of a check. By itself, Dagster shows the evaluation that was
+    planned last: that of the run was planned at its beginning, before those of single days.
 
-    It names what was recorded of the asset last. One that names nothing must be newer by the clock,
-    which has whole seconds in SQLite: within the same second Dagster showed no check.
+    The evaluation names the last materialization of the asset. Without it, Dagster compares clocks,
+    which have whole seconds in SQLite: within the same second it showed no check.
     """
     key = dg.AssetKey(finding.check.asset)
     latest = next(iter(context.instance.fetch_materializations(key, limit=1).records), None)
@@ -171,7 +171,9 @@ def _tell_last(context: dg.AssetExecutionContext, finding: Finding) -> None:
 
 
 def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
-    """Checks asked for by themselves, in the UI, of the newest stored day. Raises CdrError."""
+    """Run the checks on the newest stored day, if only checks were asked for (in the UI). Raises
+    CdrError.
+    """
     settings = loading.settings(vendor=False)
     store = Store.of(settings)
     contract = Contract.of(settings)
@@ -186,21 +188,22 @@ def _check_newest(context: dg.AssetExecutionContext, loading: Loading) -> None:
 
 
 def _tell_stale(context: dg.AssetExecutionContext, store: Store, contract: Contract) -> None:
-    """Have the check name the stale days, if there are any. The run's own days are in order, which
-    would hide what the sensor found.
+    """Make the check `made_under_contract` name the stale days, if there are any. The run's own
+    days are not stale, and its evaluation would hide the sensor's.
     """
     stale = []
-    with suppress(OSError):  # an old day's file
+    with suppress(OSError):  # the file of an old day may not be readable
         stale = stale_days(store, contract.mark)
     if stale:
         _tell_last(context, Finding(MADE_UNDER, False, stale_in_words(stale)))
 
 
 def _fresh(store: Store, settings: Settings, day: date) -> Finding:
-    """The check `fresh`, evaluated in every run, or the run would hide what the sensor found.
+    """The finding of the check `fresh`. Every run evaluates it: otherwise the run would hide the
+    sensor's finding.
 
-    It looks at the newest day that is due; and where that is there, at the run's newest, `day`, if
-    that is newer still.
+    Looks at the newest day that is due. If this day is stored, and `day`, the newest of the run, is
+    newer, looks at `day`. If no day is due, looks at `day`.
     """
     due = newest_due(store, datetime.now(UTC), settings)
     if due:
@@ -209,7 +212,7 @@ def _fresh(store: Store, settings: Settings, day: date) -> Finding:
 
 
 def _load_day(context: dg.AssetExecutionContext, begun: Begun) -> Exception | None:
-    """One day through its layers, recorded as it goes; the error that ended it, if one did."""
+    """Make one day and record each partition as it is written; return the error, if one came."""
     work = begun.work
     key = f"{work.day}"
     try:
@@ -230,7 +233,7 @@ def _load_day(context: dg.AssetExecutionContext, begun: Begun) -> Exception | No
 def _load_together(
     context: dg.AssetExecutionContext, store: Store, days: list[date], wanted: set[str]
 ) -> dict[date, Exception]:
-    """What needs several days, once they are loaded; the days that failed, and why."""
+    """Make the datasets that need several days; return the days that failed, with their errors."""
     failed: dict[str, Exception] = {}
     for name in aggregates.that_look_back(wanted):
         try:
@@ -250,7 +253,7 @@ def _record(context: dg.AssetExecutionContext, day: date, made: Made) -> None:
 
 
 def lister_for(stack: ExitStack, settings: Settings, store: Store) -> Lister:
-    """What asks the vendor, for as long as `stack` lasts."""
+    """A lister that asks the vendor of `settings` until `stack` is closed. Raises SettingsError."""
     client = stack.enter_context(Client.from_settings(settings))
     lister = Lister(
         client,

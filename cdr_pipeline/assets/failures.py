@@ -1,4 +1,4 @@
-"""How a run that failed says why: each cause once, in words, with the days it stopped."""
+"""How a failed run reports why: each cause once, in words, with the days that failed of it."""
 
 import os
 import traceback
@@ -14,18 +14,18 @@ import polars as pl
 from cdr_pipeline.errors import SAFE, ApiError, CdrError, NotTogether, way_out
 from cdr_pipeline.window import ranges
 
-#: In the metadata of a run's failure: the days that failed, by cause.
+#: Metadata key of a run's failure: the days that failed, by cause.
 _METADATA: Final = "failures"
 
 _PACKAGE: Final = Path(__file__).parents[1]
 
-#: What may end one day and leave the others: a panic of Polars' is no Exception.
+#: Errors that end one day and not the others. A panic of Polars is not an Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """What a person has to mend fails the step with its own words, and is not tried again."""
+    """Turn an error that a person has to mend into a dg.Failure with its message, not retried."""
     try:
         yield
     except (CdrError, OSError) as error:
@@ -33,13 +33,13 @@ def failing_in_words() -> Iterator[None]:
 
 
 def log_error(log: dg.DagsterLogManager, of: date | str, error: Exception) -> None:
-    """Say at once why a day or a dataset failed; with a traceback, if nobody foresaw that."""
+    """Log at once why a day or a dataset failed; with a traceback if the error is unexpected."""
     foreseen = isinstance(error, CdrError | OSError)
     log.error(f"{of}: {in_words(error)}", exc_info=not foreseen)
 
 
 def days_failed(failed: Mapping[date, Exception], asked: Collection[object]) -> dg.Failure:
-    """The failure of a step that `asked` for some days, others of which may stand."""
+    """The failure of a step in which some of the `asked` days `failed`; the others are loaded."""
     by_cause = causes(failed)
     count = f"{len(failed)} of {len(asked)} days failed"
     return dg.Failure(
@@ -50,8 +50,8 @@ def days_failed(failed: Mapping[date, Exception], asked: Collection[object]) -> 
 
 
 def told_by(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
-    """The causes that a failed run told in its end, each with the days it stopped; none where it
-    did not come to that. `events`: of steps that failed.
+    """The causes that a failed run reported, each with the days that failed of it; empty if the run
+    ended before it could report. `events`: step failures of the run.
     """
     for event in events:
         failure = event.step_failure_data.user_failure_data
@@ -62,13 +62,13 @@ def told_by(events: Iterable[dg.DagsterEvent]) -> dict[str, list[str]]:
 
 
 def summary(causes: Mapping[str, Sequence[str]]) -> list[str]:
-    """What a person reads: each cause once, with the days it stopped, if it is one of days."""
+    """One line for each cause, with the days that failed of it, if there are any."""
     told = ((ranges(map(date.fromisoformat, days)), cause) for cause, days in causes.items())
     return [f"{days}: {cause}" if days else cause for days, cause in told]
 
 
 def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:
-    """Each cause in words, and the days it stopped."""
+    """Cause in words -> the days that failed of it."""
     days: dict[str, list[str]] = {}
     for day in sorted(failed):
         days.setdefault(in_words(failed[day]), []).append(f"{day}")
@@ -76,7 +76,7 @@ def causes(failed: Mapping[date, Exception]) -> dict[str, list[str]]:
 
 
 def not_together(failed: Mapping[str, Exception]) -> NotTogether:
-    """What stopped datasets that look at several days, where each of the days itself is made."""
+    """The error for datasets over several days that failed, although each day by itself is made."""
     names: dict[str, list[str]] = {}
     for name, error in failed.items():
         names.setdefault(in_words(error), []).append(name)
@@ -85,7 +85,7 @@ def not_together(failed: Mapping[str, Exception]) -> NotTogether:
 
 
 def in_words(error: Exception) -> str:
-    """What happened, what is safe, and what to do."""
+    """The error as a message: what happened, what is safe, and what to do."""
     if isinstance(error, ApiError):
         return f"{error} What was stored is unchanged."
     if isinstance(error, CdrError):
@@ -99,7 +99,7 @@ def in_words(error: Exception) -> str:
             " `cdr-pipeline rebuild --all` makes all but raw_pages and cdr_receipts anew."
         )
     if isinstance(error, OSError):
-        # PyArrow names no file, and tells its own code's words beside the system's.
+        # PyArrow names no file, and adds words about its own code to the system's message.
         what = error.filename or "a file in CDR_DATA_DIR"
         why = os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
         told = f"{what} could not be read or written: {why}. {SAFE}"
@@ -108,8 +108,9 @@ def in_words(error: Exception) -> str:
 
 
 def _place(error: Exception) -> str:
-    """Where in our code it came up. An error's own text may hold data, and what Dagster logs of it
-    is kept nowhere by `cdr-pipeline run`: without this, there were nothing to report.
+    """The place in our code where the error came up. The text of an error may hold data, and
+    `cdr-pipeline run` keeps nothing of Dagster's log: without the place, a user could report
+    nothing.
     """
     ours = (
         f" ({Path(at.filename).relative_to(_PACKAGE)}, line {at.lineno})"

@@ -1,4 +1,4 @@
-"""What every layer shares: the day's workplace, and how datasets and checks show in Dagster."""
+"""Shared by all layers: the work on one day, and how datasets and checks look in Dagster."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,9 +21,9 @@ from cdr_pipeline.tables.datasets import Dataset, shown
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.types import in_words
 
-#: Something that an asset is made from has been loaded, and no loading of it goes on. Not
-#: `any_deps_updated`: that leaves out runs that were asked for the asset as well; but where some
-#: days of such a run fail, the others are recorded and the asset is not made.
+#: An upstream dataset was loaded, and no run is loading it now. Not `any_deps_updated`, which
+#: ignores runs that include the asset itself: if some days of such a run fail, the other days are
+#: recorded and the asset is not made.
 LOADED = (
     dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.newly_updated()
@@ -32,7 +32,7 @@ LOADED = (
     & ~dg.AutomationCondition.in_progress()
 )
 
-#: The step that loads days, as Dagster and a run's config call it.
+#: The name of the step that loads days, in Dagster and in the config of a run.
 STEP: Final = "daily_calls"
 
 _PREVIEW_ROWS: Final = 5
@@ -45,7 +45,7 @@ _is_uuid: Final = re.compile(
 
 @dataclass(frozen=True)
 class Made:
-    """One dataset's partition of one day, as it was written."""
+    """One written partition, with the metadata to record."""
 
     dataset: Dataset
     metadata: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Work:
-    """One day on its way through the layers, as far as its datasets are `wanted`."""
+    """The work on one day: which datasets are `wanted`, from what, and what the checks found."""
 
     day: date
     settings: Settings
@@ -73,16 +73,16 @@ class Work:
 
 
 class SettingsFor(Protocol):
-    """Gives the settings of a run that asks the `vendor`, or of one that does not."""
+    """Returns settings; with `vendor`, of a run that asks the vendor. Raises SettingsError."""
 
     def __call__(self, *, vendor: bool) -> Settings: ...
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What a run is given from outside: where settings come from, and who watches.
+    """What a run gets from its caller: the source of its settings, and a callback.
 
-    `on_day(day, error)` is called as each day ends.
+    `on_day(day, error)` is called when a day ends.
     """
 
     settings: SettingsFor = Settings.load
@@ -96,7 +96,7 @@ def spec(
     kinds: Iterable[str] = (),
     lineage: dg.TableColumnLineage | None = None,
 ) -> dg.AssetSpec:
-    """The asset of a dataset; all its words come from there, and from its lineage."""
+    """The asset of a dataset; its descriptions come from the dataset and the column lineage."""
     return dg.AssetSpec(
         dataset.name,
         deps=[one.name if isinstance(one, Dataset) else one for one in deps],
@@ -108,12 +108,12 @@ def spec(
 
 
 def names(specs: Iterable[dg.AssetSpec]) -> set[str]:
-    """Of some assets, as they are asked for."""
+    """The names of the assets."""
     return {one.key.to_user_string() for one in specs}
 
 
 def check_spec(check: Check) -> dg.AssetCheckSpec:
-    """A check of `checks` in Dagster."""
+    """A check of `checks` as Dagster declares it."""
     return dg.AssetCheckSpec(
         check.name, asset=check.asset, description=check.description, blocking=check.blocking
     )
@@ -122,10 +122,10 @@ def check_spec(check: Check) -> dg.AssetCheckSpec:
 def evaluation(
     finding: Finding, day: str | None = None, of: dg.EventLogRecord | None = None
 ) -> dg.AssetCheckEvaluation:
-    """What a check found, for the day's partition; None: for all the days of a run.
+    """A finding as Dagster records it, for the partition `day`; None: for all days of a run.
 
-    Outside of a run Dagster keeps only one record for each partition: there, pass None; and what
-    the check looked at, if that was recorded just now.
+    Outside of a run, Dagster keeps only one record for each partition: pass None there. `of`: the
+    materialization that the check looked at, if it was recorded just now.
     """
     check = finding.check
     error = check.blocking or check.urgent
@@ -152,10 +152,10 @@ def made(
     frame: pl.DataFrame | None = None,
     **figures: Any,
 ) -> Made:
-    """What was written of the day: rows, bytes, schema, what is peculiar to it, and a few rows.
+    """The written partition with its metadata: rows, bytes, schema, `figures`, and a few rows.
 
-    `frame`: what was written, where that is at hand and need not be read again. Column lineage
-    stands in the columns' descriptions as well: Dagster+ alone draws it.
+    `frame`: the written rows, if they are in memory and need not be read again. Column lineage is
+    in the columns' descriptions as well, since only Dagster+ draws it.
     """
     rows = store.lazy(dataset, day) if frame is None else frame.lazy()
     schema = rows.collect_schema()
@@ -167,13 +167,13 @@ def made(
         **figures,
         "preview": dg.MetadataValue.md(_preview(rows.select(shown(dataset, schema.names())))),
     }
-    if len(schema) > len(dataset.columns):  # else the asset's own schema says it all
+    if len(schema) > len(dataset.columns):  # otherwise the schema of the asset is complete
         metadata["dagster/column_schema"] = _schema_of_partition(dataset, schema)
     return Made(dataset, metadata)
 
 
 def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None) -> dg.TableSchema:
-    """The dataset's columns, in words."""
+    """The dataset's columns with types and descriptions, as Dagster shows them."""
     origins = lineage.deps_by_column if lineage else {}
     return dg.TableSchema(
         [
@@ -188,14 +188,14 @@ def table_schema(dataset: Dataset, lineage: dg.TableColumnLineage | None = None)
 
 
 def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
-    """The columns of one partition, in which Dagster shows the dataset's words by itself: to
-    record them with each day would be most of what it records.
+    """The columns of one partition. Dagster adds the dataset's own descriptions: recorded with each
+    day, they would be most of the metadata.
     """
     known = set(dataset.names)
     return dg.TableSchema(
         [
             dg.TableColumn(
-                redacted(name),  # a list without a heading has its first lead for one
+                redacted(name),  # in a lead list without a heading, the first lead is the heading
                 str(dtype),
                 description=None if name in known else "From the lead list.",
             )
@@ -205,7 +205,7 @@ def _schema_of_partition(dataset: Dataset, schema: pl.Schema) -> dg.TableSchema:
 
 
 def _from(origins: Sequence[dg.TableColumnDep]) -> str:
-    """Where a column comes from, in words."""
+    """The columns from which a column is made, as a sentence; empty if there are none."""
     names = [f"{one.asset_key.to_user_string()}.{one.column_name}" for one in origins]
     return f" From {', '.join(names)}." if names else ""
 
@@ -213,9 +213,9 @@ def _from(origins: Sequence[dg.TableColumnDep]) -> str:
 def _preview(rows: pl.LazyFrame) -> str:
     """The first rows as a Markdown table.
 
-    Not by `pl.Config`, which holds for the whole process: the next day is fetched meanwhile.
+    Not by `pl.Config`, which is set for the whole process: another thread fetches the next day.
     """
-    # Python has no words for the last hours of the year 9999 in zones west of UTC.
+    # Python cannot represent the last hours of the year 9999 in zones west of UTC.
     naive, zoned = cs.datetime(time_zone=None), cs.datetime(time_zone="*")
     times = naive.dt.to_string("%F %T"), zoned.dt.to_string("%F %T%:z")
     head = rows.head(_PREVIEW_ROWS).with_columns(times).collect()
@@ -225,7 +225,7 @@ def _preview(rows: pl.LazyFrame) -> str:
 
 def _cell(value: object) -> str:
     text = "null" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    # A number or a link can stand in any field: a queue that is a mobile, a Call-ID, a key.
+    # Any field can hold a phone number or a link: a queue that is a mobile, a Call-ID, a key.
     if isinstance(value, str) and not _is_uuid(value):
         text = redacted(value)
     return " ".join(shortened(text, _PREVIEW_CHARACTERS).replace("|", "\\|").split())

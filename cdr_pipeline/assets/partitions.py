@@ -6,7 +6,7 @@ from cdr_pipeline.settings import Settings
 
 
 def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition a local day; the last complete day is the newest."""
+    """One partition per local day; the newest is the last day that has ended."""
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start_date}", timezone=settings.timezone
     )

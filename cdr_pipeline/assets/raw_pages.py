@@ -29,11 +29,12 @@ SPECS = [
 def fetch(
     work: Work, lister: Lister, on_group: OnGroup | None = None
 ) -> Generator[list[Made], None, None]:
-    """Two steps: the first fetches and proves the day, changes nothing, and yields nothing made;
-    the second replaces both partitions and yields them. Raises NotProved, Shrunk, Damaged, and what
-    `Client.get` raises.
+    """A generator of two steps: the first fetches and proves the day, replaces no partition, and
+    yields an empty list; the second replaces both partitions and yields them. Raises NotProved,
+    Shrunk, Damaged, and what `Client.get` raises.
 
-    `on_group` is told of each group of responses as they come, also of those that will not count.
+    `on_group` is called with each row group of responses as it is written, also with responses that
+    will not count.
     """
     store, day = work.store, work.day
     with store.writing_pages(day, on_group) as pages:
@@ -70,8 +71,8 @@ def _row(page: Page) -> dict[str, object]:
 
 
 def _since_last_time(work: Work, receipt: Receipt, pages: PageWriter) -> Difference | None:
-    """New, changed and gone calls since the day was last fetched; None where its pages are not
-    there, of which then the receipt alone tells. Raises Shrunk.
+    """New, changed and gone calls since the day was last fetched; None if its pages are not stored:
+    then only the number of calls in the receipt is compared. Raises Shrunk.
     """
     store, day = work.store, work.day
     if not store.holds(RAW_PAGES, day):
@@ -92,8 +93,8 @@ def _since_last_time(work: Work, receipt: Receipt, pages: PageWriter) -> Differe
 
 
 def _refuse_less(work: Work, now: int, before: int, how: str, *, others: bool = False) -> None:
-    """Raises Shrunk, unless the run was told to accept it. `others`: most of the calls that are
-    stored are gone, as they are where another vendor is asked.
+    """Raises Shrunk, unless the run accepts it (`accept_shrink`). `others`: most of the stored
+    calls are gone, as if another vendor was asked.
     """
     if work.accept_shrink:
         return
@@ -107,10 +108,10 @@ def _refuse_less(work: Work, now: int, before: int, how: str, *, others: bool = 
 
 
 def _last_change(work: Work, receipt: Receipt, difference: Difference | None) -> datetime | None:
-    """When a fetch of the day last found anything else than the one before.
+    """When a fetch of the day last found other calls than the fetch before it.
 
-    Where a run was killed before its receipt, `difference` is from the pages that it left; how many
-    calls there were tells of the fetch before that.
+    If a run was killed before it wrote its receipt, `difference` compares with the pages of that
+    run; the number of calls in the receipt then compares with the fetch before.
     """
     if difference is None or not work.store.holds(RECEIPTS, work.day):
         return None
@@ -121,7 +122,7 @@ def _last_change(work: Work, receipt: Receipt, difference: Difference | None) ->
 
 
 def _lateness(work: Work, receipt: Receipt, changed: datetime | None) -> dict[str, float]:
-    """Hours from the day's end to this fetch, where it found anything new, changed or gone."""
+    """Hours from the day's end to this fetch, if the fetch found new, changed or gone calls."""
     if changed != receipt.finished_at:
         return {}
     return {"late_hours": round(Window.of(work.day).hours_after(changed, work.store.zone), 1)}

@@ -1,4 +1,4 @@
-"""`report`: one page a day, drawn once its datasets have been loaded."""
+"""`report`: one HTML page per day, drawn after the datasets of the day have been loaded."""
 
 import base64
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from cdr_pipeline.tables.store import Store
 
 NAME: Final = "report"
 
-#: Not that of the datasets: *Materialize all* there would draw each day of a backfill, which takes
-#: several times as long as loading it.
+#: Not the group of the datasets: *Materialize all* there would draw each day of a backfill, which
+#: takes several times as long as loading the day.
 _GROUP: Final = "reports"
 
-#: Pages of the last week are drawn by themselves, older ones when they are asked for: a backfill
-#: of years should not draw a thousand.
+#: Pages of the last week are drawn automatically, older pages on request: a backfill of years
+#: should not draw a thousand pages.
 _DRAWN_BY_ITSELF: Final = timedelta(days=7)
 
 _AFTER_ITS_DATASETS: Final = (
@@ -63,13 +63,15 @@ def daily_report(settings: Settings) -> dg.AssetsDefinition:
             failed = _draw_days(context, loading)
         if failed:
             raise days_failed(failed, context.partition_keys)
-        yield from ()  # each day has been recorded by itself
+        yield from ()  # each day is already recorded
 
     return report
 
 
 def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date, Exception]:
-    """Draw and record every day of the run; the days that failed, and why. Raises CdrError."""
+    """Draw and record every day of the run; return the failed days with their errors. Raises
+    CdrError.
+    """
     settings = loading.settings(vendor=False)
     store = Store.of(settings)
     failed: dict[date, Exception] = {}
@@ -84,7 +86,7 @@ def _draw_days(context: dg.AssetExecutionContext, loading: Loading) -> dict[date
 
 
 def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterialization:
-    """Write the page of a day; where it stands, its figures, and a small picture."""
+    """Write the page of a day; return its path, figures and a small picture as metadata."""
     path, figures = page.write(store, day, day, settings.report_language)
     metadata: dict[str, dg.MetadataValue | int | float] = {
         "path": dg.MetadataValue.path(path.resolve()),
@@ -101,7 +103,7 @@ def _drawn(store: Store, day: date, settings: Settings) -> dg.AssetMaterializati
     return dg.AssetMaterialization(NAME, partition=f"{day}", metadata=metadata)
 
 
-#: Watches the datasets and draws; on from the start, since it only reads them.
+#: Watches the datasets and draws the pages; on by default, since it only reads the datasets.
 automation = dg.AutomationConditionSensorDefinition(
     "report_automation",
     target=dg.AssetSelection.assets(NAME),
@@ -110,7 +112,7 @@ automation = dg.AutomationConditionSensorDefinition(
 
 
 def assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Nothing where the libraries that draw are not installed."""
+    """The asset `report`; empty if the libraries that draw are not installed."""
     return [daily_report(settings)] if page.available() else []
 
 
