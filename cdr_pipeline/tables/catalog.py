@@ -1,14 +1,14 @@
-"""`<root>/cdrs.duckdb`: a view over the Parquet for every dataset, for people who think in SQL.
+"""`<root>/cdrs.duckdb`: a view over the Parquet files of every dataset, for SQL.
 
-The file holds views, comments and macros, and no data. So it is made anew in a moment and replaced
-as a whole: whoever has the old one open keeps it, and blocks nobody. The views show what `readers`
-shows, under the same names and types. They look for the data when they are asked (see `_FOLDER`),
-so the data folder may be moved together with its catalog.
+The file holds views, comments and macros, and no data. So it is quickly made and replaced as a
+whole: a reader that has the old file open keeps it, and blocks nobody. The views have the same
+names and types as `readers`. A query finds the data folder when it runs (see `_FOLDER`), so the
+data folder may be moved together with its catalog.
 
-A view with a condition on `date` is slow where there are many days: DuckDB first lists the folders
-of all of them, which over 1,095 days takes ten times as long as a small query of one day. So each
-view has a macro of its name, which takes a first and a last day and opens their files alone. A
-macro knows only the days that were stored when it was made.
+A view with a condition on `date` is slow if there are many days: DuckDB first lists the folders of
+all days, which over 1,095 days takes ten times as long as a small query of one day. So each view
+has a macro of its name, which takes a first and a last day and opens only their files. A macro
+knows only the days that were stored when it was made.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ NAME: Final = "cdrs.duckdb"
 #: The oldest storage that DuckDB writes: 1.4 and later can open it.
 _STORAGE: Final = "v1.0.0"
 
-#: DuckDB takes relative paths from the process' working folder, not from the catalog's own. Of a
-#: database opened by itself it derives `temp_directory` from its path, and that tells the folder;
-#: where the catalog is attached to another database, a variable has to.
+#: DuckDB resolves relative paths from the working folder of the process, not from the catalog's. If
+#: the catalog is opened by itself, DuckDB derives `temp_directory` from its path, which gives the
+#: folder; if the catalog is attached to another database, a variable must give it.
 _FOLDER: Final = r"""
     regexp_replace(
         coalesce(
@@ -55,19 +55,19 @@ _FOLDER: Final = r"""
         '([*?[])', '[\1]', 'g')
 """
 
-#: What is said of the macros that go by a view's name.
+#: The comment on the macro of each view.
 _OF_DAYS: Final = (
     "The view of this name from first_day to last_day, both included (null: no bound), opening the"
     " files of these days alone. Knows the days that stood when the catalog was made."
 )
 
-#: Beside the catalog: of each dataset an empty file with all the columns that its view knows.
+#: Folder beside the catalog: for each dataset, an empty file with all columns of its view.
 _TEMPLATES: Final = ".catalog"
 
-#: A day that is none: `date` is read from a template's path as from all others.
+#: The partition of a template: its `date` is read from the path, as that of every file.
 _NO_DAY: Final = f"{DATE}=0001-01-01"
 
-#: How long the templates of former catalogs are kept for those who have one open.
+#: How long templates of older catalogs are kept, for readers that have one open.
 _KEPT: Final = timedelta(days=7)
 
 #: name -> parameters, definition, comment.
@@ -99,7 +99,7 @@ _THESE_DAYS: Final = (
     " AND coalesce(CAST(last_day AS DATE), DATE 'infinity')"
 )
 
-#: What the report shows of some days, as macros over the views: name -> definition, comment.
+#: The tables of the report, as macros over the views: name -> definition, comment.
 _REPORTS: Final = {
     "report_campaigns": (
         f"""SELECT campaign_uuid, sum(calls) AS calls, sum(answered) AS answered,
@@ -149,13 +149,13 @@ _TYPES: Final[dict[pl.DataType, str]] = {
     WALL_CLOCK: "TIMESTAMP",
 }
 
-#: How much of a key, and how many keys of a column, a comment tells.
+#: How many characters of a key, and how many keys of a column, a comment shows.
 _KEY_LENGTH, _KEYS = 60, 5
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """A catalog as it was written: its file, and each view's columns."""
+    """A written catalog: its file, and the columns of each view."""
 
     path: Path
     views: dict[str, list[str]]
@@ -167,10 +167,10 @@ def available() -> bool:
 
 
 def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
-    """Make the catalog of what is stored now, and put it in the place of the old one.
+    """Make the catalog of the stored datasets, and replace the old one.
 
-    Comments tell what `contract` declares, and which days were made under another. Raises CdrError
-    where DuckDB is not installed.
+    Comments hold the descriptions that `contract` declares, and name the days made under another
+    contract. Raises CdrError if DuckDB is not installed or the file cannot be written.
     """
     if not available():
         raise CdrError(
@@ -182,7 +182,7 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
             staged.unlink(missing_ok=True)  # a killed run's
             try:
                 views = _write(staged, store, contract)
-            finally:  # of one that could not be written its log stays
+            finally:  # after a failure, DuckDB leaves its write-ahead log
                 staged.with_name(f"{NAME}.wal").unlink(missing_ok=True)
         _forget_templates(store)
     return Catalog(store.root / NAME, views)
@@ -190,8 +190,8 @@ def build(store: Store, contract: Contract = NO_CONTRACT) -> Catalog:
 
 @dataclass(frozen=True)
 class _View:
-    """A dataset as its view shows it: the `files` of the `days` there are, and which of their
-    columns stand behind each name of the lead list that is `shown`.
+    """A dataset for its view: the stored `days` and their `files`, and for each `shown` name of the
+    lead list the columns of the files behind it.
     """
 
     dataset: Dataset
@@ -201,25 +201,25 @@ class _View:
 
     @classmethod
     def of(cls, store: Store, dataset: Dataset) -> Self:
-        """The view of what is stored now."""
+        """The view of the days stored now."""
         days = store.days(dataset)
         files = [store.path(dataset, day) for day in days]
         return cls(dataset, days, files, unite(additional_columns(dataset, files)))
 
     @property
     def columns(self) -> list[str]:
-        """Its columns, in order."""
+        """The columns of the view, in order."""
         return [*self.dataset.names, DATE, *self.shown]
 
     @property
     def stored(self) -> dict[str, pl.DataType]:
-        """The columns of the files, and their types."""
+        """Column of the files -> its type."""
         free = {name: type_of(name) for names in self.shown.values() for name in names}
         return self.dataset.types | free
 
 
 def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]:
-    """The catalog as a file; the columns of each view."""
+    """Write the catalog to a file; return the columns of each view. Raises CdrError."""
     import duckdb  # noqa: PLC0415  optional
 
     views = [_View.of(store, dataset) for dataset in DATASETS.values()]
@@ -237,7 +237,7 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
             connection.execute("USE memory")
             connection.execute("DETACH catalog_")
     except (duckdb.IOException, duckdb.TransactionException) as error:
-        # It tells of a full disk in words of its own, as it writes or as it commits.
+        # DuckDB reports a full disk in these errors, while it writes or commits.
         why = re.sub(r"^(IO|TransactionContext) Error: ", "", f"{error}")
         raise CdrError(
             f"{why}. What was stored is unchanged. See that there"
@@ -248,7 +248,7 @@ def _write(path: Path, store: Store, contract: Contract) -> dict[str, list[str]]
 
 
 def _definitions(views: Sequence[_View], store: Store, contract: Contract) -> Iterator[str]:
-    """The statements that make macros, views and comments; the later ones stand on the earlier."""
+    """The statements that make macros, views and comments; later ones use earlier ones."""
     for name, (parameters, definition, comment) in _MACROS.items():
         yield f"CREATE MACRO {name}({parameters}) AS {definition}"
         yield f"COMMENT ON MACRO {name} IS {_text(comment)}"
@@ -259,7 +259,7 @@ def _definitions(views: Sequence[_View], store: Store, contract: Contract) -> It
 
 
 def _definition(view: _View, store: Store, contract: Contract) -> Iterator[str]:
-    """A dataset's view, and the macro of its name."""
+    """The statements for a dataset's view, the macro of the same name, and their comments."""
     dataset, name = view.dataset, _name(view.dataset.name)
     selected = _selected(view, store.zone)
     of_days = _files_of(view, _template(store, view))
@@ -273,21 +273,21 @@ def _definition(view: _View, store: Store, contract: Contract) -> Iterator[str]:
 
 
 def _macro_of_days(name: str, definition: str, comment: str) -> Iterator[str]:
-    """A macro of a table that takes the first day and the last."""
+    """The statements for a table macro with the parameters first_day and last_day."""
     yield f"CREATE MACRO {name}(first_day, last_day) AS TABLE {definition}"
     yield f"COMMENT ON MACRO TABLE {name} IS {_text(comment)}"
 
 
 def _stale(dataset: Dataset, store: Store, contract: Contract) -> str:
-    """What a reader of `cdrs` must know while there are stale days."""
+    """The addition to the comment on `cdrs` if there are stale days."""
     stale = stale_days(store, contract.mark) if dataset is CDRS else []
     return f" {stale_in_words(stale)}" if stale else ""
 
 
 def _selected(view: _View, zone: ZoneInfo) -> str:
-    """The columns that readers see, of `files` with their `filename`.
+    """The select list of the columns that readers see, over `files` with their `filename`.
 
-    The day is taken from the file's name: DuckDB can leave out files by it before it opens them.
+    `date` is taken from the file name: so DuckDB can skip files before it opens them.
     """
     day = f"CAST(left(right(filename, {len(FILE) + 11}), 10) AS DATE)"
     return ", ".join(
@@ -300,10 +300,10 @@ def _selected(view: _View, zone: ZoneInfo) -> str:
 
 
 def _all_files(view: _View) -> str:
-    """Whatever files there are when it is asked.
+    """The SQL of all files that are stored when the query runs.
 
-    Their schema is given: DuckDB would otherwise cast every file to the first one's columns, or
-    read the footer of every file before each query (`union_by_name`).
+    The schema is given: DuckDB would otherwise cast every file to the columns of the first, or read
+    the footer of every file before each query (`union_by_name`).
     """
     schema = ", ".join(
         f"{_text(name)}: {{name: {_text(name)}, type: {_text(_TYPES[dtype])}, default_value: NULL}}"
@@ -314,11 +314,11 @@ def _all_files(view: _View) -> str:
 
 
 def _files_of(view: _View, template: str) -> str:
-    """The files from `first_day` to `last_day`, of the days there are, and the template, which has
-    no rows.
+    """The SQL of the files from `first_day` to `last_day`, as far as these days are stored, and of
+    the template, which has no rows.
 
-    Here the footers are read first: they are few, and a schema that is given costs more, since
-    DuckDB parses each column's type for each query.
+    Here DuckDB reads the footers first (`union_by_name`): they are few, and a given schema costs
+    more, since DuckDB parses each column's type for each query.
     """
     days = view.days
     files = f"[{_text(f'/{_TEMPLATES}/{template}/{_NO_DAY}/{FILE}')}]"
@@ -338,8 +338,8 @@ def _files_of(view: _View, template: str) -> str:
 
 
 def _template(store: Store, view: _View) -> str:
-    """The folder of an empty file with the view's columns, which is made if need be. A catalog that
-    is still open has its own.
+    """The name of a folder with an empty file that has the view's columns; made if it is missing.
+    An older catalog that is still open has its own template.
     """
     digest = hashlib.sha256(f"{view.stored}".encode()).hexdigest()[:8]
     folder = store.root / _TEMPLATES / f"{view.dataset.name}-{digest}"
@@ -352,7 +352,7 @@ def _template(store: Store, view: _View) -> str:
 
 
 def _forget_templates(store: Store) -> None:
-    """Remove those that no catalog has used for long."""
+    """Delete templates that no catalog has used for `_KEPT`."""
     for folder in (store.root / _TEMPLATES).iterdir():
         used = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         if datetime.now(UTC) - used > _KEPT:
@@ -378,12 +378,12 @@ def _as(dtype: pl.DataType, column: str, zone: ZoneInfo) -> str:
 
 
 def _of_files(column: str) -> str:
-    """A column that may have any name: a bare one would be a macro's parameter of that name."""
+    """A column of `files` as SQL: without `files.`, it could be a parameter of a macro."""
     return f"files.{_name(column)}"
 
 
 def _comments(view: _View, contract: Contract) -> dict[str, str]:
-    """Each column of a view, in order, and what it holds."""
+    """Column of a view, in order -> its comment."""
     keys = keys_behind(view.files) if view.shown else {}
     return {
         **{column.name: column.description for column in view.dataset.columns},
@@ -393,7 +393,7 @@ def _comments(view: _View, contract: Contract) -> dict[str, str]:
 
 
 def _from_lead_list(columns: Sequence[str], keys: dict[str, set[str]], contract: Contract) -> str:
-    """What is behind a column: the lead list's keys, shortened, and their types."""
+    """The comment on a lead list's column: its keys, shortened, their types and descriptions."""
     known = sorted({key for column in columns for key in keys.get(column, ())})
     told = [shortened(key, _KEY_LENGTH) for key in known[:_KEYS]]
     more = f" and {len(known) - _KEYS:,} more" if len(known) > _KEYS else ""

@@ -1,9 +1,9 @@
-"""The contract a user declares: which type a lead list's key has, and what its column is called.
+"""The contract that a user declares: the type of a lead list's key, and the name of its column.
 
-A TOML file (CDR_CONTRACT), one table a key. A key that stands in it leaves the law of
-`additional_*` (see `additional`): all its values go to one column of its type. A value fits
-exactly or it is null there, stays in `additional`, and is counted. Without a file, and for every
-other key, nothing changes.
+A TOML file (CDR_CONTRACT), one table per key. A declared key does not follow the rules of
+`additional_*` (see `flattening.additional`): all its values go to one column of its type. A value
+that does not fit the type exactly is null there, stays in `additional`, and is counted. Keys that
+are not declared are not affected.
 """
 
 import difflib
@@ -29,18 +29,18 @@ from cdr_pipeline.tables.names import column_names
 from cdr_pipeline.tables.types import DECLARED
 
 if TYPE_CHECKING:
-    # Not at run time: the process that helps with a day needs no settings, nor all that reads them.
+    # Not at run time: the helper process of a day needs no settings and does not import pydantic.
     from cdr_pipeline.settings import Settings
 
-#: Under this name a file's metadata hold the mark of the contract it was made under, and the mark
-#: of what is made without one; such a file holds no mark.
+#: Footer key: the mark of the contract under which a file was made. A file made without a contract
+#: has no such key; its mark is NO_MARK.
 MARK: Final = "cdr_contract"
 NO_MARK: Final = "none"
 
 _DATE_FORMAT: Final = "%Y-%m-%d"
 _COLUMN: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
-#: Names of other columns; DuckDB's for a file's path stands in the catalog's views.
+#: Names of other columns; `filename` is DuckDB's column of a file's path, in the catalog's views.
 _TAKEN: Final = frozenset({DATE, "filename", *CDRS.names})
 _OPTIONS: Final = ("type", "column", "description", "pii", "format", "drop")
 _AT_LINE: Final = re.compile(r" ?\(at line (\d+), column \d+\)")
@@ -49,10 +49,10 @@ _SAMPLE: Final = datetime(2023, 11, 25, 13, 14)
 
 @dataclass(frozen=True)
 class Declared:
-    """What is declared of one key; `drop` means no column at all.
+    """The declaration of one key; `drop`: the key has no column.
 
-    `column` is a name of its own in place of `additional_<plain name>`; `format` is how a date or
-    a datetime is written (strftime); `pii` keeps its values out of logs and metadata.
+    `column`: the name of the column instead of `additional_<plain name>`; `format`: how a date or a
+    datetime is written (strftime); `pii` keeps the values out of logs and metadata.
     """
 
     key: str
@@ -64,17 +64,17 @@ class Declared:
     drop: bool = False
 
     def in_column(self, name: str) -> str | None:
-        """Its column; `name` is what it would be called if it were not declared. None for none."""
+        """The key's column without the ending, or None; `name`: the name of an undeclared key."""
         return None if self.drop else (self.column or name)
 
     @property
     def ending(self) -> str:
-        """What its column's name ends in, as its type has it."""
+        """The ending of the column's name, which tells its type."""
         return DECLARED[self.type]
 
     def by_its_digits(self, kind: str) -> bool:
-        """Whether numbers of a JSON type are to be read from their own text: a float does not tell
-        which digits it was made from, nor 0 whether it was -0.
+        """Whether numbers of a JSON type are read from their JSON text: a float does not keep the
+        digits that it was made from, nor an integer 0 whether it was -0.
         """
         if kind == "integer":
             return self.type == "string"
@@ -83,8 +83,8 @@ class Declared:
 
 @dataclass(frozen=True)
 class Contract:
-    """The keys a user declared; times without an offset are read in `zone`. `source`: the file that
-    says so, for people.
+    """The keys that a user declared; times without an offset are read in `zone`. `source`: the name
+    of the file, for messages.
     """
 
     keys: Mapping[str, Declared] = field(default_factory=dict)
@@ -98,9 +98,9 @@ class Contract:
 
     @cached_property
     def mark(self) -> str:
-        """Stands for what the contract means: equal marks make equal files.
+        """A digest of what the contract means: contracts with equal marks make equal files.
 
-        Formatting, comments, order and descriptions do not count.
+        Formatting, comments, order and descriptions do not change the mark.
         """
         if not self.keys:
             return NO_MARK
@@ -112,11 +112,11 @@ class Contract:
 
     @property
     def in_words(self) -> str:
-        """How days are made by it: under it, or without any."""
+        """How days are made, for messages: under this contract, or without a contract."""
         return f"under {self.source} (CDR_CONTRACT)" if self.keys else "without a contract"
 
     def described(self, keys: Iterable[str]) -> str:
-        """What is declared of the keys behind a column, in words; "" for nothing."""
+        """The declared descriptions of a column's keys, as sentences; "" if there are none."""
         declared = [self.keys[key] for key in sorted(keys) if key in self.keys]
         words = [one.description.strip() for one in declared if one.description.strip()]
         if any(one.pii for one in declared):
@@ -128,12 +128,12 @@ class Contract:
         return any(self.keys[key].pii for key in keys if key in self.keys)
 
 
-#: Nothing is declared.
+#: The contract that declares no keys.
 NO_CONTRACT: Final = Contract()
 
 
 def load(path: Path | None, zone: ZoneInfo) -> Contract:
-    """The contract in a file, such as CDR_CONTRACT names; without one, that of no keys.
+    """The contract in a file (CDR_CONTRACT); without a file, a contract that declares no keys.
 
     Raises SettingsError naming every fault.
     """
@@ -264,7 +264,7 @@ def _of_column(name: str) -> str | None:
 
 
 def _of_format(form: str, kind: str, zone: ZoneInfo) -> str | None:
-    """A format must give back what was written in it."""
+    """What is wrong with a format: a time written in it must be read back the same."""
     example = "%d/%m/%Y" if kind == "date" else "%d/%m/%Y %H:%M:%S"
     if not form:
         return f'format is missing: how the {kind} is written, such as "{example}"'
@@ -287,14 +287,14 @@ def _of_format(form: str, kind: str, zone: ZoneInfo) -> str | None:
 
 
 def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and option, as far as it can be read by itself."""
+    """The line of each table and option, for all lines that are TOML by themselves."""
     table: tuple[str, ...] = ()
     found: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         try:
             part = tomllib.loads(line)
         except tomllib.TOMLDecodeError:
-            continue  # it goes on over several lines
+            continue  # part of a value of several lines
         names = _names(part)
         if line.lstrip().startswith("["):
             table = names
@@ -314,7 +314,7 @@ def _names(part: object) -> tuple[str, ...]:
 
 
 def _line(lines: Mapping[tuple[str, ...], int], *names: str) -> int:
-    """Where the nearest thing of these names begins."""
+    """The line of the option or table `names`; if it is unknown, the line of what contains it."""
     while names and names not in lines:
         names = names[:-1]
     return lines.get(names, 1)

@@ -1,4 +1,4 @@
-"""The data dictionary: every dataset and column in words, from `datasets` and `types`."""
+"""The data dictionary: descriptions of every dataset and column, from `datasets` and `types`."""
 
 import json
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ A value that does not fit its type is null there and stands in `additional`.
 
 
 def dictionary(contract: Contract = NO_CONTRACT) -> str:
-    """The dictionary as Markdown; without a contract it stands in `data/DICTIONARY.md`."""
+    """The dictionary as Markdown; `data/DICTIONARY.md` is the one without a contract."""
     sections = [_HEAD, *map(_section, DATASETS.values())]
     return "\n".join([*sections, *_declared(contract)])
 
 
 def _declared(contract: Contract) -> Iterator[str]:
-    """The columns a user declared, as readers see them."""
+    """The columns that a user declared, as readers see them."""
     if not contract.keys:
         return
     yield from ("## Declared columns of cdrs (CDR_CONTRACT)", "", _MARKED)

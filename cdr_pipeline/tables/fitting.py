@@ -1,4 +1,4 @@
-"""Values in the type that a user declared: exactly, or null."""
+"""Converts values to the type that a user declared: exactly, or to null."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -27,10 +27,10 @@ _MAY_FIT: Final = {
     "string": (*_NUMBERS, "boolean", "object", "array"),
 }
 
-#: A time before or after these is a slip (a year of two digits read as one of four).
+#: A time outside these years is a mistake (a year of two digits read as a year of four).
 _YEARS: Final = (1000, 9999)
 
-#: Whole numbers from here on have neighbours that Float64 cannot tell apart.
+#: From this number on, Float64 cannot distinguish all neighbouring whole numbers.
 _FLOAT_EXACT: Final = 2**53
 
 _WHOLE: Final = r"^[+-]?[0-9]+$"
@@ -39,12 +39,12 @@ _DECIMAL: Final = r"^[+-]?0*[0-9]{1,29}(?:\.[0-9]{0,9}0*)?$"
 _NUMBER: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
 _WITH_EXPONENT: Final = r"^[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+$"
 
-#: More digits than any type has: such a number is not written out.
+#: A number with an exponent and this many digits or more fits no type and is not written out.
 _MOST_DIGITS: Final = 60
 
 
 def fit(declared: str, form: str, kind: str, values: Sequence[Any], zone: ZoneInfo) -> pl.Series:
-    """Values of a JSON type (`kind`) in the declared type; null for "" and where one does not fit.
+    """Values of a JSON type (`kind`) in the declared type; null for "" and for what does not fit.
 
     Numbers may come as their JSON text (see `contract.Declared.by_its_digits`). `form`: how a date
     or a datetime is written (strftime).
@@ -108,16 +108,16 @@ def _date(text: pl.Series, form: str, _: ZoneInfo) -> pl.Series:
 
 def _datetime(text: pl.Series, form: str, zone: ZoneInfo) -> pl.Series:
     moment = text.str.to_datetime(form, time_unit="us", strict=False)
-    if "f" in form or "%+" in form:  # it reads fractions, and cuts what it cannot hold
+    if "f" in form or "%+" in form:  # Polars cuts fractions finer than microseconds
         finer = text.str.to_datetime(form, time_unit="ns", strict=False).to_physical()
-        # Of years that nanoseconds do not reach, both wrap around alike.
+        # For years beyond the range of nanoseconds, both sides overflow to the same number.
         moment = moment.set(finer != moment.to_physical() * 1000, None)
     moment = moment.set(~moment.dt.year().is_between(*_YEARS), None)
     if moment.dtype == pl.Datetime("us"):
         own = "UTC" if "%s" in form else zone.key
         moment = moment.dt.replace_time_zone(own, ambiguous="earliest", non_existent="null")
-    # Python has no year 10000, which is what the last hours of 9999 are in zones east of UTC, or
-    # in UTC: "never", as many systems write it.
+    # Python has no year 10000. The last hours of 9999 (many systems write "never" so) are in that
+    # year in zones east of UTC, or in UTC.
     local = moment.dt.convert_time_zone(zone.key)
     in_both = [
         one.dt.year().is_between(*_YEARS) for one in (local, local.dt.convert_time_zone("UTC"))
@@ -136,7 +136,7 @@ _FITTING: Final[dict[str, Callable[[pl.Series, str, ZoneInfo], pl.Series]]] = {
 
 
 def _written_out(text: pl.Series) -> pl.Series:
-    """Numbers without an exponent: 1E+2 as 100."""
+    """Numbers as text without an exponent: 1E+2 as 100."""
     exponent = text.str.contains(_WITH_EXPONENT)
     if not exponent.any():
         return text

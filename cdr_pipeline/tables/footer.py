@@ -1,4 +1,4 @@
-"""What the footer of a partition's file tells, read once for as long as it is the same file."""
+"""The footer of a partition's file, read once and cached until the file changes."""
 
 import base64
 import json
@@ -18,28 +18,28 @@ from cdr_pipeline.tables.arrow import naming_damage
 from cdr_pipeline.tables.contract import MARK, NO_MARK
 from cdr_pipeline.tables.types import free_type
 
-#: Under this name a file says which fetch of its day it was made of: when that was finished.
+#: Footer key: the fetch of the day from which a file was made, as the time at which it finished.
 FETCHED: Final = "cdr_fetched"
 
-#: Under this name what is made of `cdrs` says what those were made by.
+#: Footer key of files made from `cdrs`: the `MadeBy` of those `cdrs`.
 CALLS: Final = "cdr_calls"
 
-#: Under this name `cdrs` say by which version of our rules they were made; nothing where there was
-#: none yet.
+#: Footer key of `cdrs`: the version of our rules (`record.RULES`); missing in files that are older
+#: than the versions.
 MADE_BY_RULES: Final = "cdr_rules"
 
-#: All of a call's times are in one zone.
+#: The column that gives the zone of a file: all times of a call are in one zone.
 _BEGAN: Final = "time_started"
 
-#: Under this name PyArrow and Polars keep a file's schema as they know it, and it is read in a
-#: fifth of the time that Parquet's own takes.
+#: Footer key under which PyArrow and Polars store the Arrow schema; it is read in a fifth of the
+#: time of the Parquet schema.
 _SCHEMA: Final = "ARROW:schema"
 
 
 class MadeBy(NamedTuple):
-    """What calls were made by: of the same pages and by equal ones come equal files.
+    """By what `cdrs` were made: the same pages and an equal MadeBy give equal files.
 
-    contract: its mark. zone: that of the times. rules: their version (`record.RULES`).
+    contract: the mark of the contract. zone: of the times. rules: the version (`record.RULES`).
     """
 
     contract: str
@@ -53,13 +53,13 @@ class MadeBy(NamedTuple):
 
 @dataclass(frozen=True)
 class Footer:
-    """What a file says of itself.
+    """The metadata of a file.
 
-    columns: each column whose name may be a free one's -> the lead list's keys behind it; none
-        behind a dataset's own.
-    made_by: what its calls were made by.
-    fetched: the fetch that it was made of; calls: what the `cdrs` that it was made of were made by.
-        None where the file does not say.
+    columns: each column whose name can be that of a free column -> the lead list's keys behind it;
+        empty for a column of the dataset itself.
+    made_by: by what its calls were made.
+    fetched: the fetch from which it was made; calls: the `MadeBy` of the `cdrs` from which it was
+        made. None if the file does not say.
     """
 
     columns: dict[str, tuple[str, ...]]
@@ -96,12 +96,12 @@ def _footer(path: Path, _mtime_ns: int, _size: int) -> Footer:
 
 @lru_cache(maxsize=1_000)
 def _embedded(schema: str) -> tuple[dict[str, tuple[str, ...]], str | None]:
-    """Most days have the columns of another day."""
+    """`_told` of an embedded schema; cached, since most days have the columns of another day."""
     return _told(pa.ipc.read_schema(pa.BufferReader(base64.b64decode(schema))))
 
 
 def _told(schema: pa.Schema) -> tuple[dict[str, tuple[str, ...]], str | None]:
-    """Columns as in `Footer`, and the zone of its calls' times."""
+    """`columns` as in `Footer`, and the zone of the times."""
     columns = {
         field.name: tuple(json.loads((field.metadata or {}).get(b"keys", b"[]")))
         for field in schema

@@ -1,9 +1,9 @@
 """Measures of calls as Polars expressions, each defined once, with its source.
 
-Those of one call take the columns of `cdrs`; counts and sums take those of a tally (`tally`), the
-ratios those of an aggregate. Ratios lie between 0 and 1 and are null over nothing; numerators and
-denominators are stored beside them, so that days add up to weeks and months. Medians, percentiles
-and counts of distinct values do not add up.
+Measures of one call take the columns of `cdrs`; counts and sums take the columns of a tally
+(`tally`), ratios the columns of an aggregate. Shares lie between 0 and 1; every ratio is null if
+its denominator is 0. Numerators and denominators are stored beside the ratios, so that days add up
+to weeks and months. Medians, percentiles and counts of distinct values do not add up.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,8 +27,8 @@ _MOST_SECONDS: Final = 2**31
 
 
 def was_answered() -> pl.Expr:
-    """Whether a call was answered: decided by time_answered or billsec (API.md). Null, which tells
-    of no answer either, where it has neither.
+    """Whether a call was answered: by time_answered or billsec (API.md). Null, which counts as not
+    answered, if both are null.
     """
     return pl.col("time_answered").is_not_null() | (pl.col("billsec") > 0)
 
@@ -53,25 +53,25 @@ def is_of(which: Disposition) -> pl.Expr:
 
 
 def seconds_of(column: str) -> pl.Expr:
-    """What a call says it took; null where that is more than 68 years either way, which no call
-    takes: a sum of such would pass 64 bits, and come out as anything.
+    """The seconds in a column; null if they are more than 68 years (positive or negative), which no
+    call takes: the sum of such values would overflow 64 bits.
     """
     return pl.when(pl.col(column).is_between(-_MOST_SECONDS, _MOST_SECONDS)).then(column)
 
 
 def talk_seconds() -> pl.Expr:
-    """Talk time, billsec, of an answered call; null of any other."""
+    """Talk time (billsec) of an answered call; null for any other call."""
     return pl.when(is_of(Disposition.ANSWERED)).then(seconds_of("billsec"))
 
 
 def key_delay() -> pl.Expr:
-    """Seconds from answer to key of a call in which a key of 0 to 9 was pressed; else null."""
+    """Seconds from the answer to the key press, if a key of 0 to 9 was pressed; else null."""
     return pl.when(pl.col("key_pressed").is_not_null()).then(seconds_of("presskey_delay"))
 
 
 def more_often(column: str, times: int) -> pl.Expr:
-    """Whether a row's value stands in more rows than so many; null for null."""
-    # Collect in memory: Polars 2.1 panics where its streaming engine meets `rle` in two chunks.
+    """Whether more than so many rows have the row's value; null for null."""
+    # Collect in memory: the streaming engine of Polars 2.1 panics if `rle` gets two chunks.
     runs = pl.col(column).drop_nulls().sort().rle().struct
     often = runs.field("value").filter(runs.field("len") > times)
     return pl.col(column).is_in(often.implode())
@@ -80,8 +80,8 @@ def more_often(column: str, times: int) -> pl.Expr:
 def number_within(column: str) -> pl.Expr:
     """1, 2, 3, ... within each run of equal values; rows are sorted by this column first.
 
-    By comparing neighbours: a window over groups takes ten times as long where nearly every group
-    is one call.
+    Compares neighbours: a window over groups takes ten times as long if nearly every group is one
+    call.
     """
     row = pl.int_range(pl.len(), dtype=pl.Int64)
     begins = (row == 0) | pl.col(column).ne_missing(pl.col(column).shift())
@@ -100,7 +100,7 @@ def is_direction(which: str) -> pl.Expr:
 
 
 def in_64_bits(column: str, *within: str) -> pl.Expr:
-    """A text (within others) by its hash, the same within a process; null for null."""
+    """The hash of a text (and of the texts `within`), the same within a process; null for null."""
     texts = pl.struct(column, *within) if within else pl.col(column)
     return pl.when(pl.col(column).is_not_null()).then(texts.hash())
 
@@ -109,12 +109,12 @@ def in_64_bits(column: str, *within: str) -> pl.Expr:
 
 
 def calls() -> pl.Expr:
-    """Root legs: the tables look at no others."""
+    """Root legs: the tables count no other legs."""
     return pl.col("calls").sum()
 
 
 def calls_if(holds: pl.Expr) -> pl.Expr:
-    """Calls of which something holds; null counts as no."""
+    """Calls for which `holds` is true; null counts as false."""
     return pl.col("calls").filter(holds).sum()
 
 
@@ -124,25 +124,25 @@ def calls_of(which: Disposition) -> pl.Expr:
 
 
 def seizures() -> pl.Expr:
-    """Calls that were really attempted (ITU-T E.425): all but those of not_attempt."""
+    """Calls that were really attempted (ITU-T E.425): all calls except not_attempt."""
     return calls_if(attempted())
 
 
 def effective() -> pl.Expr:
-    """NER's numerator (ITU-T E.425): answered, or the far end's doing and not the network's."""
+    """NER's numerator (ITU-T E.425): calls answered, or ended by the far end, not the network."""
     return calls_if(
         pl.col("disposition").is_in([one.label for one in Disposition if one.effective])
     )
 
 
 def short_calls() -> pl.Expr:
-    """Answered and over at once: a hotline burnt, a script cut off (`SHORT_CALL_SECONDS`)."""
+    """Answered calls shorter than `SHORT_CALL_SECONDS`: a burnt hotline, a script cut off."""
     return _talks(pl.col("talk_seconds") < SHORT_CALL_SECONDS)
 
 
 def talks() -> dict[str, pl.Expr]:
-    """Answered calls by talk time, in the buckets of the vendor's portal, each from the second
-    where the one before ends; 30 s belong to the third ("over 30 s" is the last).
+    """Answered calls by talk time, in the buckets of the vendor's portal. Each bucket begins at the
+    second where the one before ends; 30 s are in the third bucket (the last is "over 30 s").
     """
     seconds = pl.col("talk_seconds")
     return {
@@ -154,7 +154,7 @@ def talks() -> dict[str, pl.Expr]:
 
 
 def rings() -> pl.Expr:
-    """Calls of which it is known how long they rang."""
+    """Calls with a known ringing time."""
     return calls_if(pl.col("ring_seconds").is_not_null())
 
 
@@ -164,13 +164,13 @@ def key_presses() -> pl.Expr:
 
 
 def presses_of(key: int) -> pl.Expr:
-    """Calls in which this was the first key."""
+    """Calls in which `key` was the first key pressed."""
     return pl.col("key_presses").filter(pl.col("key_pressed") == key).sum()
 
 
 def ended_by(side: str) -> pl.Expr:
     """Calls that one side ended, by sip_hangup_disposition (API.md): "send" is the system, which
-    said goodbye, gave up ringing or refused; "recv" is the far end.
+    sent BYE, CANCEL or a refusal; "recv" is the far end.
     """
     return calls_if(pl.col("sip_hangup_disposition").str.starts_with(f"{side}_"))
 
@@ -182,16 +182,16 @@ def congestion() -> pl.Expr:
 
 
 def seconds(column: str, of: str = "calls") -> pl.Expr:
-    """Sum of what each of the calls (or talks, or key presses) took."""
+    """Sum of the seconds in `column` over the calls (or talks, or key presses: `of`)."""
     return (pl.col(column) * pl.col(of)).sum()
 
 
 def ranked(column: str, by: Sequence[str], of: str = "calls") -> dict[str, pl.Expr]:
-    """What `spread` needs of a tally's rows, added before they are grouped: how many of the group's
-    calls (or talks, or key presses) there are up to the row and with it, in the order of what they
-    took, and how many in all.
+    """Columns that `spread` needs, added to a tally's rows before they are grouped: how many of the
+    group's calls (or talks, or key presses: `of`) there are up to and including the row, in the
+    order of `column`, and how many have known seconds.
 
-    To order each group by itself, as it is summed, takes ten times as long where there are many.
+    To sort each group while it is summed takes ten times as long if there are many groups.
     """
     known = pl.when(pl.col(column).is_not_null()).then(of)
     return {
@@ -201,9 +201,9 @@ def ranked(column: str, by: Sequence[str], of: str = "calls") -> dict[str, pl.Ex
 
 
 def spread(name: str, column: str) -> dict[str, pl.Expr]:
-    """Median and 95th percentile of what each of the calls took, linearly interpolated between
+    """Median and 95th percentile of the seconds in `column`, linearly interpolated between
     neighbours (as Excel's PERCENTILE.INC and SQL's percentile_cont); null over nothing, and not
-    additive. Rows are `ranked` by the column.
+    additive. The rows must be `ranked` by the column.
     """
     return {
         f"{name}_median_seconds": _percentile(column, 0.5),
@@ -212,7 +212,7 @@ def spread(name: str, column: str) -> dict[str, pl.Expr]:
 
 
 def _percentile(column: str, share: float) -> pl.Expr:
-    """Exact, since a tally says of every value how often there is it."""
+    """The percentile `share` (0 to 1); exact, since a tally counts every value."""
     up_to = pl.col(f"{column}_up_to")
     place = share * (pl.col(f"{column}_known") - 1)
     below, above = (pl.when(up_to > at).then(column).min() for at in (place.floor(), place.ceil()))
@@ -227,12 +227,12 @@ def _talks(hold: pl.Expr) -> pl.Expr:
 
 
 def count(holds: pl.Expr) -> pl.Expr:
-    """Calls, one a row, of which something holds; null counts as no."""
+    """Rows (one per call) for which `holds` is true; null counts as false."""
     return holds.sum().cast(pl.Int64)
 
 
 def unique(column: str) -> pl.Expr:
-    """Distinct values, null not counted; not additive."""
+    """The number of distinct values, without null; not additive."""
     return pl.col(column).drop_nulls().n_unique().cast(pl.Int64)
 
 
@@ -248,7 +248,7 @@ class Ratio:
     description: str
 
 
-#: Column -> what it is of which columns.
+#: Column -> the ratio that it holds.
 RATIOS: Final = {
     "asr": Ratio(
         "answered", "seizures", "Answer-seizure ratio: answered / seizures (ITU-T E.411, E.425)."

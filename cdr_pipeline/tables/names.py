@@ -1,6 +1,6 @@
-"""What a lead list's key is called as a column: `additional_` and the key in plain letters.
+"""The column name of a lead list's key: `additional_` and the key in plain letters.
 
-A name depends on the keys of its own record alone. Endings, which tell types, stand in
+A name depends only on the keys of its own record. The endings that tell types are in
 `types.ENDINGS`.
 """
 
@@ -41,16 +41,16 @@ def plain_name(key: str) -> str:
 
 
 def digest(key: str) -> str:
-    """A few digits that tell a key from others of its name."""
+    """The first hex digits of a key's SHA-256, which distinguish it from other keys of its name."""
     return hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def sounds_personal(key: str) -> bool:
-    """Whether a key's name says that its values tell of a person: so dien thoai, email, ten."""
+    """Whether a key's name says that its values are personal: so dien thoai, email, ten."""
     return bool(_PERSONAL.search(plain_name(key)))
 
 
 def _owners(names: Mapping[str, str]) -> dict[str, str]:
-    """For each name, the key that has it, of those that share it: the equal one, else the first."""
+    """Name -> the key that has it, of all keys that share it: the equal key, else the first."""
     last_wins = sorted(names, key=lambda key: (key != names[key], key), reverse=True)
     return {names[key]: key for key in last_wins}

@@ -1,15 +1,15 @@
-"""Which days are to be fetched or made again, by what their files say of themselves.
+"""Which days must be fetched or made again, according to the footers of their files.
 
-Every file of a day says which fetch it was made of: the moment at which that ended. (The files' own
-times are not believed: a copy of the folder changes them. But see `outdated_days`.) `cdrs` also say
-what their calls were made by: the contract's mark, the zone of their times, and the version of our
-rules (`record.RULES`). A day is
+The footer of every file of a day says from which fetch it was made: the time at which the fetch
+ended. (The modification times of files are not used, since a copy of the folder changes them. But
+see `outdated_days`.) The footer of `cdrs` also says by what the calls were made: the contract's
+mark, the zone of the times, and the version of our rules (`record.RULES`). A day is
 
     stale      if its calls were made under another contract or zone than is in force, or by another
                version of our rules: make it again
-    unmade     if it was fetched, and not all of it was made of that fetch: make it again
-    torn       if its raw_pages are of another fetch than its receipt: fetch it again
-    outdated   for a dataset that was made of other `cdrs` than the day has now
+    unmade     if it was fetched, and not all datasets were made from this fetch: make it again
+    torn       if its raw_pages and its receipt are from different fetches: fetch it again
+    outdated   for a dataset that was made from other `cdrs` than are stored now
 """
 
 from collections.abc import Sequence
@@ -25,23 +25,23 @@ from cdr_pipeline.tables.footer import CALLS, FETCHED, MadeBy, footer
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import every_day, ranges
 
-#: What only the vendor can give, in the order of writing; the others are made from it.
+#: Datasets that only a fetch can give, in the order of writing; the others are made from them.
 ASKED_FOR: Final = (RAW_PAGES, RECEIPTS)
 MADE: Final = tuple(dataset for dataset in DATASETS.values() if dataset not in ASKED_FOR)
 
-#: What to do about days that were not made of what is due.
+#: What to do about stale and unmade days, for messages.
 WAY_OUT: Final = (
     "`cdr-pipeline rebuild` makes such days again from raw_pages, without the API; so does the job"
     " `rebuild` in Dagster, for the days it is given"
 )
 
-#: How many ranges of days are told one by one.
+#: How many ranges of days a message names one by one.
 _TOLD: Final = 6
 
 
 def made_by(store: Store, day: date) -> MadeBy:
-    """What a stored day of `cdrs` was made by. Raises Damaged, as does all here that reads
-    footers.
+    """By what a stored day of `cdrs` was made. Raises Damaged, as every function here that reads
+    footers does unless it says otherwise.
     """
     return footer(store.path(CDRS, day)).made_by
 
@@ -61,8 +61,8 @@ def damaged_files(
 
 
 def stale_days(store: Store, due: str, first: date = date.min, last: date = date.max) -> list[date]:
-    """Stored days of `cdrs`, both ends included, that are stale where the contract is in force that
-    has the mark `due`. A file that cannot be read does not say; its day is left out.
+    """Stored days of `cdrs`, both ends included, that are stale if the contract with the mark `due`
+    is in force. A day whose file cannot be read is left out.
     """
     now, stale = MadeBy(due, store.zone.key), []
     for day in store.days(CDRS, first, last):
@@ -73,15 +73,15 @@ def stale_days(store: Store, due: str, first: date = date.min, last: date = date
 
 
 def counted_otherwise(store: Store, days: Sequence[date]) -> list[date]:
-    """Those of some stored days of `cdrs` whose zone or version of our rules is not that of the
-    last day: their figures do not compare.
+    """The stored `days` of `cdrs` whose zone or version of our rules differs from the last day:
+    their figures cannot be compared with it.
     """
     counted = {day: made_by(store, day)._replace(contract=NO_MARK) for day in days}
     return [day for day in days if counted[day] != counted[days[-1]]]
 
 
 def stale_in_words(days: Sequence[date]) -> str:
-    """What to say of `stale_days`."""
+    """The message about `stale_days`."""
     return (
         f"{days_in_words(days)} {were(days)} made under another contract or zone (CDR_CONTRACT,"
         f" CDR_TIMEZONE) than is in force, or by the rules of another version. {WAY_OUT}."
@@ -89,13 +89,13 @@ def stale_in_words(days: Sequence[date]) -> str:
 
 
 def about_fetch(finished_at: datetime) -> dict[str, str]:
-    """What the files of a fetch, and those made of it, say of it."""
+    """Footer metadata for the files of a fetch, and for files made from it: when it ended (UTC)."""
     return {FETCHED: f"{finished_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
 
 
 def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
-    """What a file made of a stored partition says: which fetch that was of, if it says so; and what
-    calls were made by.
+    """Footer metadata for a file made from a stored partition: the fetch of that partition, if it
+    says so; if it is of `cdrs`, also by what these were made.
     """
     told = footer(store.path(source, day))
     fetched = {FETCHED: told.fetched} if told.fetched else {}
@@ -103,12 +103,12 @@ def about_source(store: Store, source: Dataset, day: date) -> dict[str, str]:
 
 
 def about_calls(calls: MadeBy) -> dict[str, str]:
-    """What files made of `cdrs`, or together with them, say of those."""
+    """Footer metadata for files made from `cdrs`, or together with them."""
     return {CALLS: f"{calls}"}
 
 
 def of_the_fetch(store: Store, day: date, datasets: Sequence[Dataset]) -> bool:
-    """Whether these partitions of a day are there, and of the fetch that its receipt tells of."""
+    """Whether these partitions of a day are stored, and come from the fetch of its receipt."""
     if not all(store.holds(one, day) for one in (RECEIPTS, *datasets)):
         return False
     due = _fetch(store, RECEIPTS, day)
@@ -116,8 +116,9 @@ def of_the_fetch(store: Store, day: date, datasets: Sequence[Dataset]) -> bool:
 
 
 def is_made(store: Store, day: date) -> bool:
-    """Whether all of a day is there, made of the fetch that its receipt tells of, and of its calls
-    as they are now (a rebuild may have been killed in between). No, where a file cannot be read.
+    """Whether all datasets of a day are stored, made from the fetch of its receipt and from its
+    calls as they are now (a rebuild may have been killed in between). False if a file cannot be
+    read.
     """
     with suppress(Damaged):
         calls = (_of_these_calls(store, day, one) for one in MADE)
@@ -126,16 +127,16 @@ def is_made(store: Store, day: date) -> bool:
 
 
 def is_torn(store: Store, day: date) -> bool:
-    """Whether a run was killed between a day's raw_pages and its receipt, so that they are of two
-    fetches. No, where one of them cannot be read.
+    """Whether a day's raw_pages and its receipt are from different fetches: a run was killed
+    between the two. False if one of them cannot be read.
     """
     readable = all(is_readable(store, one, day) for one in ASKED_FOR)
     return readable and not of_the_fetch(store, day, [RAW_PAGES])
 
 
 def is_unmade(store: Store, day: date) -> bool:
-    """Whether a day was fetched and not made: its run was killed in between, or only some datasets
-    were asked for.
+    """Whether a day was fetched and not all datasets were made from it: the run was killed in
+    between, or only some datasets were asked for.
     """
     return of_the_fetch(store, day, [RAW_PAGES]) and not is_made(store, day)
 
@@ -146,17 +147,17 @@ def is_ahead(store: Store, day: date, now: datetime) -> bool:
 
 
 def missing_days(store: Store, first: date = date.min, last: date = date.max) -> list[date]:
-    """Days between stored ones, both ends included, of which there is neither receipt nor calls."""
+    """Days between stored days, both ends included, that have neither a receipt nor calls."""
     stored = {day for one in (RECEIPTS, CDRS) for day in store.days(one, first, last)}
     between = every_day(min(stored), max(stored)) if stored else []
     return [day for day in between if day not in stored]
 
 
 def to_make(store: Store, due: str | None, first: date, last: date) -> list[date]:
-    """Days, both ends included, to be made again from `raw_pages`: every stale day where the
-    contract of the mark `due` is in force, every unmade one, and those with a file that cannot be
-    read; or all days, if `due` is None. Days without `raw_pages` and torn ones are left out: they
-    have to be fetched first.
+    """Days, both ends included, to be made again from `raw_pages`: every day that is stale if the
+    contract with the mark `due` is in force, every unmade day, and days with a file that cannot be
+    read; or all days, if `due` is None. Days without `raw_pages` and torn days are left out: they
+    must be fetched first.
     """
     if due is None:
         days = store.days(RAW_PAGES, first, last)
@@ -169,18 +170,18 @@ def to_make(store: Store, due: str | None, first: date, last: date) -> list[date
 
 
 def is_readable(store: Store, dataset: Dataset, day: date) -> bool:
-    """Whether a partition is there, and is no file that was cut short."""
+    """Whether a partition is stored, and its footer can be read."""
     with suppress(Damaged):
         return store.holds(dataset, day) and bool(footer(store.path(dataset, day)))
     return False
 
 
 def outdated_days(store: Store, dataset: Dataset) -> list[date]:
-    """The days of a dataset whose file is older than that of `cdrs`, and was made of other calls
-    than are in it now, or cannot be read.
+    """The days of a dataset whose file is older than the file of `cdrs`, and was made from other
+    calls than that has now, or cannot be read.
 
-    The files' times are looked at first, since to read a footer takes thirty times as long. So
-    where a folder was copied without them this may miss a day; `is_unmade` does not.
+    Modification times are compared first, since to read a footer takes thirty times as long. So if
+    a folder was copied without its times, this may miss a day; `is_unmade` does not.
     """
     return [
         day
@@ -196,20 +197,20 @@ def outdated_days(store: Store, dataset: Dataset) -> list[date]:
 
 
 def _of_these_calls(store: Store, day: date, dataset: Dataset) -> bool:
-    """Whether a partition was made of, or with, calls of the contract, zone and rules that the
-    day's calls have now. Yes, where it does not say.
+    """Whether a partition was made from, or with, calls of the contract, zone and rules that the
+    day's calls have now. True if its footer does not say.
     """
     said = footer(store.path(dataset, day)).calls
     return said is None or said == f"{made_by(store, day)}"
 
 
 def _fetch(store: Store, dataset: Dataset, day: date) -> str | None:
-    """The fetch that a stored partition is of, if it says so."""
+    """The fetch from which a stored partition was made, if its footer says so."""
     return footer(store.path(dataset, day)).fetched
 
 
 def days_in_words(days: Sequence[date]) -> str:
-    """How many days, and which, as ranges."""
+    """How many days, and which, as ranges, for messages."""
     return f"{len(days):,} {'day' if len(days) == 1 else 'days'} ({ranges(days, _TOLD)})"
 
 

@@ -1,4 +1,4 @@
-"""A day's `raw_pages`: responses written as they arrive, and those that count read again."""
+"""A day's `raw_pages`: writes responses as they arrive, and reads those that count."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from cdr_pipeline.page import split_and_total
 from cdr_pipeline.tables.arrow import COMPRESSION, give_back, naming_damage, scan_file
 from cdr_pipeline.window import Window
 
-#: Bodies are gathered to row groups of about this many bytes, which bounds a day's memory.
+#: A row group holds about this many bytes of bodies, which bounds the memory of a day.
 _BODY_BYTES: Final = 8 * 2**20
 
-#: What tells which responses count.
+#: The columns that decide which responses count.
 _ASKED: Final = ["pass", "window_start", "window_end"]
 
-#: The window of what was asked for without one: any call began in it.
+#: The window of a response that was asked for without one: every call began in it.
 ALWAYS: Final = Window(datetime.min, datetime.max)
 
 
 @dataclass(frozen=True)
 class StoredPage:
-    """One response: the number of its reading (0: asked for a total alone), its bytes, the window
-    and the offset that were asked for, and its place among all of its day, in the order they came.
+    """One response: the number of its reading (0: asked only for a total), its bytes, the requested
+    window and offset, and its place among all responses of the day, in the order of arrival.
 
-    A record counts if it began in that window; the vendor also lists some of the second before
-    and after, which the neighbouring window's own reading knows better.
+    A record counts if it began in the window; the vendor also lists records of the second before
+    and after, for which the reading of the neighbouring window counts.
     """
 
     pass_: int
@@ -41,18 +41,18 @@ class StoredPage:
     offset: int = 0
 
 
-#: What is told of a row group of `raw_pages`: its number in the file, and its responses.
+#: Called with a row group of `raw_pages`: its number in the file, and its responses.
 OnGroup: TypeAlias = Callable[[int, Sequence[StoredPage]], None]
 
 
 class PageWriter:
-    """Rows of `raw_pages` on their way into a file, a row group of bounded size at a time."""
+    """Writes rows of `raw_pages` to a file, in row groups of bounded size."""
 
     def __init__(self, path: Path, schema: pa.Schema, on_group: OnGroup | None = None) -> None:
         self._path = path
         self._schema = schema
         self._on_group = on_group
-        # The least and the greatest body tell nobody anything.
+        # No statistics of `body`: its minimum and maximum are of no use.
         told = [name for name in schema.names if name != "body"]
         self._file = pq.ParquetWriter(
             path, schema, use_dictionary=False, write_statistics=told, **COMPRESSION
@@ -62,14 +62,14 @@ class PageWriter:
         self._groups = self._places = 0
 
     def add(self, row: dict[str, Any]) -> None:
-        """One response: the columns of `raw_pages`."""
+        """Add one response, as the columns of `raw_pages`."""
         self._rows.append(row)
         self._bytes += len(row["body"])
         if self._bytes >= _BODY_BYTES:
             self._flush()
 
     def close(self, about: Mapping[str, str] | None = None) -> None:
-        """Nothing more comes. `about`: anything that is kept in the file, as `Store.writing`."""
+        """Write the last rows and close the file. `about`: footer metadata, as `Store.writing`."""
         if self._file.is_open:
             self._flush()
             self._file.add_key_value_metadata(dict(about or {}))
@@ -77,7 +77,7 @@ class PageWriter:
             give_back()
 
     def written(self) -> "Pages":
-        """What has been written, once closed."""
+        """The responses of the closed file."""
         return Pages(self._path)
 
     def _flush(self) -> None:
@@ -102,9 +102,8 @@ def _as_page(row: Mapping[str, Any], place: int) -> StoredPage:
 
 @dataclass(frozen=True)
 class Pages:
-    """The responses in a file of `raw_pages` that count, as often as they are asked for; only those
-    of some row groups, if these are given. Whatever is asked raises Damaged where it is no whole
-    file.
+    """The responses in a file of `raw_pages` that count; may be iterated again. `groups`: only
+    these row groups. Every method raises Damaged if the file is not whole.
     """
 
     path: Path
@@ -125,9 +124,7 @@ class Pages:
                         yield StoredPage(number, body.as_py(), window, place, offset)
 
     def totals(self) -> dict[Window, int]:
-        """The parts that the day was proved in, and the vendor's total of each when it was. Raises
-        Damaged.
-        """
+        """Window of each part in which the day was proved -> the vendor's total at that time."""
         with naming_damage(self.path):
             pages = scan_file(self.path)
             counting = in_force(pages.select(_ASKED).collect().iter_rows())
@@ -138,14 +135,14 @@ class Pages:
         }
 
     def readings(self) -> list[set[int]]:
-        """Which of the readings that count each row group holds responses of."""
+        """For each row group, the readings that count and have responses in it."""
         with naming_damage(self.path), pq.ParquetFile(self.path) as file:
             counting, passes = _counting(file), file.read(["pass"])["pass"].to_pylist()
             return [{passes[place] for place in group} & counting for group in _places(file)]
 
 
 def _places(file: pq.ParquetFile) -> list[range]:
-    """Where the rows of each row group stand among all."""
+    """For each row group, the places of its rows among all rows."""
     lengths = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
     return [
         range(end - length, end) for length, end in zip(lengths, accumulate(lengths), strict=True)
@@ -153,7 +150,7 @@ def _places(file: pq.ParquetFile) -> list[range]:
 
 
 def groups_to_come(first: StoredPage) -> float:
-    """How many row groups of `raw_pages` a day will take, by what its first response says."""
+    """How many row groups of `raw_pages` a day will take, estimated from its first response."""
     records, total = split_and_total(first.body)
     return total / max(len(records), 1) * len(first.body) / _BODY_BYTES
 
@@ -165,10 +162,10 @@ def _counting(file: pq.ParquetFile) -> set[int]:
 
 
 def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
-    """The readings that count: those which no later reading overlaps.
+    """The readings that count: no later reading overlaps their window.
 
-    `readings` are pass, window_start and window_end of raw_pages' rows; pass 0 asked for a total
-    alone and never counts.
+    `readings`: pass, window_start and window_end of the rows of raw_pages. Pass 0 asked only for a
+    total and never counts.
     """
     counting: set[int] = set()
     later: list[tuple[datetime, datetime]] = []
@@ -180,7 +177,7 @@ def in_force(readings: Iterable[tuple[int, datetime, datetime]]) -> set[int]:
 
 
 def _column(cells: Sequence[Any], dtype: pa.DataType) -> pa.Array:
-    """Cells as `pa.array` makes them; bytes at half its cost, since each is copied but once."""
+    """As `pa.array(cells, dtype)`; for bytes at half the cost, since each is copied only once."""
     if not pa.types.is_large_binary(dtype):
         return pa.array(cells, dtype)
     ends = [pa.array([0, len(cell)], pa.int64()).buffers()[1] for cell in cells]

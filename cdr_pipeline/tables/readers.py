@@ -2,8 +2,8 @@
 
 A day's file has a column for each type that a key's values had on that day (`additional_x__int`,
 `additional_x`), or for the type and name that a user declared (`amount__decimal`). Readers see one
-`additional_x` or `amount` over the days they ask for; how its variants are united is said here, in
-Polars, and in `catalog`, in SQL.
+column `additional_x` or `amount` over all days they ask for. This module unites the columns in
+Polars, `catalog` does in SQL.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from cdr_pipeline.tables.provenance import made_by, stale_in_words
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.tables.types import DECIMAL, INSTANT, as_written, type_of
 
-#: Types of numbers -> the type that holds them all exactly; any other mixture is text.
+#: Types of numbers -> the type that readers see; any other mixture of types is read as text.
 _UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
     frozenset({pl.Int64(), pl.Float64()}): pl.Float64(),
     frozenset({pl.Int64(), DECIMAL}): DECIMAL,
@@ -33,7 +33,7 @@ _UNITED: Final[dict[frozenset[pl.DataType], pl.DataType]] = {
 
 
 class AnotherContract(UserWarning):
-    """Some of the days asked for are stale (see `provenance`), or not made as the newest is."""
+    """Some of the days are stale (see `provenance`), or made in another way than the newest day."""
 
 
 def scan(
@@ -45,24 +45,23 @@ def scan(
 ) -> pl.LazyFrame:
     """The rows of a dataset from `start` to `end`, both included; None leaves that side open.
 
-    One schema whatever the files hold: the columns of the data dictionary, `date` (the partition's
-    local day), and for `cdrs` one `additional_<name>` for each key on these days, typed as the
-    values were: as their one type, as Float64 if integers and decimals are mixed, else as text.
-    What CDR_CONTRACT declares of a key stands under the name and in the type declared there. Days
-    that were made under another contract, or by another version of our rules, show as they were
-    made, and an `AnotherContract` warns of them. Reads only the columns and days that the query
-    needs.
+    The schema does not depend on single files: the columns of the data dictionary, `date` (the
+    partition's local day), and for `cdrs` one `additional_<name>` for each key on these days. Its
+    type is the one type of the values, Float64 if integers and decimals are mixed, else text. A key
+    that CDR_CONTRACT declares has the name and the type declared there. Days made under another
+    contract, or by another version of our rules, are read as they were made, with the warning
+    `AnotherContract`. Reads only the columns and days that the query needs.
 
         scan("cdrs", "2023-03-01", "2023-03-07").filter(pl.col("disposition") == "answered")
 
-    The data is looked for in `data_dir`, or where CDR_DATA_DIR says. Raises CdrError for a dataset
-    that does not exist or has no folder there, for a folder below one with `=` in its name, and for
-    what are no days or in the wrong order; of `cdrs`, whose files say which columns there are, also
-    where one of them is damaged.
+    The data is in `data_dir`, or in CDR_DATA_DIR. Raises CdrError if the dataset does not exist or
+    has no folder there, if the folder is below one with `=` in its name, or if `start` or `end` are
+    no days or in the wrong order; for `cdrs`, whose columns are read from the files, also if a file
+    is damaged.
     """
     settings = Settings.load()
     store = Store(Path(data_dir) if data_dir else settings.data_dir, settings.zone)
-    if "=" in f"{store.root.absolute()}":  # its value would stand in a column of that name
+    if "=" in f"{store.root.absolute()}":  # Polars would add a column of that name
         raise CdrError(
             f"{store.root} stands below a folder with `=` in its name, which Polars takes for a"
             " partition. Give that folder another name."
@@ -86,8 +85,8 @@ def scan(
 
 
 def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) -> None:
-    """Warn of stale days. Who only reads may not have the contract: without one, the newest day
-    tells what is in force.
+    """Warn of stale days. A reader may not have the contract: without CDR_CONTRACT, the other days
+    are compared with the newest.
     """
     made = {day: made_by(store, day) for day in days}
     if not made:
@@ -104,7 +103,7 @@ def _warn_of_stale_days(settings: Settings, store: Store, days: Sequence[date]) 
 
 
 def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
-    """These days of a dataset, as `scan` shows them; each must have been written."""
+    """These days of a dataset, as `scan` returns them; each day must be stored."""
     paths = [store.path(dataset, day) for day in days]
     shown = unite(additional_columns(dataset, paths))
     schema = pl.Schema({**dataset.schema(store.zone), DATE: pl.Date()})
@@ -117,20 +116,20 @@ def lazy(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
 
 
 def fixed(store: Store, dataset: Dataset, days: Sequence[date]) -> pl.LazyFrame:
-    """These days of a dataset without its free columns: those that every file has, and `date`."""
+    """These days of a dataset: the columns that every file has, and `date`; no free columns."""
     paths = [store.path(dataset, day) for day in days]
     return _files(paths, {**dataset.schema(store.zone), DATE: pl.Date()})
 
 
 def additional_columns(dataset: Dataset, paths: Iterable[Path]) -> set[str]:
-    """The lead list's columns that stand in these files; reads footers, each once a process."""
+    """The lead list's columns in these files; reads each footer once per process."""
     if ADDITIONAL not in dataset.names:
         return set()
     return {name for path in paths for name in footer(path).columns}.difference(dataset.names)
 
 
 def unite(columns: Iterable[str]) -> dict[str, list[str]]:
-    """The one name that readers see -> the columns behind it, each of another type; sorted."""
+    """The name that readers see -> the columns behind it, each of another type; sorted."""
     names = defaultdict(list)
     for column in sorted(columns):
         names[column.partition("__")[0]].append(column)
@@ -138,14 +137,14 @@ def unite(columns: Iterable[str]) -> dict[str, list[str]]:
 
 
 def united_type(columns: Iterable[str]) -> pl.DataType:
-    """The type that readers see of columns of one name."""
+    """The type of the column that readers see for these columns of one name."""
     types = {type_of(column) for column in columns}
     return types.pop() if len(types) == 1 else _UNITED.get(frozenset(types), pl.String())
 
 
 def united(columns: Sequence[str]) -> pl.Expr:
-    """Columns of one name as one column; a row has a value in one of them at most."""
-    if len(columns) == 1:  # as it is, so that predicates reach the file
+    """Columns of one name as one column; a row has a value in at most one of them."""
+    if len(columns) == 1:  # without coalesce, so that Polars pushes predicates down to the file
         return pl.col(columns[0])
     dtype = united_type(columns)
     return pl.coalesce(_as(dtype, column) for column in columns)
@@ -181,8 +180,8 @@ def _float_text(number: pl.Expr) -> pl.Expr:
 
 
 def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-    """The files under one schema. It is given, never taken from a file: a column that a file has
-    not is null there, and none is cast to what another file happened to hold.
+    """The files read with the given schema, never with that of a file: a column that a file lacks
+    is null there, and no column is cast to the type that another file has.
     """
     if not paths:
         return pl.LazyFrame(schema=pl.Schema(schema))
@@ -193,7 +192,7 @@ def _files(paths: Sequence[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyF
         extra_columns="ignore",
         hive_partitioning=True,
         hive_schema={DATE: pl.Date()},
-        # Files written under another CDR_TIMEZONE hold the same instants.
+        # Files written under another CDR_TIMEZONE have times in its zone: convert them.
         cast_options=pl.ScanCastOptions(datetime_cast="convert-timezone"),
         glob=False,
     )

@@ -1,4 +1,4 @@
-"""What `cdr_receipts` says of a stored day, to whoever asks for more than a table of it."""
+"""The receipt of a stored day (`cdr_receipts`) as typed values."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,18 +10,18 @@ from cdr_pipeline.tables.datasets import RECEIPTS
 from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 
-#: How far back a total is remembered that need not be doubted again.
+#: The newest stored days whose totals are used as a total that is no ceiling.
 _DAYS_REMEMBERED: Final = 31
 
 
 @dataclass(frozen=True)
 class LastFetch:
-    """The fetch that a stored day is of.
+    """The last fetch of a stored day.
 
-    total: the vendor's, of the calls that began on the day. records: received for it. Both are
-        without those that were listed for the day and began on another.
-    proved_at, changed_at: when it ended; when a fetch last found anything else than the one before,
-        None if none did. Both in the store's zone.
+    total: the vendor's total of the calls that began on the day. records: how many were received.
+        Both without the calls that were listed for the day and began on another.
+    proved_at, changed_at: when the fetch ended; when a fetch last found other calls than the fetch
+        before it, None if none did. Both in the store's zone.
     first: whether the day had not been fetched before.
     """
 
@@ -34,8 +34,8 @@ class LastFetch:
 
 
 def last_fetch(store: Store, day: date) -> LastFetch:
-    """What the receipt of a stored day says; one of an earlier version of this software lacks some
-    columns. Raises Damaged.
+    """The last fetch of a stored day, by its receipt. (Receipts of earlier versions of this
+    software lack some columns.) Raises Damaged.
     """
     row = store.read(RECEIPTS, day).row(0, named=True)
     changed_at = row.get("last_change_at")
@@ -50,9 +50,9 @@ def last_fetch(store: Store, day: date) -> LastFetch:
 
 
 def honest_total(store: Store, host: str) -> int:
-    """The largest total of this host among the newest stored days, as far as they were proved as a
-    whole: it was no ceiling. 0 where a receipt cannot be read: then totals are doubted as on the
-    first day, and the receipt's own day says that it is damaged.
+    """The largest total of this host among the newest stored days that were proved as a whole: it
+    was no ceiling. 0 if a receipt cannot be read: then totals are checked as on the first day, and
+    the day of the receipt reports the damage.
     """
     days = store.days(RECEIPTS)[-_DAYS_REMEMBERED:]
     whole = fixed(store, RECEIPTS, days).filter(pl.col("parts") == 1, pl.col("api_host") == host)

@@ -1,9 +1,9 @@
 """Hive-partitioned Parquet on a file system: `<root>/<dataset>/date=YYYY-MM-DD/part-0.parquet`.
 
-A partition is one file, so that it can be replaced by one rename: whoever reads finds the old
-content or the new. What is being written stands in `<root>/.staging`, outside of every dataset,
-under the name of its partition; a lock a day keeps two runs of the same day apart, and a killed
-run's leavings are overwritten by the next.
+A partition is one file, so that one rename replaces it: a reader finds the old content or the new.
+A file is written in `<root>/.staging`, outside of every dataset, under the name of its partition. A
+lock per day keeps two runs of the same day apart, and the next run overwrites the files that a
+killed run left.
 """
 
 import json
@@ -41,32 +41,32 @@ from cdr_pipeline.tables.footer import MADE_BY_RULES
 from cdr_pipeline.tables.raw_pages import OnGroup, Pages, PageWriter
 
 if TYPE_CHECKING:
-    from cdr_pipeline.settings import Settings  # which takes a while to import; see `contract`
+    from cdr_pipeline.settings import Settings  # slow to import; see `contract`
 
 FILE: Final = "part-0.parquet"
 
-#: Whatever else somebody keeps beside these is none of ours.
+#: The folder of a partition; any other folder in a dataset's folder is ignored.
 _DAY_FOLDER: Final = re.compile(rf"{DATE}=(\d{{4}}-\d\d-\d\d)")
 
 _ROW_GROUP: Final = 2**16
 
-#: What a cell of a column takes in Arrow at the most, besides its text.
+#: The most bytes of a cell in Arrow, without its text.
 _CELL_BYTES: Final = 8
 
-#: Text that hardly any two rows share: a dictionary of it takes a sixth of the time that writing
-#: takes, to be thrown away in the end.
+#: Text columns in which nearly every row has its own value: to build their dictionaries takes a
+#: sixth of the writing time, and Parquet discards them in the end.
 _DISTINCT: Final = frozenset(
     {"id", "parent_id", "sip_call_id", "lead_uuid", "recording_url", "autocall_recording_url"}
     | {ADDITIONAL}
 )
 
-#: A column whose dictionary outgrows this goes on without one. At 1 MB, the default, one of 50,000
-#: different values in a row group is kept, and nothing is gained by it; at 64 KB one of 3,000 uuids
-#: is not, and they take four times the bytes and twice the time to be grouped by.
+#: A column whose dictionary grows beyond this goes on without one. At 1 MB, the default, a
+#: dictionary of 50,000 values in a row group is kept and saves nothing; at 64 KB a dictionary of
+#: 3,000 uuids is not kept: they take four times the bytes, and twice the time to group by.
 _DICTIONARY_BYTES: Final = 2**18
 
-#: What one call is looked up by. These have Bloom filters, a hundredth of the file each, by which
-#: DuckDB passes over the days that do not have it: a phone number in 60 days 34 ms, not 91.
+#: Columns by which single calls are looked up. Each has a Bloom filter, a hundredth of the file, by
+#: which DuckDB skips days without the value: a phone number in 60 days takes 34 ms, not 91.
 _LOOKED_UP: Final = ("id", "to_number")
 
 
@@ -84,13 +84,13 @@ class Store:
 
     @property
     def staging(self) -> Path:
-        """Where files are written before they take their places, and locks are held."""
+        """The folder of locks and of files that are being written; made if it is missing."""
         folder = self.root / ".staging"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def path(self, dataset: Dataset, day: date) -> Path:
-        """Where a partition stands, whether it exists or not."""
+        """The path of a partition, whether it exists or not."""
         return self.root / dataset.name / f"{DATE}={day}" / FILE
 
     def holds(self, dataset: Dataset, day: date) -> bool:
@@ -100,7 +100,7 @@ class Store:
     def days(self, dataset: Dataset, first: date = date.min, last: date = date.max) -> list[date]:
         """The days from `first` to `last`, both included, that have been written, in order."""
         folder = self.root / dataset.name
-        # A path of each, as iterdir makes, takes longer than the listing.
+        # Not iterdir: to make a Path of each name takes longer than the listing.
         names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
         dates = (one[1] for one in map(_DAY_FOLDER.fullmatch, names) if one)
         asked = (text for text in dates if f"{first}" <= text <= f"{last}")
@@ -112,10 +112,10 @@ class Store:
         return self.path(dataset, day).stat().st_mtime_ns
 
     def prepare(self) -> None:
-        """Raises SettingsError if nothing can be written here; better now than after fetching."""
+        """Raises SettingsError if nothing can be written here, before anything is fetched."""
         folder = self.root
         try:
-            folder = self.staging  # another user's, maybe, in a root that this one may write
+            folder = self.staging  # may belong to another user, in a root that is writable
             with TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -128,11 +128,11 @@ class Store:
     def locked(
         self, work: date | str, given_up: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Work alone on one day, or on `work` of another name; other runs wait for their turn.
+        """Hold the lock of one day, or of other `work` by name; other runs wait for it.
 
-        Raises TimeoutError if `given_up` becomes true while this one waits.
+        Raises TimeoutError if `given_up` becomes true while this run waits.
         """
-        # Not of one thread: a day is begun in one and finished in another.
+        # Not thread-local: one thread begins a day, another finishes it.
         lock = FileLock(self.staging / f"{work}.lock", thread_local=False)
         with lock.acquire(cancel_check=given_up):
             yield
@@ -162,10 +162,10 @@ class Store:
     ) -> Iterator["RowWriter"]:
         """Write a partition some rows at a time; it is replaced at the end.
 
-        Leaving by an exception leaves the partition as it was. `keys` are the original keys behind
-        each column of the lead list, `about` anything else; both are kept in the file, and so are
-        the mark of the declared `contract` and what it says of the keys, and in `cdrs` the version
-        of our rules. Raises TypeError where the schema is not what the dataset promises.
+        After an exception the partition is as it was. The footer gets `keys` (the lead list's keys
+        behind each column), `about` (any other metadata), the mark of the declared `contract` and
+        its descriptions of the keys, and in `cdrs` the version of our rules. Raises TypeError if
+        the schema is not the dataset's.
         """
         faults = schema_faults(dataset, schema, self.zone, own=keys or ())
         if faults:
@@ -184,8 +184,8 @@ class Store:
     def writing_pages(self, day: date, on_group: OnGroup | None = None) -> Iterator[PageWriter]:
         """Write `raw_pages` of a day as they arrive; the partition is replaced at the end.
 
-        Leaving by an exception leaves the partition as it was. `on_group` is told of each row group
-        that is written.
+        After an exception the partition is as it was. `on_group` is called with each row group that
+        is written.
         """
         schema = _described(RAW_PAGES, arrow_schema(RAW_PAGES.schema(self.zone)), {})
         with (
@@ -197,7 +197,7 @@ class Store:
     def read(self, dataset: Dataset, day: date, columns: list[str] | None = None) -> pl.DataFrame:
         """One partition, or some of its columns. Raises Damaged."""
         path = self.path(dataset, day)
-        # By its name Polars opens it twice, and it may be replaced in between.
+        # By its name, Polars would open the file twice, and it may be replaced in between.
         with naming_damage(path), path.open("rb") as file:
             return pl.read_parquet(file, columns=columns)
 
@@ -212,19 +212,19 @@ class Store:
         return self.path(dataset, day).stat().st_size
 
     def about(self, dataset: Dataset, day: date) -> dict[str, str]:
-        """What `writing` was told about the partition. Raises Damaged."""
+        """The metadata in the footer of a partition (see `writing`). Raises Damaged."""
         path = self.path(dataset, day)
         with naming_damage(path):
             return pl.read_parquet_metadata(path)
 
     def lazy(self, dataset: Dataset, day: date) -> pl.LazyFrame:
-        """One partition, to be read as far as it is needed."""
+        """One partition as a lazy frame."""
         return scan_file(self.path(dataset, day))
 
     @contextmanager
     def naming_damage(self, datasets: Iterable[Dataset], days: Iterable[date]) -> Iterator[None]:
-        """Raises Damaged where a scan within fails for one of these partitions: by itself a scan of
-        several files does not say which one it was.
+        """Raises Damaged, with the file, if a scan inside fails because of one of these partitions:
+        the error of a scan of several files does not name the file.
         """
         try:
             yield
@@ -235,12 +235,12 @@ class Store:
             raise
 
     def pages(self, day: date) -> Pages:
-        """The responses of a day that count, in the order they were kept."""
+        """The responses of a day that count, in the order in which they were kept."""
         return Pages(self.path(RAW_PAGES, day))
 
     @contextmanager
     def workspace(self, day: date) -> Iterator[Path]:
-        """An empty folder for what a day's making lays aside; gone afterwards."""
+        """An empty folder for temporary files while a day is made; deleted afterwards."""
         folder = self.staging / f"{day}"
         rmtree(folder, ignore_errors=True)  # a killed run's
         folder.mkdir()
@@ -251,36 +251,36 @@ class Store:
 
     @contextmanager
     def _replacing(self, dataset: Dataset, day: date) -> Iterator[Path]:
-        """A path to write to, which becomes the partition when all went well."""
+        """A path to write to; its file becomes the partition if no exception is raised."""
         target = self.path(dataset, day)
         staged = self.staging / f"{dataset.name}-{day}.parquet"
         try:
             with replacing(target, staged):
                 yield staged
         except pa.ArrowInvalid as error:
-            # Closing a file that could not be written fails too, and would hide why.
+            # Closing a file that could not be written fails too, and would hide the first error.
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _day(text: str) -> date | None:
-    """The day that a folder is named after; none for a 30th of February."""
+    """The day in the name of a folder; None for a date that does not exist, as 30 February."""
     with suppress(ValueError):
         return date.fromisoformat(text)
     return None
 
 
 class RowWriter:
-    """Rows on their way into a file; its row groups do not depend on how many come at a time."""
+    """Writes rows to a file; its row groups do not depend on how many rows are added at a time."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
         self._schema = schema
         self._file: pq.ParquetWriter | None = None
         self._rows = schema.empty_table()
-        self._bytes = 0  # that these take; to add them up anew each time takes a tenth of writing
+        self._bytes = 0  # of `_rows`; to sum them at each `add` takes a tenth of the writing time
 
     def add(self, rows: pa.Table) -> None:
-        """The next rows, in the columns of the partition."""
+        """Add the next rows, which have the columns of the partition."""
         self._rows = pa.concat_tables([self._rows, rows])
         self._bytes += rows.nbytes
         while full := self._full():
@@ -289,20 +289,20 @@ class RowWriter:
             self._bytes = self._rows.nbytes
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Write the last rows and close the file."""
         if self._file is None or self._file.is_open:
             self._write(self._rows, len(self._rows)).close()
             self._rows = self._schema.empty_table()
             give_back()
 
     def written(self) -> pl.LazyFrame:
-        """What has been written, once closed."""
+        """The rows of the closed file."""
         return scan_file(self._path)
 
     def _full(self) -> int:
-        """How many rows make a row group; 0 while more may come into it."""
+        """How many of the rows fill a row group; 0 if they do not fill one yet."""
         rows, most = self._rows, _ROW_GROUP * ROW_BYTES
-        # What a table takes is known at once: its text, some bytes of each cell, and a little more.
+        # The size of the table, which is known, bounds its text: the rest is some bytes per cell.
         if self._bytes - _CELL_BYTES * len(rows) * rows.num_columns > most // 2:
             first = pl.DataFrame(rows.slice(0, _ROW_GROUP))
             ends = first.select(text_bytes().cum_sum()).to_series()
@@ -311,7 +311,7 @@ class RowWriter:
         return _ROW_GROUP if len(rows) >= _ROW_GROUP else 0
 
     def _write(self, rows: pa.Table, most: int) -> pq.ParquetWriter:
-        """Opens the file with the first rows; filters are made for `most` in a row group."""
+        """Write rows; open the file before the first, with filters for `most` rows per group."""
         if self._file is None:
             layout = _layout(self._schema, most)
             self._file = pq.ParquetWriter(self._path, self._schema, **COMPRESSION, **layout)
@@ -321,7 +321,7 @@ class RowWriter:
 
 
 def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
-    """How the columns are laid out in row groups of so many rows."""
+    """PyArrow's options for row groups of so many rows: dictionaries and Bloom filters."""
     names = schema.names
     filters = {name: {"ndv": max(rows, 1), "fpp": 0.05} for name in _LOOKED_UP if name in names}
     return {
@@ -337,7 +337,7 @@ def _described(
     keys: Mapping[str, Sequence[str]],
     contract: Contract = NO_CONTRACT,
 ) -> pa.Schema:
-    """The schema with each column's description, and a lead list's column's keys, in it."""
+    """The schema with each column's description, and the keys behind a lead list's column."""
     descriptions = {column.name: column.description for column in dataset.columns}
     fields = []
     for field in schema:
@@ -354,8 +354,8 @@ def _described(
 
 @contextmanager
 def replacing(path: Path, staged: Path) -> Iterator[Path]:
-    """Where to write what will stand at `path` when all went well: at any time the old is there, or
-    the new, whole. `staged` is on the same disk.
+    """Replace the file `path` by `staged`, which the caller writes, if no exception is raised. At
+    any time `path` is the old file or the new one, whole. `staged` must be on the same disk.
     """
     try:
         yield staged
@@ -368,7 +368,7 @@ def replacing(path: Path, staged: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """See that a file or folder is on the disk before anything relies on it."""
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""What the lead lists have sent so far, and what a declared contract would make of it.
+"""Which keys and values the lead lists have sent so far, and what a contract would change.
 
-Both questions are answered from the `additional` of stored calls, some thousand rows at a time:
-memory grows with the number of keys, not of calls.
+Both are found from the `additional` of stored calls, some thousand rows at a time: memory grows
+with the number of keys, not of calls.
 """
 
 import json
@@ -44,7 +44,7 @@ _EXAMPLE: Final = 40
 _DATES: Final = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%Y/%m/%d")
 _TIMES: Final = ("%H:%M:%S", "%H:%M")
 
-#: What a key may be proposed as; the first that every value fits. Text always does.
+#: The types that may be proposed for a key; the first that fits every value is. Text always fits.
 _CANDIDATES: Final = (
     *(Declared("", kind) for kind in ("int", "decimal", "float", "bool")),
     *(Declared("", "date", format=form) for form in _DATES),
@@ -58,10 +58,10 @@ _CANDIDATES: Final = (
 )
 _NUMBERS: Final = ("int", "decimal", "float")
 
-#: What every date has. Most keys hold none, and are not tried against each way to write one.
+#: Every date matches this. Most keys hold no dates, and are not tried with each date format.
 _LIKE_A_DATE: Final = re.compile(r"\d\s*[-./]\s*\d")
 
-#: What a number would lose: zeros in front, the plus of a phone number, a code such as 1E5.
+#: Text that a number would not keep: leading zeros, the plus of a phone number, a code such as 1E5.
 _NO_NUMBER: Final = r"^\s*(?:[+-]?0[0-9]|\+|[0-9]+[eE])"
 
 _PERSONAL_VALUES: Final = {
@@ -72,10 +72,11 @@ _PERSONAL_VALUES: Final = {
 
 @dataclass
 class SeenKey:
-    """What was seen of one key: values by JSON type, what they all fit, whether they are personal.
+    """What was seen of one key: JSON types, the types that fit all values, and personal data.
 
-    `personal` says why they seem to be, "" where they do not. `example`: the value that decided
-    what is proposed, or if none had to, the first.
+    types: JSON type -> values. fits: the candidates that fit all values. values: how many are
+    neither null nor "". personal: why the values seem personal, "" if they do not. example: the
+    value that decided the proposal; if none did, the first.
     """
 
     key: str
@@ -87,13 +88,13 @@ class SeenKey:
     example: str = ""
 
     def add(self, cells: Cells, texts: Sequence[bytes]) -> None:
-        """Some more values. `texts`: the objects they stand in."""
+        """Add values. `texts`: the objects in which they are."""
         for kind, places in cells.by_type().items():
             values = [cells.values[at] for at in places]
             self._add_of_type(kind, values, [texts[at] for at in places])
 
     def proposed(self) -> Declared:
-        """The first type that every value fits."""
+        """A declaration of the key in the first type that fits every value."""
         found = self.fits[0] if self.fits else Declared("", "string")
         return replace(found, key=self.key, pii=bool(self.personal))
 
@@ -113,10 +114,12 @@ class SeenKey:
             self.personal = "its name says so"
 
     def _narrow(self, kind: str, values: Sequence[Any], texts: Sequence[bytes]) -> int | None:
-        """Keep what all these values fit; which of them decided on another proposal, if one did."""
+        """Keep the candidates that fit all these values; return the place of the value that changed
+        the proposal, or None.
+        """
         missed = {one: self._first_misfit(one, kind, values, texts) for one in self.fits}
         self.fits = [one for one, at in missed.items() if at is None]
-        # Of those before the first that still fits: the rest was proposed neither before nor now.
+        # Only the candidates before the first that still fits: the others were never the proposal.
         dropped = takewhile(lambda at: at is not None, missed.values())
         return max((at for at in dropped if at is not None), default=None)
 
@@ -138,7 +141,7 @@ class SeenKey:
 
 
 def observe(store: Store, days: Iterable[date]) -> list[SeenKey]:
-    """What the stored calls of these days hold, key by key, by name."""
+    """The keys in the stored calls of these days, sorted by name. Raises Damaged."""
     seen: dict[str, SeenKey] = {}
     reader = ObjectReader()
     for calls in chain.from_iterable(_batches(store, day) for day in days):
@@ -151,8 +154,8 @@ def observe(store: Store, days: Iterable[date]) -> list[SeenKey]:
 def _by_key(
     groups: Iterable[Group], objects: Sequence[bytes | None]
 ) -> dict[str, tuple[Cells, list[bytes]]]:
-    """Each key's cells in all groups, and the objects they stand in. To look at some values takes
-    as long as at thousands, and where keys differ in each record, so do groups.
+    """Key -> its cells in all groups, and the objects in which they are. Joined, since to look at a
+    few values takes as long as at thousands, and if each record has other keys, each is a group.
     """
     values: dict[str, list[Any]] = defaultdict(list)
     types: dict[str, list[str]] = defaultdict(list)
@@ -167,7 +170,7 @@ def _by_key(
 
 
 def proposal(seen: Sequence[SeenKey], days: Sequence[date]) -> str:
-    """A contract's TOML text: every key that held a value, in the type that all its values fit."""
+    """A contract as TOML text: every key that had a value, in the type that fits all its values."""
     lines = [
         f"# Proposed from the calls of {days_in_words(days)}: types that fit every value.",
         "# Check it, remove what you do not need, and name the file in CDR_CONTRACT. Types: int,",
@@ -182,8 +185,8 @@ def proposal(seen: Sequence[SeenKey], days: Sequence[date]) -> str:
 
 
 def _table(one: SeenKey, owner: dict[str, str]) -> Iterator[str]:
-    """One key's table; `owner` remembers whose a column's name is. Of two keys that share one the
-    second is a comment, so that no value leaves its column unasked.
+    """The lines of one key's table; `owner`: column name -> its key. If two keys share a name, the
+    table of the second is a comment, so that no value leaves its column without being asked to.
     """
     proposed = one.proposed()
     (name,) = column_names((one.key,))
@@ -205,12 +208,12 @@ def _table(one: SeenKey, owner: dict[str, str]) -> Iterator[str]:
 
 
 def _toml(text: str) -> str:
-    """A text as TOML: as JSON."""
+    """A text as TOML, which quotes as JSON does, except for DEL."""
     return _without_del(json.dumps(text, ensure_ascii=False))
 
 
 def _without_del(text: str) -> str:
-    """DEL is the one control character that JSON does not escape and TOML does not take."""
+    """Escape DEL, the only control character that JSON does not escape and TOML does not accept."""
     return text.replace("\x7f", "\\u007f")
 
 
@@ -219,10 +222,10 @@ def _without_del(text: str) -> str:
 
 @dataclass(frozen=True)
 class Changes:
-    """What making days again under a contract would do to what readers see.
+    """What would change for readers if days were made again under a contract.
 
-    columns: name -> type now and then, None where there is no such column; those that change.
-    unheard: declared keys that no call of these days has.
+    columns: name of a column that changes -> its type now and then, None for no column.
+    misfits: the values that would not fit. unheard: declared keys that no call of these days has.
     """
 
     columns: dict[str, tuple[pl.DataType | None, pl.DataType | None]]
@@ -231,7 +234,7 @@ class Changes:
 
 
 def compare(store: Store, contract: Contract, days: Iterable[date], most_columns: int) -> Changes:
-    """Stored days as they are, against the same days made again under `contract`."""
+    """Compare stored days with the same days made again under `contract`. Raises Damaged."""
     now: set[str] = set()
     then: set[str] = set()
     unfit: list[list[Misfits]] = []
@@ -268,7 +271,7 @@ def _types(columns: Iterable[str]) -> dict[str, pl.DataType]:
 
 
 def _batches(store: Store, day: date) -> Iterator[pl.DataFrame]:
-    """`additional` and `campaign_uuid` of a day's calls that have the former. Raises Damaged."""
+    """`additional` and `campaign_uuid` of a day's calls with `additional`. Raises Damaged."""
     with naming_damage(store.path(CDRS, day)):
         rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
         for some in in_slices(rows, _ROWS):

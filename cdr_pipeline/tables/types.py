@@ -1,7 +1,7 @@
-"""Types of columns: how they are written, and how the name of a free column tells its own.
+"""Types of columns: how they are written, and how the name of a free column gives its type.
 
-A free column is one of the lead list's; its ending says what its values are (`ENDINGS`). Types are
-Polars types; a time stands in code in UTC and is written in the zone of CDR_TIMEZONE.
+A free column is a column of the lead list; the ending of its name tells its type (`ENDINGS`).
+Types are Polars types. An instant is in UTC here, and in the zone of CDR_TIMEZONE in files.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ DECIMAL: Final = pl.Decimal(38, 9)
 
 
 def as_written(dtype: pl.DataType, zone: ZoneInfo) -> pl.DataType:
-    """A type as it is in files: instants stand in the vendor's zone."""
+    """A type as it is in files: instants are in the vendor's zone."""
     return pl.Datetime("us", zone.key) if dtype == INSTANT else dtype
 
 
@@ -29,10 +29,10 @@ def in_words(dtype: pl.DataType) -> str:
 
 @dataclass(frozen=True)
 class Ending:
-    """What the ending of a free column tells.
+    """The meaning of the ending of a free column's name.
 
-    values: its values, in words. json: the JSON types that come to it by themselves. declared: the
-    type by which a user's contract sends a key's values there.
+    values: its values, in words. json: the JSON types whose values go there if the key is not
+    declared. declared: the type in a contract that sends a key's values there.
     """
 
     dtype: pl.DataType
@@ -56,7 +56,7 @@ ENDINGS: Final = {
     "__datetime": Ending(INSTANT, "declared: an instant", declared="datetime"),
 }
 
-#: JSON type -> ending of its column; a number is one beyond 64 bits or not finite.
+#: JSON type -> ending of its column. `number`: an integer beyond 64 bits, or not finite as a float.
 ENDING_OF: Final = {kind: ending for ending, one in ENDINGS.items() for kind in one.json}
 
 #: Declared type -> ending of its column.
@@ -64,14 +64,14 @@ DECLARED: Final = {one.declared: ending for ending, one in ENDINGS.items() if on
 
 
 def free_type(name: str) -> pl.DataType | None:
-    """The type of a free column, by its name; None for a name that is none."""
+    """The type of a free column, by its name; None if the ending is unknown."""
     _, mark, ending = name.partition("__")
     found = ENDINGS.get(mark + ending)
     return found.dtype if found else None
 
 
 def type_of(name: str) -> pl.DataType:
-    """The type of what is a free column."""
+    """The type of a column that is known to be a free column."""
     dtype = free_type(name)
     assert dtype is not None, name
     return dtype

@@ -1,6 +1,6 @@
-"""One value of a lead list's object: its JSON type, and the cell it makes.
+"""One value of a lead list's object: its JSON type, and the cell that is stored.
 
-The type is told from the value alone, and tells the ending of its column (`types.ENDING_OF`).
+The type depends only on the value, and decides the ending of its column (`types.ENDING_OF`).
 """
 
 import math
@@ -16,18 +16,18 @@ from cdr_pipeline.tables.types import ENDING_OF
 
 INT64: Final = range(-(2**63), 2**63)
 
-#: The same, as what a decoder takes.
+#: The same range, as a type for a decoder.
 Int64 = Annotated[int, msgspec.Meta(ge=INT64[0], le=INT64[-1])]
 
-#: The members of an object, each value as it is written.
+#: Reads the members of an object, each value as its JSON text.
 tokens_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _values = msgspec.json.Decoder(dict[str, Any])
 
-#: Every type of a JSON value that is told apart.
+#: Every JSON type that is distinguished.
 JSON_TYPES: Final = (*ENDING_OF, "null")
 
-#: Type of a decoded value -> JSON type. What is not here is read token by token.
+#: Type of a decoded value -> JSON type. An object with a value of another type is read by tokens.
 PLAIN: Final[dict[type, str]] = {
     str: "string",
     int: "integer",
@@ -38,15 +38,15 @@ PLAIN: Final[dict[type, str]] = {
 
 
 def read_object(text: str | bytes) -> dict[str, tuple[str, Any]]:
-    """Each key of a JSON object with its value's JSON type and cell: the law, token by token.
+    """Key of a JSON object -> JSON type and cell of its value, read token by token: the definition.
 
-    Raises msgspec.MsgspecError for what is no JSON object.
+    Raises msgspec.MsgspecError if the text is no JSON object.
     """
     return {key: read_value(bytes(token)) for key, token in tokens_of(text).items()}
 
 
 def is_object(text: bytes) -> bool:
-    """Whether a text is a JSON object, and so has columns."""
+    """Whether a text is a readable JSON object; only such a text has columns."""
     if not text.lstrip().startswith(b"{") or too_deep(text):
         return False
     try:
@@ -57,7 +57,7 @@ def is_object(text: bytes) -> bool:
 
 
 def read_value(token: bytes) -> tuple[str, Any]:
-    """Type and cell of one JSON value."""
+    """JSON type and cell of one JSON value."""
     first = token[:1]
     if first == b'"':
         return "string", msgspec.json.decode(token)
@@ -68,7 +68,7 @@ def read_value(token: bytes) -> tuple[str, Any]:
     if first in b"{[":
         return "object" if first == b"{" else "array", compact(token)
     if re.fullmatch(rb"-?\d+", token):
-        # What has more digits than any 64-bit number need not be read (and Python may refuse to).
+        # More digits than a 64-bit number has are not parsed (and Python may refuse to).
         if len(token) <= 20 and int(token) in INT64:
             return "integer", int(token)
         return "number", token.decode()
@@ -77,10 +77,10 @@ def read_value(token: bytes) -> tuple[str, Any]:
 
 
 def members_of(structs: Iterable[Any]) -> list[list[Any]]:
-    """Member by member, the values of some structs of one type.
+    """For each member of the structs' one type, the values of all structs.
 
-    All in one row, from which each member's are cut: `zip` would go to every struct again for each
-    member, which takes twice as long.
+    All values are put in one list and each member's are sliced from it: `zip` would go over all
+    structs again for each member, which takes twice as long.
     """
     values: list[Any] = []
     step = 0
@@ -91,7 +91,7 @@ def members_of(structs: Iterable[Any]) -> list[list[Any]]:
 
 
 def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
-    """As `read_object`, at once where every value is plain."""
+    """As `read_object`, but faster if every value is of a type in `PLAIN`."""
     try:
         values = _values.decode(text)
     except UNREADABLE:
@@ -106,7 +106,7 @@ def read_fast(text: str | bytes) -> dict[str, tuple[str, Any]]:
 
 
 def own_token(text: str | bytes, key: str) -> str:
-    """The JSON text of a key's value in an object: a number's own digits, a text's quotes."""
+    """The JSON text of a key's value in an object: a number with its digits, a text with quotes."""
     return _token_reader(key)(text)
 
 

@@ -1,6 +1,4 @@
-"""Versions of one record: which of several stands, and how a day differs from one fetch to the
-next.
-"""
+"""Versions of one record: which of several copies counts, and what changed between two fetches."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,15 +22,17 @@ _SEEN: Final[dict[str, pl.DataType]] = {
 
 
 def number_by_place(reading: str, key: str, offset: str) -> pl.Expr:
-    """The number of a record among equals of its reading; overlapping pages bring one twice."""
+    """The number of a record among equal records of its reading. By offset, since overlapping pages
+    bring the same record twice.
+    """
     return pl.col(offset).rank("dense").over(reading, key).cast(pl.Int64)
 
 
 def without_neighbours_copies(records: pl.DataFrame, call: list[str]) -> pl.DataFrame:
-    """Drop the copies of a call that a neighbouring window listed, where its own listed it, too.
+    """Drop a call that a neighbouring window listed, if the window in which it began listed it too.
 
-    `_listed` tells whether a record began in its own page's window; `call`: the columns by which
-    two records are the same call with the same beginning.
+    `_listed`: whether a record began in the window of its page. `call`: the columns by which two
+    records are the same call with the same beginning.
     """
     if records["_listed"].all():
         return records
@@ -42,10 +42,10 @@ def without_neighbours_copies(records: pl.DataFrame, call: list[str]) -> pl.Data
 
 
 def versions(pages: Iterable[StoredPage], window: Window) -> pl.DataFrame:
-    """The records of a window as they came last: `key` and `digest` of the bytes.
+    """The last version of each record of a window: `key`, `number`, and `digest` of the bytes.
 
-    Both hold within one process only. A record without an id goes by its bytes and its number
-    among equals in its reading, by their offsets.
+    Keys and digests are valid only within one process. The key of a record without an id stands for
+    its bytes; `number` is its number among equal records of its reading, by their offsets.
     """
     inside = page.began_in(pl.col("began"), window) & pl.col("_listed")
     came = pl.concat([pl.DataFrame(schema=_SEEN), *map(_seen, pages)]).with_row_index("at")
@@ -81,7 +81,7 @@ def _seen(stored: StoredPage) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Difference:
-    """Calls of one fetch against those of the fetch before: columns of `cdr_receipts`."""
+    """The calls of one fetch compared with the fetch before: columns of `cdr_receipts`."""
 
     new_calls: int
     changed_calls: int

@@ -1,1 +1,1 @@
-"""What is counted, from `cdrs` alone, by the measures of `kpi`."""
+"""The aggregates: made from `cdrs` alone, by the measures of `kpi`."""

@@ -1,11 +1,12 @@
-"""`lead_attempts`: which attempt reaches people.
+"""`lead_attempts`: at which attempt leads answer.
 
-A lead's calls within one campaign are numbered by the time they began (then by id), over all the
-days that are stored. So a figure depends on what is stored and not on the order in which it came:
-when a day changes, those after it that the same campaigns called on are numbered anew.
+The calls of a lead within one campaign are numbered by the time they began (then by id), over all
+stored days. So a figure depends on the stored days and not on the order in which they were loaded:
+when a day changes, later days on which the same campaigns called are numbered again.
 
-A lead within a campaign is told by 64 bits, a tenth of what its texts take. Of a million leads and
-the hundred million calls before, two share them by chance on one day in two hundred thousand.
+A lead within a campaign is identified by a hash of 64 bits, a tenth of the size of its texts. For a
+million leads a day and a hundred million calls before, two leads share a hash by chance on one day
+in two hundred thousand.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,16 +25,17 @@ from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.receipts import last_fetch
 from cdr_pipeline.tables.store import Store
 
-#: Calls that are numbered at a time, more or less: some 200 bytes of each.
+#: About how many calls are numbered at a time: some 200 bytes of memory per call.
 _AT_ONCE: Final = 3_000_000
 
 
 def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
-    """The partitions of `lead_attempts` to be written when `cdrs` of some days has changed: of
-    these days, and of those after them whose stored one comes out different.
+    """The partitions of `lead_attempts` to write after `cdrs` of some days changed: those of the
+    changed days, and those of later days whose values differ from the stored ones.
 
-    The last comes first. If a run stops in between, the changed days themselves are not written:
-    they are still of an older fetch than their `cdrs` (`provenance`), and so are done again.
+    The last day comes first. If the run stops in between, the changed days are not written yet:
+    their partitions are still from an older fetch than `cdrs` (`provenance`), so the next run makes
+    them again.
     """
     days = sorted(changed)
     if not days:
@@ -54,7 +56,7 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
 
 
 def lead_attempts(counts: pl.LazyFrame) -> pl.LazyFrame:
-    """`counted` of all leads, whichever of them together -> `lead_attempts`, with `date`."""
+    """`counted` of all leads, in any number of groups -> `lead_attempts`, with `date`."""
     made = (
         counts.group_by(DATE, *LEAD_ATTEMPTS.key)
         .agg(pl.all().sum())
@@ -64,8 +66,8 @@ def lead_attempts(counts: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def counted(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
-    """All the `calls_to_leads` of some leads, in order -> what adds up of their `lead_attempts`,
-    with `date`, from `first` on.
+    """All `calls_to_leads` of some leads, in order -> the additive columns of their
+    `lead_attempts`, with `date`, from the day `first` on.
     """
     return (
         calls.sort("lead", maintain_order=True)
@@ -85,9 +87,9 @@ def counted(calls: pl.LazyFrame, first: date) -> pl.LazyFrame:
 def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:
     """`cdrs` with `date` -> its root legs as `date`, `campaign_uuid`, `time_started`, `lead` (64
     bits of the lead and its campaign; null for none), `answered`, `key_pressed` (Booleans) and
-    `calls`, 1: those that a row stands for (`so_far`).
+    `calls`: how many calls the row stands for, here 1 (see `so_far`).
 
-    A campaign's calls stand as in `cdrs`: by time, then id.
+    The calls of a campaign are in the order of `cdrs`: by time, then id.
     """
     return roots(cdrs).select(
         DATE,
@@ -101,15 +103,16 @@ def calls_to_leads(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def so_far(calls: pl.LazyFrame) -> pl.LazyFrame:
-    """`calls_to_leads`, in order -> in one row a lead what numbers its next calls: `date` and
-    `time_started` of the last one, `lead`, and `calls`, how many there were.
+    """`calls_to_leads`, in order -> one row per lead, enough to number its next calls: `lead`,
+    `date` and `time_started` of its last call, and `calls`, the number of its calls.
     """
     return calls.group_by("lead").agg(pl.col(DATE, "time_started").last(), pl.col("calls").sum())
 
 
 def attempt() -> pl.Expr:
-    """The number of a call among its lead's in its campaign, from 1; null without a lead. Rows are
-    sorted by lead, then in the order of the calls; a lead's first may stand for more (`so_far`).
+    """The number of a call among the calls of its lead in its campaign, from 1; null without a
+    lead. Rows are sorted by lead, then in the order of the calls; the first row of a lead may stand
+    for several calls (`so_far`).
     """
     row = kpi.number_within("lead")
     of_the_first = pl.when(row == 1).then(pl.col("calls")).forward_fill()
@@ -125,16 +128,16 @@ def seconds_since_previous() -> pl.Expr:
 
 
 def hours_since_previous() -> pl.Expr:
-    """Mean over an aggregate's calls, which all have a previous one unless they are first."""
+    """Mean hours since the previous call, over the calls of a row; null for first attempts."""
     hours = pl.col("seconds_since_previous") / pl.col("calls") / 3600
     return pl.when(pl.col("attempt") > 1).then(hours)
 
 
 def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr) -> pl.DataFrame:
-    """`counted` of the days asked for and of all that their campaigns made later.
+    """`counted` of the changed days, and of all later calls of their campaigns.
 
-    That may be a year of calls: they are numbered some leads in each turn, and of those before them
-    one row a lead is kept. Each turn reads the files anew: 0.06 CPU s a million calls.
+    This may be a year of calls: each turn numbers the calls of some leads, and keeps one row per
+    lead of the calls before. Each turn reads the files again: 0.06 CPU s per million calls.
     """
     first = days[0]
     before = [day for day in others if day < first]
@@ -144,7 +147,7 @@ def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr)
     bear = pl.col(DATE).is_in(days) | theirs
 
     def of_turn(turn: int) -> pl.DataFrame:
-        # Calls without a lead are but counted: in whichever turn, so long as none has them all.
+        # Calls without a lead are only counted: the turns share them by the hash of their time.
         mine = pl.coalesce("lead", pl.col("time_started").hash()) % turns == turn
 
         def calls(some: list[date]) -> pl.LazyFrame:
@@ -160,11 +163,11 @@ def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr)
 
 
 def _bear_on(store: Store, days: list[date]) -> pl.Expr:
-    """Whether a call is of a campaign that called leads on these days: by their calls as they are
-    now, and as they were when they were numbered last.
+    """Whether a call is of a campaign that called leads on these days, according to the calls that
+    are stored now, or to those that were stored when the days were last numbered.
 
-    All calls are, where a day was fetched before and never numbered (its run was killed): nobody
-    knows what later days counted of it then.
+    True for all calls if a day was fetched before and has no readable `lead_attempts` (its run was
+    killed): then it is unknown which of its calls later days counted.
     """
     held = [day for day in days if is_readable(store, LEAD_ATTEMPTS, day)]
     if any(_fetched_before(store, day) for day in days if day not in held):
@@ -181,8 +184,8 @@ def _fetched_before(store: Store, day: date) -> bool:
 
 
 def _called_on(store: Store, campaigns: pl.Expr) -> list[date]:
-    """The days on which some campaigns called leads, by `campaign_daily`; and those of which it
-    does not tell what is in `cdrs` now.
+    """The days on which some campaigns called leads, by `campaign_daily`; and the days whose
+    `campaign_daily` is missing or outdated.
     """
     told = set(store.days(CAMPAIGN_DAILY)) - set(outdated_days(store, CAMPAIGN_DAILY))
     daily = fixed(store, CAMPAIGN_DAILY, sorted(told))

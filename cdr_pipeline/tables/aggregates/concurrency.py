@@ -1,12 +1,12 @@
-"""`campaign_hourly`: the day by the hour, and how many calls went on at once.
+"""`campaign_hourly`: the calls of a day by hour, and the most calls at once.
 
-A call goes on from the second in which it began up to, not including, the second in which it ended;
-a talk from the second of the answer. So a call that ends in the second in which another begins does
-not overlap it, and one that ends in the second in which it began goes on in none. A call without an
-end is in no peak.
+A call lasts from the second in which it began up to, not including, the second in which it ended; a
+talk lasts from the second of the answer. So a call that ends in the second in which another begins
+does not overlap it, and a call that ends in the second in which it began is in no peak. A call
+without an end is in no peak.
 
-Calls that began the day before are in the peaks of the day as far as they reach into it. (One that
-reaches over two midnights is in those of its first two days.)
+Calls that began the day before are in the peaks of the day as far as they reach into it. (A call
+that reaches over two midnights is in the peaks of its first two days.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 
-#: Seconds. Where a zone's clock stands at a full hour, UTC's stands at a quarter.
+#: Seconds. In every zone, a local hour begins at a quarter of an hour of UTC.
 _QUARTER: Final = 900
 
 _COUNTS: Final = {
@@ -37,15 +37,15 @@ _COUNTS: Final = {
     "billsec": pl.col("billsec").sum(),
 }
 
-#: Peak -> from when on a call is in it.
+#: Peak -> the time from which a call is counted in it.
 _PEAKS: Final = {"peak_calls": "time_started", "peak_talks": "time_answered"}
 
 
 def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
-    """The partitions of `campaign_hourly` to be written when `cdrs` of some days has changed: of
-    these days, and of those after them whose stored one comes out different.
+    """The partitions of `campaign_hourly` to write after `cdrs` of some days changed: those of the
+    changed days, and those of the next days whose values differ from the stored ones.
 
-    The last comes first, as in `attempts.remade`.
+    The last day comes first, as in `attempts.remade`.
     """
     days = set(changed)
     for day in sorted(days | {day + timedelta(days=1) for day in days}, reverse=True):
@@ -60,11 +60,11 @@ def remade(store: Store, changed: Iterable[date]) -> Iterator[tuple[date, pl.Dat
 
 @dataclass(frozen=True)
 class Hours:
-    """A day's calls as its hours look at them.
+    """The calls of a day, as `campaign_hourly` needs them.
 
     tally: the calls that began on the day.
-    calls: root legs that may reach into it: `campaign_uuid`, and `time_started`, `time_answered`
-        and `time_ended` in seconds since it began.
+    calls: root legs that may reach into the day: `campaign_uuid`, and `time_started`,
+        `time_answered` and `time_ended` in seconds since the day began.
     local: the local hour of each quarter of an hour of the day.
     """
 
@@ -74,14 +74,14 @@ class Hours:
 
     @classmethod
     def of(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
-        """The day as a question to `cdrs` of it and of the day before, with their `date`."""
+        """A lazy query over `cdrs` of the day and of the day before, with `date`."""
         window = Window.of(day)
         first, last = (at.replace(tzinfo=zone).astimezone(UTC) for at in (window.start, window.end))
         step = timedelta(seconds=_QUARTER)
         quarters = pl.datetime_range(first, last, step, closed="left", eager=True)
         local = quarters.dt.convert_time_zone(zone.key).dt.hour().cast(pl.Int8)
         times = pl.col(*_PEAKS.values(), "time_ended").dt.convert_time_zone("UTC") - first
-        # What lies beyond the day, by however much, lies beyond it.
+        # Times outside the day are clipped: only that they are outside matters.
         beyond = len(local) * _QUARTER + 1
         seconds = times.dt.total_seconds().clip(-1, beyond).cast(pl.Int32)
         calls = roots(cdrs).select("campaign_uuid", seconds).filter(pl.col("time_ended") > 0)
@@ -89,7 +89,7 @@ class Hours:
 
     @classmethod
     def read(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
-        """The same, the calls in memory: they are looked at again and again."""
+        """As `of`, with the calls in memory, since they are used several times."""
         calls = pl.concat(cls.of(some, day, zone).calls.collect() for some in parts(cdrs))
         return replace(cls.of(cdrs, day, zone), calls=calls.lazy())
 
@@ -120,10 +120,10 @@ def _of(store: Store, day: date) -> pl.DataFrame:
 
 
 def _peaks(hours: Hours, since: str) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """The most `at_once` in each hour, of each campaign and of all.
+    """The most calls (or talks) `at_once` in each hour: of each campaign, and of all campaigns.
 
-    They are looked for in the seconds in which a call (or a talk) begins: nowhere else is a peak.
-    What goes on there is what has begun by then, less what has ended.
+    Only the seconds in which a call (or a talk) begins are looked at: a peak is always in one. The
+    number of calls in a second is those that have begun by then, less those that have ended.
     """
     begun = pl.col("start").sort().rle().struct
     at = begun.field("value")
@@ -139,8 +139,8 @@ def _peaks(hours: Hours, since: str) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 
 
 def _spans(hours: Hours, since: str) -> pl.LazyFrame:
-    """Campaign, start and end of what goes on within the day. Where something of a campaign goes on
-    as an hour begins, a span of no length as well: the hour's peak may lie there.
+    """Campaign, start and end (seconds) of each call (or talk) within the day. For each campaign
+    also a span of no length where an hour begins during a call, since the peak may be there.
     """
     seconds = len(hours.local) * _QUARTER
     spans = hours.calls.select(

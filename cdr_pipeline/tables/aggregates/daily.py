@@ -1,6 +1,6 @@
-"""The tables that one day's calls alone make, of the measures in `kpi`.
+"""The aggregates that are made from the calls of one day, by the measures of `kpi`.
 
-What needs other days as well stands in `concurrency` and `attempts`.
+Aggregates that need other days as well are in `concurrency` and `attempts`.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from cdr_pipeline.tables.datasets import (
     Dataset,
 )
 
-#: What adds up of the calls of a campaign, a hotline or an agent; `kpi.OF_CALLS` are made of it.
+#: The additive columns of a campaign, a hotline or an agent, from which `kpi.OF_CALLS` are made.
 _OUTCOME: Final = {
     "calls": kpi.calls(),
     **{one.label: kpi.calls_of(one) for one in Disposition},
@@ -51,21 +51,21 @@ _SHAPE: Final = {
 }
 
 
-#: What calls are chosen by.
+#: Boolean columns by which `Day.only` selects calls.
 _MARKS: Final = {"outbound": kpi.is_direction("outbound"), "attempted": kpi.attempted()}
 
 
 @dataclass(frozen=True)
 class Day:
-    """A day's calls as the aggregates look at them.
+    """The calls of a day, as the aggregates need them.
 
-    tally: what adds up (`tally`).
-    calls: root legs, one a row, for what does not: `campaign_uuid`, `from_number`, `extension`,
-        `hour`, `time_started`, and in place of `lead_uuid` and `to_number` 64 bits of each, `lead`
-        and `number`, null where there is none.
+    tally: for measures that add up (`tally`).
+    calls: root legs, one per row, for measures that do not: `campaign_uuid`, `from_number`,
+        `extension`, `hour`, `time_started`, and `lead` and `number`: hashes of 64 bits of
+        `lead_uuid` and `to_number`, null for null.
 
-    Two of a million numbers share their 64 bits, and count as one, on one day in thirty million;
-    the texts would take five times the memory.
+    Of a million numbers, two share a hash and count as one on one day in thirty million; the texts
+    would take five times the memory.
     """
 
     tally: pl.LazyFrame
@@ -73,7 +73,7 @@ class Day:
 
     @classmethod
     def of(cls, cdrs: pl.LazyFrame) -> Self:
-        """The day as a question to `cdrs`."""
+        """A lazy query over `cdrs` of the day."""
         return cls(tally.singly(cdrs).with_columns(**_MARKS), _calls(cdrs))
 
     @classmethod
@@ -84,11 +84,11 @@ class Day:
         return cls(pl.concat(tallies).lazy().with_columns(**_MARKS), pl.concat(calls).lazy())
 
     def only(self, holds: str | pl.Expr) -> "Day":
-        """Those calls of which something holds."""
+        """The calls for which `holds` is true."""
         return Day(self.tally.filter(holds), self.calls.filter(holds))
 
     def ranked(self, by: tuple[str, ...]) -> "Day":
-        """With what medians of groups are found by (`kpi.ranked`)."""
+        """The day with the columns that medians by group need (`kpi.ranked`)."""
         ranks = {
             **kpi.ranked("ring_seconds", by),
             **kpi.ranked("talk_seconds", by, "talks"),
@@ -107,12 +107,12 @@ def _calls(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def campaign_daily(day: Day) -> pl.LazyFrame:
-    """`campaign_daily`: one row a campaign."""
+    """`campaign_daily`: one row per campaign."""
     return _counted(CAMPAIGN_DAILY, day.ranked(CAMPAIGN_DAILY.key), _SHAPE)
 
 
 def of_all_campaigns(campaigns: pl.DataFrame) -> dict[str, float]:
-    """ASR, NER and ACD over the rows of a `campaign_daily`; those over nothing are left out."""
+    """ASR, NER and ACD over the rows of a `campaign_daily`; without ratios over nothing."""
     sums = campaigns.select(pl.col("answered", "seizures", "effective", "billsec").sum())
     ratios = sums.select(**kpi.ratios()).row(0, named=True)
     return {name: ratio for name, ratio in ratios.items() if ratio is not None}
@@ -131,19 +131,19 @@ def disposition_daily(day: Day) -> pl.LazyFrame:
 
 
 def hotline_daily(day: Day) -> pl.LazyFrame:
-    """`hotline_daily`: one row a from_number of outbound calls."""
+    """`hotline_daily`: one row per from_number of outbound calls."""
     return _counted(HOTLINE_DAILY, day.only("outbound"), {"congestion": kpi.congestion()})
 
 
 def agent_daily(day: Day) -> pl.LazyFrame:
-    """`agent_daily`: one row an extension."""
+    """`agent_daily`: one row per extension."""
     directions = {one: kpi.calls_if(kpi.is_direction(one)) for one in DIRECTIONS}
     agents = day.only(pl.col("extension").is_not_null())
     return _counted(AGENT_DAILY, agents, kpi.talks() | directions)
 
 
 def _counted(dataset: Dataset, day: Day, more: dict[str, pl.Expr]) -> pl.LazyFrame:
-    """A dataset of sums, ratios, and distinct values; Polars leaves out those it has not."""
+    """A dataset of sums, ratios and distinct counts; columns that it does not have are dropped."""
     by = dataset.key
     ratios = kpi.ratios(name for name in dataset.names if name in kpi.RATIOS)
     distinct = day.calls.group_by(*by).agg(**_DISTINCT)
@@ -155,7 +155,7 @@ def _counted(dataset: Dataset, day: Day, more: dict[str, pl.Expr]) -> pl.LazyFra
 class CallingRules:
     """When, and how often on one day, customers may be called (`Settings.allowed_from`, ...).
 
-    Both ends of the window are in it; one that ends before it begins reaches over midnight.
+    Both ends of the window are included; a window that ends before it begins reaches over midnight.
     """
 
     allowed_from: time
@@ -170,16 +170,16 @@ class CallingRules:
         return (at > last) & (at < first)
 
     def perhaps_outside(self) -> pl.Expr:
-        """Whether it may have, by its hour alone: so most calls need no closer look."""
+        """Whether a call may have begun outside, by its hour: most calls need no exact check."""
         first, last = self.allowed_from, self.allowed_until
         return ~pl.col("hour").is_in(range(first.hour + 1, last.hour))
 
 
 def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
-    """`compliance_daily`: one row a campaign; outbound calls that were really attempted.
+    """`compliance_daily`: one row per campaign; outbound calls that were really attempted.
 
-    A number's calls of the day are numbered over all campaigns, in the order of time_started (then
-    as they stand in `cdrs`), so that what is too much is counted once and adds up.
+    The day's calls to a number are numbered over all campaigns, in the order of time_started (then
+    of `cdrs`), so that each call over the limit is counted once and campaigns add up.
     """
     (by,), limit = COMPLIANCE_DAILY.key, rules.calls_per_number
     attempted = day.only("outbound").only("attempted")
@@ -211,7 +211,7 @@ def compliance_daily(day: Day, rules: CallingRules) -> pl.LazyFrame:
 
 
 def measures(rules: CallingRules) -> dict[str, Callable[[Day], pl.LazyFrame]]:
-    """Dataset -> what makes it of its day."""
+    """Dataset -> the function that makes it from its day."""
     return {
         CAMPAIGN_DAILY.name: campaign_daily,
         DISPOSITION_DAILY.name: disposition_daily,
@@ -222,5 +222,5 @@ def measures(rules: CallingRules) -> dict[str, Callable[[Day], pl.LazyFrame]]:
 
 
 def in_order(dataset: Dataset, made: pl.LazyFrame) -> pl.LazyFrame:
-    """A dataset's columns in the promised order, rows ordered by its key."""
+    """The columns in the order of the dataset, the rows sorted by its key."""
     return made.sort(*dataset.key).select(dataset.names)

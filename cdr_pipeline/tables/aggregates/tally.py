@@ -1,16 +1,16 @@
-"""Calls that are alike, and how many of them: what the sums of a day are made from.
+"""A tally: groups of equal calls with their number, from which the sums of a day are made.
 
-Aggregates ask of a call by whom it was made, how it ended, and how many seconds it took: a million
-calls are some thousand rows of that, and every measure (`kpi`) takes those. Tallies of parts
-of a day add up, so that a day is read some row groups at a time, in bounded memory; and medians of
-whole seconds are exact.
+Aggregates need to know who made a call, how it ended, and how many seconds it took. By these, a
+million calls are some thousand groups, and every measure (`kpi`) is made from the groups. Tallies
+of parts of a day add up, so that a day is read some row groups at a time, in bounded memory; and
+medians of whole seconds are exact.
 
 A tally has the columns `BY` and three kinds of rows. Each kind has columns of its own, which are
 null or zero in the others:
 - calls: `calls` (how many), `ring_seconds`, `duration`, `billsec`, `first_call_at`, `last_call_at`;
 - talks: `talks`, `talk_seconds`;
 - key presses: `key_presses`, `key_pressed`, `key_delay`.
-Where each call has a row of its own (`singly`), a row is of all three kinds.
+If each call has its own row (`singly`), a row is of all three kinds.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ import polars as pl
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.arrow import in_slices
 
-#: By whom a call was made, and how it ended.
+#: The columns by which calls are grouped: who made a call, and how it ended.
 BY: Final = (
     *("campaign_uuid", "disposition", "status", "cause", "sip_hangup_disposition"),
     *("from_number", "direction", "extension"),
@@ -32,17 +32,17 @@ PART: Final = 2**17
 
 
 def roots(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """The calls that are counted: a transfer's or a ring group's other legs are no calls."""
+    """The calls that are counted: other legs of a transfer or a ring group are not."""
     return cdrs.filter("is_root")
 
 
 def parts(cdrs: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
-    """The rows, some row groups at a time: what is kept of each is then all that needs memory."""
+    """The rows, some row groups at a time, to bound the memory."""
     return in_slices(cdrs, PART)
 
 
 def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:
-    """`cdrs` -> a tally with a row for each root leg, and its `hour`."""
+    """`cdrs` -> a tally with a row for each root leg, with `hour`."""
     one = pl.lit(1, pl.Int64)
     return roots(cdrs).select(
         *BY,
@@ -62,7 +62,7 @@ def singly(cdrs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def alike(tally: pl.LazyFrame) -> pl.LazyFrame:
-    """The same tally in few rows: those alike in one."""
+    """The same tally with equal rows of each kind summed into one, without `hour`."""
     calls = tally.group_by(*BY, "ring_seconds").agg(
         pl.col("calls", "duration", "billsec").sum(),
         pl.col("first_call_at").min(),
