@@ -1,15 +1,14 @@
-"""What happens by itself: schedules and sensors, thin, one a module. What they decide by is in
-`upkeep`.
+"""Schedules and sensors, one per module, thin. Their rules are in `upkeep`.
 
-    nightly      each night the day that ended, those before it that may still change, and gaps
-    late_calls   by day: do the vendor's totals of older days still agree with what was proved?
-    freshness    is the day that ended there, a few hours after the night?
-    contract     which days were made under another contract, zone or version of the rules?
-    alerts       tells a webhook of every run that failed; commands of theirs, if they come to it
+    nightly      each night, loads the day that ended, earlier days that may change, and gaps
+    late_calls   by day, compares the vendor's totals of older days with the proved totals
+    freshness    checks that the day that ended is stored a few hours after the night
+    contract     reports days made under another contract, zone or version of the rules
+    alerts       sends every failed run to a webhook, except runs whose command reports them
 
-All are on from the start, and skip their ticks with a reason while nothing is set. Where a setting
-is wrong, `nightly` asks for its run all the same, which fails of it and is told of, and `freshness`
-turns its check red.
+All are on by default, and skip their ticks with a reason while no settings are given. If a setting
+is wrong, `nightly` still asks for its run, which fails with the fault and is reported, and
+`freshness` turns its check red.
 """
 
 from typing import Final

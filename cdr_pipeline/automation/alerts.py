@@ -1,4 +1,4 @@
-"""Tells a webhook of every run that failed; commands tell it of theirs, if they come to that."""
+"""Sends an alert for every failed run to a webhook, except for runs that a command reports."""
 
 import time
 from collections import Counter
@@ -35,16 +35,16 @@ _TO_DO: Final = (
 
 _FAILED: Final = dg.DagsterEventType.RUN_FAILURE
 
-#: For how long a webhook that takes nothing is told again.
+#: For how long an alert is sent again if the webhook cannot have received it.
 _PATIENCE_SECONDS: Final = 24 * 3600
 
-#: Runs that one tick tells of. Dagster gives a sensor a minute; one may take ten seconds, and the
-#: last twenty.
+#: The most alerts of one tick. Dagster gives a sensor a minute; one alert may take ten seconds, the
+#: last one twenty.
 _AT_ONCE: Final = 4
 
 
-# Not Dagster's `run_failure_sensor`, which goes on to the next run whether this one was told of or
-# not: of what failed while the webhook was away nobody ever heard.
+# Not Dagster's `run_failure_sensor`, which goes on to the next run even if this alert failed: runs
+# that failed while the webhook was down were never reported.
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -52,11 +52,11 @@ _AT_ONCE: Final = 4
     " do. One message a run; where the webhook cannot have taken it, it is told again for a day.",
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Tell the webhook of the runs that failed since it was told last, in their order; what goes
-    wrong with that is logged, never raised.
+    """Send alerts for the runs that failed since the last alert, in order; errors are logged, never
+    raised.
     """
     cursor = context.cursor or ""
-    if not RunStatusSensorCursor.is_valid(cursor):  # none yet, or one that somebody set by hand
+    if not RunStatusSensorCursor.is_valid(cursor):  # no cursor yet, or one set by hand
         newest = context.instance.fetch_run_status_changes(_FAILED, limit=1).records
         since = newest[0].storage_id if newest else 0
         return dg.SensorResult(skip_reason="Runs that fail from now on.", cursor=_cursor(since))
@@ -72,37 +72,37 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         try:
             if not _told_of(context.instance, record):
                 reason = "CDR_ALERT_URL is not set: nobody is told."
-        except ANY_ERROR as error:  # what nobody foresaw is to keep no other run from being told of
+        except ANY_ERROR as error:  # an unexpected error must not block the alerts of other runs
             foreseen = isinstance(error, CdrError)
             why = error if foreseen else type(error).__name__
             reason = f"Nobody was told that run {run_id} failed: {why}"
             context.log.error(reason, exc_info=not foreseen)
             if isinstance(error, Unreachable) and now < record.timestamp + _PATIENCE_SECONDS:
-                break  # at the next tick it comes first
+                break  # this run is the first of the next tick
         told = record.storage_id
     return dg.SensorResult(skip_reason=reason, cursor=_cursor(told))
 
 
 def _cursor(told: int) -> str:
-    """As Dagster's own sensor of failed runs has it, which was here before."""
+    """A cursor in the format of Dagster's own sensor of failed runs, which this one replaced."""
     return RunStatusSensorCursor(told).to_json()  # type: ignore[no-untyped-call]
 
 
 def _told_of(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> bool:
-    """Tell of the run that a record says has failed; False where nobody is to be told at all.
-    Raises CdrError, and Unreachable where the webhook may take it later.
+    """Send the alert for the failed run of a record; False if CDR_ALERT_URL is not set. Raises
+    CdrError; Unreachable if the webhook may take it later.
     """
     entry = record.event_log_entry
     run, event = instance.get_run_by_id(entry.run_id), entry.dagster_event
     if not (run and event):
-        return True  # deleted meanwhile
+        return True  # the run was deleted in the meantime
     context = dg.RunStatusSensorContext("alerts", run, event, instance).for_run_failure()
     return not _is_to_be_told(context) or tell(run, _causes(context), _settings())
 
 
 def _is_to_be_told(context: dg.RunFailureSensorContext) -> bool:
-    """Whether a run is of these definitions, and no command has told of it: one that was killed, by
-    a machine short of memory for one, told nobody, and the daemon found its end.
+    """Whether a run is of these definitions, and no command has reported it. A command that was
+    killed, for example for lack of memory, reports nothing: then the daemon finds the dead run.
     """
     run = context.dagster_run
     if is_of_a_command(run):
@@ -114,8 +114,8 @@ def _is_to_be_told(context: dg.RunFailureSensorContext) -> bool:
 
 
 def _settings() -> Settings:
-    """Whom to tell, and the secrets to blot out. Raises SettingsError only where CDR_ALERT_URL is
-    wrong: any other setting that is may be why the run failed.
+    """The webhook, and the secrets to remove. Raises SettingsError only if CDR_ALERT_URL is wrong:
+    any other wrong setting may be the reason why the run failed.
     """
     read_dotenv_again()
     Settings.load_one("alert_url")
@@ -123,7 +123,7 @@ def _settings() -> Settings:
 
 
 def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings) -> bool:
-    """Post the alert of a failed run; False where CDR_ALERT_URL is not set. Raises CdrError."""
+    """Post the alert of a failed run; False if CDR_ALERT_URL is not set. Raises CdrError."""
     if settings.alert_url is None:
         return False
     post(settings.alert_url.get_secret_value(), alert(run, causes, settings))
@@ -133,9 +133,9 @@ def tell(run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Sett
 def alert(
     run: dg.DagsterRun, causes: Mapping[str, Sequence[str]], settings: Settings
 ) -> dict[str, object]:
-    """What a webhook is told of a failed run; `causes`: each in words, and the days it stopped.
+    """The alert of a failed run; `causes`: cause in words -> the days that failed of it.
 
-    `text` says all of it, which is what chat services show. Holds no secret of `settings`.
+    `text` holds the whole message, for chat services. Holds no secret of `settings`.
     """
     lines = [settings.without_secrets(line) for line in summary(causes)]
     return {
@@ -150,7 +150,7 @@ def alert(
 
 
 def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
-    """Why a run failed, in words, and the days that each cause stopped."""
+    """Cause of a run's failure in words -> the days that failed of it."""
     events = context.get_step_failure_events()
     if told := told_by(events):
         return told
@@ -160,7 +160,7 @@ def _causes(context: dg.RunFailureSensorContext) -> dict[str, list[str]]:
 
 
 def _said(event: dg.DagsterEvent) -> str | None:
-    """Why a step failed: in our words, or in those of an error that nobody expected."""
+    """Why a step failed: our message, or the first line of an unexpected error."""
     failure = event.step_failure_data.user_failure_data
     if failure and failure.description:
         return failure.description
@@ -171,23 +171,23 @@ def _said(event: dg.DagsterEvent) -> str | None:
 
 
 def _ending(event: dg.DagsterEvent) -> str:
-    """How a run ended that did not say why."""
+    """Why a run ended, if no step reported a cause."""
     said = event.message or "It ended without a word."
-    # Somebody ended Dagster, and its runs with it; or the daemon found the process dead, and puts
-    # words of its own around ours.
+    # Either Dagster was stopped with its runs, or the daemon found the process dead and put its own
+    # text around our message.
     gone = _reason(event) is RunFailureReason.UNEXPECTED_TERMINATION or GONE in said
     return GONE if gone else said
 
 
 def _reason(event: dg.DagsterEvent) -> RunFailureReason | None:
-    """Dagster's own; none where the daemon found the process dead."""
+    """Dagster's reason for the failure; None if the daemon found the process dead."""
     data = event.event_specific_data
     return data.failure_reason if isinstance(data, JobFailureData) else None
 
 
 def _days_left(context: dg.RunFailureSensorContext) -> list[str]:
-    """The days that a run was asked for and did not finish; all of them where each was finished
-    and what needs several days together was not.
+    """The days that a run was asked for and did not finish; all of them if each was finished, and
+    only the datasets over several days were not.
     """
     run = context.dagster_run
     asked_for = {key.to_user_string() for key in run.asset_selection or ()}

@@ -1,11 +1,11 @@
-"""Tells which days are stale (see `provenance`): after a change of CDR_CONTRACT or CDR_TIMEZONE, or
-an update of this software that changed our rules.
+"""Reports stale days (see `provenance`): after a change of CDR_CONTRACT or CDR_TIMEZONE, or an
+update of this software that changed our rules.
 
 Each stale day gets a failed check `made_under_contract` (a warning). A run that makes a day again
 evaluates the check itself.
 
-The sensor starts a run that records the checks. It could not record them by itself: outside of runs
-Dagster keeps one evaluation for each partition, and fails on a second one.
+The sensor starts a run that records the checks. The sensor itself cannot: outside of runs, Dagster
+keeps one evaluation for each partition, and fails on a second one.
 """
 
 from collections.abc import Iterable
@@ -31,20 +31,20 @@ _SECONDS_BETWEEN: Final = 60
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the sensor remembers: what was in force at its last look (a `MadeBy` as text), and the
-    days that it told of.
+    """The sensor's cursor: what was in force at its last tick (a `MadeBy` as text), and the days
+    that it has reported.
     """
 
-    mark: str = ""  # none before the first look
+    mark: str = ""  # empty before the first tick
     told: tuple[date, ...] = ()
 
 
 def look(before: Known, mark: str, stale: Iterable[date]) -> tuple[list[date], Known, bool]:
-    """The days to tell of, where these are `stale` now that `mark` is in force; what to remember;
-    and whether another contract, zone or version of our rules is in force.
+    """The days to report, if these are `stale` and `mark` is in force; the new cursor; and whether
+    the contract, the zone or the version of our rules has changed.
 
-    Each stale day is told of once for each mark. One that was told of and is no longer stale has
-    been made again, and its run has said so: that is told only where the mark changed instead.
+    Each stale day is reported once for each mark. A reported day that is no longer stale was made
+    again, and its run has recorded the check; if the mark changed instead, it is reported here.
     """
     now = set(stale)
     changed = mark != before.mark if before.mark else bool(now)
@@ -55,7 +55,7 @@ def look(before: Known, mark: str, stale: Iterable[date]) -> tuple[list[date], K
 
 
 class Days(dg.Config):
-    """The days to tell of."""
+    """The days to report."""
 
     days: list[str]
 
@@ -80,7 +80,7 @@ def evaluate_made_under_contract(
     description="Tells which days were made under another contract or zone, or by the rules of"
     " another version; asked for by the sensor.",
     executor_def=dg.in_process_executor,
-    # Dagster warns of itself when it has to copy a sensor to give its job a resource.
+    # Dagster emits a warning if it has to copy a sensor to give its job a resource.
     resource_defs={"loading": dg.ResourceDefinition.hardcoded_resource(Loading())},
 )
 def made_under_contract() -> None:
@@ -88,7 +88,7 @@ def made_under_contract() -> None:
     evaluate_made_under_contract()
 
 
-#: Has the catalog tell its readers; nothing where DuckDB is not installed.
+#: Makes the catalog again, whose comments name stale days; empty if DuckDB is not installed.
 _CATALOG_JOBS: Final = [
     dg.define_asset_job(
         f"{asset.key.to_user_string()}_of_contract",
@@ -103,7 +103,7 @@ _CATALOG_JOBS: Final = [
 @dg.sensor(
     jobs=[made_under_contract, *_CATALOG_JOBS],
     minimum_interval_seconds=_SECONDS_BETWEEN,
-    # On from the start, since it only looks.
+    # On by default, since it only reads.
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Warns of days of cdrs that were made under another contract or zone (CDR_CONTRACT,"
@@ -114,7 +114,7 @@ _CATALOG_JOBS: Final = [
 def contract_sensor(
     context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look at what is in force and at the stored days."""
+    """Compare the stored days with the contract, zone and rules in force."""
     try:
         settings = settings_of(loading, vendor=False)
         mark = Contract.of(settings).mark

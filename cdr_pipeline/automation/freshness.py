@@ -1,4 +1,4 @@
-"""Is the day that ended there, a few hours after the night?"""
+"""Checks that the day that ended is stored a few hours after the night."""
 
 from datetime import UTC, date, datetime
 
@@ -25,18 +25,18 @@ from cdr_pipeline.tables.store import Store
 def freshness(
     context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
 ) -> dg.SensorResult:
-    """Turn the check red or green when what it says has changed."""
+    """Record the check when its result has changed."""
     try:
         return _looked(settings_of(loading, vendor=False), context.cursor)
     except (SettingsError, OSError) as error:
-        # Then no day can be loaded, and nobody knows where to look for those that were.
+        # No day can be loaded then, and the folder of the stored days is unknown.
         summary = f"No day can be loaded; what is stored is safe. {in_words(error)}"
         finding = checks.Finding(checks.FRESH, False, summary)
         return _told(finding, f"{_day_before(context.cursor)}{summary}", context.cursor)
 
 
 def _looked(settings: Settings, before: str | None) -> dg.SensorResult:
-    """Look for the newest day that is due. Raises OSError where the folder cannot be read."""
+    """Look for the newest day that is due. Raises OSError if the folder cannot be read."""
     store, now = Store.of(settings), datetime.now(UTC)
     due = upkeep.newest_due(store, now, settings) or _still_due(before, now, settings)
     if due is None:
@@ -49,19 +49,19 @@ def _looked(settings: Settings, before: str | None) -> dg.SensorResult:
 
 
 def _still_due(before: str | None, now: datetime, settings: Settings) -> date | None:
-    """The newest day, where the check was last about a day: that none of CDR_PROBE_DAYS is there
-    any more, since the vendor was away for as long or the folder is not mounted, is no good news.
+    """The newest day, if the check was last about a day. If none of the CDR_PROBE_DAYS is stored
+    any more (the vendor was down so long, or the folder is not mounted), the check must fail.
     """
     newest = upkeep.newest_by(now, settings)
     return newest if _day_before(before) and newest >= settings.start_date else None
 
 
 def _day_before(said: str | None) -> str:
-    """The day that the check was last about, as what it said begins; nothing if it never was."""
+    """The day with which the last result begins, and a space; empty if it begins with no day."""
     return said[:11] if said and said[0].isdigit() else ""
 
 
 def _told(finding: checks.Finding, said: str, before: str | None) -> dg.SensorResult:
-    """The check as it was found, unless that is what was `said` before."""
+    """Record the finding, unless it says the same as `before`."""
     events = [] if said == before else [evaluation(finding)]
     return dg.SensorResult(asset_events=events, skip_reason=finding.summary, cursor=said)

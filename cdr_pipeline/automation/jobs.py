@@ -1,4 +1,4 @@
-"""The jobs that schedules, sensors and people start, and what their runs are told."""
+"""The jobs that schedules, sensors and people start, and the tags of their runs."""
 
 from datetime import date
 from typing import Final
@@ -11,14 +11,14 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.provenance import MADE
 
-#: Tag of a run that was asked for by a schedule or a sensor: by what, and why.
+#: Tag of a run that a schedule or a sensor asked for: its name, and the reason.
 ASKED_BY: Final = "cdr_pipeline/asked_by"
 
 #: Tags of a run: its first day and its last.
 FIRST: Final = "dagster/asset_partition_range_start"
 LAST: Final = "dagster/asset_partition_range_end"
 
-#: Configuration of a run whose end is told by whoever started it: of Dagster's own words none.
+#: Configuration of a run that a command starts and reports itself: no log of Dagster's.
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 LOAD_DAYS: Final = dg.define_asset_job(
@@ -49,6 +49,6 @@ def days_tags(first: date, last: date) -> dict[str, str]:
 
 
 def settings_of(loading: Loading, *, vendor: bool) -> Settings:
-    """Settings of one tick: a token that was replaced is used without a restart."""
+    """The settings of one tick, with `.env` read again: a new token needs no restart."""
     read_dotenv_again()
     return loading.settings(vendor=vendor)

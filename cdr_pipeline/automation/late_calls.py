@@ -1,4 +1,4 @@
-"""By day: do the vendor's totals of older days still agree with what was proved?"""
+"""By day, compares the vendor's totals of older days with the proved totals."""
 
 import time
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from cdr_pipeline.tables.store import Store
 #: A day proved in more parts than this is not probed: that would cost as much as loading it.
 _MOST_PARTS: Final = 24
 
-#: Dagster gives a sensor a minute. What is not asked within this time is asked at the next tick.
+#: Dagster gives a sensor a minute. Days not probed within this time are probed at the next tick.
 _PROBE_SECONDS: Final = 20.0
 _BRIEFLY: Final = Patience(attempts=2, first_attempts=2, seconds=10.0)
 
@@ -40,7 +40,7 @@ _BRIEFLY: Final = Patience(attempts=2, first_attempts=2, seconds=10.0)
 def late_calls(
     context: dg.SensorEvaluationContext, loading: dg.ResourceParam[Loading]
 ) -> dg.SensorResult:
-    """Load days whose totals moved since they were proved."""
+    """Ask for runs of days whose totals changed since they were proved."""
     try:
         settings = settings_of(loading, vendor=True)
         store = Store.of(settings)
@@ -73,8 +73,8 @@ def late_calls(
 def _probe(
     client: Client, store: Store, days: Iterable[date], turn: upkeep.Round
 ) -> tuple[upkeep.Round, list[upkeep.Moved], list[str]]:
-    """Compare the totals of `days`, as many as there is time for: how far that came, days whose
-    totals moved, and what went wrong.
+    """Compare the totals of as many `days` as there is time for; return the round after it, the
+    days whose totals changed, and messages about failures.
     """
     moved: list[upkeep.Moved] = []
     doubts: list[str] = []
@@ -85,13 +85,13 @@ def _probe(
         try:
             found = _compare(client, store, day, until)
         except (Unreachable, Unauthorized, Unavailable) as error:
-            # Most likely the next day would fare no better.
+            # The next day would most likely fail too.
             doubts.append(f"{day}: {error} Its total is asked for again later.")
             turn = turn.after(day, answered=False)
             break
         except _TooMany as error:
             if number and time.monotonic() > until:
-                break  # at the next tick it comes first
+                break  # the day is the first of the next tick
             doubts.append(f"{day}: {error} Load it again yourself if you doubt it.")
         except (CdrError, OSError) as error:
             doubts.append(f"{day}: {in_words(error)} Its total is compared again tomorrow.")
@@ -102,19 +102,19 @@ def _probe(
 
 
 def _brief(settings: Settings) -> Settings:
-    """Settings by which no answer is waited for longer than a tick may take."""
+    """Settings with a timeout that is no longer than a tick may take."""
     seconds = min(settings.timeout_seconds, _PROBE_SECONDS)
     return settings.model_copy(update={"timeout_seconds": seconds})
 
 
 class _TooMany(CdrError):
-    """A day was proved in more parts than can be asked for."""
+    """A day was proved in more parts than a tick can compare."""
 
 
 def _compare(client: Client, store: Store, day: date, until: float) -> upkeep.Moved | None:
-    """Ask for the totals of a day's parts as they were asked for when it was proved.
+    """Ask for the totals of the parts in which a day was proved; None if none has changed.
 
-    Raises _TooMany where there are too many to ask, by their number or by the time that is left.
+    Raises _TooMany if there are too many parts, by their number or for the time that is left.
     """
     proved = store.pages(day).totals()
     now = {}

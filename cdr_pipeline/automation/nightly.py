@@ -1,4 +1,4 @@
-"""Each night the day that ended, those before it that may still change, and gaps."""
+"""Each night, loads the day that ended, earlier days that may still change, and gaps."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -17,8 +17,8 @@ from cdr_pipeline.window import spans
 
 
 def nightly(shown: Settings) -> dg.ScheduleDefinition:
-    """The schedule, at the time that the settings say by which definitions are `shown`; each tick
-    reads settings of its own.
+    """The schedule, at the time of the `shown` settings, with which definitions were loaded; each
+    tick reads its own settings.
     """
     at = shown.schedule_time
 
@@ -38,10 +38,10 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         try:
             settings = settings_of(loading, vendor=True)
         except SettingsError as error:
-            # A run fails of it, in the same words, and is told of; who reads why a tick skipped?
+            # A run fails with the same message and is reported; nobody reads why a tick skipped.
             settings = Settings.for_display()
             if not (settings.api_base_url or settings.api_token or settings.api_key):
-                # Nothing is said of a vendor: Dagster was only opened to look at it.
+                # No vendor is set: Dagster was only opened to look at it.
                 return dg.SkipReason(str(error))
         tonight = context.scheduled_execution_time.astimezone(settings.zone).date()
         newest = tonight - upkeep.DAY
@@ -50,7 +50,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         try:
             kept = upkeep.kept(Store.of(settings), newest, settings)
         except OSError:
-            kept = {}  # the run fails of it, too
+            kept = {}  # the run will fail with the same error
         wanted = upkeep.wanted(newest, kept, settings)
         return [
             *_requests(wanted.fetch, DATASETS.values(), settings, f"nightly: {tonight}"),
@@ -65,7 +65,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
 def _requests(
     days: Iterable[date], datasets: Iterable[Dataset], settings: Settings, why: str
 ) -> Iterator[dg.RunRequest]:
-    """A run for each stretch of days."""
+    """A run for each range of days, CDR_DAYS_PER_RUN long at most."""
     for first, last in spans(days, settings.days_per_run):
         yield dg.RunRequest(
             run_key=f"{why}: {first} to {last}",
