@@ -1,8 +1,8 @@
-"""What must hold for a day's data, and what is merely odd.
+"""The checks of a day's data: blocking rules, and warnings about odd values.
 
-A blocking check keeps wrong data from flowing on: it is evaluated before a partition is replaced,
-and the day fails. The others are warnings for people. The rules are Polars expressions over the
-columns of `cdrs`. How they show in Dagster is told by `assets.layer`.
+A blocking check is evaluated before a partition is replaced: if it fails, the day fails and the
+partition stays as it was. The other checks are warnings for people. The rules of rows are Polars
+expressions over the columns of `cdrs`. `assets.layer` turns checks into Dagster's.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,14 +32,14 @@ from cdr_pipeline.tables.values import tokens_of
 from cdr_pipeline.upkeep import GRACE
 from cdr_pipeline.window import Window, ranges
 
-#: A day's calls may be this many times more or fewer than on the same weekdays before.
+#: A day may have this many times more or fewer calls than the mean of the same weekdays before.
 _UNUSUAL_FACTOR: Final = 2.0
 
-#: How many weeks back the same weekday is looked at, and below how many calls nothing is unusual.
+#: How many weeks of the same weekday are compared, and below how many calls no volume is unusual.
 _WEEKS_BACK: Final = 4
 _FEW_CALLS: Final = 100
 
-#: How many of the odd values a result names, and how many of the columns that a day has not.
+#: How many odd values a finding names, and how many columns that were left out.
 _EXAMPLES: Final = 5
 _COLUMNS_NAMED: Final = 50
 
@@ -48,7 +48,7 @@ _COLUMNS_NAMED: Final = 50
 class Check:
     """One rule of one dataset.
 
-    `urgent`: somebody should look now, though nothing is kept from flowing on.
+    `urgent`: an error for a person to look at now, although it blocks nothing.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class RowCheck(Check):
-    """A rule of each row.
+    """A rule for each row.
 
-    `odd` is true for those that break it; `shows` names a column whose values tell what was odd.
+    `odd` is true for rows that break the rule; the finding shows the odd values of column `shows`.
     """
 
     odd: pl.Expr
@@ -70,7 +70,9 @@ class RowCheck(Check):
 
 
 class Told:
-    """Words of ours, in English, and what fills their places; any language can tell them."""
+    """A message in English with named places, and the values for them, so that it can be
+    translated.
+    """
 
     def __init__(self, text: str, **values: "Telling") -> None:
         self.text = text
@@ -78,12 +80,12 @@ class Told:
 
 
 class Days(NamedTuple):
-    """Some days, told as ranges of them."""
+    """Days, shown as ranges."""
 
     days: Sequence[date]
 
 
-#: What can be told: words of ours, counts, days, what came (which stays as it is), and lists.
+#: What a finding may say: messages, counts, days, values from the data (not translated), and lists.
 Telling: TypeAlias = Told | int | str | Days | Sequence["Telling"]
 
 
@@ -93,8 +95,8 @@ def tell(
     number: Callable[[int], str] = "{:,}".format,
     ranges: Callable[[Sequence[date], int], str] = ranges,
 ) -> str:
-    """All of it as a text; in another language than English by its words, and its ways of writing
-    numbers and days.
+    """A telling as text, in English; in another language with its functions for `word`, `number`
+    and `ranges` of days.
     """
 
     def told(one: Telling) -> str:
@@ -123,7 +125,7 @@ class Finding:
 
     @property
     def summary(self) -> str:
-        """What was found, in English."""
+        """The finding as English text."""
         return tell(self.told)
 
 
@@ -247,7 +249,7 @@ ALL: Final = (
 
 @dataclass(frozen=True)
 class Tables:
-    """A day's calls and rejects, as they are stored in `store` or about to be."""
+    """A day's calls and rejects, which are stored in `store` or about to be stored."""
 
     store: Store
     day: date
@@ -256,15 +258,15 @@ class Tables:
 
     @classmethod
     def stored(cls, store: Store, day: date) -> Self:
-        """Those that are stored."""
+        """The stored calls and rejects of a day."""
         return cls(store, day, store.lazy(CDRS, day), store.lazy(REJECTS, day))
 
 
 @dataclass(frozen=True)
 class LeadLists:
-    """What is known of a day's lead lists beside its rows.
+    """Facts about a day's lead lists that its rows do not show.
 
-    `keys`: those behind each column; `left_out`: columns that were too many; `misfits`: values
+    `keys`: column -> the keys behind it; `left_out`: columns beyond the limit; `misfits`: values
     that do not fit their declared type.
     """
 
@@ -274,9 +276,9 @@ class LeadLists:
 
 
 def over_days(found: Mapping[date, Iterable[Finding]]) -> Iterator[Finding]:
-    """Each check once over all the days it was made for: passed if it passed on every day.
+    """Each check once over all days for which it was evaluated: passed if it passed on every day.
 
-    Of one day the finding itself; of several that are odd, what was found on the first.
+    For one day, its own finding; if several days failed, the text of the first of them.
     """
     for check in ALL:
         days = {day: one for day, many in found.items() for one in many if one.check is check}
@@ -315,7 +317,7 @@ def verified(receipt: pl.DataFrame) -> Finding:
 
 
 def fresh(day: date, store: Store) -> Finding:
-    """Whether a day that must be there is (see `upkeep.newest_due`)."""
+    """Whether a day that is due (see `upkeep.newest_due`) is stored."""
     if store.holds(CDRS, day):
         return Finding(FRESH, True, f"{day} is there")
     return Finding(
@@ -330,9 +332,9 @@ def fresh(day: date, store: Store) -> Finding:
 
 
 def of_cdrs(tables: Tables, records: int, lists: LeadLists) -> Iterator[Finding]:
-    """All findings on a day's calls and rejects, blocking ones first.
+    """All findings on a day's calls and rejects, blocking checks first.
 
-    `records`: received for the day.
+    `records`: how many records were received for the day.
     """
     calls = tables.calls
     began = pl.col("time_started").dt.replace_time_zone(None)
@@ -351,7 +353,7 @@ def of_cdrs(tables: Tables, records: int, lists: LeadLists) -> Iterator[Finding]
 
 
 def of_stored(store: Store, day: date) -> Iterator[Finding]:
-    """What can be said of a day by what is stored of it alone."""
+    """The findings that need only the stored partitions of a day."""
     tables = Tables.stored(store, day)
     count = _counted(tables.calls)
     yield verified(store.read(RECEIPTS, day))
@@ -359,8 +361,8 @@ def of_stored(store: Store, day: date) -> Iterator[Finding]:
 
 
 def _counted(calls: pl.LazyFrame, **more: pl.Expr) -> dict[str, int]:
-    """How many `calls` there are, those with `extra`, the odd of each check, and what `more` says;
-    in one pass.
+    """The number of `calls`, of calls with `extra`, of odd rows of each check, and the expressions
+    of `more`; in one pass.
     """
     odd = {check.name: check.odd.sum() for check in ROW_WARNINGS}
     counts = calls.select(calls=pl.len(), extra=pl.col("extra").count(), **odd, **more)
@@ -368,7 +370,7 @@ def _counted(calls: pl.LazyFrame, **more: pl.Expr) -> dict[str, int]:
 
 
 def _warnings(tables: Tables, count: Mapping[str, int]) -> Iterator[Finding]:
-    """What is odd of a day's rows; `count`: as `_counted`."""
+    """The findings of the checks that only warn; `count`: as `_counted`."""
     calls, total = tables.calls, count["calls"]
     yield usual_volume(total, _same_weekdays(tables.day, tables.store))
     yield _fits(tables.rejects)
@@ -390,7 +392,7 @@ def _odd_rows(check: RowCheck, calls: pl.LazyFrame, count: int, total: int) -> F
 
 
 def _some(named: Sequence[Telling]) -> Sequence[Telling]:
-    """The first of what could be named, and a sign where there is more."""
+    """The first names, and a sign if there are more."""
     return [*named[:_EXAMPLES], "…"] if len(named) > _EXAMPLES else named
 
 
@@ -412,7 +414,7 @@ def usual_volume(calls: int, before: list[int]) -> Finding:
 def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date] = ()) -> Finding:
     """Whether a stored day of `cdrs` is not stale.
 
-    `stale`: all days that are, to be counted: Dagster shows the finding of one day at a time.
+    `stale`: all stale days, for their number: Dagster shows the finding of one day at a time.
     """
     made, now = made_by(store, day), MadeBy(contract.mark, store.zone.key)
     if made == now:
@@ -424,9 +426,9 @@ def made_under(store: Store, day: date, contract: Contract, stale: Sequence[date
 
 
 def _in_words(made: MadeBy, other: MadeBy, due: Contract) -> str:
-    """How a day was `made`, or would be: under which contract, and in which zone and by which
-    version of the rules, where these differ from the `other`. A mark alone does not tell the file
-    of a contract: only that of the `due` one is known.
+    """How a day was `made`, or would be made: the contract, and the zone and version of the rules
+    if they differ from `other`. A mark does not name the file of a contract: only the file of the
+    `due` contract is known.
     """
     bare = made.contract == NO_MARK
     unknown = "without a contract" if bare else f"under another contract ({made.contract})"
@@ -447,9 +449,7 @@ def _fits(rejects: pl.LazyFrame) -> Finding:
 
 
 def _most_frequent(counts: pl.LazyFrame) -> pl.LazyFrame:
-    """What there is most of first; by its name where there is as much, or a page of the same data
-    would read otherwise each time.
-    """
+    """The highest counts first; equal counts by name, so that the same data gives the same text."""
     return counts.sort(-pl.col("len").cast(pl.Int64), pl.exclude("len"))
 
 
@@ -478,9 +478,9 @@ def _declared_types(misfits: Sequence[Misfits]) -> Finding:
 
 
 def _id_unique(calls: pl.LazyFrame) -> Finding:
-    """Ids of different hashes differ; only where two hashes are equal the ids are compared.
+    """Whether no id is repeated. Compares hashes, and the ids only if two hashes are equal.
 
-    Hashes in order, and not a set of them: a day may be large.
+    Sorts the hashes instead of making a set of them: a day may be large.
     """
     hashes = calls.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()
     repeated = int((hashes == hashes.shift()).sum())
@@ -490,7 +490,7 @@ def _id_unique(calls: pl.LazyFrame) -> Finding:
 
 
 def _same_weekdays(day: date, store: Store) -> list[int]:
-    """Calls of those that are stored; one that cannot be read fails its own day, not this."""
+    """The number of calls on each stored same weekday before; a damaged file is left out."""
     days = [day - timedelta(weeks=back) for back in range(1, _WEEKS_BACK + 1)]
     counts = []
     for one in days:

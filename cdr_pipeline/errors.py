@@ -25,10 +25,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-#: What is safe where a part of a day may have been written before.
+#: What is safe, if a part of a day may already have been written.
 SAFE: Final = "Every partition holds its old content or its new."
 
-#: What a vendor may answer to a page that is too large for it, or a range that is too long.
+#: Statuses with which a vendor may refuse a page that is too large, or a range that is too long.
 _TOO_MUCH: Final = frozenset({400, 413, 422})
 
 _MAKE_ROOM: Final = "Make room on its disk, then try again."
@@ -44,9 +44,9 @@ _WAYS_OUT: Final = {
 }
 
 
-#: A phone number, which no date is, and a link; of both, names of columns have only `_` between. A
-#: bound on a link's scheme, or a long word would be looked through from each of its letters: one of
-#: 100,000 took a minute.
+#: A phone number (but no date), or a link. In names of columns, the separator of a number or a date
+#: is `_`. The scheme of a link is bounded: otherwise a long word is searched again from each of its
+#: letters, and a word of 100,000 letters took a minute.
 _DATE: Final = r"(?:\d{4}[-./_]\d\d?[-./_]\d\d?|\d\d?[-./_]\d\d?[-./_]\d{4})(?!\d)"
 _PHONE_OR_LINK: Final = re.compile(
     rf"(?<!\d)(?!{_DATE})\d(?:[ ._-]?\d){{7,}}|\w{{1,20}}://[^\s\"]+"
@@ -54,19 +54,19 @@ _PHONE_OR_LINK: Final = re.compile(
 
 
 def shortened(text: str, most: int) -> str:
-    """A text of `most` characters at the most, and a sign where something is left out."""
+    """A text of at most `most` characters; it ends in … if it was cut."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def redacted(text: str) -> str:
-    """Somebody else's words as they may be logged: of each phone number and each link only the
-    first three characters.
+    """A text from outside, safe to log: of each phone number and each link only the first three
+    characters.
     """
     return _PHONE_OR_LINK.sub(lambda found: f"{found[0][:3]}…", text)
 
 
 def way_out(error: OSError) -> str:
-    """What to do about an error of the disk; nothing where only its own words can tell."""
+    """What to do about an error of the disk; empty if its own message must be enough."""
     return _WAYS_OUT.get(error.errno or 0, "")
 
 
@@ -79,7 +79,7 @@ class SettingsError(CdrError):
 
 
 class ApiError(CdrError):
-    """The vendor did not give what was asked for, in a first try and in `retries` more."""
+    """The vendor did not give what was asked for, in the first try and in `retries` more."""
 
     retries = 0
 
@@ -97,7 +97,7 @@ class Refused(ApiError):
 
     @property
     def may_be_too_much(self) -> bool:
-        """Whether less at once, a smaller page or a shorter range, may not be refused."""
+        """Whether the vendor may accept a smaller page or a shorter range."""
         return self.status in _TOO_MUCH
 
 
@@ -122,7 +122,7 @@ class NotThere(CdrError):
 
 
 class Damaged(CdrError):
-    """Stored files that are no Parquet, or only the beginning of one; or not to be opened."""
+    """Stored files (`paths`) that are no whole Parquet files, or that cannot be opened."""
 
     def __init__(self, *paths: Path) -> None:
         super().__init__(*paths)
@@ -141,11 +141,11 @@ class Damaged(CdrError):
 
 
 class NotTogether(CdrError):
-    """Aggregates that look at several days could not be made of days that could."""
+    """Aggregates over several days could not be made, although each day by itself was made."""
 
 
 class CheckFailed(CdrError):
-    """A blocking check found data that must not flow on."""
+    """A blocking check failed: the data must not replace a partition."""
 
 
 class ProcessLost(CdrError):

@@ -1,11 +1,11 @@
-"""What Dagster keeps its history in: SQLite under DAGSTER_HOME, or Postgres if a setting says so.
+"""The storage of Dagster's history: SQLite under DAGSTER_HOME, or Postgres if a setting names one.
 
-`dagster.yaml` names `History`; every process of Dagster's makes its own. Nothing here knows calls.
+`dagster.yaml` names `History`; every process of Dagster's makes its own. Knows no calls.
 
 Dagster's own SQLite storage opens a new engine and a new connection for every event, 10 ms each,
-which is more than a day of 1,000 calls costs to load. These differ in that alone: one engine a
-file, 30 seconds of patience where another process writes, and no wait for the disk at each event.
-Files, tables and migrations are Dagster's, so either can go on where the other stopped.
+which is more than it costs to load a day of 1,000 calls. The storages here differ only in this: one
+engine per file, up to 30 seconds of waiting while another process writes, and no wait for the disk
+at each event. Files, tables and migrations are Dagster's, so the two kinds are interchangeable.
 """
 
 import os
@@ -42,20 +42,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdr_pipeline.environment import note_dotenv
 from cdr_pipeline.home import LOCK, cannot_be_used, postgres_url
 
-#: Switches of Dagster's that `dagster.yaml` has no place for; what somebody set is left.
+#: Settings of Dagster's that exist only as environment variables; a variable that is set is kept.
 _SWITCHES = {
-    # What a run plans, an event for each of its days and assets, is stored together.
+    # Store the events that a run plans (one for each day and asset) in batches.
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
-    # After a machine's sleep Dagster ends its code server and starts another: a backfill waits.
+    # After the machine slept, Dagster restarts its code server: let a backfill wait for it.
     "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
-    # By itself the process that holds our code ends after 30 s without a sign of life, the one that
-    # would start it again after 45 s. After a pause between these nothing ran any more.
+    # After a pause of 30 to 45 seconds, the process with our code ended itself, but its parent,
+    # whose limit is 45 seconds, did not start another: no run was started any more.
     "DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS": "120",
 }
 for _name, _value in _SWITCHES.items():
     os.environ.setdefault(_name, _value)
 
-# Under a plain `dagster dev` this is where its first process of all comes by.
+# Under a plain `dagster dev`, this is the first of our modules that its first process imports.
 note_dotenv()
 
 #: How long one process waits for another that writes, in seconds.
@@ -66,10 +66,10 @@ _OPEN_FILES = 16
 
 
 class SqliteHistory(DagsterSqliteStorage):
-    """Runs, events and schedules in files under `base_dir`, as Dagster lays them out."""
+    """Runs, events and schedules in files under `base_dir`, in Dagster's own layout."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        # Not the parent's, which would make storages of its own.
+        # Not the parent's __init__, which would make Dagster's storages.
         DagsterStorage.__init__(self)  # type: ignore[no-untyped-call, arg-type]
         self.base_dir = base_dir
         with _alone_in(base_dir):
@@ -80,16 +80,16 @@ class SqliteHistory(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> DagsterStorage:  # type: ignore[override]
-        """As Dagster makes it, from `dagster.yaml`."""
+        """Called by Dagster with the values of `dagster.yaml`."""
         return cls.from_local(inst_data=inst_data, **config_value)
 
 
 class History(SqliteHistory):
-    """The same, or a Postgres database if CDR_DAGSTER_POSTGRES_URL names one."""
+    """SqliteHistory, or a Postgres database if CDR_DAGSTER_POSTGRES_URL names one."""
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> DagsterStorage:  # type: ignore[override]
-        """Raises SettingsError where the database is not to be had."""
+        """Called by Dagster. Raises SettingsError if the database cannot be used."""
         url = postgres_url()
         if url is None:
             return super().from_config_value(inst_data, config_value)
@@ -104,14 +104,14 @@ class History(SqliteHistory):
 
 
 def _alone_in(base_dir: str) -> FileLock:
-    """Held while tables may be made: two processes may come to a new home at once. (Dagster lets
-    Postgres' "table exists" pass then, and not its "type exists".)
+    """The lock to hold while tables may be made: two processes may open a new home at once. (Of
+    Postgres' errors in this case, Dagster handles "table exists", but not "type exists".)
     """
     return FileLock(Path(base_dir) / LOCK)
 
 
 class _OneEngine:
-    """One engine for a storage's one file."""
+    """One engine for a storage that has one file."""
 
     _conn_string: str
 
@@ -137,7 +137,7 @@ class _Schedules(_OneEngine, SqliteScheduleStorage):
 
 
 class _Events(SqliteEventLogStorage):
-    """The events: a file for each run, and one over all of them."""
+    """The events: a file for each run, and an index file over all runs."""
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
@@ -154,7 +154,7 @@ class _Events(SqliteEventLogStorage):
 
     @contextmanager
     def _one_transaction(self, *shards: str) -> Iterator[None]:
-        """Whatever is written to these files meanwhile is one transaction a file."""
+        """Make all writes to these files inside this context one transaction per file."""
         with self._db_lock, ExitStack() as stack:
             stack.callback(self._begun.clear)
             for shard in shards:
@@ -196,15 +196,15 @@ class _Events(SqliteEventLogStorage):
             for event in events:
                 super().store_event(_planned_once(event))
         for run in runs:
-            # A run's page in the UI watches this file for news. What is written to it stands in
-            # the log beside it for as long as somebody has it open.
+            # The page of a run in the UI watches this file for changes. While the file is open,
+            # SQLite writes to the log beside it, and does not touch the file itself.
             Path(self.path_for_shard(run)).touch()
 
 
 def _planned_once(event: EventLogEntry) -> EventLogEntry:
-    """A check that a run plans, planned for the run and not for each of its days.
+    """The event of a planned check, for the run as a whole instead of for each of its days.
 
-    So it is recorded; Dagster would show every day's as skipped.
+    The run records the check as a whole; Dagster would show the check of every day as skipped.
     """
     told = event.dagster_event
     if told is None or told.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
@@ -221,7 +221,8 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: object) -> None:
-        # A loss of power may cost the newest events, never the file; the data have their own care.
+        # A loss of power may lose the newest events, but never damages the file. The datasets are
+        # synced separately (`tables.store`).
         connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine

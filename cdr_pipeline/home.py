@@ -14,28 +14,28 @@ from dotenv import dotenv_values
 from cdr_pipeline.errors import SAFE, CdrError, SettingsError, way_out
 from cdr_pipeline.settings import ENV_FILE, Settings
 
-#: The module of our definitions, by whose name Dagster keeps their history; so does
-#: `workspace.yaml` call it.
+#: The module of our definitions. Dagster keeps its history under this name of the code location,
+#: which must be the same in `workspace.yaml`.
 LOCATION: Final = "cdr_pipeline.definitions"
 
-#: In the home: held while the history's tables may be made.
+#: The lock file in the home, held while the tables of the history may be made.
 LOCK: Final = "history.lock"
 
 _CONFIG: Final = "dagster.yaml"
 
 _DEFAULT_HOME: Final = Path(".dagster")
 
-#: How long a database may take to be connected to.
+#: How long to wait for the connection to a database.
 _SECONDS_TO_ANSWER = 10
 
 
 def lasting_home() -> Path:
-    """DAGSTER_HOME, or `.dagster` in the working folder: made and configured if need be.
+    """DAGSTER_HOME, or `.dagster` in the working folder; made and configured if it is missing.
 
-    What `.env` says goes before the environment, as in Dagster: so there is one history. Sets
-    DAGSTER_HOME for this process and its children. Raises SettingsError where `.env` names a path
-    that Dagster would refuse, and where Postgres does not answer: Dagster would ask it six times,
-    with a traceback each, in every process that it starts.
+    `.env` overrides the environment, as in Dagster: so there is one history. Sets DAGSTER_HOME for
+    this process and its children. Raises SettingsError if `.env` names a path that Dagster would
+    refuse, or if Postgres does not answer: Dagster would try six times, with a traceback each, in
+    every process that it starts.
     """
     if url := postgres_url():
         _see_that_it_answers(url)
@@ -47,7 +47,7 @@ def lasting_home() -> Path:
 
 
 def home_apart(folder: Path) -> Path:
-    """A home in a folder of its own, which no setting moves elsewhere: the demo's, a benchmark's.
+    """A home in `folder`, whatever the settings say: for the demo and for benchmarks.
 
     Sets DAGSTER_HOME as `lasting_home` does.
     """
@@ -55,9 +55,9 @@ def home_apart(folder: Path) -> Path:
 
 
 def postgres_url() -> str | None:
-    """The database that keeps the history; None for SQLite in DAGSTER_HOME.
+    """The URL of the database that keeps the history; None for SQLite in DAGSTER_HOME.
 
-    Raises SettingsError where it is not a database's URL, or what speaks to it is not installed.
+    Raises SettingsError if it is no URL of a Postgres database, or its driver is not installed.
     """
     url = Settings.load_one("dagster_postgres_url")
     if url and not find_spec("dagster_postgres"):
@@ -69,7 +69,7 @@ def postgres_url() -> str | None:
 
 
 def kept_in(home: Path) -> str:
-    """Where the history is, to be shown: of a database neither user nor password."""
+    """Where the history is, for messages: a path, or the URL without user and password."""
     if url := postgres_url():
         from sqlalchemy import URL, make_url
 
@@ -80,7 +80,7 @@ def kept_in(home: Path) -> str:
 
 
 def cannot_be_used(error: Exception) -> SettingsError:
-    """What to say of the database where `error` is all there is of it."""
+    """The message for a database that failed with `error`."""
     return SettingsError(
         f"CDR_DAGSTER_POSTGRES_URL: the database cannot be used: {_drivers_words(error)}. See"
         " that it runs, and that the URL names its host, port, user and database."
@@ -88,7 +88,7 @@ def cannot_be_used(error: Exception) -> SettingsError:
 
 
 def cannot_be_kept(error: Exception) -> CdrError:
-    """What to say of the history, in DAGSTER_HOME or in Postgres, that failed of `error`."""
+    """The message for a history, in DAGSTER_HOME or in Postgres, that failed with `error`."""
     where = kept_in(Path(os.environ["DAGSTER_HOME"]))
     return CdrError(
         f"Dagster's history in {where} cannot be read or written: {_drivers_words(error)}. {SAFE}"
@@ -97,7 +97,7 @@ def cannot_be_kept(error: Exception) -> CdrError:
 
 
 def _drivers_words(error: Exception) -> str:
-    """Of an error of SQLAlchemy's, or of Dagster's after it, what the driver said."""
+    """The driver's message in an error of SQLAlchemy's, or of Dagster's that it caused."""
     told = (getattr(one, "orig", None) for one in (error, error.__cause__))
     return f"{next(filter(None, told), error)}".strip().splitlines()[0]
 
@@ -117,8 +117,8 @@ def _see_that_it_answers(url: str) -> None:
 
 def _made(home: Path, storage: str = "History") -> Path:
     home = home.expanduser().resolve()
-    # SQLAlchemy is given the path as a URL, and opens another. Dagster looks for dagster.yaml by it
-    # as by a pattern, and where it finds none goes on by its defaults: it sends telemetry.
+    # SQLAlchemy reads the path as part of a URL, and would open another path. Dagster reads it as a
+    # glob pattern to find dagster.yaml; without that file it uses defaults, which send telemetry.
     if odd := re.search(r"[?*[]|%[0-9A-Fa-f]{2}", f"{home}"):
         raise SettingsError(
             f"DAGSTER_HOME: {home} must not stand below a folder with `{odd[0]}` in its name:"
@@ -127,7 +127,7 @@ def _made(home: Path, storage: str = "History") -> Path:
     with _telling(home, "made"):
         home.mkdir(parents=True, exist_ok=True)
     with _telling(home, "written"):
-        # As Dagster's processes do first of all, which would answer with a traceback.
+        # Dagster's processes open this file first, and would fail with a traceback.
         (home / LOCK).open("ab").close()
         if not (home / _CONFIG).exists():
             _configure(home, storage)
@@ -136,7 +136,7 @@ def _made(home: Path, storage: str = "History") -> Path:
 
 
 def _configure(home: Path, storage: str) -> None:
-    """Whole or not at all: by half a file Dagster would go on without what it does not say."""
+    """Write dagster.yaml, whole or not at all: with half a file, Dagster would use defaults."""
     text = files("cdr_pipeline").joinpath(_CONFIG).read_text()
     staged = home / f"{_CONFIG}.{os.getpid()}"
     try:
@@ -148,7 +148,7 @@ def _configure(home: Path, storage: str) -> None:
 
 @contextmanager
 def _telling(home: Path, what: str) -> Iterator[None]:
-    """Raises SettingsError where the home cannot be `what`."""
+    """Raises SettingsError, "cannot be `what`", for an OSError inside."""
     try:
         yield
     except OSError as error:

@@ -1,11 +1,12 @@
-"""How Dagster starts a run, and how it notices that one has died.
+"""How Dagster starts a run, and how it notices that a run has died.
 
-`dagster.yaml` names `Launcher`. Dagster's own has the server of the code location start a process,
-which imports Dagster first: 2 to 5 seconds, as long as loading twenty days of 1,000 calls. This one
-forks a process that has done so (multiprocessing's `forkserver`, which imports and does nothing
-else). Our own modules, and Polars and Arrow, which begin threads, are imported by each run.
+`dagster.yaml` names `Launcher`. With Dagster's own launcher, the server of the code location starts
+a process that first imports Dagster: 2 to 5 seconds, as long as loading twenty days of 1,000 calls.
+This launcher forks a process that has already imported it (multiprocessing's `forkserver`, which
+does nothing else). Our own modules, and Polars and Arrow, which start threads, are imported by each
+run.
 
-Nor can Dagster's own launcher tell whether a run still lives: after a loss of power, or when the
+Dagster's own launcher cannot tell whether a run still lives: after a loss of power, or when the
 daemon and the servers were killed, a run would count as started for ever and hold its place in the
 queue, and its backfill would never end.
 """
@@ -29,7 +30,7 @@ from dagster._utils.interrupts import capture_interrupts
 
 from cdr_pipeline.environment import read_dotenv_again
 
-#: What the run's page says then.
+#: The message on the page of a run whose process has died.
 GONE = (
     "The process of this run is gone: the machine or Dagster was stopped meanwhile. The days it"
     " finished stand; of the others each partition holds its old content or its new. Launch the"
@@ -37,10 +38,10 @@ GONE = (
     " status` names what else is to be made."
 )
 
-# With a prefix that Dagster's UI hides: to a person it says nothing.
+# The prefix hides the tag in Dagster's UI: it means nothing to a person.
 _PROCESS = f"{HIDDEN_TAG_PREFIX}cdr_pipeline_process"
 
-#: What a run needs that begins no thread and is nobody's to edit.
+#: Modules that every run needs, that start no thread, and that users do not edit.
 _IMPORTED_BEFORE = (
     "dagster",
     "dagster._cli.api",
@@ -52,26 +53,26 @@ _IMPORTED_BEFORE = (
 
 
 def process_tags(process: int | None = None) -> dict[str, str]:
-    """What a run is to be tagged with, so that it can be found dead.
+    """The tags of a run by which `Launcher` finds out whether its process lives.
 
-    `process` is its number; this process if not given.
+    process: the process id; this process if not given.
     """
     number = process or os.getpid()
     return {_PROCESS: f"{number}:{_begun(number)}@{gethostname()}"}
 
 
 def is_of_a_command(run: DagsterRun) -> bool:
-    """Whether a command of ours began a run in its own process."""
+    """Whether a command of ours started the run, in the command's own process."""
     return _PROCESS in run.tags and run.remote_job_origin is None
 
 
 class Launcher(DefaultRunLauncher):
-    """Dagster's own launcher, faster, and able to tell whether a run still lives."""
+    """A faster launcher than Dagster's, which can tell whether a run still lives."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the run in a forked process."""
         run_id = context.dagster_run.run_id
-        # Of a daemon's kind: whoever ends Dagster ends its runs, as a server would.
+        # A daemon process: it ends with its parent, as with Dagster's own server.
         process = _nursery().Process(
             target=_execute,
             args=(run_id, self._instance.get_ref(), dict(os.environ)),
@@ -114,8 +115,8 @@ def _nursery() -> ForkServerContext:
 
 
 def _execute(run_id: str, instance: InstanceRef, environment: dict[str, str]) -> None:
-    """A run, in its own process: with the environment of whoever launched it, not of the fork, and
-    with `.env` as it is now, as in a process that Dagster's own launcher starts.
+    """Execute a run in its own process: with the environment of the launching process, not of the
+    fork server, and with `.env` as it is now, as under Dagster's own launcher.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -126,15 +127,15 @@ def _execute(run_id: str, instance: InstanceRef, environment: dict[str, str]) ->
 
 
 def _process_here(tags: Mapping[str, str]) -> int | None:
-    """The process of a run, if it was started on this host."""
+    """The process id of a run, if it was started on this host; else None."""
     process, _, host = tags.get(_PROCESS, "").partition("@")
     return int(process.partition(":")[0]) if process and host == gethostname() else None
 
 
 def _lives(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run is there; yes, where nobody can know.
+    """Whether the process of a run lives; True if this cannot be known.
 
-    A restarted container gives the same numbers again: so does when it began have to be the same.
+    A restarted container gives the same process ids again: so the start time must be the same, too.
     """
     process = _process_here(tags)
     if process is None:
@@ -148,7 +149,7 @@ def _lives(tags: Mapping[str, str]) -> bool:
 
 
 def _begun(process: int) -> str:
-    """When a process began, by the kernel's clock; nothing where there is none to ask."""
+    """When a process started, in the kernel's clock ticks; empty if /proc does not say."""
     try:
         told = Path(f"/proc/{process}/stat").read_text()
     except OSError:

@@ -1,8 +1,8 @@
-"""One response of the vendor, taken apart into records, each by itself.
+"""Splits one response of the vendor into its records.
 
-A page is taken apart at once by msgspec. Where it refuses (a lone surrogate, a control character,
-a record of another shape), the slow reading stands in: it loses no record that another record's
-fault sits beside. What a record *means* is not decided here.
+msgspec splits a whole page at once. If msgspec refuses the page (a lone surrogate, a control
+character, a record of another shape), the slow reading splits it: the fault of one record then
+costs no other record. This module does not decide what a record *means*.
 """
 
 import json
@@ -23,7 +23,7 @@ from cdr_pipeline.window import Window
 
 _Column = TypeVar("_Column", pl.Expr, pl.Series)
 
-#: The vendor's names of a response's records, of how many match, and of what went wrong.
+#: The vendor's names for the records, the number of matches and the error in a response.
 RECORDS: Final = "data"
 _TOTAL: Final = "total"
 _ERROR: Final = "error"
@@ -33,16 +33,16 @@ _JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
 _is_time: Final = re.compile(TIME_FORM).match
 
 
-#: What decoding raises for something that is not what was hoped for.
+#: What decoding raises for unexpected content.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-#: Brackets within brackets from here on are too many: how many more could be read would depend on
-#: who called whom before (Python bounds both together).
+#: Deeper nesting is refused: how much deeper Python could read depends on the depth of the call
+#: stack, since Python bounds both together.
 _DEEPEST: Final = 500
 _SHORTEST_TOO_DEEP: Final = 2 * (_DEEPEST - 1)
 
-#: What is no deeper than so many is told by its brackets alone, at a tenth of what a look costs.
+#: Up to this depth, removing pairs of brackets decides, at a tenth of the cost of counting depth.
 _SHALLOW: Final = 8
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -51,13 +51,13 @@ class MalformedPage(ValueError):
     """The body is not the documented response: cut off, HTML, or of another shape."""
 
 
-#: What a response without an error may say of it.
+#: The values of `error` in a response without an error.
 _NONE: Final = msgspec.Raw(b"null")
 _NO_ERROR: Final[tuple[object, ...]] = (None, False, 0, "", [], {})
 
 
 class Head(msgspec.Struct, gc=False):
-    """What the listing needs of a record: its key and when it began."""
+    """The members of a record that the listing needs: its key and when it began."""
 
     id: str
     time_started: str | None = None
@@ -85,9 +85,9 @@ _any_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Seen:
     """The records of one page as the listing sees them, in the vendor's order.
 
-    keys: one key a record: equal keys, same call. That of a record without a usable id stands
-        for its bytes, and its position is among `nameless`: equal ones are calls of their own.
-    started: when each began, as the vendor wrote it.
+    keys: one key per record; equal keys mean the same call. The key of a record without a usable id
+        stands for its bytes, and its position is in `nameless`: equal ones are different calls.
+    started: when each record began, as the vendor wrote it.
     """
 
     keys: list[int]
@@ -100,7 +100,7 @@ class Seen:
 
     @property
     def began(self) -> pl.Series:
-        """The vendor's wall clock when each began; null where that cannot be read."""
+        """The vendor's wall clock when each record began; null if unreadable."""
         texts = pl.DataFrame({"began": self.started}, schema={"began": pl.String()})
         return texts.select(wall_clock(pl.col("began"))).to_series()
 
@@ -121,7 +121,7 @@ def split_and_total(body: bytes) -> tuple[list[bytes], int]:
 
 
 def join(records: Sequence[bytes]) -> bytes:
-    """A response of these records, and of no more."""
+    """A response with exactly these records, and their number as total."""
     return msgspec.json.encode({RECORDS: [*map(msgspec.Raw, records)], _TOTAL: len(records)})
 
 
@@ -143,7 +143,7 @@ def see(body: bytes) -> Seen:
 
 
 def identity(text: bytes) -> tuple[str | None, str | None]:
-    """`id` and `time_started` of a record as text, as far as they can be read at all."""
+    """`id` and `time_started` of a record as text; None for what is missing or unreadable."""
     members: Mapping[str, msgspec.Raw | bytes]
     try:
         members = _any_object.decode(text)
@@ -156,13 +156,13 @@ def identity(text: bytes) -> tuple[str | None, str | None]:
 
 
 def check_encoding(body: bytes) -> None:
-    """Raises ValueError if it is not UTF-8. As `body.decode()`, at a seventh of its cost."""
+    """Raises ValueError if `body` is not UTF-8; as `body.decode()`, at a seventh of the cost."""
     ends = pa.array([0, len(body)], pa.int64()).buffers()[1]
     pa.Array.from_buffers(pa.large_utf8(), 1, [None, ends, pa.py_buffer(body)]).validate(full=True)
 
 
 def too_deep(text: bytes, within: int = 0) -> bool:
-    """Whether a JSON text, or a value so deep `within` one, is nested deeper than what is read."""
+    """Whether a JSON text, or a value at depth `within` one, is nested deeper than `_DEEPEST`."""
     most = _DEEPEST - within
     if len(text) < 2 * most or text.count(b"[") + text.count(b"{") <= most:
         return False
@@ -170,13 +170,13 @@ def too_deep(text: bytes, within: int = 0) -> bool:
     left = brackets
     for _ in range(_SHALLOW):
         left = left.replace(b"[]", b"").replace(b"{}", b"")
-    if not left:  # as good as always
+    if not left:  # nearly always
         return False
     return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)) > most
 
 
 def any_too_deep(tokens: Iterable[msgspec.Raw]) -> bool:
-    """Whether a member of a record is nested deeper than what is read."""
+    """Whether any member of a record is nested too deeply (see `too_deep`)."""
     long = [bytes(token) for token in tokens if len(token) >= _SHORTEST_TOO_DEEP]
     return any(too_deep(token, within=1) for token in long)
 
@@ -184,7 +184,7 @@ def any_too_deep(tokens: Iterable[msgspec.Raw]) -> bool:
 def text_of(token: bytes) -> str | None:
     """A JSON value of a text field: text as it is, null as None, anything else as its JSON text.
 
-    Raises ValueError for what is no JSON, invalid UTF-8 or a lone surrogate.
+    Raises ValueError for invalid JSON, invalid UTF-8 or a lone surrogate.
     """
     if token[:1] == b'"':
         return str(msgspec.json.decode(token))
@@ -192,7 +192,9 @@ def text_of(token: bytes) -> str | None:
 
 
 def compact(token: bytes) -> str:
-    """JSON text without white space, characters as themselves; numbers keep their digits."""
+    """JSON text without white space and without escapes that are not needed; numbers keep their
+    digits.
+    """
     text = msgspec.json.format(token, indent=-1)
     if b"\\u" in text or b"\\/" in text:
         text = _JSON_STRING.sub(lambda match: msgspec.json.encode(json.loads(match[0])), text)
@@ -200,7 +202,7 @@ def compact(token: bytes) -> str:
 
 
 def began(text: str | None) -> datetime | None:
-    """The wall clock at which a record began, or None where that cannot be read."""
+    """The wall clock at which a record began, or None if the text is no valid time."""
     if not text or not _is_time(text) or text < EARLIEST_TIME:
         return None
     try:
@@ -210,7 +212,7 @@ def began(text: str | None) -> datetime | None:
 
 
 def wall_clock(text: pl.Expr) -> pl.Expr:
-    """As `began`, of many."""
+    """As `began`, for a column."""
     return (
         pl.when(text.str.contains(TIME_FORM) & (text >= EARLIEST_TIME))
         .then(text)
@@ -235,8 +237,8 @@ def _see_each(body: bytes) -> Seen:
 
 
 def _see_no_error(told: bytes) -> None:
-    """Raises MalformedPage where a response tells of an error: whatever it lists beside, an empty
-    list above all, is no answer.
+    """Raises MalformedPage if a response has an error: the records beside the error, often an empty
+    list, are then no answer.
     """
     try:
         error = msgspec.json.decode(told)
@@ -265,11 +267,11 @@ def _text_or_none(token: msgspec.Raw | bytes | None) -> str | None:
         return None
 
 
-# The slow reading: where each value begins and ends, by its quotes and brackets alone. It decodes
-# nothing, so no encoding fault, no number and no depth of nesting can stop it.
+# The slow reading: finds where each value begins and ends by quotes and brackets alone. It decodes
+# no values, so no encoding fault, number or depth of nesting can stop it.
 
-#: A string without an end is taken to the end of the text, where no bracket follows: before 3.11.5
-#: Python takes what a possessive group began in vain for a part of it.
+#: A string without an end is matched to the end of the text, where no bracket follows: before
+#: 3.11.5, Python keeps what a possessive group matched before it failed.
 _TO_BRACKET: Final = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)*+[\[\]{}]', re.DOTALL
 )
@@ -287,7 +289,7 @@ def _records_one_by_one(body: bytes) -> tuple[list[bytes], int]:
         total = msgspec.json.decode(members[_TOTAL])
         if RECORDS not in members and total not in (0, "0"):
             raise MalformedPage(f"it has no `{RECORDS}`")
-        data = members.get(RECORDS, b"null")  # some servers leave out what is empty
+        data = members.get(RECORDS, b"null")  # some servers omit an empty list
         records = [] if data == b"null" else [data[slice(*span)] for span in _spans(data, b"[")]
     except MalformedPage:
         raise
@@ -317,7 +319,7 @@ def _name(token: bytes) -> str:
 
 
 def _spans(text: bytes, opening: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of each element of an array; of each name and each value of an object."""
+    """Start and end of each element of an array, or of each name and each value of an object."""
     at = _skip(text, 0)
     if text[at : at + 1] != opening:
         raise ValueError("of another kind")

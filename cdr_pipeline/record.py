@@ -1,7 +1,7 @@
 """The documented record: its fields, its vocabularies and what each value means. Pure facts.
 
-Facts come from the vendor's API reference (API.md); what is our own reading says so. No Polars, no
-HTTP, no files: those who need a fact in another form derive it from here.
+Facts come from the vendor's API reference (API.md); our own interpretations are marked as such. No
+Polars, no HTTP, no files: modules that need a fact in another form derive it from here.
 """
 
 import re
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
-#: The version of our rules: of what is said here, and of what typing, flattening and the measures
-#: make of it. Raised whenever one of them comes to give other values, so that days made before are
-#: told, and `rebuild` makes them again. 0 stands for all that was before there were versions.
+#: The version of our rules: of this module, and of typing, flattening and the measures. Raised
+#: whenever one of them gives other values, so that days made before are reported as stale, and
+#: `rebuild` makes them again. 0 stands for everything before there were versions.
 RULES: Final = 2
 
 
@@ -27,8 +27,8 @@ class Kind(Enum):
 class Field:
     """One documented field: the vendor's name, its kind, and what it means.
 
-    `column` is its name in `cdrs` where that differs; `secret` marks what must not stand in
-    logs or metadata (people, whole phone numbers, links to recordings).
+    `column`: its name in `cdrs`, if different; `secret`: its values must not be in logs or metadata
+    (people, whole phone numbers, links to recordings).
     """
 
     name: str
@@ -45,8 +45,8 @@ class Field:
 
 TEXT, COUNT, TIME = Kind.TEXT, Kind.COUNT, Kind.TIME
 
-#: In the order of the vendor's documented response. `additional` stands apart (see `tables`).
-#: When the vendor documents another field, one line here is all it takes.
+#: The fields in the order of the vendor's documented response, without `additional` (see `tables`).
+#: When the vendor documents another field, add one line here.
 FIELDS: Final = (
     Field("id", TEXT, "Key of the call detail record."),
     Field("parent_id", TEXT, "Root leg of the call; equals `id` on the root itself."),
@@ -111,7 +111,7 @@ STATUS_SPELLINGS: Final = {"no-answer": "no-answered", "invalid": "invalid-numbe
 
 
 def status_of(text: str) -> str | None:
-    """The vendor's status in one spelling: lower case, hyphens (API.md); None for none."""
+    """The vendor's status in one spelling: lower case, hyphens (API.md); None if it is empty."""
     plain = text.strip().lower().replace(" ", "-").replace("_", "-")
     return STATUS_SPELLINGS.get(plain, plain) or None
 
@@ -122,7 +122,7 @@ SIP_HANGUP_DISPOSITIONS: Final = frozenset(
     {"send_bye", "recv_bye", "send_cancel", "recv_cancel", "send_refuse", "recv_refuse"}
 )
 
-#: `press_key` of a caller who pressed none; never a conversion.
+#: `press_key` of a customer who pressed no key (API.md); never a conversion.
 NO_KEY_PRESSED: Final = 127
 
 
@@ -145,7 +145,7 @@ class Reason(StrEnum):
 class Disposition(Enum):
     """Our class of a call, and how it counts in ASR and NER (ITU-T E.425).
 
-    `effective`: the network did its part, so the call is in NER's numerator.
+    `effective`: the network delivered the call, so it is in NER's numerator.
     """
 
     ANSWERED = ("answered", True)
@@ -190,10 +190,10 @@ CAUSE_DISPOSITIONS: Final = {
     cause: disposition for disposition, causes in _CAUSES.items() for cause in causes.split()
 }
 
-#: Every cause that is documented: of a call that was answered, NORMAL_CLEARING.
+#: Every documented cause; NORMAL_CLEARING is the cause of an answered call.
 KNOWN_CAUSES: Final = frozenset({"NORMAL_CLEARING", *CAUSE_DISPOSITIONS})
 
-#: Where the vendor's status says more than the cause, it wins.
+#: Statuses that say more than the cause: their disposition overrides that of the cause.
 STATUS_DISPOSITIONS: Final = {
     "congestion": Disposition.NETWORK_FAILURE,
     "telco-block": Disposition.NETWORK_FAILURE,
@@ -204,8 +204,8 @@ STATUS_DISPOSITIONS: Final = {
     "failed": Disposition.NOT_ATTEMPT,
 }
 
-#: A network failure by these is congestion: the vendor's own word for a hotline that the operators
-#: block, or for lines that are full. A burnt hotline shows here first.
+#: A network failure with one of these is congestion: the vendor's words for a hotline that the
+#: operators block, or for lines that are full. A burnt hotline shows here first.
 CONGESTION_STATUSES: Final = frozenset({"congestion", "telco-block"})
 CONGESTION_CAUSES: Final = frozenset({"NORMAL_CIRCUIT_CONGESTION", "SWITCH_CONGESTION"})
 
@@ -215,13 +215,13 @@ SHORT_CALL_SECONDS: Final = 6
 #: The keys that a customer can press.
 KEYS: Final = range(10)
 
-#: No PBX of this kind wrote a record before, so any earlier time stands for "none". Times compare
-#: as their texts do.
+#: No PBX of this kind wrote records before this year, so any earlier time means "none". Times
+#: compare as their texts do.
 EARLIEST_TIME: Final = "1980"
 
-#: Such times, in whatever form: 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and kin.
+#: A time before EARLIEST_TIME in any form: 0001-01-01T00:00:00Z, 0000-00-00 00:00:00 and similar.
 SENTINEL_TIME: Final = re.compile(r"(?:0\d{3}|1[0-8]\d\d|19[0-7]\d)-\d\d-\d\d(?:[ T].*)?")
 
-#: The documented form of a time, in the vendor's zone. Any other is refused, loudly: whether a
-#: time with a Z would be meant in UTC or be local time in disguise, nobody can know beforehand.
+#: The documented form of a time, in the vendor's zone. Any other form is a reject: it is unknown
+#: whether a time with a Z would be UTC or local time.
 TIME_FORM: Final = r"^\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-5]\d$"

@@ -1,8 +1,8 @@
-"""From the environment (or `.env` in the working folder) to typed settings.
+"""Reads the environment (or `.env` in the working folder) into typed settings.
 
-Each setting stands once, as a field below; `.env.example` and the README's table are held to it
-by a test. Nothing is read at import. `Settings.load()` names every fault at once, and
-`Settings.connection()` asks for what only a run against the vendor needs.
+Each setting is defined once, as a field below; a test compares `.env.example` and the README's
+table with the fields. Nothing is read at import. `Settings.load()` names every fault at once, and
+`Settings.connection()` checks what only a run against the vendor needs.
 """
 
 import logging
@@ -29,16 +29,16 @@ PREFIX = "CDR_"
 
 ENV_FILE = ".env"
 
-# It warns of a line that it cannot read at each reading, without the file and what to do. We do.
+# dotenv warns of an unreadable line at each reading, without the file and what to do. We report it.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
-#: What an HTTP header may hold of a token: ASCII, and neither spaces nor line breaks.
+#: Matches a token that an HTTP header may hold: ASCII without spaces and line breaks.
 fits_a_header: Final = re.compile(r"[!-~]+").fullmatch
 
-#: How a line of `.env` begins that is meant for a setting.
+#: The beginning of a line of `.env` that is meant for a setting.
 _MEANT: Final = re.compile(rf"\s*(export\s+)?{PREFIX}", re.IGNORECASE)
 
-#: From this likeness on, of 1, a name that is no setting's is taken for a slip of the pen.
+#: An unknown name at least this similar (0 to 1) to a setting's name is reported as a mistake.
 _NEAR = 0.85
 
 Language = Literal["en", "vi"]
@@ -52,19 +52,19 @@ _WAY_OUT = (
 
 
 def variable(name: str) -> str:
-    """The environment's variable of a setting, by its field."""
+    """The environment variable of a setting; `name`: its field."""
     return f"{PREFIX}{name.upper()}"
 
 
 def _web(url: str, must: str) -> SplitResult:
-    """The parts of an http(s) URL. Raises ValueError: what it `must` be."""
+    """The parts of an http(s) URL. Raises ValueError, saying what the URL `must` be."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        host.encode("idna")  # as the connection will
+        host.encode("idna")  # the connection will encode the host so
     except ValueError:
         raise ValueError(f"must be {must}") from None
-    # Of http:/host and of http//host the scheme would be the host.
+    # In http:/host and in http//host, the scheme would be parsed as the host.
     if parts.scheme not in _SCHEMES or not host or host in _SCHEMES or " " in host:
         raise ValueError(f"must be {must}")
     try:
@@ -94,18 +94,18 @@ def _for_a_header(secret: SecretStr) -> SecretStr:
 
 
 def _postgres_url(url: SecretStr) -> SecretStr:
-    """The URL with its driver named: without, SQLAlchemy 2.1 looks for another than Dagster's."""
+    """The URL with its driver named: otherwise SQLAlchemy 2.1 loads another than Dagster's."""
     scheme, separator, rest = url.get_secret_value().strip().partition("://")
     if scheme not in ("postgres", "postgresql", "postgresql+psycopg2") or not separator or not rest:
         raise ValueError("must be a URL such as postgresql://user:password@host:5432/dagster")
-    # SQLAlchemy would tear it apart elsewhere, and the driver name the pieces.
+    # SQLAlchemy would split it at the wrong @, and the driver's error would show parts of it.
     if rest.partition("/")[0].count("@") > 1:
         raise ValueError("must have `@` in its user or password as %40, `:` as %3A, `/` as %2F")
     return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
 def _at_home(path: Path) -> Path:
-    """A path as a shell would read it: `~` and variables, which `.env` and quotes leave there."""
+    """A path with `~` and variables expanded, which `.env` and quotes leave as they are."""
     try:
         return Path(os.path.expandvars(path)).expanduser()
     except RuntimeError as error:
@@ -156,14 +156,14 @@ def _hook(secret: SecretStr) -> SecretStr:
 
 
 def _day(value: str | date) -> str | date:
-    # pydantic would take a number for seconds since 1970.
+    # pydantic would read a number as seconds since 1970.
     if isinstance(value, str) and not re.match(r"\d{4}-", value.strip()):
         raise ValueError("must be a day, such as 2023-01-01")
     return value
 
 
 def _wall_clock(value: str | time) -> str | time:
-    # pydantic would take 17 for seventeen seconds past midnight.
+    # pydantic would read 17 as seventeen seconds past midnight.
     if isinstance(value, str) and not re.fullmatch(r"\d\d:\d\d(:\d\d)?", value.strip()):
         raise ValueError("must be a local time, such as 08:00 or 16:59:59")
     return value
@@ -180,7 +180,7 @@ _LocalTime = Annotated[time, BeforeValidator(_wall_clock)]
 
 @dataclass(frozen=True)
 class Connection:
-    """What is needed to ask the vendor: a base URL and either a token or an API key."""
+    """How to reach the vendor: a base URL, and a token or an API key."""
 
     base_url: str
     token: SecretStr | None
@@ -253,9 +253,9 @@ class Settings(BaseSettings):
     days_per_run: int = Field(
         31, ge=0, description="Days that one run of a backfill takes; 0 for all."
     )
-    # Decree 91/2020/ND-CP of Vietnam, Article 13: advertising calls from 8:00 to 17:00 only, and
-    # one to a number within 24 hours, unless the subscriber agreed otherwise. Whether a campaign
-    # advertises, and what its customers agreed to, the user knows: these are defaults to confirm.
+    # Decree 91/2020/ND-CP of Vietnam, Article 13: advertising calls only from 8:00 to 17:00, and
+    # only one to a number within 24 hours, unless the subscriber agreed otherwise. Only the user
+    # knows whether a campaign advertises and what its customers agreed to: confirm these defaults.
     allowed_from: _LocalTime = Field(
         time(8), description="From when on customers may be called, for `compliance_daily`."
     )
@@ -288,7 +288,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, *, vendor: bool = False) -> "Settings":
-        """Settings from the environment; for a run that asks the `vendor`, how to reach it, too.
+        """Settings from the environment; with `vendor`, those to reach the vendor are required.
 
         Raises SettingsError naming every fault.
         """
@@ -302,7 +302,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load_one(cls, name: str) -> Any:
-        """One setting, whatever the others are. Raises SettingsError where it is wrong."""
+        """The value of one setting, even if others are wrong. Raises SettingsError for its fault."""
         settings, faults = cls._read()
         if name in faults:
             raise _wrong([faults[name]])
@@ -310,9 +310,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def for_display(cls) -> "Settings":
-        """Settings to show the graph by: the defaults for those that are wrong.
+        """Settings to show the graph with: the default for each setting that is wrong.
 
-        Opening the UI must not fail for them; the run that loads them will, and says why.
+        A wrong setting must not keep the UI from opening; the run that loads it fails and says why.
         """
         try:
             return cls._read()[0]
@@ -321,7 +321,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def _read(cls) -> tuple["Settings", dict[str, str]]:
-        """What is set, with the default where it is wrong; and what is wrong, by field."""
+        """The settings, with the default for each wrong one; and field -> its fault."""
         try:
             return cls(), {}
         except UnicodeDecodeError as error:
@@ -332,14 +332,14 @@ class Settings(BaseSettings):
                 for fault in error.errors(include_url=False, include_input=False)
             }
             defaults = {name: cls.model_fields[name].default for name in faults}
-            # The default of data_dir may be refused, too: it depends on the working folder. So one
-            # that is always accepted stands in for it here.
+            # The default of data_dir depends on the working folder and may be refused, too. So this
+            # validates with a folder that is always accepted, and sets the default afterwards.
             sound = defaults | ({"data_dir": Path("/")} if "data_dir" in faults else {})
             return cls(**sound).model_copy(update=defaults), faults
 
     @classmethod
     def _mistyped(cls) -> Iterator[str]:
-        """Names that are set and are no setting's, but near one's that is not set."""
+        """Messages for set variables that are no settings, but similar to one that is not set."""
         known = set(map(variable, cls.model_fields))
         given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
         for name in sorted(one for one in given - known if one.startswith(PREFIX)):
@@ -352,21 +352,21 @@ class Settings(BaseSettings):
         return ZoneInfo(self.timezone)
 
     def without_secrets(self, text: str) -> str:
-        """`text` with every secret of these settings blotted out."""
+        """`text` with every secret of these settings replaced by ***."""
         for _, value in self:
             if isinstance(value, SecretStr) and value:
                 text = text.replace(value.get_secret_value(), "***")
         return text
 
     def connection(self) -> Connection:
-        """How to reach the vendor. Raises SettingsError naming what is missing."""
+        """How to reach the vendor. Raises SettingsError naming the missing settings."""
         missing = self.missing()
         if missing or self.api_base_url is None:
             raise _wrong(missing)
         return Connection(self.api_base_url, self.api_token, self.api_key)
 
     def missing(self, wrong: Collection[str] = ()) -> list[str]:
-        """What a run against the vendor lacks. What is there and `wrong` is not missing."""
+        """Messages for settings that a run against the vendor lacks, except the `wrong` ones."""
         missing = []
         if self.api_base_url is None and "api_base_url" not in wrong:
             missing.append("CDR_API_BASE_URL is missing: the vendor's host")
@@ -377,7 +377,9 @@ class Settings(BaseSettings):
 
 
 def _torn_lines() -> Iterator[str]:
-    """Lines of `.env` that were meant for a setting, and set none. What they hold may be secret."""
+    """Messages for lines of `.env` that are meant for a setting but set none; without their text,
+    which may be secret.
+    """
     with suppress(OSError, UnicodeDecodeError), Path(ENV_FILE).open(encoding="utf-8-sig") as file:
         for one in parse_stream(file):
             text = one.original.string
@@ -387,7 +389,7 @@ def _torn_lines() -> Iterator[str]:
 
 
 def _reason(message: str) -> str:
-    """What pydantic says of a value, without how it came to that: ", unable to parse string"."""
+    """Pydantic's message about a value, without its reason, as ", unable to parse string"."""
     reason = message.removeprefix("Value error, ").removeprefix("Input ")
     return re.split(", (?:unable to|input is)", reason)[0]
 

@@ -1,7 +1,7 @@
-"""Which days to look at again, and when: rules over dates and what is stored. Knows no Dagster.
+"""Which days to load or probe again, and when: rules over dates and stored data. Knows no Dagster.
 
-Nothing is remembered here that the data does not say. A machine that slept, a vendor that was down
-and a history that was lost all end in the same days being asked for.
+The rules depend only on the stored data, and on no history of runs. So the same days are asked for
+again after a machine slept, the vendor was down, or Dagster's history was lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from cdr_pipeline.window import every_day
 
 DAY: Final = timedelta(days=1)
 
-#: How long after CDR_SCHEDULE_TIME the day that ended must be there.
+#: How long after CDR_SCHEDULE_TIME the day that ended must be stored.
 GRACE: Final = timedelta(hours=4)
 
 #: How often some of the older days are probed.
@@ -28,8 +28,8 @@ PROBE_EVERY: Final = timedelta(hours=1)
 
 
 def watched(newest: date, settings: Settings) -> tuple[date, date]:
-    """The first and the last of the days that are looked after: those of CDR_PROBE_DAYS, or of
-    CDR_LOOKBACK_DAYS where that is more.
+    """The first and the last of the watched days: CDR_PROBE_DAYS or CDR_LOOKBACK_DAYS before
+    `newest`, whichever is more, but not before CDR_START_DATE.
     """
     back = max(settings.probe_days, settings.lookback_days)
     return max(settings.start_date, newest - DAY * back), newest
@@ -40,8 +40,8 @@ def watched(newest: date, settings: Settings) -> tuple[date, date]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A day that is stored: the date of the night it was proved in, and if all was made of it
-    since.
+    """A stored day: the date of the night in which it was proved, and whether all its datasets were
+    made since.
     """
 
     night: date
@@ -50,23 +50,23 @@ class Kept:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Days to fetch, and days of which only what follows from their pages is to be made."""
+    """Days to fetch, and days of which only the datasets made from raw_pages are to be made."""
 
     fetch: list[date]
     make: list[date]
 
 
 def kept(store: Store, newest: date, settings: Settings) -> dict[date, Kept]:
-    """Of the days that are looked after, those whose pages are stored. (Where somebody deleted the
-    pages of the oldest for want of room, these do not come back each night.)
+    """The watched days whose raw_pages are stored. (If somebody deleted the oldest pages to make
+    room, these days are not loaded again each night.)
     """
     days = store.days(RAW_PAGES, *watched(newest, settings))
     return {day: _kept(store, day, settings) for day in days}
 
 
 def _kept(store: Store, day: date, settings: Settings) -> Kept:
-    """A day that is torn, damaged or without a receipt was proved in no night: so it is asked for
-    again, and its run says which file is damaged.
+    """A day whose pages are stored. If it is torn, damaged or without a receipt, its night is the
+    earliest date: so it is fetched again, and its run names the damaged file.
     """
     with suppress(Damaged):
         if of_the_fetch(store, day, [RAW_PAGES]):
@@ -77,18 +77,18 @@ def _kept(store: Store, day: date, settings: Settings) -> Kept:
 
 def _night_of(moment: datetime, settings: Settings) -> date:
     """The date on which the last night before a local time began. (CDR_SCHEDULE_TIME may be late in
-    the evening, and a night's run end on the next date.)
+    the evening, and the run of a night may end on the next date.)
     """
     at = settings.schedule_time
     return (moment - timedelta(hours=at.hour, minutes=at.minute)).date()
 
 
 def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wanted:
-    """What to ask for on the night after `newest`, given the days of its window that are kept.
+    """The days to fetch and to make on the night after `newest`; `days`: the result of `kept`.
 
-    A day is looked at on the night after it and on CDR_LOOKBACK_DAYS more. It is asked for unless
-    it was proved in the last of them so far, or later: nights that were missed are made up for.
-    Before the first day that is kept nothing is: which past to load is for people to say.
+    A day is due on the night after it and on CDR_LOOKBACK_DAYS more nights. It is fetched unless it
+    was proved in the last of these nights so far, or later: so missed nights are made up for. No
+    day before the first kept day is fetched: a person decides which past to load.
     """
     first = min(days, default=newest)
     since = every_day(first, newest)
@@ -101,7 +101,7 @@ def wanted(newest: date, days: Mapping[date, Kept], settings: Settings) -> Wante
 
 
 def _last_look(day: date, newest: date, settings: Settings) -> date:
-    """The last date so far on which `day` should have been looked at."""
+    """The last date so far on whose night `day` was due."""
     return min(newest, day + DAY * settings.lookback_days) + DAY
 
 
@@ -111,7 +111,7 @@ def _last_look(day: date, newest: date, settings: Settings) -> date:
 def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
     """Stored days that are no longer loaded again each night, back to CDR_PROBE_DAYS.
 
-    What was proved of a day stands in `raw_pages`: where that is gone, nothing can be compared.
+    Only days with `raw_pages`, which hold the proved totals to compare with.
     """
     first, last = watched(newest, settings)
     return store.days(RAW_PAGES, first, last - DAY * (settings.lookback_days + 1))
@@ -119,8 +119,8 @@ def to_probe(store: Store, newest: date, settings: Settings) -> list[date]:
 
 @dataclass(frozen=True)
 class Round:
-    """A day's round of probes: the local date, the last day whose turn came on it, and those that
-    are asked for again, since the vendor gave no answer.
+    """The probes of one local date: `on` this date, the last stored day whose turn has come
+    (`done`), and the days to probe `again`, since the vendor gave no answer.
     """
 
     on: date
@@ -129,7 +129,7 @@ class Round:
 
     @classmethod
     def read(cls, cursor: str | None, today: date) -> Self:
-        """Today's round, as far as it has come."""
+        """Today's round, from a sensor's cursor; a new round if the cursor is of another date."""
         on, *days = (cursor or "").split(" ")
         if on != f"{today}":
             return cls(today)
@@ -140,10 +140,10 @@ class Round:
         return " ".join(map(str, (self.on, self.done, *self.again)))
 
     def due(self, days: Sequence[date], now: datetime) -> list[date]:
-        """Those of `days`, in order, whose turn has come by `now`, which is in the local zone; then
-        those that are asked for again: one that is never answered is to keep no other waiting.
+        """The `days`, in order, whose turn has come by `now` (in the local zone); then the days to
+        probe again: last, so that a day without an answer blocks no other day.
 
-        They are spread evenly from midnight until one interval before the next.
+        The turns are spread evenly from midnight until PROBE_EVERY before the next midnight.
         """
         begins, ends = (
             datetime.combine(at, time(), now.tzinfo).timestamp() for at in (self.on, self.on + DAY)
@@ -153,7 +153,7 @@ class Round:
         return [*come, *(day for day in self.again if day in days)]
 
     def after(self, day: date, *, answered: bool) -> Self:
-        """The round once `day` was asked for."""
+        """The round after the probe of `day`."""
         again = [one for one in self.again if one != day]
         later = again if answered else [*again, day]
         return replace(self, done=max(self.done, day), again=tuple(later))
@@ -161,7 +161,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Moved:
-    """A day whose total is no longer the one that was proved."""
+    """A day whose total now differs from the proved one."""
 
     day: date
     proved: int
@@ -169,10 +169,10 @@ class Moved:
     proved_at: datetime
 
     def run_key(self, today: date) -> str:
-        """Of all runs asked for under one key, Dagster launches one.
+        """The run key: Dagster launches only one run per key.
 
-        A total that grew is tried once a day until it is loaded. One that fell fails (Shrunk) until
-        somebody accepts it, so it is tried once.
+        A day whose total grew is tried once a day until it is loaded. A day whose total fell fails
+        (Shrunk) until somebody accepts it, so it is tried once.
         """
         retried = f" on {today}" if self.now >= self.proved else ""
         proved = f"{self.proved} at {self.proved_at:%Y-%m-%d %H:%M:%S}"
@@ -186,13 +186,13 @@ class Moved:
 
 
 def newest_due(store: Store, now: datetime, settings: Settings) -> date | None:
-    """The newest day that must be there by `now`; None where no day of its window is stored."""
+    """The newest day that must be stored by `now`; None if no watched day is stored."""
     newest = newest_by(now, settings)
     return newest if store.days(RECEIPTS, *watched(newest, settings)) else None
 
 
 def newest_by(now: datetime, settings: Settings) -> date:
-    """The newest day whose night was GRACE ago by `now`, whether any was ever loaded or not."""
+    """The newest day whose night was at least GRACE before `now`, stored or not."""
     on_time = now.astimezone(UTC) - GRACE
     tonight = on_time.astimezone(settings.zone)
     begun = tonight.replace(tzinfo=None) >= datetime.combine(tonight, settings.schedule_time)

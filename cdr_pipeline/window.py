@@ -1,4 +1,4 @@
-"""Stretches of days and of the vendor's wall clock."""
+"""Windows of the vendor's wall clock, and ranges of days."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
-#: Hours that are looked through for one at which clocks are moved.
+#: The most hours that are searched for a change of the zone's offset.
 _MOST_HOURS: Final = 7 * 24
 
 
 def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta | None:
     """The zone's offset from UTC, if it is the same from a day before `first` to a day after `last`
-    (both by its wall clock). None where it is not, where that is too long to look through, and at
-    the end of all time.
+    (both in its wall clock). None if it changes, if all this time is longer than a week, or if it
+    ends in the year 9999.
     """
     hours = (last - first) // timedelta(hours=1) + 48
     if hours > _MOST_HOURS or last.year == MAXYEAR:
@@ -25,10 +25,10 @@ def steady_offset(first: datetime, last: datetime, zone: ZoneInfo) -> timedelta 
 
 @dataclass(frozen=True)
 class Window:
-    """Calls begun from `start` up to, not including, `end`, by the vendor's wall clock.
+    """The time from `start` up to, not including, `end`, in the vendor's wall clock.
 
-    Wall clock, not instants: the vendor's times are naive, and so days of 23 and 25 hours are
-    windows like any other.
+    Wall clock, not instants: the vendor's times are naive, so days of 23 and 25 hours need no
+    special treatment.
     """
 
     start: datetime
@@ -36,13 +36,13 @@ class Window:
 
     @classmethod
     def of(cls, day: date) -> Self:
-        """The calls of one local day."""
+        """The window of one local day."""
         midnight = datetime.combine(day, time())
         return cls(midnight, midnight + timedelta(days=1))
 
     @property
     def length(self) -> timedelta:
-        """From start to end by the wall clock."""
+        """The time from start to end in the wall clock."""
         return self.end - self.start
 
     def hours_after(self, moment: datetime, zone: ZoneInfo) -> float:
@@ -63,8 +63,8 @@ def every_day(first: date, last: date) -> list[date]:
 
 
 def ranges(days: Iterable[date], most: int = 0) -> str:
-    """Days in words, stretches of them as such: 2023-03-01, 2023-03-06 to 2023-03-09. Of more than
-    `most` (0: any) the rest are counted.
+    """Days as text, consecutive days as ranges: 2023-03-01, 2023-03-06 to 2023-03-09. Only `most`
+    ranges (0: all), and the number of the others.
     """
     found = spans(days)
     shown = found[: most or None]
@@ -74,7 +74,7 @@ def ranges(days: Iterable[date], most: int = 0) -> str:
 
 
 def spans(days: Iterable[date], most: int = 0) -> list[tuple[date, date]]:
-    """First and last of each stretch of days without a gap, of `most` days at most (0: any)."""
+    """First and last day of each range of consecutive days, at most `most` days long (0: any)."""
     found: list[tuple[date, date]] = []
     for day in sorted(days):
         first, last = found[-1] if found else (day, day)
