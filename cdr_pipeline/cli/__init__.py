@@ -1,5 +1,5 @@
-"""`cdr-pipeline`: what people type, a module a concern. Words, tables and exit codes; the work is
-done elsewhere.
+"""The command line `cdr-pipeline`, one module per concern: messages, tables and exit codes. Other
+packages do the work.
 """
 
 import os
@@ -16,8 +16,8 @@ from cdr_pipeline.process import as_program
 
 
 class _Readable(click.Group):
-    """Tells our own errors, and the disk's, as one message, without a traceback. Where the
-    reader of what is printed has gone, as `head` does, click ends without a word.
+    """Prints our own errors, and errors of the disk, as one message without a traceback. If the
+    reader of the output has closed it, as `head` does, click ends without a message.
     """
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,4 +1,4 @@
-"""`list`: calls straight from the vendor."""
+"""`list`: calls directly from the vendor."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -39,8 +39,8 @@ _FORMATS: Final = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
 def _named(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """A filter that is given says whose calls; an empty one, of a shell's variable that is not set,
-    would be everybody's. What is no UTF-8, no vendor can be asked for.
+    """A filter as given. Raises BadParameter for an empty one (a shell variable that is not set),
+    which would ask for everybody's calls, and for text that is not UTF-8, which cannot be sent.
     """
     if value is not None and not value.strip():
         raise click.BadParameter("it is empty; leave it out to ask for all.")
@@ -143,7 +143,7 @@ def list_calls(
 
 
 def _form(asked: str | None, output: Path | None) -> str:
-    """The format that was asked for, or that a file's name tells; a table without a file. Raises
+    """The format that was asked for, or that of the file's ending; without a file a table. Raises
     UsageError.
     """
     if asked == "parquet" and output is None:
@@ -160,7 +160,7 @@ def _form(asked: str | None, output: Path | None) -> str:
 
 
 def _write(cdrs: "pl.DataFrame", form: str, output: Path | None) -> None:
-    """The calls as a table, CSV or Parquet."""
+    """Write the calls as a table, CSV or Parquet."""
     if form == "csv":
         _emit(cdrs.write_csv().encode(), output)
     elif output:

@@ -133,7 +133,7 @@ def _misfits(changes: "Changes") -> Table:
 
 
 def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None) -> list[date]:
-    """The stored days of `cdrs` in a span. Raises CdrError where there are none."""
+    """The stored days of `cdrs` from `first` to `last`. Raises CdrError if there are none."""
     from cdr_pipeline.tables.datasets import CDRS
 
     days = store.days(CDRS, *span(first, last))
@@ -143,6 +143,6 @@ def _days_of_calls(store: "Store", first: datetime | None, last: datetime | None
 
 
 def _watched(days: Sequence[date]) -> Iterator[date]:
-    """The days, with a bar that shows how far they have been read."""
+    """The days, with a progress bar."""
     with progress() as bar:
         yield from bar.track(days, description="Reading")

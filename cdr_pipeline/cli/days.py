@@ -44,7 +44,7 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
 
     begin, end = span(first, last)
     settings = Settings.load(vendor=True)
-    Contract.of(settings)  # better told now than as a failed run of Dagster's
+    Contract.of(settings)  # report its faults now, not as a failed run of Dagster's
     lasting_home()
     with running_dagster():
         with starting_dagster():
@@ -98,12 +98,12 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
 def _tell(
     settings: Settings, first: date, last: date, outcome: "Outcome", *, table: bool = True
 ) -> None:
-    """The days as they are now; what was odd, what failed, which files are damaged."""
+    """Print the days as they are now, what was odd, what failed, and which files are damaged."""
     failed = outcome.failed
     try:
         print_days(settings, first, last, table=table)
     except Damaged as error:
-        told = any(f"{error}" in one for one in failed)  # behind the day that it stopped
+        told = any(f"{error}" in one for one in failed)  # reported with the day that failed of it
         failed = failed if told else [*failed, f"{error}"]
     for text in outcome.odd:
         warn("Odd", text, "yellow")

@@ -63,14 +63,16 @@ def demo(open_ui: bool, port: int) -> None:
         _print_demo(settings)
         if open_ui:
             own = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
-            # Dagster lets a `.env` in its working folder win, which would be the user's here; in
-            # the demo's own there is none, and so nothing that one covers.
+            # In Dagster, a `.env` in the working folder overrides the environment. The working
+            # folder here would have the user's `.env`; the demo's folder has none.
             os.environ |= {variable(name): value for name, value in _as_text(own)} | {COVERED: "{}"}
             sys.exit(dagster_dev(port, FOLDER))
 
 
 def _demo_settings(base_url: str) -> Settings:
-    """Settings of the demo alone, whatever the environment says; its folder is made anew."""
+    """The settings of the demo, whatever the environment says; empties the demo's folder. Raises
+    CdrError if the folder is not from the demo.
+    """
     mark = FOLDER / "made-by-cdr-pipeline-demo"
     if FOLDER.exists() and not mark.exists():
         raise CdrError(f"{FOLDER.resolve()} is there, but not from the demo: move it away.")
@@ -87,14 +89,14 @@ def _demo_settings(base_url: str) -> Settings:
 
 
 def _as_text(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Every setting: blank ones, which count as not set, hide those of the user."""
+    """Every setting as text. An empty text counts as not set, and hides the user's setting."""
     for name, value in settings:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         yield name, "" if text is None else f"{text}"
 
 
 def _print_demo(settings: Settings) -> None:
-    """What the demo made, in a manager's words, and how to ask more."""
+    """Print what the demo made, for a manager, and how to query it."""
     from cdr_pipeline.tables.store import Store
 
     root = settings.data_dir
@@ -116,7 +118,7 @@ def _print_demo(settings: Settings) -> None:
 
 
 def _week(store: "Store") -> Table:
-    """A line a campaign."""
+    """A table with one row per campaign."""
     import polars as pl
 
     from cdr_pipeline.tables import kpi

@@ -1,4 +1,4 @@
-"""`report` and `dictionary`: pages for people."""
+"""`report` and `dictionary`: documents for people."""
 
 from datetime import datetime
 from pathlib import Path

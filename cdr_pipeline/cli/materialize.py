@@ -1,6 +1,7 @@
-"""Days, and then the catalog, through Dagster in this process, under a bar; what failed, in words.
+"""Runs days, and then the catalog, through Dagster in this process, with a progress bar; returns
+messages about what failed.
 
-Takes two seconds to import, which `--help` need not wait for: a command does so when it runs.
+The import takes two seconds. So a command imports this module when it runs, and `--help` is fast.
 """
 
 import os
@@ -34,8 +35,8 @@ from cdr_pipeline.window import every_day
 
 
 class Outcome(NamedTuple):
-    """What to say of some days: why some failed, and what the checks found odd of the others; and
-    whether somebody ended it: Ctrl-C.
+    """The messages after a run: why days failed (`failed`), and what the checks found (`odd`); and
+    whether it was interrupted (Ctrl-C).
     """
 
     failed: list[str]
@@ -46,12 +47,12 @@ class Outcome(NamedTuple):
 def load_days(
     settings: Settings, first: date, last: date, *, accept_shrink: bool = False
 ) -> Outcome:
-    """Fetch the days, both included, and make all of them."""
+    """Fetch the days, both included, and make all their datasets."""
     return _days_and_catalog(settings, [(first, last)], DATASETS.values(), accept_shrink)
 
 
 def make_days(settings: Settings, ranges: Sequence[tuple[date, date]]) -> Outcome:
-    """Make ranges of stored days anew from raw_pages."""
+    """Make ranges of stored days again from raw_pages."""
     return _days_and_catalog(settings, ranges, MADE)
 
 
@@ -85,10 +86,10 @@ def _days_and_catalog(
 
 
 def instance_here() -> dg.DagsterInstance:
-    """Dagster's, for runs in this process: what they print goes to the terminal alone.
+    """The Dagster instance for runs in this process; their output goes only to the terminal.
 
-    Else Dagster makes both streams files while it runs, and has four processes copy those to the
-    terminal: no bar would move, and on Ctrl-C each would print a traceback.
+    Otherwise Dagster redirects both streams to files during a run, and four processes copy these to
+    the terminal: the progress bar would not move, and on Ctrl-C each would print a traceback.
     """
     kept_nowhere = {"module": NoOpComputeLogManager.__module__, "class": "NoOpComputeLogManager"}
     home = os.environ["DAGSTER_HOME"]
@@ -100,7 +101,7 @@ def instance_here() -> dg.DagsterInstance:
 def _see_that_they_are_partitions(
     settings: Settings, ranges: Sequence[tuple[date, date]], *, fetch: bool
 ) -> None:
-    """Raises CdrError, or UsageError, where Dagster has no partitions of these days."""
+    """Raises CdrError, or UsageError, if Dagster has no partitions for these days."""
     first, last = ranges[0][0], ranges[-1][1]
     start, newest = settings.start_date, partitions(settings).get_last_partition_key()
     if first < start and not fetch:
@@ -117,8 +118,8 @@ def _see_that_they_are_partitions(
 
 @dataclass(frozen=True)
 class _Ended:
-    """A run of Dagster's that has ended, the days that failed on the way, and those it did not come
-    to the end of. `about`: what is said first of why it ended where no day does.
+    """A Dagster run that has ended, the days that `failed`, and the days it did not finish
+    (`left`). `about`: the beginning of the message if the run itself reports no cause.
     """
 
     result: dg.ExecuteInProcessResult
@@ -128,12 +129,12 @@ class _Ended:
 
     @property
     def interrupted(self) -> bool:
-        """Whether somebody ended it: Ctrl-C."""
+        """Whether the run was interrupted (Ctrl-C)."""
         error = self._error()
         return bool(error) and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
     def odd(self) -> Iterator[str]:
-        """What its checks found, of all its days, that stops nothing."""
+        """The failed checks that only warn, over all days of the run."""
         found = self.result.get_asset_check_evaluations()
         over_all = [one for one in found if one.partition is None] or found
         for one in over_all:
@@ -142,8 +143,8 @@ class _Ended:
                 yield f"{day}{one.check_name}: {one.description}"
 
     def causes(self) -> dict[str, list[str]]:
-        """Why it failed, each cause with the days it stopped: those that it tells of in the end, or
-        if it did not come to that, those before, and what ended it with those that were left.
+        """Cause -> the days that failed of it: as the run reported in the end; or, if it ended
+        before that, the failed days so far, and the cause of its end with the days left.
         """
         told = told_by(event for event in self.result.all_events if event.is_step_failure)
         left = [f"{day}" for day in self.left]
@@ -158,8 +159,8 @@ class _Ended:
         error = self._error()
         if error is None:
             return "Dagster could not finish the run; see it in `cdr-pipeline ui`."
-        error = error.cause or error  # of what is no Failure, Dagster only says in which step
-        # Before its text stands its class, by its whole name.
+        error = error.cause or error  # around an error that is no Failure, Dagster names the step
+        # The message begins with the full name of the error's class.
         said = str(error.message)
         return (said.partition(f"{error.cls_name}: ")[2] or said).strip()
 
@@ -175,7 +176,7 @@ def _days(
     accept_shrink: bool,
     instance: dg.DagsterInstance,
 ) -> list[_Ended]:
-    """A run of Dagster's for each range, until one is interrupted."""
+    """Execute a Dagster run for each range, until one is interrupted."""
     runs: list[_Ended] = []
     failed: dict[date, Exception] = {}
     left = [day for first, last in ranges for day in every_day(first, last)]
@@ -211,7 +212,7 @@ def _days(
 
 
 def _catalog(settings: Settings, instance: dg.DagsterInstance) -> _Ended:
-    """A run of Dagster's for the catalog."""
+    """Execute a Dagster run for the catalog."""
     result = dg.materialize(
         catalog.ASSETS,
         instance=instance,

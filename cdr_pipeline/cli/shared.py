@@ -1,4 +1,4 @@
-"""What the commands share: two consoles, days as options."""
+"""Shared by the commands: two consoles, and options for days."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 #: What is said where somebody pressed Ctrl-C.
 LOADED_STAYS: Final = "Days that are loaded stay so; run it again for the rest."
 
-# Without emoji: a time or a folder may hold what rich takes for the name of one, as `:100:`.
+# Without emoji: rich would read `:100:` in a time or a folder as the name of an emoji.
 out: Final = Console(emoji=False)
 err: Final = Console(emoji=False, stderr=True)
 
-#: Who reads a pipe wants a line a row, whatever its width.
+#: The width of a table in a pipe: one line per row, however wide.
 _PIPED_WIDTH: Final = 170
 
 
 class _Moment(click.DateTime):
-    """A day or a moment, in `form` as people read it."""
+    """An option of a day or a time; `form`: its format, for --help."""
 
     def __init__(self, form: str, formats: Sequence[str]) -> None:
         super().__init__(formats)
@@ -58,7 +58,7 @@ class _UpTo(_Moment):
 
 
 class _Output(click.Path):
-    """A file to be written, in a folder that is there: it is seen to before anybody is asked."""
+    """A file to write; its folder must exist, which is checked before the vendor is asked."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         path: Any = super().convert(value, param, ctx)
@@ -77,12 +77,12 @@ PORT: Final = click.IntRange(1, 65_535)
 
 
 def warn(word: str, text: str, style: str = "bold red") -> None:
-    """What somebody should know, and in a word what kind of thing it is."""
+    """Print a message to the error stream, after a `word` that says of what kind it is."""
     err.print(f"[{style}]{word}:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def exit_if(failed: list[str]) -> None:
-    """Say what failed, and end with 1; go on where nothing did."""
+    """Print what failed and exit with 1; do nothing if nothing failed."""
     for text in failed:
         warn("Failed", text)
     if failed:
@@ -90,12 +90,12 @@ def exit_if(failed: list[str]) -> None:
 
 
 def for_tables() -> Console:
-    """Where tables are printed: as wide as the terminal, or in a pipe so that no cell is cut."""
+    """The console for tables: as wide as the terminal, or in a pipe so wide that no cell is cut."""
     return out if out.is_terminal else Console(emoji=False, width=max(out.width, _PIPED_WIDTH))
 
 
 def progress() -> Progress:
-    """A bar of days, gone when they are done."""
+    """A progress bar of days, removed when they are done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -108,9 +108,9 @@ def progress() -> Progress:
 
 @contextmanager
 def running_dagster(safe: str = LOADED_STAYS) -> Iterator[None]:
-    """While runs of Dagster's are begun and go on, which tell by themselves of what is left where
-    they are interrupted. Raises CdrError for an interrupt that comes before the first of them or
-    after the last: what is `safe`.
+    """The context in which Dagster runs are executed. A run that is interrupted reports by itself
+    which days are left; an interrupt before the first run or after the last raises CdrError, which
+    says what is `safe`.
     """
     try:
         yield
@@ -119,12 +119,12 @@ def running_dagster(safe: str = LOADED_STAYS) -> Iterator[None]:
 
 
 def starting_dagster() -> Status:
-    """What is shown while Dagster is imported."""
+    """The status line while Dagster is imported."""
     return err.status("Starting Dagster")
 
 
 def stored() -> tuple[Settings, "Store"]:
-    """The settings, and the store they name."""
+    """The settings, and the store in CDR_DATA_DIR. Raises SettingsError."""
     from cdr_pipeline.tables.store import Store
 
     settings = Settings.load()
@@ -132,7 +132,7 @@ def stored() -> tuple[Settings, "Store"]:
 
 
 def nothing_stored(root: Path, what: str) -> str:
-    """What to say where nothing is stored, and what to do; `root` may be mistyped."""
+    """The message if nothing is stored, with what to do; `root` may be mistyped."""
     load = "Load days with `cdr-pipeline run`, or try `cdr-pipeline demo`."
     if not root.is_dir():
         return f"{what} in {root}: there is no such folder. Is CDR_DATA_DIR right? {load}"
@@ -140,7 +140,7 @@ def nothing_stored(root: Path, what: str) -> str:
 
 
 def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
-    """--from and --to as days, either of which may be left out. Raises UsageError."""
+    """--from and --to as days; date.min and date.max for None. Raises UsageError."""
     begin = first.date() if first else date.min
     end = last.date() if last else date.max
     see_that_they_are_in_order(begin, end)
@@ -148,6 +148,6 @@ def span(first: datetime | None, last: datetime | None) -> tuple[date, date]:
 
 
 def see_that_they_are_in_order(first: date, last: date, of: str = "") -> None:
-    """Raises UsageError where --from is after --to; `of`: what stands before these, as `ended-`."""
+    """Raises UsageError if --from is after --to; `of`: the prefix of both options, as `ended-`."""
     if first > last:
         raise click.UsageError(f"--{of}from {first} is after --{of}to {last}.")

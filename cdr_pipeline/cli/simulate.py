@@ -1,4 +1,4 @@
-"""`simulate`: a vendor of our own, to point anything at."""
+"""`simulate`: the vendor simulator, for any client."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from cdr_pipeline.errors import CdrError
 
 
 class _WithFaults(click.Command):
-    """Adds the known faults to --help."""
+    """A command whose --help lists the faults that it can simulate."""
 
     def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         from cdr_pipeline.simulator import Chaos

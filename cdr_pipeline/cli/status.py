@@ -1,4 +1,4 @@
-"""`status`: a line a day of what is stored, and what is to be done about it."""
+"""`status`: one line per stored day, and what to do about days that are not up to date."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -80,8 +80,8 @@ def status(first: datetime | None, last: datetime | None) -> None:
 def print_days(
     settings: Settings, first: date = date.min, last: date = date.max, *, table: bool = True
 ) -> bool:
-    """The stored days of a span (as a `table`), and which of them are to be made or loaded again;
-    False if there are none. Raises Damaged, after all that, for all files that cannot be read.
+    """Print the stored days of a span (as a `table`), and which of them must be made or loaded
+    again; False if there are none. Then raises Damaged if any files cannot be read.
     """
     from cdr_pipeline.tables import provenance
     from cdr_pipeline.tables.contract import Contract
@@ -104,7 +104,8 @@ def print_days(
     if days and table:
         for_tables().print(_table(store, days, stale, found["unmade"], damaged))
     mendable = {*stale} - {*found["without pages"], *found["without a receipt"]}
-    # Whoever makes those again makes all of them; an aggregate may be ahead of older calls, too.
+    # To make these again makes all their datasets, so they are not named as unmade as well. (An
+    # aggregate of theirs may be newer than the calls.)
     others = [day for day in found["unmade"] if day not in mendable]
     for told in _to_mend(sorted(mendable), found | {"unmade": others}):
         out.print(told, soft_wrap=True, highlight=False)
@@ -114,7 +115,7 @@ def print_days(
 
 
 def _to_mend(stale: Sequence[date], found: Mapping[str, Sequence[date]]) -> Iterator[str]:
-    """A paragraph for each kind of days, by `_TO_MEND`, that were `found`."""
+    """A paragraph of `_TO_MEND` for each kind of days that was `found`."""
     from cdr_pipeline.tables.provenance import WAY_OUT, days_in_words, stale_in_words
 
     if stale:
@@ -131,13 +132,13 @@ def _table(
     unmade: Collection[date],
     damaged: dict[date, list[Path]],
 ) -> Table:
-    """A row a day; a column that says nothing of any day is left out."""
+    """A table with one row per day, without columns that are empty for all days."""
     rows = [
         _row_or_damage(store, day, damaged, whole=day not in unmade)
         | {"made by": "[yellow]other rules[/]" if day in stale else ""}
         for day in days
     ]
-    every = max(rows, key=len)  # of a damaged day there is less to say
+    every = max(rows, key=len)  # the row of a damaged day has fewer columns
     names = [name for name in every if any(row.get(name) for row in rows)]
     table = Table()
     for name in names:
@@ -151,7 +152,9 @@ def _table(
 def _row_or_damage(
     store: "Store", day: date, damaged: dict[date, list[Path]], *, whole: bool
 ) -> dict[str, str]:
-    """As `_row`; of a day in `damaged` only that. What shows only as a file is read comes to it."""
+    """As `_row`; for a day in `damaged`, only that it is damaged. Adds a day to `damaged` if its
+    damage shows only when a file is read.
+    """
     if day not in damaged:
         try:
             return _row(store, day, whole=whole)
@@ -161,7 +164,7 @@ def _row_or_damage(
 
 
 def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
-    """A stored day's cells by column; `whole`: whether all was made of what was fetched last."""
+    """Column -> cell of a stored day; `whole`: whether all datasets were made of the last fetch."""
     from cdr_pipeline.tables.datasets import CDRS, REJECTS
     from cdr_pipeline.tables.receipts import last_fetch
     from cdr_pipeline.window import Window
@@ -184,6 +187,6 @@ def _row(store: "Store", day: date, *, whole: bool) -> dict[str, str]:
 
 
 def _rejects(fields: "pl.Series") -> str:
-    """Whole records and single fields: 87 + 101 fields."""
+    """The number of whole records and of single fields, as 87 + 101 fields."""
     count, whole = len(fields), fields.null_count()
     return f"{whole:,} + {count - whole:,} fields" if count > whole else f"{whole:,}"

@@ -34,7 +34,7 @@ def ui(port: int) -> None:
 
 
 def see_that_it_is_free(port: int) -> None:
-    """Raises CdrError: Dagster would go on without its UI."""
+    """Raises CdrError if the port is in use: Dagster would go on without its UI."""
     try:
         with socket.create_server(("127.0.0.1", port)):
             pass
@@ -47,18 +47,18 @@ def see_that_it_is_free(port: int) -> None:
 
 @contextmanager
 def only_one_in(home: Path) -> Iterator[int]:
-    """Raises CdrError where a `ui` works with this home already: of two daemons each would start
-    what is due, and every night be loaded twice.
+    """Raises CdrError if another `ui` uses this home: each of two daemons would start the runs that
+    are due, and every night would be loaded twice.
 
-    Yields the descriptor that holds the home, for Dagster to hold it as well: it lives on where
-    this process alone is killed.
+    Yields the descriptor that holds the lock, for Dagster to keep open as well: Dagster lives on if
+    only this process is killed.
     """
     from filelock import lock_descriptor
 
     with (home / "ui.lock").open("ab") as file:
         try:
             free = lock_descriptor(file.fileno(), blocking=False)
-        except OSError as error:  # not every file system knows locks
+        except OSError as error:  # not every file system supports locks
             raise CdrError(
                 f"{file.name} cannot be locked: {error.strerror}. Set DAGSTER_HOME to a folder on a"
                 " disk of this machine."
@@ -72,8 +72,8 @@ def only_one_in(home: Path) -> Iterator[int]:
 
 
 def dagster_dev(port: int, folder: Path | None = None, held: Sequence[int] = ()) -> int:
-    """Run `dagster dev` until it ends or is interrupted, in `folder` if one is given; it has the
-    descriptors `held` open.
+    """Run `dagster dev` until it ends or is interrupted, in `folder` if given, with the descriptors
+    `held` open; return its exit code.
     """
     from cdr_pipeline.environment import note_dotenv
     from cdr_pipeline.home import LOCATION
@@ -92,8 +92,8 @@ def dagster_dev(port: int, folder: Path | None = None, held: Sequence[int] = ())
         str(port),
     ]
     err.print(f"Dagster will be at http://127.0.0.1:{port} within a minute. Ctrl-C ends it.")
-    # A child of a shell's background ignores SIGINT unless told otherwise, and `dagster dev` knows
-    # no other way to end. It gets ours alone: in a session of its own, not the terminal's as well.
+    # A background job of a shell ignores SIGINT by default, and `dagster dev` ends only by SIGINT.
+    # In its own session, it gets only the SIGINT that we send, not also that of the terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, start_new_session=True, cwd=folder, pass_fds=held)
     for ended in (signal.SIGTERM, signal.SIGHUP):
@@ -106,6 +106,6 @@ def dagster_dev(port: int, folder: Path | None = None, held: Sequence[int] = ())
             except KeyboardInterrupt:
                 process.send_signal(signal.SIGINT)
     finally:
-        # Where it was killed it has ended none of its own processes, and they would go on.
+        # If `dagster dev` was killed, it has not ended its own processes: end them here.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
