@@ -302,7 +302,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def load_one(cls, name: str) -> Any:
-        """The value of one setting, even if others are wrong. Raises SettingsError for its fault."""
+        """The value of one setting, even if others are wrong. Raises SettingsError if it is not
+        valid itself.
+        """
         settings, faults = cls._read()
         if name in faults:
             raise _wrong([faults[name]])
