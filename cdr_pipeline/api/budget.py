@@ -171,6 +171,6 @@ def _shared_folder(host: str) -> Path:
 
 def _private(folder: Path) -> Path:
     """Make a host's folder inside the user's folder: no other user may change a budget."""
-    for one in (folder.parent, folder):  # `parents=True` alone gives the upper one the umask's mode
-        one.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in (folder.parent, folder):  # `parents=True` alone gives the upper the umask's mode
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

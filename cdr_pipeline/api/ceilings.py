@@ -181,7 +181,7 @@ class Ceilings:
             rows = [self._reader.probe(half, limit=0)]
             with suppress(Refused, Unavailable):  # the offset may be too deep
                 rows.append(self._reader.probe(half, offset=seen.total - 1))
-            began = pl.concat(some.began for some in rows)
+            began = pl.concat(row.began for row in rows)
             self._limits.resolution = resolution_of(began, half, resolution)
         return self._limits.resolution and max(resolution, self._limits.resolution)
 

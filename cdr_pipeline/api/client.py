@@ -387,10 +387,10 @@ class _Bounded(httpx.SyncByteStream):
         self._until = time.monotonic() + seconds
 
     def __iter__(self) -> Iterator[bytes]:
-        for some in self._stream:
+        for chunk in self._stream:
             if time.monotonic() > self._until:
                 raise httpx.ReadTimeout("the body took too long")
-            yield some
+            yield chunk
 
     def close(self) -> None:
         self._stream.close()

@@ -80,7 +80,7 @@ def not_together(failed: Mapping[str, Exception]) -> NotTogether:
     names: dict[str, list[str]] = {}
     for name, error in failed.items():
         names.setdefault(in_words(error), []).append(name)
-    told = [f"{' and '.join(some)}: {cause}" for cause, some in names.items()]
+    told = [f"{' and '.join(datasets)}: {cause}" for cause, datasets in names.items()]
     return NotTogether(" ".join([*told, "All else of these days is made."]))
 
 

@@ -42,9 +42,9 @@ def _arrow_type(dtype: pl.DataType) -> pa.DataType:
 
 def in_columns(rows: Rows, fields: pa.Schema) -> Rows:
     """The rows with the columns of `fields`; a column that is missing is null."""
-    there = set(rows.column_names)
+    present = set(rows.column_names)
     columns = [
-        rows[field.name] if field.name in there else pa.nulls(len(rows), field.type)
+        rows[field.name] if field.name in present else pa.nulls(len(rows), field.type)
         for field in fields
     ]
     return pa.Table.from_arrays(columns, schema=fields)

@@ -327,8 +327,8 @@ def _files_of(view: _View, template: str) -> str:
             f"generate_series(greatest(CAST(first_day AS DATE), DATE '{days[0]}'),"
             f" least(CAST(last_day AS DATE), DATE '{days[-1]}'), INTERVAL 1 DAY)"
         )
-        there = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in spans(days))
-        asked = f"list_filter({asked}, lambda day: {' OR '.join(there)})"
+        stored = (f"day BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in spans(days))
+        asked = f"list_filter({asked}, lambda day: {' OR '.join(stored)})"
         path = _text(f"/{view.dataset.name}/{DATE}=%Y-%m-%d/{FILE}")
         files += f" || list_transform({asked}, lambda day: strftime(day, {path}))"
     return (

@@ -246,8 +246,8 @@ def compare(store: Store, contract: Contract, days: Iterable[date], most_columns
         for calls in _batches(store, day):
             columns = spreader.spread(*objects_of(calls))
             used.update(columns.used)
-            for name, some in columns.keys.items():
-                keys.setdefault(name, set()).update(some)
+            for name, sent in columns.keys.items():
+                keys.setdefault(name, set()).update(sent)
             told = columns.frame().select("_misfits", calls[ADDITIONAL])
             unfit.append(misfits(told.lazy(), contract))
         unfit = [united_misfits(unfit)]
@@ -274,5 +274,5 @@ def _batches(store: Store, day: date) -> Iterator[pl.DataFrame]:
     """`additional` and `campaign_uuid` of a day's calls with `additional`. Raises Damaged."""
     with naming_damage(store.path(CDRS, day)):
         rows = store.lazy(CDRS, day).select(ADDITIONAL, "campaign_uuid")
-        for some in in_slices(rows, _ROWS):
-            yield some.collect().filter(pl.col(ADDITIONAL).is_not_null())
+        for part in in_slices(rows, _ROWS):
+            yield part.collect().filter(pl.col(ADDITIONAL).is_not_null())

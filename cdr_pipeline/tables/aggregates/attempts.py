@@ -150,8 +150,8 @@ def _counts(store: Store, days: list[date], others: list[date], theirs: pl.Expr)
         # Calls without a lead are only counted: the turns share them by the hash of their time.
         mine = pl.coalesce("lead", pl.col("time_started").hash()) % turns == turn
 
-        def calls(some: list[date]) -> pl.LazyFrame:
-            return calls_to_leads(fixed(store, CDRS, some).filter(bear)).filter(mine)
+        def calls(dates: list[date]) -> pl.LazyFrame:
+            return calls_to_leads(fixed(store, CDRS, dates).filter(bear)).filter(mine)
 
         now = calls(since).collect(engine="streaming").lazy()
         again = now.select("lead").drop_nulls().unique()

@@ -90,7 +90,7 @@ class Hours:
     @classmethod
     def read(cls, cdrs: pl.LazyFrame, day: date, zone: ZoneInfo) -> Self:
         """As `of`, with the calls in memory, since they are used several times."""
-        calls = pl.concat(cls.of(some, day, zone).calls.collect() for some in parts(cdrs))
+        calls = pl.concat(cls.of(part, day, zone).calls.collect() for part in parts(cdrs))
         return replace(cls.of(cdrs, day, zone), calls=calls.lazy())
 
 
