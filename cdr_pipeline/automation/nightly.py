@@ -38,7 +38,7 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         try:
             settings = settings_of(loading, vendor=True)
         except SettingsError as error:
-            # A run fails with the same message and is reported; nobody reads why a tick skipped.
+            # Ask for a run: it fails with the same message and is reported. A skipped tick is not.
             settings = Settings.for_display()
             if not (settings.api_base_url or settings.api_token or settings.api_key):
                 # No vendor is set: Dagster was only opened to look at it.

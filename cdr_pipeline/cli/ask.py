@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cdr_pipeline.tables.flattening.flatten import Flat
 
-#: The columns that `list` shows as a table, and those of them that 80 characters have room for.
+#: The columns that `list` shows in a table, and those for which 80 characters have room.
 _SHOWN: Final = (
     *("time_started", "direction", "from_number", "to_number", "status", "disposition"),
     *("duration", "billsec", "campaign_uuid"),

@@ -19,7 +19,7 @@ from cdr_pipeline.settings import Settings
 if TYPE_CHECKING:
     from cdr_pipeline.tables.store import Store
 
-#: What is said where somebody pressed Ctrl-C.
+#: The message after Ctrl-C.
 LOADED_STAYS: Final = "Days that are loaded stay so; run it again for the rest."
 
 # Without emoji: rich would read `:100:` in a time or a folder as the name of an emoji.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
 
-#: What is to be done about days that are not as they should be: a paragraph a kind.
+#: Kind of days that are not up to date -> the paragraph that says what to do about them.
 _TO_MEND: Final = {
     "unmade": "Fetched, and not all made of it since: {days}. {way_out}.",
     "torn": (

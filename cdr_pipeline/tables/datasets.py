@@ -1,4 +1,4 @@
-"""Every dataset's columns, types and descriptions, once.
+"""The columns, types and descriptions of every dataset, defined once.
 
 The schema of a file, Dagster's table schema, previews and checks come from here; the documented
 fields come from `record`.
@@ -24,7 +24,7 @@ from cdr_pipeline.record import (
 from cdr_pipeline.tables import kpi
 from cdr_pipeline.tables.types import INSTANT, WALL_CLOCK, as_written, free_type
 
-#: The partition's local day; it stands in the path alone.
+#: The column of the partition's local day; it is only in the path.
 DATE: Final = "date"
 
 _TYPES: Final = {Kind.TEXT: pl.String(), Kind.COUNT: pl.Int64(), Kind.TIME: INSTANT}
@@ -42,8 +42,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: a folder of daily partitions. `row`: what one of its rows is; `key`: the columns
-    that tell the rows of an aggregate apart, by which they are ordered.
+    """One dataset: a folder of daily partitions. `row`: what a row is; `key`: the columns that
+    identify a row of an aggregate, by which its rows are sorted.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Dataset:
 
     @property
     def names(self) -> list[str]:
-        """Its own columns, in order; dynamic columns come on top (see `additional`)."""
+        """The dataset's own columns, in order, without the lead list's (`additional_*`)."""
         return [column.name for column in self.columns]
 
     @property
     def types(self) -> dict[str, pl.DataType]:
-        """Column types, in order; instants stand in UTC."""
+        """Column -> type, in order; instants are in UTC."""
         return {column.name: column.dtype for column in self.columns}
 
     def schema(self, zone: ZoneInfo) -> pl.Schema:
-        """Column types as written."""
+        """Column -> type in files; instants are in `zone`."""
         return pl.Schema({name: as_written(dtype, zone) for name, dtype in self.types.items()})
 
     def __getitem__(self, name: str) -> Column:
@@ -271,7 +271,7 @@ def _spread(of: str, what: str) -> tuple[Column, Column]:
     )
 
 
-#: What stands behind the sums: how long, which key, which side.
+#: The distribution behind the sums: how long, which key, which side ended the call.
 _SHAPE = (
     *_TALKS,
     *(Column(f"key_{key}", _COUNT, f"Calls in which {key} was the first key.") for key in KEYS),
@@ -466,10 +466,10 @@ DATASETS: Final = {
 def schema_faults(
     dataset: Dataset, schema: pl.Schema, zone: ZoneInfo, own: Collection[str] = ()
 ) -> list[str]:
-    """Columns of a frame that the dataset does not have, in words; empty where all fit.
+    """Columns that are missing, unknown or of another type, in words; empty if all fit.
 
-    Those on top of its own are of `additional`, by their names or among the `own` names that a
-    user declared; the ending tells their type.
+    Columns that are not the dataset's must be named `additional_*` or be among the `own` names that
+    a user declared; the ending of the name tells the type.
     """
     due = dataset.schema(zone)
     faults = [
@@ -486,6 +486,6 @@ def schema_faults(
 
 
 def shown(dataset: Dataset, names: Iterable[str]) -> list[str]:
-    """Those of `names` that may stand in logs and metadata."""
+    """The `names` of columns whose values may be in logs and metadata."""
     open_ = {column.name for column in dataset.columns if not column.secret}
     return [name for name in names if name in open_]
