@@ -228,8 +228,9 @@ class Reader:
     def read(self, window: Window, most: float = math.inf) -> Reading:
         """Every call of `window`: as many distinct records as a `total` that did not change.
 
-        Raises TooMuch if that takes several pages or the total is more than the vendor serves or
-        `most` (then without a reason: the caller knows it), Unsettled, or what `Client.get` raises.
+        Raises TooMuch if the window holds more than the vendor serves, or takes several pages and
+        holds more than `most` calls (then without a reason, which the caller knows); Unsettled; or
+        what `Client.get` raises.
         """
         self.tally.passes += 1
         number = self.tally.passes
