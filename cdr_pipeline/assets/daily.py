@@ -49,7 +49,7 @@ POOL = "cdr_api"
 
 
 class LoadConfig(dg.Config):
-    """The configuration of a run, for its launcher to set."""
+    """What a run may be told."""
 
     accept_shrink: bool = Field(
         False,

@@ -55,7 +55,7 @@ def look(before: Known, mark: str, stale: Iterable[date]) -> tuple[list[date], K
 
 
 class Days(dg.Config):
-    """The days to report."""
+    """The days to tell of."""
 
     days: list[str]
 
