@@ -299,7 +299,8 @@ class Client:
             why = "it does not speak https: write http:// before it" if plain else said
             raise _Transient(f"{self._not_reached}: {why}", Unreachable) from None
         except httpx.TimeoutException as error:
-            raise _Transient("did not answer in time", large=True) from error
+            page = error.request.method == "GET"  # and no sign-in
+            raise _Transient("did not answer in time", large=page) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             # h11 quotes the bytes that it cannot read, and they may echo the request.
             raise _Transient(f"broke off in mid-answer: {self._told(f'{error}')}") from None

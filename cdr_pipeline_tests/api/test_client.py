@@ -265,9 +265,12 @@ def test_where_a_page_may_be_too_large_a_smaller_one_is_a_way_out(
         client.get(Query(), limit=1, offset=0, read=see)
 
 
-def test_a_sign_in_that_fails_says_nothing_of_pages(connect: Connect) -> None:
+@pytest.mark.parametrize(
+    "vendor", [Script(error(500)), Vendor(records=[], chaos=Chaos.parse("slow=1:0.3"))]
+)
+def test_a_sign_in_that_fails_says_nothing_of_pages(connect: Connect, vendor: Any) -> None:
     with pytest.raises(Unavailable, match=r"Try again later, or check CDR_API_BASE_URL\.$"):
-        ask(connect(Script(error(500)), token=None, api_key=KEY))
+        ask(connect(vendor, token=None, api_key=KEY, timeout=0.05))
 
 
 def test_of_no_error_nothing_is_told(connect: Connect) -> None:
