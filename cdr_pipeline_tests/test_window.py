@@ -77,6 +77,8 @@ def days(*numbers: int) -> list[date]:
 def test_days_become_stretches_without_a_gap() -> None:
     assert spans(days(5, 1, 2, 9, 3)) == [tuple(days(1, 3)), tuple(days(5, 5)), tuple(days(9, 9))]
     assert spans([]) == []
+    eve, new_year = date(2023, 12, 31), date(2024, 1, 1)
+    assert spans([eve, new_year]) == [(eve, new_year)]
 
 
 def test_a_stretch_is_no_longer_than_a_run_may_be() -> None:
