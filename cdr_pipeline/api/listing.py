@@ -266,15 +266,17 @@ class _Proof:
 
     def _see_few_gone(self, parts: list[Reading]) -> None:
         """Check that all but a few of the calls received in any reading are in the readings that
-        count: a vendor rarely deletes more calls during a proof, but one of its machines may lag
-        behind another, or have a bad moment. Raises NotProved.
+        count, and that the vendor does not list those few any more: it rarely deletes more calls
+        during a proof, but one of its machines may lag behind another, or have a bad moment. Raises
+        NotProved.
         """
         if len(self._reader.readings) == len(parts):
             return
         came = self._known().within(self._window)
-        gone = len(came.without(inside(parts)))
-        if gone > max(_FEW_GONE, _SHARE_GONE * len(came)):
-            raise NotProved(f"{gone:,} calls came that were no longer listed in the end")
+        gone = came.without(inside(parts))
+        if len(gone) > max(_FEW_GONE, _SHARE_GONE * len(came)):
+            raise NotProved(f"{len(gone):,} calls came that were no longer listed in the end")
+        self._strays.see_not_listed(gone)
 
     def _as_a_whole(self) -> Reading | None:
         """The window in one reading that proves it; None if it has to be read in parts.

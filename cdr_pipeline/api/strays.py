@@ -52,6 +52,20 @@ class Strays:
                     " end_date are compared, and whether they are included"
                 )
 
+    def see_not_listed(self, gone: pl.DataFrame) -> None:
+        """Check that the vendor does not list calls that are `gone` for the second in which they
+        began; asks for the first and the last of them. Raises NotProved.
+        """
+        for key, began in gone[[0, -1]].unique().iter_rows() if len(gone) else ():
+            at = began.replace(microsecond=0)
+            listed = self._listed_for(Window(at, at + SECOND))
+            if listed and key in listed.records.frame["key"]:
+                raise NotProved(
+                    f"{len(gone):,} calls came that were no longer listed in the end, and one of"
+                    f" them, which began at {began}, is listed again: one of the vendor's machines"
+                    " may lag behind another"
+                )
+
     def see_none_elsewhere(self, records: Records, window: Window) -> None:
         """Check that calls from far outside the window were listed for a harmless reason, and that
         the window does not lack calls of its own. Raises NotProved.

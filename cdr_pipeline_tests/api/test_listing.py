@@ -268,6 +268,24 @@ def test_calls_that_a_vendor_deletes_meanwhile_are_left_out_where_they_are_few()
     assert proof.ids == model.truth()
 
 
+class Lagging(Model):
+    """Some responses are of a machine that does not yet have the last three calls."""
+
+    def __init__(self, *responses: int) -> None:
+        super().__init__(spread(11))
+        self._responses = responses
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        found = super()._found(start, end)
+        return [id_ for id_ in found if self.requests not in self._responses or int(id_[5:]) < 8]
+
+
+def test_calls_that_are_listed_again_when_they_are_asked_for_were_not_deleted() -> None:
+    """Three of eleven calls were taken for deleted ones, and the day was proved without them."""
+    with pytest.raises(NotProved, match=r"3 calls came .* 2023-03-07 .*, is listed again: one of"):
+        prove(Lagging(5, 7, 8, 9), page_size=10, concurrency=1)
+
+
 def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
     crowded = Model(spread(40, timedelta(seconds=1)), deep=20)
     with pytest.raises(NotProved, match="not even the one second 2023-03-07 00:00:00"):
