@@ -1,6 +1,4 @@
-"""Work in a process of its own: Python code keeps one core of a process busy, however many threads
-it has.
-"""
+"""Runs work in another process: Python code in one process uses one core, with any threads."""
 
 import os
 import pickle
@@ -23,32 +21,32 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Piece = TypeVar("Piece")
 
-#: Pieces of work that may wait for a process that is busy.
+#: How many pieces of work may wait while the process is busy.
 _WAITING: Final = 1
 
-#: Not by `multiprocessing`, which would first import whatever program this is: Dagster, mostly.
-#: `-P`, or a module would be looked for in the working folder first, among somebody's data.
+#: Not `multiprocessing`, which would first import the main program: mostly Dagster.
+#: `-P`, or Python would first look for modules in the working folder, among the user's data.
 _COMMAND: Final = [sys.executable, "-P", "-c", f"from {__name__} import _main; _main()"]
 
 
 class Apart(Generic[Piece, T]):
-    """Work under way in another process, which is given piece by piece what to work on."""
+    """Work that runs in another process, which is given its input piece by piece."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         self._pieces: Queue[Piece | None] = Queue(_WAITING)
         self._error: Exception | None = None
-        # A daemon, lest whoever breaks off in a hurry wait for it; the process is gone by then.
+        # A daemon thread, so that a caller who is interrupted does not wait for it.
         self._giving = threading.Thread(target=self._give_all, name="cdr-apart", daemon=True)
         self._giving.start()
 
     def give(self, piece: Piece) -> None:
-        """One more piece; waits while there are enough that the process has not come to."""
+        """Give one more piece; waits while enough pieces wait for the process."""
         self._pieces.put(piece)
 
     def result(self) -> T:
-        """What became of all that was given. Raises the work's error, or ProcessLost where the
-        process ended without a result.
+        """The result of the work on all pieces. Raises the error of the work, or ProcessLost if
+        the process ended without a result.
         """
         self.end()
         assert self._process.stdout is not None
@@ -61,7 +59,7 @@ class Apart(Generic[Piece, T]):
         return value  # type: ignore[no-any-return]
 
     def end(self) -> None:
-        """No piece more."""
+        """Tell the process that no more pieces come."""
         if self._giving.is_alive():
             self._pieces.put(None)
             self._giving.join()
@@ -88,10 +86,10 @@ class Apart(Generic[Piece, T]):
 def apart(
     work: Callable[Concatenate[Iterator[Piece], P], T], *args: P.args, **kwargs: P.kwargs
 ) -> Iterator[Apart[Piece, T]]:
-    """Begin `work` in another process, on pieces that are given to it as they come.
+    """Start `work` in another process, on pieces that are given to it as they come.
 
-    All that goes there and back is pickled. The process ends with this context, and with this
-    process, however that ends. Raises OSError where none can be begun.
+    Input and result are pickled. The process ends with this context, and with this process, however
+    that ends. Raises OSError if no process can be started.
     """
     process = subprocess.Popen(  # noqa: S603  this very program
         _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
@@ -114,17 +112,17 @@ def apart(
 
 
 def _environment() -> dict[str, str]:
-    """This one, in which modules are found where they are found here.
+    """The environment of this process, with its module search path.
 
-    Polars gets one thread: on the core that is left for this process a second would only wait for
-    the first, which takes a twelfth of its time.
+    Polars gets one thread: the other process has one core, on which a second thread would only wait
+    for the first. This saves a twelfth of its time.
     """
     folders = (str(folder) or str(Path.cwd()) for folder in sys.path)
     return os.environ | {"PYTHONPATH": os.pathsep.join(folders), "POLARS_MAX_THREADS": "1"}
 
 
 def _main() -> None:
-    """The other process: its work comes by stdin, and then the pieces."""
+    """The main function of the other process, which gets its work by stdin, and then the pieces."""
     give_back_large()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
     given, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

@@ -1,6 +1,6 @@
-"""Which of the records that came count, and in what order their rows are written.
+"""Decides which of the received records count, and in what order their rows are written.
 
-Of each record a few dozen bytes are kept until that is known: the ledger.
+Until this is known, a few dozen bytes are kept of each record: the ledger.
 """
 
 from collections import defaultdict
@@ -15,10 +15,10 @@ from cdr_pipeline.tables.flattening.runs import Runs
 from cdr_pipeline.tables.versions import number_by_place, without_neighbours_copies
 from cdr_pipeline.window import Window
 
-#: Calls of a chunk, more or less: those of one campaign and second are never torn.
+#: About so many calls make a chunk: calls of one campaign and second always share a chunk.
 CHUNK_ROWS: Final = 8_000
 
-#: What is kept of records that cannot be calls.
+#: The columns that are kept of records that cannot be calls.
 WHOLE: Final = {
     "_at": pl.Int64(),
     "_inside": pl.Boolean(),
@@ -33,11 +33,10 @@ _MOST_SECONDS: Final = 2**39
 
 
 def ledger_rows(calls: pl.DataFrame, run: int, sizes: pl.Series) -> pl.DataFrame:
-    """What is remembered of every call until it is known which ones count; `sizes`: the bytes of
-    each one's text.
+    """The ledger: the facts kept of every call until it is known which calls count.
 
-    `_key`: equal keys, same call; a hash, which could lose a call only in sight of the blocking
-    check `balance`.
+    `sizes`: the bytes of text of each call. `_key`: a hash of the id; equal keys are the same call.
+    If two ids had one hash, a call would be lost, and the blocking check `balance` would fail.
     """
     return calls.select(
         "_at",
@@ -54,9 +53,9 @@ def ledger_rows(calls: pl.DataFrame, run: int, sizes: pl.Series) -> pl.DataFrame
 class Counted:
     """Which records of a window count, and where they stand.
 
-    dropped: `_at` of the records that do not, in order.
-    repeated: `_at` of those among them that are calls of the window and came again, in order.
-    chunks: how many rows of each run every chunk takes.
+    dropped: `_at` of the records that do not count, in order.
+    repeated: `_at` of the dropped calls of the window that came again later, in order.
+    chunks: for each chunk, how many rows it takes from each run.
     whole_rejects: how many of the records that cannot be calls count.
     """
 
@@ -72,7 +71,7 @@ def can_count(window: Window) -> pl.Expr:
 
 
 def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -> Counted:
-    """Of records that came more than once the last one counts; of another window none does.
+    """Of the records of one call, the last one counts; records of another window do not count.
 
     `calls` as `ledger_rows`; `whole`: of the records that cannot be calls, as `told_apart`.
     """
@@ -96,14 +95,15 @@ def count(calls: pl.DataFrame, whole: pl.DataFrame, window: Window, runs: int) -
 
 
 def _without(came: pl.Series, kept: pl.Series) -> pl.Series:
-    """Those that came and are not kept: of an ordinary day none, which their number tells."""
+    """The values of `came` that are not in `kept`: mostly none, which their number shows."""
     return came.filter(~came.is_in(kept.implode())) if len(kept) < len(came) else came.clear()
 
 
 def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
-    """How many rows of each run every chunk takes, where calls stand by campaign, then time.
+    """How many rows each chunk takes from each run, for calls ordered by campaign, then time.
 
-    Campaign and second as one number, which takes half the time and memory of two columns to sort.
+    Sorts by one number made of campaign and second: this takes half the time and memory of sorting
+    two columns.
     """
     campaigns = calls.select(pl.col("campaign_uuid").unique()).with_columns(
         _rank=pl.col("campaign_uuid").cast(pl.String).rank("dense").fill_null(0)
@@ -116,7 +116,7 @@ def _chunks(calls: pl.DataFrame, runs: int) -> list[list[int]]:
 
 
 def by_arrival(rejects: Runs) -> list[list[int]]:
-    """How many rows of each run every chunk takes, where rejects stand as they came."""
+    """How many rows each chunk takes from each run, for rejects in the order they came."""
     turns = [
         run.select(
             pl.lit(number, pl.UInt32).alias("_run"),
@@ -129,10 +129,10 @@ def by_arrival(rejects: Runs) -> list[list[int]]:
 
 
 def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
-    """How many rows of each run every chunk takes; `rows`: `_run`, `_turn`, `_bytes`.
+    """How many rows each chunk takes from each run; `rows`: `_run`, `_turn`, `_bytes`.
 
-    Rows of one turn stay in one chunk. It takes fewer rows where they are larger, by their own text
-    alone: so chunks do not depend on the order in which rows came.
+    Rows of one turn stay in one chunk. A chunk of large rows has fewer rows. This depends only on
+    the rows' own text, so the chunks do not depend on the order in which rows came.
     """
     size = pl.max_horizontal("_bytes", ROW_BYTES).cast(pl.Int64).sum()
     turns = rows.group_by("_turn").agg(_end=size).sort("_turn")
@@ -147,9 +147,9 @@ def _in_turn(rows: pl.DataFrame, runs: int) -> list[list[int]]:
 
 
 def told_apart(whole: pl.DataFrame) -> pl.DataFrame:
-    """`_at`, `_inside`, `_began` and `_key` of records that cannot be calls. One without an id is
-    told apart by its bytes, which its `_key` stands for, and by its number among equals of its
-    reading (`_pass`), by their offsets.
+    """`_at`, `_inside`, `_began` and `_key` of records that cannot be calls. A record without an id
+    is identified by its bytes (the hash in `_key`) and its number, by offset, among equal records
+    of its reading (`_pass`).
     """
     number = number_by_place("_pass", "_key", "_offset")
     numbered = pl.struct("_key", number).hash()
@@ -162,14 +162,14 @@ def told_apart(whole: pl.DataFrame) -> pl.DataFrame:
 
 
 def that_count(rows: pl.LazyFrame, dropped: pl.Series) -> pl.LazyFrame:
-    """Those rows that count, in their order."""
+    """The rows that count, in their order."""
     return rows.filter(~among(dropped)) if len(dropped) else rows
 
 
 def among(some: pl.Series) -> pl.Expr:
-    """Whether a row's `_at` is one of `some`, of which there are any, in order.
+    """Whether a row's `_at` is one of `some`, which is sorted and not empty.
 
-    By looking it up: a join would take all of them in hand for every few thousand rows.
+    Uses a binary search: a join would read all of `some` for every few thousand rows.
     """
     place = pl.lit(some).search_sorted(pl.col("_at")).clip(0, len(some) - 1)
     return pl.lit(some).gather(place) == pl.col("_at")

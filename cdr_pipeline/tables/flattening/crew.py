@@ -1,8 +1,9 @@
-"""Who flattens a day: this process, and of a large day another one beside it.
+"""Flattens a day in this process and, if the day is large, in a second process beside it.
 
-The other one begins while the day is still being fetched, which leaves it a core: every other row
-group of `raw_pages` goes to it at once. What is left in the end is halved. The result does not
-depend on which process took what; where it would, one process does it all.
+The second process starts while the day is still being fetched, since fetching leaves one core free:
+it gets every other row group of `raw_pages` at once. Both share the rest when the day is complete.
+The result does not depend on which process took which row group; where it would, one process does
+the whole day.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -21,8 +22,8 @@ from cdr_pipeline.tables.raw_pages import Pages, StoredPage, groups_to_come
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 
-#: Row groups of bodies from which a second process pays: it takes a third of a second to start, in
-#: which this one flattens three groups. Some 250,000 calls.
+#: From so many row groups of bodies on (some 250,000 calls) a second process pays: it takes a third
+#: of a second to start, in which this process flattens three row groups.
 _WORTH_A_PROCESS: Final = 32
 
 Some: TypeAlias = Pages | list[StoredPage]
@@ -34,14 +35,14 @@ class Crew:
     def __init__(
         self, store: Store, day: date, most_columns: int, contract: Contract, folder: Path
     ) -> None:
-        """`folder`: where rows are laid aside, as long as the result is needed."""
+        """`folder`: where typed rows are stored, as long as the result is needed."""
         self._pages = store.pages(day)
         self._rules = Rules(Window.of(day), store.zone, most_columns, contract)
         self._folder = folder
         self._stack = ExitStack()
         self._other: Apart[Some, Part] | None = None
-        self._groups = 0  # row groups that came
-        self._taken: set[int] = set()  # of these, by the other process before all had come
+        self._groups = 0  # row groups that were written
+        self._taken: set[int] = set()  # row groups given to the other process during the fetch
         self._readings: set[int] = set()
 
     def close(self) -> None:
@@ -57,8 +58,8 @@ class Crew:
         return self._groups >= _WORTH_A_PROCESS
 
     def take(self, group: int, pages: Sequence[StoredPage]) -> None:
-        """A row group of `raw_pages` is there. Every other one is given to the other process, if
-        the day is worth one.
+        """Take note of a new row group of `raw_pages`. If the day is large, every other row group
+        is given to the other process.
         """
         self._groups = group + 1
         asked = [stored for stored in pages if stored.pass_]
@@ -73,7 +74,7 @@ class Crew:
         """The day from what is stored of it in `raw_pages`. Raises ProcessLost."""
         readings = self._pages.readings()
         if not self._readings <= set().union(*readings):
-            self.close()  # the day was read anew: what was taken of it does not count
+            self.close()  # the day was read again: the pages given so far do not count
         groups = [at for at, some in enumerate(readings) if some and at not in self._taken]
         if not self._other and len(groups) >= _WORTH_A_PROCESS:
             self._begin()
@@ -89,11 +90,11 @@ class Crew:
         self._other.give(Pages(self._pages.path, groups[:middle]))
         here = self._part(Pages(self._pages.path, groups[middle:]))
         there = self._other.result()
-        self.close()  # what it takes in memory is needed now
+        self.close()  # its memory is needed from now on
         return [there, here]
 
     def _begin(self) -> None:
-        with suppress(OSError):  # where no process can be begun, this one does it all
+        with suppress(OSError):  # if no process can be started, this one flattens the whole day
             self._other = self._stack.enter_context(apart(_part_of, self._rules, self._folder, 1))
 
     def _part(self, pages: Pages, kept: Collection[str] | None = None) -> Part:
@@ -102,7 +103,7 @@ class Crew:
 
 @contextmanager
 def crew_of(store: Store, day: date, most_columns: int, contract: Contract) -> Iterator[Crew]:
-    """Who flattens a day, and a folder to do it in, for as long as the result is needed."""
+    """A crew for one day and a folder for its rows, as long as the result is needed."""
     with (
         store.workspace(day) as folder,
         closing(Crew(store, day, most_columns, contract, folder)) as crew,

@@ -1,9 +1,9 @@
-"""From responses as received to typed calls and rejects. Nothing is lost: every record of the
-day is a row of `cdrs` or, whole, a row of `cdr_rejects`.
+"""Turns responses as received into typed calls and rejects. Nothing is lost: every record of the
+day becomes a row of `cdrs` or, if it cannot be a call, a row of `cdr_rejects`.
 
-Records are typed some thousand at a time and laid aside (`runs`); of each only what tells which
-ones count is kept in memory, a few dozen bytes. The calls come out again in the order of their
-file, chunk by chunk, so that a day may be of any size.
+Records are typed some thousand at a time and stored as sorted runs (`runs`). Only a few dozen bytes
+per record stay in memory, to decide which records count (`counting`). Then the calls are read again
+chunk by chunk, in the order of their file. So a day may be of any size.
 """
 
 import gc
@@ -78,11 +78,11 @@ class Flat:
     _counted: Counted
 
     def calls(self) -> Iterator[Rows]:
-        """The calls by campaign, then time, then id: some at a time."""
+        """The calls in chunks, ordered by campaign, then time, then id."""
         return self._that_count(self._calls.slices(self._counted.chunks), self.schema)
 
     def reject_rows(self) -> Iterator[Rows]:
-        """The rejects in the order they came: some at a time."""
+        """The rejects in chunks, in the order they came."""
         return self._that_count(self._rejects.slices(by_arrival(self._rejects)), _REJECTS)
 
     @property
@@ -107,14 +107,15 @@ class Flat:
 
 @dataclass
 class Part:
-    """Some of a day's pages, typed and laid aside, and what is remembered of them.
+    """The typed rows of some of a day's pages, and the facts needed to unite them with other parts.
 
-    sent: what came under each key of the calls that can count.
-    ledger: as `ledger_rows`, batch by batch: pickled as one, it would take its memory thrice.
-    whole: the records that cannot be calls, as `rejects_of`'s.
+    sent: the values that came under each key, of the calls that can count.
+    ledger: frames of `ledger_rows`, one per batch: pickled as one frame, they would take three
+        times their memory.
+    whole: the records that cannot be calls, as from `rejects_of`.
     keys: the keys behind each additional_* column. filled: how many calls have a value in it.
-    cut: whether there were too many columns (those that only superseded calls have count as well),
-        so that the calls lack some of theirs.
+    cut: whether there were too many columns (including columns that only superseded calls have), so
+        that some columns of the calls are missing.
     """
 
     calls: Runs
@@ -130,8 +131,8 @@ class Part:
 def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = None) -> Flat:
     """Calls and rejects of a window from the pages in force, in the order they came.
 
-    Of two versions of a call the later stands. Rows are laid aside in `folder`, which is needed as
-    long as the result is; without one they are kept in memory.
+    Of two versions of a call, the later one counts. Rows are stored in `folder`, which must exist
+    as long as the result is needed; without a folder, they are kept in memory.
     """
     placed = [replace(stored, place=place) for place, stored in enumerate(pages)]
     part = part_of(placed, rules, folder)
@@ -140,8 +141,8 @@ def flatten(pages: Iterable[StoredPage], rules: Rules, folder: Path | None = Non
 
 
 def columns_to_keep(parts: Sequence[Part], rules: Rules) -> list[str] | None:
-    """The additional_* columns to keep, where a part had too many: then the day is made again with
-    these, from all its pages at once. None where no part had too many.
+    """The additional_* columns to keep, if a part had too many: then the day is made again with
+    these columns, from all its pages at once. None if no part had too many.
     """
     if not any(part.cut for part in parts):
         return None
@@ -157,10 +158,10 @@ def part_of(
     number: int = 0,
     kept: Collection[str] | None = None,
 ) -> Part:
-    """A part of a day, its `number`th: the half of `flatten` that needs no other part.
+    """One part of a day (`number`): the half of `flatten` that needs no other part.
 
-    `pages`: any of the day's, with their places, which tell in what order they came. `kept`: the
-    additional_* columns to make; all where that is not yet known.
+    `pages`: any pages of the day; their places are the order in which they came. `kept`: the
+    additional_* columns to make; None for all.
     """
     spreader = Spreader(rules.contract)
     calls = Runs(folder, f"calls-{number}", _ORDER)
@@ -168,15 +169,15 @@ def part_of(
     with _uncollected():
         for batch in batches(pages):
             _add(batch, part, spreader, rules, kept)
-            del batch  # or it stood beside the next
+            del batch  # or it would be in memory together with the next one
     return part
 
 
 def _add(
     batch: Batch, part: Part, spreader: Spreader, rules: Rules, kept: Collection[str] | None
 ) -> None:
-    """One more batch, typed and laid aside. Once there are too many columns they are only counted:
-    the part is to be made anew, with those that are most used.
+    """Type one more batch and store its rows. Once there are too many columns, they are only
+    counted: the part will be made again with the most used columns.
     """
     calls = typed(batch, rules)
     campaigns = calls["campaign_uuid"].to_list()
@@ -194,8 +195,8 @@ def _add(
 
 
 def _objects(batch: Batch, calls: pl.DataFrame, window: Window) -> Sequence[bytes | None]:
-    """The objects of the calls that can count. Others have no columns: those of the days beside
-    this one, which a vendor who filters by the date lists as well.
+    """The objects of the calls that can count. Other calls get no columns: they are of the days
+    before or after, which a vendor that filters by the date lists as well.
     """
     own = calls.select(can_count(window)).to_series()
     if len(own) == len(batch) and own.all():
@@ -216,7 +217,7 @@ def _count_columns(part: Part, columns: Columns, rules: Rules) -> None:
 
 
 def united(parts: Sequence[Part], rules: Rules) -> Flat:
-    """A day from all its parts."""
+    """The day made of all its parts."""
     contract, zone = rules.contract, rules.zone
     calls, counted = _counted(parts, rules)
     rejects = Runs(order=_ARRIVAL)
@@ -268,7 +269,7 @@ def _columns_of(
 
 
 def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contract) -> Sent:
-    """What came under each key of the calls that count; where some came again, counted anew."""
+    """The values under each key of the calls that count; counted again if some calls came twice."""
     if counted.repeated.is_empty():
         sent = Sent()
         for part in parts:
@@ -282,8 +283,8 @@ def _sent(parts: Sequence[Part], calls: Runs, counted: Counted, contract: Contra
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would look at every record's tuple again and again:
-    a sixth of the time. Nothing here refers to itself.
+    """Switch the garbage collector off: it would look at every record's tuple again and again,
+    which takes a sixth of the time. No object here is part of a reference cycle.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -295,6 +296,6 @@ def _uncollected() -> Iterator[None]:
 
 
 def _misfits(calls: Runs, dropped: pl.Series, contract: Contract) -> list[Misfits]:
-    """What does not fit its declared type among the calls that count."""
+    """The values that do not fit their declared type, of the calls that count."""
     runs = calls if contract.keys else ()
     return united_misfits(misfits(that_count(run, dropped), contract) for run in runs)

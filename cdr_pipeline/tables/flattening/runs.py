@@ -1,4 +1,4 @@
-"""A table too large to hold, in runs: written as they come, read again slice by slice.
+"""A table too large for memory, as sorted runs: written as they come, read again slice by slice.
 
 A run is some thousand rows in their final order. The rows that come next, of all runs together, are
 the next few of each run. So a day's rows are put in order a chunk at a time, whatever the day's
@@ -22,11 +22,11 @@ from cdr_pipeline.tables.arrow import Rows, text_bytes
 _RUN_ROWS: Final = 16_000
 _RUN_BYTES: Final = 2**24
 
-#: A run is read again in so many pieces; while a chunk is put in order, one of every run is there.
+#: A run is read in so many pieces: one piece of every run is in memory while a chunk is sorted.
 _PIECES: Final = 16
 
-#: A run's columns are thousands of small pieces, which go to its file so many bytes at once: each
-#: by itself takes twice as long.
+#: A run's columns are thousands of small buffers, which are written to its file so many bytes at
+#: once: to write each by itself takes twice as long.
 _WRITE_BYTES: Final = 2**18
 
 
@@ -56,8 +56,8 @@ class Runs:
             yield rows.match_to_schema(self.schema, missing_columns="insert")
 
     def add(self, frame: pl.DataFrame, size: int | None = None) -> int:
-        """More rows; the number of the run that they are part of. `size`: the bytes of their text,
-        where that is known.
+        """Add rows and return the number of their run. `size`: the bytes of their text, if
+        they are known.
         """
         number = len(self._runs)
         self.schema |= frame.schema
@@ -69,13 +69,13 @@ class Runs:
         return number
 
     def ended(self) -> list[pl.DataFrame | Path]:
-        """All runs, when no more rows come."""
+        """All runs; call it when no more rows come."""
         if self._coming:
             self._end_run(self._folder if self._runs else None)
         return self._runs
 
     def append(self, others: "Runs") -> None:
-        """The runs of others, behind these; they are read by both, and added to by neither."""
+        """Append the runs of `others` to these. After this, neither may be added to."""
         self.schema |= others.schema
         self._runs += others.ended()
 
@@ -94,7 +94,7 @@ class Runs:
                 yield self._in_order(parts)
 
     def _end_run(self, folder: Path | None) -> None:
-        """What came since the last run is one: sorted, and laid aside if there is a folder."""
+        """Make a run of the rows since the last one: sorted, and written if there is a folder."""
         rows = pl.concat(self._coming, how="diagonal")
         self._coming, self._rows, self._bytes = [], 0, 0
         if self._order:
@@ -124,8 +124,8 @@ class Runs:
 
 
 class _Unread:
-    """The rows of a run that have not been taken yet; of those in a file, which `stack` closes, a
-    few are in memory.
+    """The rows of a run that have not been taken yet. Of a run in a file (which `stack` closes), a
+    few rows are in memory.
     """
 
     def __init__(self, run: pl.DataFrame | Path, stack: ExitStack) -> None:
@@ -141,7 +141,7 @@ class _Unread:
         self._rows = pa.RecordBatch.from_pylist([], schema)
 
     def take(self, length: int) -> Iterator[pa.RecordBatch]:
-        """The next rows."""
+        """Take the next rows."""
         while length:
             if not len(self._rows):
                 self._rows = next(self._batches)

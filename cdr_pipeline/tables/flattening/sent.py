@@ -1,4 +1,4 @@
-"""What campaigns sent under each key of their lead lists: `additional_keys` in the making."""
+"""Counts the values that each campaign sent under each key of its lead list: `additional_keys`."""
 
 import json
 from collections import Counter, defaultdict
@@ -13,15 +13,15 @@ from cdr_pipeline.tables.values import JSON_TYPES
 
 _EXAMPLE_CHARACTERS: Final = 100
 
-#: Campaign, key, and the column that its values go to, without its ending; None for none.
+#: Campaign, key, and the column of its values without the type's ending; None if it has none.
 _Key: TypeAlias = tuple[Campaign, str, str | None]
 
-#: Whose some records are, campaign by campaign.
+#: The campaigns of some records, each with the slice of its records.
 Senders: TypeAlias = Sequence[tuple[Campaign, slice]]
 
 
 class Sent:
-    """What came under each key.
+    """The values that came under each key.
 
     counts: how many values of each JSON type. least: the least value of each ending.
     """
@@ -36,7 +36,7 @@ class Sent:
         return {key for _, key, _ in self.counts}
 
     def add(self, key: str, column: str | None, senders: Senders, cells: Cells) -> None:
-        """A key's values in some records."""
+        """Count a key's values in some records."""
         for campaign, some in senders:
             if count := cells.count(some):
                 self.counts[campaign, key, column].update(count)
@@ -44,14 +44,14 @@ class Sent:
     def show(
         self, key: str, column: str | None, senders: Senders, ending: str, values: Sequence[Any]
     ) -> None:
-        """Those values of an ending that may be told; None for the others."""
+        """Note the least of those values of one ending that may be shown (the others are None)."""
         for campaign, some in senders:
             least = min([value for value in values[some] if value is not None], default=None)
             if least is not None:
                 self._remember((campaign, key, column), ending, least)
 
     def update(self, other: "Sent") -> None:
-        """What came in another part of the day."""
+        """Add the values of another part of the day."""
         for at, count in other.counts.items():
             self.counts[at].update(count)
         for at, least in other.least.items():
