@@ -1,10 +1,10 @@
-"""The fast reading of `additional`: strict decoders that learn which keys come together.
+"""Reads `additional` fast, by strict decoders that learn which keys come together.
 
-The records of a campaign mostly have the same keys, or some of them, and msgspec reads objects of
-known keys several times faster than others. So each campaign gets a decoder of its keys, which
-takes the records that have no other keys. What no decoder takes is read slowly
+The records of a campaign mostly have the same keys, or some of them, and msgspec decodes objects
+with known keys several times faster than others. So each campaign gets a decoder of its keys, for
+records that have no other keys. Objects that no decoder accepts are read slowly
 (`values.read_object`). The type of a value depends on the value alone, so learning changes the
-speed, and no value.
+speed, but no value.
 """
 
 from collections import Counter, defaultdict
@@ -19,23 +19,23 @@ from cdr_pipeline.page import UNREADABLE
 from cdr_pipeline.tables.names import plain_name
 from cdr_pipeline.tables.values import PLAIN, Int64, members_of, read_fast, read_value
 
-#: After so many records of a campaign that were read slowly it gets a decoder; after twice as many
-#: a wider one, and so on.
+#: After so many slowly read records a campaign gets a decoder, after twice as many a wider one, and
+#: so on.
 _WORTH_LEARNING: Final = 8
 
-#: A decoder takes no more times as many keys as a record has: each that is not there costs time.
+#: A decoder has at most so many times the keys of a record: each key that is not there costs time.
 _SPARSEST: Final = 8
 
-#: While there are more decoders none is made, and more keys of a campaign are not remembered.
+#: At most so many decoders are made, and so many keys of a campaign are remembered.
 _MOST_DECODERS: Final = 1_024
 _MOST_REMEMBERED: Final = 4_096
 
 _PLAIN: Any = str | Int64 | float | bool | None
 
-#: What stands for the JSON type where a record has not the key.
+#: Stands for the JSON type if a record does not have the key.
 ABSENT: Final = "absent"
 
-#: Type of a decoded value -> JSON type. The values of other types are read one by one.
+#: Type of a decoded value -> JSON type. Values of other types are read one by one.
 _JSON_TYPE: Final = PLAIN | {msgspec.UnsetType: ABSENT}
 
 Campaign: TypeAlias = str | None
@@ -43,15 +43,15 @@ Campaign: TypeAlias = str | None
 
 @dataclass(frozen=True)
 class Cells:
-    """A key's values in some records, and the JSON type of each: ABSENT where one has not the key.
-    A type that all have stands there once.
+    """A key's values in some records, and the JSON type of each value: ABSENT if a record does not
+    have the key. If all values have one type, `types` has it once.
     """
 
     values: Sequence[Any]
     types: list[str]
 
     def of_types(self, some: Collection[str]) -> tuple[Sequence[Any], int]:
-        """The values of some types, None for the others; and how many are of these."""
+        """The values of `some` types, None for all others; and how many have one of these types."""
         if len(self.types) == 1 and self.types[0] in some:
             return self.values, len(self.values)
         cells = zip(self.values, self.types, strict=True)
@@ -59,7 +59,7 @@ class Cells:
         return values, sum(map(self.types.count, some))
 
     def by_type(self) -> dict[str, list[int]]:
-        """Each type but ABSENT, and the places of its values."""
+        """Type -> the places of its values, without ABSENT."""
         places: dict[str, list[int]] = defaultdict(list)
         same = len(self.types) == 1
         for at, one in enumerate(self.types * len(self.values) if same else self.types):
@@ -68,7 +68,7 @@ class Cells:
         return places
 
     def count(self, some: slice) -> Mapping[str, int]:
-        """How many of some values are of each type but ABSENT."""
+        """How many of `some` values have each type, without ABSENT."""
         if len(self.types) == 1:
             count = {self.types[0]: some.stop - some.start}
         else:
@@ -77,7 +77,7 @@ class Cells:
         return count
 
     def at(self, places: Sequence[int]) -> "Cells":
-        """Those of some records."""
+        """The cells of the records at these places."""
         types = self.types if len(self.types) == 1 else [self.types[at] for at in places]
         return Cells([self.values[at] for at in places], types)
 

@@ -1,9 +1,10 @@
-"""Records of some pages as columns of the documented fields, and the faults of what does not fit.
+"""Reads the records of some pages into columns of the documented fields, and collects the faults:
+values that do not fit their field.
 
-A page is decoded as a whole by a strict decoder (`layouts`), once that has learned how the vendor
-writes its records. If it refuses some, each record is read by itself. What a value of another kind
-than its field means (a fraction in a number field, an object in a text) is decided here, from its
-JSON text alone. Times are still text here.
+A strict decoder (`layouts`) decodes a page as a whole, once it has learned how the vendor writes
+its records. If it refuses the page, each record is read by itself. What a value of an undocumented
+kind means (a fraction in a number field, an object in a text field) is decided here, from its JSON
+text alone. Times are still text here.
 """
 
 import json
@@ -25,22 +26,22 @@ from cdr_pipeline.tables.flattening.layouts import TYPES, Layout
 from cdr_pipeline.tables.raw_pages import StoredPage
 from cdr_pipeline.tables.values import INT64, is_object, members_of, tokens_of
 
-#: Polars' expressions pay from this many rows on; a page has fewer.
+#: Polars' expressions pay from so many rows on; a page has fewer.
 BATCH_ROWS: Final = 8_000
 
-#: More records than a response ever holds: those of each count from another multiple of it.
+#: More records than a response ever holds: the records of each page count from a multiple of it.
 _PAGE_RECORDS: Final = 2**32
 
 _NO_OBJECT: Final = frozenset({"null", '""', "[]"})
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 
-#: What reads many values of a kind, if all are as documented.
+#: Decoders of many values of a kind, for values that are all as documented.
 _ALL: Final[dict[Kind, Callable[[bytes], list[Any]]]] = {
     kind: msgspec.json.Decoder(list[expected]).decode  # type: ignore[valid-type]
     for kind, expected in TYPES.items()
 }
 
-#: What a batch's frame holds: text but for the counts.
+#: The columns of a batch's frame: counts are integers, all else is text.
 _RAW: Final = pl.Schema(
     {
         "_at": pl.Int64(),
@@ -51,7 +52,7 @@ _RAW: Final = pl.Schema(
 )
 _TEXTS: Final = [name for name, dtype in _RAW.items() if dtype == pl.String]
 
-#: Its sign and its digits, of which Python reads no more than some.
+#: Sign and digits of a whole number; Python converts only a limited number of digits.
 _WHOLE_NUMBER = re.compile(r"\s*([+-]?)([0-9]++)(?:\.0*)?\s*")
 _MOST_DIGITS: Final = len(str(INT64[-1]))
 
@@ -79,10 +80,10 @@ class Fault:
 
 @dataclass
 class Batch:
-    """Records of some pages on their way to a frame, and what of them does not fit.
+    """The records of some pages on their way to a frame, and their faults.
 
-    objects: the JSON of each one's `additional` where that is an object; None where not. In bytes:
-        to make a text of it, only to be read and written again, takes as long as to read it.
+    objects: the JSON of each record's `additional` if that is an object, else None. As bytes: to
+        convert it to text takes as long as to decode it.
     """
 
     objects: list[bytes | None] = field(default_factory=list)
@@ -100,36 +101,36 @@ class Batch:
         return self._place_of(at)[1]
 
     def offset(self, at: int) -> int:
-        """Where a record stood among those of its window."""
+        """The offset of a record in the listing of its window."""
         first, stored = self._place_of(at)
         return stored.offset + at - first
 
     def text(self, at: int) -> bytes:
-        """The record's own text, found again for those that need it."""
+        """The JSON text of a record, for the few records whose text is needed."""
         first, _ = self._place_of(at)
         return self.texts(first)[at - first]
 
     def texts(self, first: int) -> list[bytes]:
-        """Those of a page's records, from its `first` place on; the page is split but once."""
+        """The texts of a page's records (`first`: its first place); each page is split once."""
         if first not in self._texts:
             self._texts[first] = page.split(self.page_of(first).body)
         return self._texts[first]
 
     def identity(self, at: int) -> tuple[str | None, str | None]:
-        """The record's `page.identity`, looked up once for all that does not fit in it."""
+        """The record's `page.identity`, looked up once for all of its faults."""
         if at not in self._identities:
             self._identities[at] = page.identity(self.text(at))
         return self._identities[at]
 
     def fault(self, at: int, label: str | None, value: str | None, reason: Reason) -> None:
-        """A field that does not fit; without a `label`, the record."""
+        """Note a field that does not fit; without a `label`, the whole record."""
         self.faults.append(Fault(at, self.identity(at)[0], label, value, reason, self.text(at)))
 
     def cells(
         self, at: int, members: Mapping[str, msgspec.Raw], odd: Collection[str]
     ) -> dict[str, Any]:
-        """What a record of these members has in the documented fields: tokens of `additional` and
-        the `odd` ones, values of the others. What does not fit is null and a fault.
+        """The documented fields of a record with these members: tokens for `additional` and the
+        `odd` fields, values for the others. A value that does not fit is null and a fault.
         """
         tokens = {ADDITIONAL, *odd}
         return {
@@ -145,10 +146,10 @@ class Batch:
         layout: Layout,
         extra: Mapping[int, str | None],
     ) -> None:
-        """Records of one page, as `layout` reads them, and their places in the order of arrival.
-        `extra`: of those that it could not read whole, by place.
+        """Add the records of one page, as read by `layout`. `at`: their places in the order of
+        arrival. `extra`: place -> column `extra`, of records that `layout` could not read whole.
 
-        A page at a time: what a page's values take is still in the processor's cache then.
+        Works page by page: the values of one page still fit in the processor's cache.
         """
         if not records:
             return
@@ -184,7 +185,7 @@ class Batch:
 
         Empty text is null.
         """
-        # In one piece, or every expression would first make one of all that its frame holds.
+        # In one chunk, or every expression would first rechunk the whole frame.
         columns = pl.concat(
             [pl.DataFrame(schema={"_at": pl.Int64}), *self._frames], how="diagonal", rechunk=True
         )
@@ -197,7 +198,7 @@ class Batch:
         )
 
     def _texts_of(self, objects: Iterable[msgspec.Raw], at: Sequence[int]) -> list[bytes | None]:
-        """The text of each `additional`, null for none; what is no object is a fault."""
+        """The text of each `additional`, null if there is none; other than an object is a fault."""
         sent = list(map(bytes, objects))
         texts: list[bytes | None] = list(sent)
         self.objects.extend(sent)
@@ -215,14 +216,14 @@ class Batch:
     def _values(
         self, one: Field, tokens: Sequence[msgspec.Raw], at: Sequence[int]
     ) -> list[str | int | None]:
-        """What the tokens of a field say: at once where all are as documented."""
+        """The values of a field's tokens: decoded at once if all are as documented."""
         try:
             return _ALL[one.kind](b"[%b]" % b",".join(tokens))
         except page.UNREADABLE:
             return [self._value(place, one, token) for place, token in zip(at, tokens, strict=True)]
 
     def _value(self, at: int, one: Field, token: msgspec.Raw) -> str | int | None:
-        """What a field's token says. What does not fit is null and a fault."""
+        """The value of a field's token. A value that does not fit is null and a fault."""
         text = bytes(token)
         try:
             return _value(text, one.kind)
@@ -234,9 +235,9 @@ class Batch:
 def _columns(
     fields: Mapping[Field, Sequence[Any]], dtype: type[pl.DataType], rows: int
 ) -> list[pl.Series]:
-    """A page's values of some fields of one type.
+    """A page's values of some fields of one type, as a series per field.
 
-    One series, cut: to begin one of its own for each takes as long as 500 values.
+    All are slices of one series: to make a series costs as much as 500 values.
     """
     values: list[Any] = []
     for cells in fields.values():
@@ -248,7 +249,7 @@ def _columns(
 
 
 def batches(pages: Iterable[StoredPage]) -> Iterator[Batch]:
-    """The records of the pages, some pages at a time, which came in that order."""
+    """The records of the pages in batches of some pages, in the order of the pages."""
     batch, layout, size = Batch(), Layout(), 0
     for stored in pages:
         if batch.pages and stored.place < batch.pages[-1][1].place:
@@ -276,7 +277,7 @@ def _add(batch: Batch, stored: StoredPage, layout: Layout) -> Layout:
 
 
 def _add_one_by_one(batch: Batch, first: int, layout: Layout) -> Layout:
-    """As `_add`, where `layout` does not take all of the page's records."""
+    """As `_add`, for a page with records that `layout` refuses."""
     places, records, extra, learned = [], [], {}, layout
     for at, text in enumerate(batch.texts(first), first):
         try:
@@ -364,7 +365,7 @@ def _within_64_bits(value: int) -> int:
 
 
 def _extra(members: Iterable[tuple[str, msgspec.Raw]]) -> str | None:
-    """Those fields of a record that nobody documented, by name, as JSON."""
+    """The undocumented fields of a record as a JSON object, ordered by name."""
     there = [(name, token) for name, token in members if token and name not in DOCUMENTED]
     told = [_quoted(name) + page.compact(bytes(token)) for name, token in sorted(there)]
     return "{" + ",".join(told) + "}" if told else None
