@@ -1,7 +1,7 @@
 """The vendor's CDR endpoint on loopback, honest or hostile on request.
 
-It imports nothing of the rest of the package and keeps its own words for everything, so that it
-can prove the rest right or wrong.
+This package imports nothing of the rest and keeps its own copy of the vendor's vocabulary, so that
+tests against it can show whether the rest is right.
 """
 
 from cdr_pipeline.simulator.chaos import Chaos

@@ -1,6 +1,6 @@
-"""The vendor's endpoint: who may ask, what a query finds, how it is answered, and serving it.
+"""The vendor's endpoint: checks tokens, finds the calls of a query, answers, and serves over HTTP.
 
-Honest as it stands. What it holds comes from a `Source`; what goes wrong comes from a `Chaos`.
+The endpoint itself is honest. Its calls come from a `Source`, its faults from a `Chaos`.
 """
 
 import json
@@ -49,9 +49,9 @@ _FILTERS: Final[dict[str, Callable[[Call, str], bool]]] = {
 
 
 class Exchange(NamedTuple):
-    """One request as the vendor remembers it, for people and tests who ask what a client did.
+    """One request and its answer, kept by the vendor so that tests can see what a client did.
 
-    status: 0 when the connection was dropped without an answer. body: what was answered, before
+    status: 0 if the connection was dropped without an answer. body: the bytes of the answer before
     compression; b"" unless the vendor keeps bodies.
     """
 
@@ -63,10 +63,11 @@ class Exchange(NamedTuple):
 
 
 class Vendor:
-    """The vendor's API over a tenant, or over records of one's own; an ASGI application.
+    """The vendor's API over the calls of a tenant, or over given records; an ASGI application.
 
-    With a `token` or an `api_key` clients have to show one, without either anybody is let in.
-    `forbidden` answers each listing with 403. A `Chaos` has a memory: give each vendor its own.
+    token, api_key: clients need this token, or a token from signing in with this key; if both are
+    "", they need none. forbidden: every listing is answered with 403. keep_bodies: keep the body of
+    each answer in `requests`. chaos: it has a state, so give each vendor its own.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Vendor:
         self._random = Random(0)
 
     def truth(self, day: date) -> list[bytes]:
-        """The text of each record that the vendor holds now for calls begun on that day."""
+        """The JSON text of every record that the vendor holds now for calls begun on `day`."""
         return [call.text for call in self._source.between(*whole_day(day))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,7 +141,7 @@ class Vendor:
         content = {
             "client_id": "5f0c6f0e-0a52-4f0e-9a57-6f2f3b1f7c11",
             "domain_uuid": "b3a0f5b2-7f5c-4d0a-8f57-2c9a2b0f4d22",
-            "expired_in": 160 * 24 * 3600,  # seconds; the vendor's prose says a day
+            "expired_in": 160 * 24 * 3600,  # seconds; the vendor's documentation also says 24 hours
             "refresh_token": "",
             "token": token,
             "token_type": "Bearer",
@@ -155,7 +156,7 @@ class Vendor:
             raise Refusal(403, "permission denied")
         query = Query.read(asked.params, self._bounds)
         page = self._list(query)
-        # The vendor echoes what it was asked for, but -1 for an offset of 0.
+        # The vendor echoes the limit and the offset of the request, but -1 for an offset of 0.
         echo = f'"limit":{query.limit},"offset":{query.offset or -1},"total":{page.total}'
         body = b'{"data":[%b],%b}' % (b",".join(page.records), echo.encode())
         return Reply(200, body, AS_JSON)
@@ -166,7 +167,7 @@ class Vendor:
         return token == (self._token or None) or token in self._signed_in
 
     def _page(self, query: Query) -> Page:
-        """An honest page. Without a limit there is none: the vendor then lists nothing."""
+        """The page as an honest vendor lists it: without records if the client sent no limit."""
         found = self._find(query)
         if query.unstable:
             found.sort(key=lambda _: self._random.random())
@@ -179,7 +180,7 @@ class Vendor:
         return Page([call.text for call in page], len(found))
 
     def _find(self, query: Query) -> list[Call]:
-        """All the calls that match, oldest first."""
+        """All calls that match the query, oldest first."""
         found = list(self._source.between(query.start, query.end))
         if query.ended:
             first, last = query.ended
@@ -191,20 +192,22 @@ class Vendor:
 
 
 async def _hang_up(reply: Reply, cut: int, receive: Receive, send: Send) -> None:
-    """Send as much of the reply as is let through, then close the connection on the client."""
+    """Send the reply up to byte `cut` of its body (nothing if its status is 0), then close the
+    connection.
+    """
     if reply.status:
         headers = {**reply.headers, "content-length": str(len(reply.body))}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": raw})
         await send({"type": "http.response.body", "body": reply.body[:cut], "more_body": True})
-    # ASGI has no word for it, so this asks the server whose method `send` is.
+    # ASGI has no message to close a connection, so take the transport of uvicorn's own `send`.
     send.__self__.transport.close()  # type: ignore[attr-defined]
-    await receive()  # until it is closed; uvicorn would complain of an unfinished reply
+    await receive()  # returns after the close: uvicorn logs an error if we end before that
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A vendor that is being served."""
+    """A vendor that is being served, and the URL it is served at."""
 
     base_url: str
     vendor: Vendor
@@ -214,8 +217,8 @@ class Running:
 def serve(vendor: Vendor) -> Iterator[Running]:
     """Serve the vendor from a thread of this process, on any free port of loopback.
 
-    The socket listens before the thread starts, so a client's first request waits rather than
-    fails, and nobody has to ask when the server is ready.
+    The socket listens before the thread starts. So a client's first request waits and does not
+    fail, and clients need not check whether the server is ready.
     """
     with create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(_config(vendor))
@@ -230,18 +233,20 @@ def serve(vendor: Vendor) -> Iterator[Running]:
 
 
 def run_forever(vendor: Vendor, host: str, port: int, on_listening: Callable[[str], None]) -> None:
-    """Serve the vendor in the foreground, until Ctrl-C; tell the URL once it listens."""
+    """Serve the vendor in the foreground until Ctrl-C. Once the socket listens, `on_listening` is
+    called with its URL. Raises OSError if the port cannot be used.
+    """
     with create_server((host, port)) as listening, suppress(KeyboardInterrupt):
         on_listening("http://{}:{}".format(*listening.getsockname()))
         uvicorn.Server(_config(vendor)).run([listening])
 
 
 def _config(vendor: Vendor) -> uvicorn.Config:
-    """A uvicorn that says nothing but its errors, and waits for nobody when it is told to stop."""
+    """Settings of uvicorn: log errors only, and wait for open requests 1 s at most when stopped."""
     return uvicorn.Config(
         vendor,
         lifespan="off",
-        ws="none",  # nobody asks for any, and uvicorn 0.41 imports what websockets deprecates
+        ws="none",  # no client uses websockets, and uvicorn 0.41 imports a deprecated part of them
         log_config=None,
         log_level="error",
         access_log=False,
