@@ -1,7 +1,7 @@
-"""What passes between a client and the vendor: a request, the query in it, a page, a reply.
+"""The messages between a client and the vendor: request, query, page, reply.
 
-The words of the documented interface and their meaning are here; what a vendor holds is in
-`source`, how it answers in `server`, and what may go wrong on the way in `chaos`.
+The parameters of the documented interface and their meaning are here. The vendor's calls are in
+`source`, its answers in `server`, its faults in `chaos`.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Final, Literal, NamedTuple
 LISTING: Final = "/v3/cdr"
 SIGN_IN: Final = "/v3/auth/token"
 
-#: Whether a range of times has its first and its last second; half-open: its first alone.
+#: Whether a range of times includes its first and its last second; half-open: only the first.
 Bounds = Literal["inclusive", "exclusive", "half-open"]
 
-#: How calls are listed. Shuffled: without regard to time, but always the same.
+#: In which order calls are listed. Shuffled: not by time, but in the same order each time.
 Order = Literal["newest", "oldest", "shuffled"]
 
 LONGEST_RANGE: Final = timedelta(days=62)
@@ -26,7 +26,7 @@ _ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, as far as the vendor reads it."""
+    """The parts of a request that the vendor reads."""
 
     method: str
     path: str
@@ -37,10 +37,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer on its way out; a status of 0 is none at all.
+    """An answer of the vendor, before it is sent.
 
-    delay: seconds to wait before sending it. cut: the byte of the body before which the connection
-    drops.
+    status: 0 for no answer at all. delay: seconds to wait before the reply is sent. cut: how many
+    bytes of the body are sent before the connection drops; None: all, and it does not drop.
     """
 
     status: int
@@ -51,7 +51,7 @@ class Reply:
 
     @classmethod
     def json(cls, status: int, content: object) -> "Reply":
-        """What the vendor answers with, as it writes it."""
+        """A reply with this content as JSON."""
         return cls(status, json.dumps(content, ensure_ascii=False).encode(), dict(AS_JSON))
 
 
@@ -59,7 +59,7 @@ AS_JSON: Final = {"content-type": "application/json; charset=utf-8"}
 
 
 class Refusal(Exception):
-    """A request that is answered with an error, in the vendor's shape."""
+    """A request that is answered with an error, in the form that API.md documents."""
 
     def __init__(self, status: int, error: str | list[dict[str, str]]) -> None:
         super().__init__(error)
@@ -67,20 +67,20 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, name: str, fault: str) -> "Refusal":
-        """A 400 about one thing in the request."""
+        """A 400 that names the faulty parameter or field of the request."""
         return cls(400, [{name: fault}])
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a listing is asked for, as this vendor understands it.
+    """What a request asks the listing for, as this vendor understands it.
 
     start, end: the first and the last second in which a call may begin, both included; None: open.
-    length: how long a range of times the client wrote, whatever the bounds mean; None: open.
+    length: from the start to the end that the client wrote, whatever the bounds; None: open.
     ended: the first and the last second in which a call may end, both included.
-    params: what was asked for, by parameter; the other filters are among these.
-    limit, offset: -1 where the client gave none, which the vendor then says back.
-    unstable: list the calls in another order than ever before.
+    params: the parameters as the client sent them; the other filters are among them.
+    limit, offset: -1 if the client sent none; the vendor echoes this -1.
+    unstable: list the calls in a new random order.
     """
 
     start: datetime | None
@@ -94,7 +94,9 @@ class Query:
 
     @classmethod
     def read(cls, params: Mapping[str, str], bounds: Bounds) -> "Query":
-        """The query in a request's parameters; parameters that nobody documented are ignored."""
+        """The query in a request's parameters; undocumented parameters are ignored. Raises Refusal
+        if a value cannot be read, or if the range is longer than LONGEST_RANGE.
+        """
         length = _length(params, "start_date", "end_date")
         if length is None:
             length = _length(params, "start_date_ended", "end_date_ended")
@@ -103,7 +105,7 @@ class Query:
         ended = None
         if ended_start or ended_end:
             ended = str(ended_start or datetime.min), str(ended_end or datetime.max)
-            # No call lasts a day, so this spares a search through all that ever began.
+            # No call lasts a day, so there is no need to search calls that began earlier.
             start = start or (ended_start and ended_start - _ONE_DAY)
             end = end or ended_end
         if start and end and end - start > LONGEST_RANGE:
@@ -120,13 +122,13 @@ class Query:
 
 
 class Page(NamedTuple):
-    """The records listed for a query, and how many match it."""
+    """The JSON texts of the records listed for a query, and how many calls match the query."""
 
     records: Sequence[bytes]
     total: int
 
 
-#: Answers a query, or raises a `Refusal`.
+#: Answers a query with a page, or raises a `Refusal`.
 Listing = Callable[[Query], Page]
 
 #: Answers a request.
@@ -138,7 +140,7 @@ def _range(
 ) -> tuple[datetime | None, datetime | None]:
     """The first and the last second of a range, both included; None for an open side.
 
-    Dates without a time are whole days whatever the bounds: those are about moments.
+    A date without a time means the whole day, whatever the bounds: these apply to times only.
     """
     start, end = _moment(params, first), _moment(params, last)
     if start and bounds == "exclusive" and not _is_day(params[first]):
