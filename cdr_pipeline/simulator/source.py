@@ -1,7 +1,6 @@
-"""What a vendor holds: calls as the endpoint needs them, and the places they come from.
+"""The calls that a vendor holds, and the sources they come from.
 
-How a call is made up belongs to `tenant`, how it is asked for to `server`, how it is spoiled to
-`messy` and `chaos`.
+`tenant` generates calls, `server` searches them, `messy` and `chaos` spoil them.
 """
 
 import json
@@ -11,11 +10,11 @@ from datetime import date, datetime, time
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
-#: One record, as JSON has it.
+#: One record: the documented fields by name, values as JSON decodes them.
 Record = dict[str, Any]
 
-#: A record as somebody wrote it down: to be rendered, or as the very bytes to serve; in a pair with
-#: its time where it does not say when it began.
+#: A record for `Fixed`: a mapping that is rendered as JSON, or the bytes to serve; or a pair of a
+#: start time and one of these.
 Given = Mapping[str, Any] | bytes | tuple[str, Mapping[str, Any] | bytes]
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -23,18 +22,18 @@ _started = attrgetter("started")
 
 
 def render(record: Mapping[str, Any]) -> bytes:
-    """The record's JSON as this vendor writes it: compact, and UTF-8 rather than escapes.
+    """The record's JSON as this vendor writes it: compact, Vietnamese letters in UTF-8.
 
-    Half a surrogate pair has no UTF-8, and the escape that stands in for it is JSON's own.
+    Half a surrogate pair has no UTF-8, so it is written as a JSON escape.
     """
     return _as_json(record).encode(errors="backslashreplace")
 
 
 class Call(NamedTuple):
-    """One call: when it began, what it can be found by, and the text that is served for it.
+    """One call: its start, the fields that queries filter by, and the JSON text that is served.
 
-    The text is all a client ever sees. The other fields are the vendor's own knowledge, so that a
-    record whose text is spoiled is still listed where it belongs.
+    A client sees the text only. The vendor searches by the other fields, so a record whose text is
+    spoiled is still listed in its place.
     """
 
     started: str
@@ -50,7 +49,9 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any], text: bytes | None = None, started: str = "") -> "Call":
-        """The call that a record tells of; text and start may be given where it does not tell."""
+        """The call of a record. text: served in place of the rendered record. started: used in
+        place of the record's `time_started`.
+        """
         names = ("time_started", "id", "time_ended", *cls._fields[3:-1])
         began, *others = (str(record.get(name) or "") for name in names)
         written = render(record) if text is None else text
@@ -61,7 +62,7 @@ class Source(Protocol):
     """Where a vendor's calls come from."""
 
     def between(self, start: datetime | None, end: datetime | None) -> Sequence[Call]:
-        """The calls begun from `start` to `end`, both included, oldest first; None: open."""
+        """The calls that began from `start` to `end`, both included, oldest first; None: open."""
 
 
 def whole_day(day: date) -> tuple[datetime, datetime]:
@@ -70,17 +71,20 @@ def whole_day(day: date) -> tuple[datetime, datetime]:
 
 
 def cut(calls: Sequence[Call], start: datetime | None, end: datetime | None) -> Sequence[Call]:
-    """The part of the calls, which are sorted, that began from `start` to `end`."""
+    """Of `calls`, sorted by start: those that began from `start` to `end`, both included; None:
+    open.
+    """
     first = bisect_left(calls, str(start), key=_started) if start else 0
     past = bisect_right(calls, str(end), key=_started) if end else len(calls)
     return calls[first:past]
 
 
 class Fixed:
-    """The calls that somebody wrote down.
+    """The calls of given records.
 
-    A record stands where its `time_started` says. One that doesn't say, or shall stand elsewhere,
-    is given as a pair of its time and itself: `("2023-03-07 10:00:00", b"null")`.
+    A call is listed at the `time_started` of its record. A record without a valid start, or that
+    shall be listed at another time, is given in a pair: `("2023-03-07 10:00:00", b"null")`. Raises
+    ValueError if there is no valid start.
     """
 
     def __init__(self, records: Iterable[Given]) -> None:
@@ -102,7 +106,7 @@ def _placed(given: Given) -> Call:
 
 
 def read(text: bytes) -> Record | None:
-    """The object in a record's text; None when it holds none."""
+    """The JSON object in the text of a record; None if there is none."""
     try:
         record = json.loads(text.decode(errors="replace"))
     except ValueError:
