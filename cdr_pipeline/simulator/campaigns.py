@@ -1,4 +1,4 @@
-"""Whom the call centre calls, and how that may end: campaigns, leads, outcomes; and its agents."""
+"""The call centre's campaigns, leads and agents, and the possible outcomes of a call."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -22,7 +22,11 @@ _MOBILES = (
 
 
 class Outcome(NamedTuple):
-    """How a dialled call may end, and how long it takes until it does."""
+    """A way in which a call may end.
+
+    percent: its share of the autocalls, or of the inbound calls. hangups: the possible values of
+    `sip_hangup_disposition`. rings: the shortest and the longest ring time, in seconds.
+    """
 
     percent: float
     status: str
@@ -31,8 +35,8 @@ class Outcome(NamedTuple):
     rings: tuple[int, int]
 
 
-# Percentages of autocalls: answered 14.6, busy 25, no answer 2.7 and the rest not available, less
-# one hundredth for the outcomes that are documented but too rare for the screens we have seen.
+# Percentages of autocalls, from API.md: answered 14.6, busy 25, no answer 2.7, and the rest not
+# available, less 1 for the outcomes that are documented but too rare to be in the observed figures.
 OUTCOMES: Final = (
     Outcome(14.6, "answered", "NORMAL_CLEARING", ("recv_bye", "recv_bye", "send_bye"), (3, 25)),
     Outcome(19.5, "busy", "USER_BUSY", ("recv_refuse",), (4, 32)),
@@ -61,9 +65,9 @@ INBOUND: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """A person on a campaign's list, the same at each attempt to reach them.
+    """A person on the lead list of a campaign, the same at each attempt to call.
 
-    draws: bytes of chance that are this person's own: what becomes of a dial, what the list says.
+    draws: random bytes of this person; they decide the outcomes and the cells of the lead list.
     """
 
     uuid: str
@@ -82,14 +86,18 @@ class Lead:
         )
 
     def outcome(self, attempt: int) -> Outcome:
-        """How an attempt to reach them (0: the first) ends."""
+        """The outcome of an attempt to call this lead; 0 is the first attempt."""
         lot = int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
         return OUTCOMES[bisect_right(_UP_TO, lot)]
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """An autocall campaign: the hotline it dials from and the columns of its lead list."""
+    """An autocall campaign.
+
+    hotline: the number it calls from. app: the vendor's dialler. share: of all autocalls, 0 to 1.
+    additional: gives the lead list's columns for a lead.
+    """
 
     uuid: str
     hotline: str
@@ -99,7 +107,7 @@ class Campaign:
 
 
 def _dairy_offer(lead: Lead) -> Record:
-    """Milk for half the price; the documented response is a call of this one."""
+    """An offer of a dairy; the vendor's documented response is a call of this campaign."""
     return {
         "data1": 1 + lead.draws[8] % 3,
         "miengiam": f"Giảm {lead.draws[9] % 6 * 10}% gốc",
@@ -110,7 +118,7 @@ def _dairy_offer(lead: Lead) -> Record:
 
 
 def _loan_reminder(lead: Lead) -> Record:
-    """Instalments that fall due; what is `data1` elsewhere is the contract's number here."""
+    """Instalments that fall due. Here `data1` is a text, the contract's number."""
     return {
         "Tên": lead.name,
         "Số tiền": 50_000 * (1 + lead.draws[8]),
@@ -122,7 +130,7 @@ def _loan_reminder(lead: Lead) -> Record:
 
 
 def _satisfaction_survey(lead: Lead) -> Record:
-    """How was our service; empty cells come as null in one column and as "" in another."""
+    """A survey. Empty cells are null in some columns and "" in another."""
     return {
         "ten": lead.name,
         "data1": lead.draws[8] % 100 / 10,
@@ -134,7 +142,7 @@ def _satisfaction_survey(lead: Lead) -> Record:
 
 
 def _clinic_appointment(lead: Lead) -> Record:
-    """See you at the clinic; the appointment came from another system, as an object."""
+    """Reminders of a clinic. The appointment is an object, since another system exported it."""
     return {
         "họ tên": lead.name,
         "so_dien_thoai": lead.number,
@@ -150,7 +158,7 @@ def _clinic_appointment(lead: Lead) -> Record:
 
 
 def _parcel_delivery(lead: Lead) -> Record:
-    """Your parcel comes today; the one-time code keeps its zeros, the fee its decimals."""
+    """Parcels of the day. The one-time code has leading zeros, some fees have decimals."""
     return {
         "ten": lead.name,
         "sdt": lead.number,
@@ -183,7 +191,7 @@ CAMPAIGNS: Final = (
 
 
 class Agent(NamedTuple):
-    """Somebody at a desk of the call centre."""
+    """An agent of the call centre, in the fields of a record."""
 
     extension: str
     fullname: str
@@ -209,12 +217,12 @@ AGENTS: Final = tuple(
 
 
 def uuid(bits: int) -> str:
-    """A UUID of so much chance."""
+    """A UUID in the form of version 4, made from 128 random bits."""
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
 def mobile(bits: int) -> str:
-    """A Vietnamese mobile number, with the zero that is part of it."""
+    """A Vietnamese mobile number with its leading zero, made from random bits."""
     number, prefix = divmod(bits, len(_MOBILES))
     return f"{_MOBILES[prefix]}{number % 10_000_000:07}"
