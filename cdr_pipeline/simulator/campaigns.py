@@ -87,8 +87,8 @@ class Lead:
 
     def outcome(self, attempt: int) -> Outcome:
         """The outcome of an attempt to call this lead; 0 is the first attempt."""
-        lot = int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
-        return OUTCOMES[bisect_right(_UP_TO, lot)]
+        percent = int.from_bytes(self.draws[2 * attempt : 2 * attempt + 2], "big") * 100 / 65_536
+        return OUTCOMES[bisect_right(_UP_TO, percent)]
 
 
 @dataclass(frozen=True, slots=True)
