@@ -1,8 +1,8 @@
-"""What can go wrong with a vendor: faults by name, with a rate, that add up.
+"""The faults that a vendor may have: each has a name and settings, and they can be combined.
 
-A fault may change what the vendor holds (`holds`), how it lists that (`lists`) or how its answers
-arrive (`answers`). Only the first changes the truth that a client is judged by. What a spoiled
-record looks like is in `messy`.
+A fault may change the calls that the vendor holds (`holds`), how they are listed (`lists`) or how
+answers arrive (`answers`). Only `holds` changes `Vendor.truth`, with which a client's result is
+compared. Ways to spoil a record are in `messy`.
 """
 
 import inspect
@@ -34,9 +34,10 @@ from cdr_pipeline.simulator.source import Call, Source, cut, read, render
 
 @dataclass
 class Fault:
-    """One way to go wrong. Its fields are its settings, written `name=first:second`.
+    """One fault. Its fields are its settings, written `name=first:second`. The first line of its
+    docstring is shown to users; the rest says what a client should do.
 
-    rate: the chance that it strikes; no setting of a fault that always does.
+    rate: the probability that the fault occurs; no setting of a fault that always occurs.
     """
 
     rate = 1.0
@@ -47,19 +48,19 @@ class Fault:
             raise ValueError("a rate lies between 0 and 1")
 
     def holds(self, source: Source) -> Source:
-        """What the vendor holds, given what it would."""
+        """The calls of a vendor with this fault, made from those of `source`."""
         return source
 
     def lists(self, listing: Listing) -> Listing:
-        """How the vendor lists it."""
+        """`listing` with this fault."""
         return listing
 
     def answers(self, handler: Handler) -> Handler:
-        """How its answers arrive."""
+        """`handler` with this fault."""
         return handler
 
     def strikes(self) -> bool:
-        """Whether chance will have it."""
+        """Whether the fault occurs this time: a new random draw at each call."""
         return self.random.random() < self.rate
 
 
@@ -70,7 +71,7 @@ class Fault:
 class Drift(Fault):
     """Calls arrive, are edited and vanish, one between two listings, for so many listings.
 
-    Rows shift from page to page meanwhile. A client may deliver a day only when it has held still.
+    Meanwhile rows shift from page to page. A client may accept a day only when it stops changing.
     """
 
     listings: int = 40
@@ -91,14 +92,16 @@ class Drift(Fault):
         def drifting(query: Query) -> Page:
             if self.listings:
                 self.listings -= 1
-                with suppress(ValueError):  # a number as 1e400 can be read, but not written again
+                with suppress(ValueError):  # 1e400 is read as infinity, which JSON cannot hold
                     self._change(self.between(query.start, query.end))
             return listing(query)
 
         return drifting
 
     def _change(self, calls: Sequence[Call]) -> None:
-        """One call arrives, is edited or vanishes; more arrive than vanish, most as the newest."""
+        """One call arrives, is edited or vanishes. Two in four arrive, most of them as the newest;
+        one is edited, one vanishes.
+        """
         if not calls:
             return
         kind = self.random.choice(("arrive", "arrive", "edit", "vanish"))
@@ -121,8 +124,8 @@ class Drift(Fault):
 class Messy(Fault):
     """Records are spoiled in every way we know, from numbers as text to no record at all.
 
-    The same record is the same each time. Keep what can be kept, quarantine single records and
-    never the page or the day.
+    A record is always spoiled in the same way. Keep every value that can be kept; reject single
+    records, never the page or the day.
     """
 
     rate: float = 0.3
@@ -143,7 +146,7 @@ class Messy(Fault):
 class Unstable(Fault):
     """The order is another one at each request, so pages overlap and leave gaps.
 
-    Nothing but counting unique records against the total will tell.
+    Only a count of distinct records, compared with the total, shows what is missing.
     """
 
     def lists(self, listing: Listing) -> Listing:
@@ -154,7 +157,7 @@ class Unstable(Fault):
 class Repeat(Fault):
     """The offset is ignored: page one, again and again.
 
-    No paging gets past it; only shorter ranges of time, or a clear failure.
+    No paging helps: ask for shorter ranges of time, or fail with a clear message.
     """
 
     def lists(self, listing: Listing) -> Listing:
@@ -165,7 +168,7 @@ class Repeat(Fault):
 class Ceiling(Fault):
     """Total stops at a number, and an offset from there on gets a 400, a 500 or an `empty` page.
 
-    As a search engine behind the vendor would have it. Ask for shorter ranges of time.
+    A search engine behind the vendor may do this (API.md). Ask for shorter ranges of time.
     """
 
     total: int = 10_000
@@ -190,7 +193,7 @@ class Ceiling(Fault):
 class LyingTotal(Fault):
     """Total is off by some, always or at a rate.
 
-    A lie now and then is found out by another pass; a constant one leaves no proof: fail.
+    If only some totals are wrong, read again; if all are, no day can be proved: fail.
     """
 
     off: int = 3
@@ -208,7 +211,7 @@ class LyingTotal(Fault):
 class Short(Fault):
     """A page now and then has fewer rows than asked for, although more follow.
 
-    The end is where the total says, not where a page comes short.
+    A short page is not the last one: go on until `total` records have come.
     """
 
     rate: float = 0.2
@@ -226,7 +229,7 @@ class Short(Fault):
 class Overfull(Fault):
     """Pages have more rows than asked for.
 
-    Take them all, and go on behind the last one.
+    Take all of them, and continue after the last one.
     """
 
     extra: int = 3
@@ -243,7 +246,7 @@ class Overfull(Fault):
 class Cap(Fault):
     """Limit is cut down to a number, without a word.
 
-    Go on behind the last row received, never behind the last one asked for.
+    Advance the offset by the rows received, never by the rows asked for.
     """
 
     limit: int = 100
@@ -256,7 +259,7 @@ class Cap(Fault):
 class MaxRange(Fault):
     """Ranges over so many hours, or without an end, are refused with 400.
 
-    Ask for shorter ones. A day with a second more on either side is already too long.
+    Ask for shorter ranges. With 24 hours, a day and a second more on either side is too long.
     """
 
     hours: float = 24
@@ -277,7 +280,7 @@ class MaxRange(Fault):
 class ExpiringToken(Fault):
     """A token from signing in works for so many requests, then it's 401.
 
-    Sign in again, once. A ready token is not concerned.
+    Sign in again, once. This does not apply to a ready token (CDR_API_TOKEN).
     """
 
     requests: int = 20
@@ -301,7 +304,7 @@ class ExpiringToken(Fault):
 class Slow(Fault):
     """Answers come late, by so many seconds.
 
-    Patience, up to the timeout; and other requests in the meantime.
+    Wait up to the timeout, with other requests in flight meanwhile.
     """
 
     rate: float = 0.2
@@ -319,7 +322,7 @@ class Slow(Fault):
 class Truncated(Fault):
     """A body ends in the middle, with the connection or as if that were all.
 
-    Ask again: what arrived is no JSON.
+    Ask again: the body is not JSON.
     """
 
     rate: float = 0.2
@@ -341,7 +344,7 @@ class Truncated(Fault):
 class Html(Fault):
     """A proxy answers: a page of HTML with 200 or 502, or nothing at all with 200.
 
-    Ask again: 200 alone does not make it the vendor's answer.
+    Ask again: a 200 may still not come from the vendor.
     """
 
     rate: float = 0.2
@@ -357,7 +360,7 @@ class Html(Fault):
 class Throttle(Fault):
     """Too many requests: 429, with Retry-After in seconds or as a date.
 
-    Stay away for that long, with all that you have in flight.
+    Send no request for so long, on any connection.
     """
 
     rate: float = 0.2
@@ -381,7 +384,7 @@ class Throttle(Fault):
 class Flaky(Fault):
     """Requests fail with 500, 502, 503 or 504, or the connection drops.
 
-    Ask again, a little later.
+    Ask again after a short wait.
     """
 
     rate: float = 0.2
@@ -394,7 +397,7 @@ class Flaky(Fault):
         )
 
 
-#: Every fault by name, from the one nearest to the data to the one nearest to the client.
+#: Name -> fault, from those nearest to the data to those nearest to the client.
 FAULTS: Final[dict[str, type[Fault]]] = {
     "drift": Drift,
     "messy": Messy,
@@ -416,9 +419,8 @@ FAULTS: Final[dict[str, type[Fault]]] = {
 
 
 class Chaos:
-    """Faults that add up, in the order of `FAULTS` however they are given; none: honesty.
-
-    Each draws its own chance from the seed, so adding one leaves the others as they were.
+    """Combined faults, applied in the order of `FAULTS`, in whatever order they are given. Without
+    faults the vendor is honest.
     """
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
@@ -427,28 +429,32 @@ class Chaos:
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> "Chaos":
-        """The chaos in words: `drift,flaky=0.25,slow=0.1:0.5`; "" is none."""
+        """Chaos from text such as `drift,flaky=0.25,slow=0.1:0.5`; "" means no fault.
+
+        Each fault has its own random numbers, made from the seed, so to add a fault does not change
+        the others. Raises ValueError if a fault or a setting is wrong.
+        """
         return cls([_parse(word.strip(), seed) for word in text.split(",") if word.strip()])
 
     @staticmethod
     def names() -> dict[str, str]:
-        """What each fault does, in a line, with its settings and what they are left alone."""
+        """Name -> what the fault does, its settings and their defaults, in one line."""
         return {name: _explained(name, fault) for name, fault in FAULTS.items()}
 
     def holds(self, source: Source) -> Source:
-        """What the vendor holds under all these faults."""
+        """The calls of a vendor with all these faults, made from those of `source`."""
         for fault in self.faults:
             source = fault.holds(source)
         return source
 
     def lists(self, listing: Listing) -> Listing:
-        """How it lists under all these faults."""
+        """`listing` with all these faults."""
         for fault in self.faults:
             listing = fault.lists(listing)
         return listing
 
     def answers(self, handler: Handler) -> Handler:
-        """How its answers arrive under all these faults."""
+        """`handler` with all these faults."""
         for fault in self.faults:
             handler = fault.answers(handler)
         return handler
@@ -480,5 +486,5 @@ def _explained(name: str, fault: type[Fault]) -> str:
 
 
 def _settings(fault: type[Fault]) -> dict[str, Any]:
-    """What can be set of a fault, by name, and what it is if left alone."""
+    """The settings of a fault: name -> default."""
     return {setting.name: setting.default for setting in fields(fault) if setting.init}
