@@ -64,7 +64,7 @@ class Fault:
         return self.random.random() < self.rate
 
 
-# ---- what the vendor holds
+# ---- which calls the vendor holds
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Messy(Fault):
         return list(map(self._spoil, self._source.between(start, end)))
 
 
-# ---- how it lists
+# ---- how the vendor lists them
 
 
 @dataclass

@@ -1,8 +1,8 @@
-"""Records as no documentation would have them: every way we know to spoil one, one a function.
+"""Spoils records: a function for every undocumented or damaged form of a record that we know.
 
-Each takes a documented record and a source of chance, and changes the record or returns the bytes
-to be served for it. Its docstring says what the vendor sends; nothing of it may be lost, and at
-most the one record may be refused.
+Each function takes a documented record and a source of random numbers. It changes the record, or
+returns the bytes to be served in its place. Its docstring says what the vendor sends. A client must
+lose nothing of this, and may reject this record only.
 """
 
 import json
@@ -17,7 +17,10 @@ Spoiler = Callable[[Record, Random], bytes | None]
 
 
 def spoil(seed: int, rate: float, call: Call) -> Call:
-    """The call, spoiled if chance will have it; the same call is always spoiled the same way."""
+    """The call, spoiled with the probability `rate`; the same call is always spoiled the same way.
+
+    A call whose record is not a JSON object stays as it is.
+    """
     name = f"{seed}/{call.id}"
     if crc32(name.encode()) / 2**32 >= rate or (record := read(call.text)) is None:
         return call
@@ -26,7 +29,7 @@ def spoil(seed: int, rate: float, call: Call) -> Call:
     return call._replace(text=spoiler(record, random) or render(record))
 
 
-# ---- values of another type than documented
+# ---- values of undocumented types
 
 
 def numbers_as_text(record: Record, random: Random) -> None:
@@ -42,7 +45,7 @@ def decimals_for_integers(record: Record, random: Random) -> None:
 
 
 def values_in_text_fields(record: Record, random: Random) -> None:
-    """Numbers, booleans, a list and an object where text is documented."""
+    """Numbers, booleans, a list, an object or null in fields documented as text."""
     record["extension"] = 101
     record["rate"] = 4.5
     record["digits"] = 2**60 + random.getrandbits(10)
@@ -51,12 +54,12 @@ def values_in_text_fields(record: Record, random: Random) -> None:
 
 
 def words_for_a_number(record: Record, random: Random) -> None:
-    """A duration of `"abc"`: the call is good, the field is not."""
+    """A duration such as `"abc"`: only this field is wrong, not the call."""
     record["duration"] = random.choice(("abc", "12s", "1.5", True, [], 2**70))
 
 
 def press_keys(record: Record, random: Random) -> None:
-    """The keys pressed, in every form that the documentation leaves open."""
+    """`press_key` in every form that it may have: the documentation shows none."""
     record["press_key"] = random.choice(
         (
             *("", "{}", "[]", "1", "127", "null", "#", "abc", "1,2"),
@@ -67,7 +70,7 @@ def press_keys(record: Record, random: Random) -> None:
 
 
 def status_in_another_hand(record: Record, random: Random) -> None:
-    """The status in other letters, or one that nobody has heard of."""
+    """The status in another case or spelling, or an unknown status."""
     record["status"] = random.choice(
         ("ANSWERED", "No Answer", "NOT_AVAILABLE", "no-answer", "invalid", "telco-block", "Bận")
     )
@@ -77,22 +80,22 @@ def status_in_another_hand(record: Record, random: Random) -> None:
 
 
 def additional_as_list(record: Record, random: Random) -> None:
-    """The cells of the list without their names."""
+    """The cells of the lead list without the names of the columns."""
     record["additional"] = ["Đỗ Thị Ngà", "0981218709", 1]
 
 
 def additional_as_text(record: Record, random: Random) -> None:
-    """A remark where an object should be; or a number, or a boolean."""
+    """A text, a number or a boolean instead of an object."""
     record["additional"] = random.choice(("khách quen", " ", 42, True))
 
 
 def additional_as_json_in_text(record: Record, random: Random) -> None:
-    """The object, rendered twice."""
+    """The object as JSON text in a JSON string."""
     record["additional"] = '{"ten": "Đỗ Thị Ngà", "data1": 1}'
 
 
 def additional_is_empty(record: Record, random: Random) -> None:
-    """Nothing, in each way of writing it."""
+    """No value, in each of the vendor's ways: "", null, [] and {}."""
     record["additional"] = random.choice(("", None, [], {}))
 
 
@@ -102,7 +105,7 @@ def additional_is_absent(record: Record, random: Random) -> None:
 
 
 def colliding_keys(record: Record, random: Random) -> None:
-    """Keys that differ, until they are made into names of columns."""
+    """Different keys that give the same column name."""
     record["additional"] = {
         "ten": "a",
         "Tên": "b",
@@ -116,7 +119,7 @@ def colliding_keys(record: Record, random: Random) -> None:
 
 
 def keys_of_the_core(record: Record, random: Random) -> None:
-    """Keys that are called as the documented fields are, or as what is made of them."""
+    """Keys with the names of documented fields, or of columns of `cdrs`."""
     record["additional"] = {
         "id": random.getrandbits(16),
         "status": "vip",
@@ -131,7 +134,7 @@ def keys_of_the_core(record: Record, random: Random) -> None:
 
 
 def nested_values(record: Record, random: Random) -> None:
-    """Objects and lists inside the lead list, several deep."""
+    """Objects and lists in the values of `additional`, nested several times."""
     record["additional"] = {
         "địa chỉ": {"quận": 1, "phường": ["Bến Nghé", None, {"mã": "00412"}]},
         "danh sách": [[1, 2.5], [], {}, [[["sâu"]]]],
@@ -140,7 +143,7 @@ def nested_values(record: Record, random: Random) -> None:
 
 
 def wide_integers(record: Record, random: Random) -> None:
-    """Integers at and beyond the ends of 64 bits."""
+    """Integers at the limits of 64 bits and beyond, and one that a double cannot hold."""
     record["additional"] = {
         "70 bits": 2**69 + random.getrandbits(60),
         "lớn nhất": 2**63 - 1,
@@ -152,61 +155,61 @@ def wide_integers(record: Record, random: Random) -> None:
 
 
 def long_decimals(record: Record, random: Random) -> bytes:
-    """Numbers with more digits than a double holds, and in every notation; one is beyond it."""
+    """Numbers with more digits than a double holds, in every notation, and one too large for it."""
     digits = f"{random.getrandbits(120):037}"
     numbers = f'"pi":3.{digits},"mũ":1E+2,"nhỏ":-1e-7,"âm không":-0.0,"số":27.50,"lớn":1e400'
     return _verbatim(record, "additional", b"{%b}" % numbers.encode())
 
 
-# ---- text that is hard to carry
+# ---- text that is hard to handle
 
 
 def emoji(record: Record, random: Random) -> None:
-    """Letters outside the basic plane, joined ones, and letters in two parts."""
+    """Characters beyond U+FFFF, joined emoji, and a letter with a separate accent."""
     record["note"] = "Khách vui 😀 👩\u200d👩\u200d👧 🇻🇳, tên là Nga\u0300"
     record["customer_fullname"] = "Ngọc 𠀋"
 
 
 def controls(record: Record, random: Random) -> None:
-    """NUL and its like, which JSON may carry as escapes."""
+    """NUL and other control characters, which JSON allows as escapes."""
     record["note"] = "trước\x00sau\x1f\x7f\r\n\t"
 
 
 def line_separators(record: Record, random: Random) -> None:
-    """Characters that are ends of line to some readers: U+2028, U+2029, U+0085, and U+FEFF."""
+    """Characters that end a line for some readers: U+2028, U+2029, U+0085; and U+FEFF (BOM)."""
     record["note"] = "dòng một\u2028dòng hai\u2029dòng ba\x85hết\ufeff"
 
 
 def quotes_and_backslashes(record: Record, random: Random) -> None:
-    """What breaks those who take JSON apart by hand."""
+    """Quotes, backslashes and braces in a text, which break home-made JSON parsers."""
     record["note"] = 'nói "được", C:\\tệp\\, },{ "id": "x" ,'
 
 
 def invalid_utf8(record: Record, random: Random) -> bytes:
-    """Bytes that are no UTF-8: the record's own fault, not the page's."""
+    """Bytes that are not UTF-8, in one record of the page."""
     return _verbatim(record, "note", random.choice((b'"\xff\xfe"', b'"Ng\xc3"', b'"\xed\xa0\xbd"')))
 
 
 def lone_surrogate(record: Record, random: Random) -> None:
-    """Half of an emoji, as an escape: JSON, and yet no text."""
+    """Half a surrogate pair as an escape: valid JSON, but not valid text."""
     record["note"] = random.choice(("\ud83d", "a\ude00b"))
 
 
 def escaped_and_spaced(record: Record, random: Random) -> bytes:
-    """The same record in the hand of another library: escapes, and spaces everywhere."""
+    """The same record as another library may write it: with escapes, spaces and tabs."""
     return json.dumps(record, separators=(" ,  ", "\t: ")).encode()
 
 
 def duplicate_keys(record: Record, random: Random) -> bytes:
-    """The same field twice, with two values."""
+    """The field `note` twice, with two values."""
     return '{"note":"lần đầu",'.encode() + render(record)[1:]
 
 
-# ---- fields that nobody documented, and fields that are missing
+# ---- undocumented fields, and missing or unreadable ones
 
 
 def unknown_fields(record: Record, random: Random) -> None:
-    """What the vendor may add next year."""
+    """Fields that are not documented: the vendor may add new ones."""
     record["ai_summary"] = {"ý chính": ["hẹn lại"], "điểm": 0.75}
     record["recording_seconds"] = random.getrandbits(8)
     record["transferred"] = random.choice((True, None))
@@ -214,34 +217,34 @@ def unknown_fields(record: Record, random: Random) -> None:
 
 
 def few_fields(record: Record, random: Random) -> None:
-    """No more than says which call it was, and when."""
+    """A record with `id` and `time_started` only."""
     for field in record.keys() - {"id", "time_started"}:
         del record[field]
 
 
 def no_id(record: Record, random: Random) -> None:
-    """Nothing to know the call by."""
+    """A record without an id: "", null or absent."""
     record["id"] = random.choice(("", None))
     if random.random() < 0.5:
         del record["id"]
 
 
 def unreadable_start(record: Record, random: Random) -> None:
-    """A time that tells no day."""
+    """A `time_started` without a valid day."""
     record["time_started"] = random.choice(
         ("", None, "07/03/2023 13:36", "0001-01-01T00:00:00Z", "2023-02-30 10:00:00", 1678171002)
     )
 
 
 def unreadable_times(record: Record, random: Random) -> None:
-    """Other times that are none."""
+    """Other times that are not valid."""
     record["time_ringging"] = "hôm qua"
     record["time_answered"] = 1678171002
     record["time_presskey"] = "2023-13-07 00:00:00"
 
 
 def no_object(record: Record, random: Random) -> bytes:
-    """A record that is none: null, a number, a text, a list."""
+    """Not an object, but null, a number, a text or a list."""
     return random.choice(
         (
             b"null",
@@ -253,7 +256,7 @@ def no_object(record: Record, random: Random) -> bytes:
 
 
 def _verbatim(record: Record, field: str, value: bytes) -> bytes:
-    """The record with a field's JSON as given, which no library would write."""
+    """The record's JSON, with `value` as the JSON of `field`: no library writes such JSON."""
     return render(record | {field: "<verbatim>"}).replace(b'"<verbatim>"', value)
 
 
