@@ -1,4 +1,4 @@
-"""What `.env` says now, in the environment of a process that lasts longer than its lines."""
+"""Keeps the environment of a long process up to date with `.env` in the working folder."""
 
 import json
 import os
@@ -10,55 +10,57 @@ from dotenv.variables import parse_variables
 
 from cdr_pipeline.settings import ENV_FILE
 
-#: A variable that says which variables are from `.env`, and what each of them covers. It stands in
-#: the environment, since that is all that Dagster's processes hand to those they start.
+#: The environment variable that lists the variables set from `.env`, as JSON: name -> the value
+#: that `.env` covers, null if there was none. It is in the environment, since Dagster's processes
+#: pass nothing else to the processes they start.
 COVERED = "DOTENV_COVERS"
 
 
 def note_dotenv() -> None:
-    """Note which names `.env` covers, for this process and those it starts, if nobody has yet."""
-    os.environ.setdefault(COVERED, json.dumps(_beneath(_dotenv({}))))
+    """Set COVERED, for this process and those it starts, unless it is set already."""
+    os.environ.setdefault(COVERED, json.dumps(_covered_by(_read_dotenv({}))))
 
 
 def read_dotenv_again() -> None:
-    """Put what `.env` in the working folder says now into this process's environment. What it no
-    longer says is taken out, and what it covered is there again.
+    """Set the variables that `.env` has now in this process's environment. A variable that `.env`
+    no longer has gets the value that `.env` covered, or is removed if there was none.
 
-    Dagster reads `.env` when a process begins, over what the shell says, and never again: a daemon
-    would go on with a token that was replaced weeks ago.
+    Dagster reads `.env` only when a process starts (its values replace those of the shell): a
+    daemon would go on with a token that was replaced weeks ago.
     """
-    before = json.loads(os.environ.get(COVERED, "{}"))
-    said = _dotenv(before)
-    for name in before.keys() - said.keys():
-        if before[name] is None:
+    covered = json.loads(os.environ.get(COVERED, "{}"))
+    values = _read_dotenv(covered)
+    for name in covered.keys() - values.keys():
+        if covered[name] is None:
             os.environ.pop(name, None)
         else:
-            os.environ[name] = before[name]
-    kept = {name: before[name] for name in before.keys() & said.keys()}
-    os.environ |= {COVERED: json.dumps(_beneath(said) | kept)} | said
+            os.environ[name] = covered[name]
+    kept = {name: covered[name] for name in covered.keys() & values.keys()}
+    os.environ |= {COVERED: json.dumps(_covered_by(values) | kept)} | values
 
 
-def _dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
-    """What `.env` says, as Dagster reads it; nothing where it is no text, which Settings tell.
+def _read_dotenv(covered: Mapping[str, str | None]) -> dict[str, str]:
+    """The variables of `.env`, as Dagster reads them; none if the file is not UTF-8, which
+    `Settings` reports.
 
-    Variables in it stand for what they were before `.env` was read (`covered`): else
-    `PATH=${PATH}:/opt/bin` would grow each time.
+    `${NAME}` in a value stands for what an earlier line of `.env` sets, or for the value that NAME
+    had before `.env` was read (`covered`): else `PATH=${PATH}:/opt/bin` would grow each time.
     """
-    said: dict[str, str] = {}
-    beneath = {name: value for name, value in (os.environ | covered).items() if value is not None}
+    values: dict[str, str] = {}
+    outside = {name: value for name, value in (os.environ | covered).items() if value is not None}
     with suppress(UnicodeDecodeError):
         for name, value in dotenv_values(ENV_FILE, interpolate=False).items():
             if value is not None:
                 parts = parse_variables(value)
-                said[name] = "".join(part.resolve(beneath | said) for part in parts)
-    return said
+                values[name] = "".join(part.resolve(outside | values) for part in parts)
+    return values
 
 
-def _beneath(said: Mapping[str, str]) -> dict[str, str | None]:
-    """What the environment says of these names without `.env`; None where it says the same, since
-    that came from `.env`.
+def _covered_by(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Name -> the environment's value that `.env` (`values`) covers. None if there is none, or if
+    it is the same: then it came from `.env`.
     """
     return {
         name: None if os.environ.get(name) == value else os.environ.get(name)
-        for name, value in said.items()
+        for name, value in values.items()
     }
