@@ -1,4 +1,6 @@
-"""What Dagster loads, and nothing else. Needs no settings: a run asks for those it needs."""
+"""The definitions that Dagster loads, and nothing else. Loading needs no valid settings: a run
+checks those it needs.
+"""
 
 import dagster as dg
 
@@ -26,6 +28,6 @@ defs = dg.Definitions(
         *report.SENSORS,
     ],
     resources={"loading": Loading()},
-    # A process of its own for every step costs several seconds, the work of a day much less.
+    # A process for each step costs several seconds, the work of a step of one day much less.
     executor=dg.in_process_executor,
 )

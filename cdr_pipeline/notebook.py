@@ -1,4 +1,4 @@
-"""Five questions of a call-centre manager, answered from the data folder.
+"""A marimo notebook: answers five questions of a call-centre manager from the data folder.
 
 uv run --group notebook marimo edit cdr_pipeline/notebook.py
 """
