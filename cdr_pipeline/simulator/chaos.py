@@ -99,9 +99,7 @@ class Drift(Fault):
         return drifting
 
     def _change(self, calls: Sequence[Call]) -> None:
-        """One call arrives, is edited or vanishes. Two in four arrive, most of them as the newest;
-        one is edited, one vanishes.
-        """
+        """One call arrives (half of the times, mostly as the newest), is edited or vanishes."""
         if not calls:
             return
         kind = self.random.choice(("arrive", "arrive", "edit", "vanish"))
@@ -322,7 +320,7 @@ class Slow(Fault):
 class Truncated(Fault):
     """A body ends in the middle, with the connection or as if that were all.
 
-    Ask again: the body is not JSON.
+    Ask again: the part that arrived is not JSON.
     """
 
     rate: float = 0.2

@@ -246,7 +246,7 @@ def _config(vendor: Vendor) -> uvicorn.Config:
     return uvicorn.Config(
         vendor,
         lifespan="off",
-        ws="none",  # no client uses websockets, and uvicorn 0.41 imports a deprecated part of them
+        ws="none",  # no client uses it, and uvicorn 0.41 imports a deprecated part of websockets
         log_config=None,
         log_level="error",
         access_log=False,

@@ -122,7 +122,7 @@ class Tenant:
         return self.calls_per_day * _weekday_share(day) * chance
 
     def _autocalls(self, shift: "_Shift") -> Iterator[Record]:
-        """Calls to each campaign's new leads, and to leads of two days before who did not answer.
+        """Calls to each campaign's new leads, and to unanswered leads of the two days before.
 
         Every fourth lead may be called on a second day, every eighth on a third.
         """
@@ -173,7 +173,7 @@ class _Shift:
         return record
 
     def _press_key(self, record: Record, answered: int) -> None:
-        """Two in five press a key; for one in four the dialler writes 127, else no key."""
+        """Two in five press a key; for one in four the dialler writes 127, else "" or {}."""
         draw = self.random.random()
         form = _KEY_FORMS[int(draw * 1000) % len(_KEY_FORMS)]
         if draw < 0.4:
