@@ -102,14 +102,29 @@ class Ceilings:
     def see_none_lost(self, reading: Reading) -> Reading:
         """Check a reading of a single response that lists nothing, or fewer calls than an earlier
         reading: a single response cannot show that the total stood still, so the total is asked for
-        again. Returns the reading. Raises Moved.
+        again. Returns the reading. Raises Moved or TooMuch.
         """
         if reading.pages > 1:
             return reading
         before = self._reader.readings
-        if not reading.total or any(len(one.records) > len(reading.records) for one in before):
+        if not reading.total:
+            self._see_empty(reading)
+        elif any(len(one.records) > len(reading.records) for one in before):
             reading.see_unmoved(self._reader.probe(reading.window).total)
         return reading
+
+    def _see_empty(self, reading: Reading) -> None:
+        """Check that a window without calls has none in a range that is a second shorter: for a
+        day, this is a request for 24 hours and no more. A vendor may answer a longer range without
+        calls, as it does a request without `limit` (API.md). Raises Moved or, the second time,
+        TooMuch.
+        """
+        window = reading.window
+        total = self._reader.probe(Window(window.start + SECOND, window.end)).total
+        if total and len(self._reader.readings) > 1:
+            self._limits.span = window.length / 2
+            raise TooMuch(f"a range of {window.length} lists nothing", total)
+        reading.see_unmoved(total)
 
     def _see_both_sides(
         self, calls: "ByTime", cut: datetime, resolution: timedelta

@@ -249,6 +249,29 @@ def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day(moment: tuple[i
     assert proof.ids == blinking.truth()
 
 
+class EmptyOverADay(Model):
+    """Lists nothing for a range of more than 24 hours, with a total of 0."""
+
+    def _found(self, start: datetime, end: datetime) -> list[str]:
+        return [] if end - start > timedelta(days=1) else super()._found(start, end)
+
+
+@pytest.mark.parametrize("calls", [1, 35, 2000])
+def test_a_vendor_that_answers_a_range_over_a_day_without_calls_is_read_in_parts(
+    calls: int,
+) -> None:
+    silent = EmptyOverADay(spread(calls))
+    proof = prove(silent)
+    proof.adds_up()
+    assert proof.ids == silent.truth()
+    assert proof.receipt.parts == 2
+
+
+def test_a_day_without_calls_of_such_a_vendor_is_proved_by_two_requests() -> None:
+    proof = prove(EmptyOverADay({}))
+    assert proof.receipt.requests == 2
+
+
 @pytest.mark.parametrize("moment", [(2, 3, 4), range(3, 100)], ids=["short", "long"])
 def test_no_day_is_proved_empty_of_which_calls_came(moment: Iterable[int]) -> None:
     with pytest.raises(NotProved, match="calls came that were no longer listed in the end") as said:
