@@ -4,6 +4,7 @@ import errno
 import itertools
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -114,6 +115,28 @@ def test_days_too_many_for_one_tick_are_compared_at_the_next(
         asked_for += [one.params["start_date"][:10] for one in vendor.requests]
         vendor.requests.clear()
     assert asked_for == [f"{FIRST + DAY * ahead}" for ahead in (-1, 0, 1, 2)]
+
+
+def test_a_day_in_parts_for_which_time_ran_out_is_compared_at_the_next_tick(
+    world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense, board = FIRST + DAY, some_days(Switchboard(), 2, calls=14)
+    for number in range(30):
+        board.add(at(dense, 1 + number / 60))
+    it, _ = world(board, lookback_days=0, chaos=Chaos.parse("ceiling=20"))
+    nights(it, FIRST + DAY, FIRST + DAY * 2)
+    board.add(at(dense, 23), listed=at(FIRST + DAY * 3))
+    parts = len(it.store.pages(dense).totals())
+    assert parts > 1
+    # A second passes at each look at the clock: two for the first day, one for each later part.
+    seconds = itertools.count()
+    late = "cdr_pipeline.automation.late_calls"
+    monkeypatch.setattr(f"{late}.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(f"{late}._PROBE_SECONDS", parts + 2.0)
+    Clock.at = at(FIRST + DAY * 3, 23)
+    assert it.sensor("late_calls") == []
+    assert it.skipped == "No total moved."
+    assert asked(it.sensor("late_calls")) == [("2023-03-02", "2023-03-02")]
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "not given by the disk"])
