@@ -1,5 +1,5 @@
-"""How Hypothesis searches: in CI the same way each time. What many tests stand on: a `world`, a
-`desk`, a `store`, a `stage`, a `hook`. Nobody waits for a vendor that fails.
+"""Profiles of Hypothesis (in CI its search is the same each time) and the fixtures that tests of
+several folders use. No test waits before it repeats a request that failed.
 """
 
 import os
@@ -30,9 +30,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 @pytest.fixture(autouse=True)
 def _no_pauses() -> Iterator[None]:
-    """A request that fails is tried again at once, and four times at most.
+    """A failed request is repeated without a pause; four attempts at most.
 
-    In this process alone: a process that a test starts waits as it would anywhere.
+    This holds in this process only: a process that a test starts waits as usual.
     """
     with stamina.set_testing(True, attempts=4, cap=True):
         yield
@@ -40,22 +40,22 @@ def _no_pauses() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A test works in an empty folder, in an environment without a setting of ours or a proxy.
+    """A test works in an empty folder; its environment has none of our settings and no proxy.
 
-    In the repository stands its user's `.env`: made-up alerts went to a real webhook.
+    The repository's folder holds its user's `.env`: once, alerts of tests went to a real webhook.
     """
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         ours = name.startswith(PREFIX) or name == "DAGSTER_HOME"
         if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    # What a test's `.env` put into the environment is not taken out again in the next test.
+    # Otherwise the next test would take settings away that the `.env` of this test had set.
     monkeypatch.setenv(environment.COVERED, "{}")
 
 
 @pytest.fixture(scope="session")
 def stage() -> Iterator[tuple[Any, str]]:
-    """A `Stage`, being served, and its URL."""
+    """A running `Stage` and its URL."""
     from cdr_pipeline.simulator import serve
     from cdr_pipeline_tests.stage import Stage
 
@@ -66,7 +66,7 @@ def stage() -> Iterator[tuple[Any, str]]:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """`world(Switchboard())`: a vendor on loopback and Dagster's daemon, at the test's own time."""
+    """`world(Switchboard())`: a vendor on loopback and Dagster's daemon, by the test's clock."""
     import dagster as dg
 
     from cdr_pipeline.api import listing
@@ -93,7 +93,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Any]:
-    """`desk(Vendor(...))`: everything a run needs."""
+    """`desk(Vendor(...))`: a running vendor, settings for it and an instance of Dagster."""
     import dagster as dg
 
     from cdr_pipeline.simulator import Tenant, Vendor, serve
@@ -112,7 +112,7 @@ def desk(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
-    """A store without a day, its times in Vietnam's zone."""
+    """An empty store whose times are in Vietnam's zone."""
     from cdr_pipeline.tables.store import Store
     from cdr_pipeline_tests.records import SAIGON
 
@@ -121,7 +121,7 @@ def store(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def hook() -> Iterator[tuple[str, type[Hook]]]:
-    """Where it listens, and what it was told. Its address is a secret."""
+    """The URL of a webhook, which is a secret, and the class that keeps its messages."""
     kind = type("OneHook", (Hook,), {"told": [], "status": 200})
     with HTTPServer(("127.0.0.1", 0), kind) as server:
         Thread(target=server.serve_forever, daemon=True).start()

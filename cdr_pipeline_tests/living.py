@@ -1,4 +1,4 @@
-"""Time that a test moves: a clock, a vendor whose calls come late and change, Dagster's daemon."""
+"""A clock that a test sets, a vendor whose calls come late and change, and Dagster's daemon."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 class Clock(datetime):
-    """The time of day, as the test says."""
+    """Replaces `datetime` in modules under test: now is the time `at` that the test sets."""
 
     at: ClassVar[datetime]
 
@@ -36,7 +36,7 @@ class Clock(datetime):
 
 @dataclass
 class Written:
-    """One call of the vendor's: what is known of it from when on."""
+    """One call of the vendor's, and when it is listed, edited and deleted."""
 
     record: dict[str, Any]
     listed: datetime
@@ -44,7 +44,7 @@ class Written:
     gone: datetime | None = None
 
     def text(self) -> bytes | None:
-        """Its record now; None while it is not listed."""
+        """The record as it is now; None while it is not listed."""
         if Clock.at < self.listed or (self.gone and Clock.at >= self.gone):
             return None
         noted = bool(self.edited and Clock.at >= self.edited)
@@ -53,7 +53,10 @@ class Written:
 
 @dataclass
 class Switchboard:
-    """A vendor whose calls are listed late and change, by the test's clock."""
+    """The calls of a vendor, which are listed late and change, by the test's clock.
+
+    down: from when until when each request is answered by a 503.
+    """
 
     calls: list[Written] = field(default_factory=list)
     down: tuple[datetime, datetime] | None = None
@@ -66,7 +69,7 @@ class Switchboard:
         return cut(sorted(listed, key=lambda call: call.started), start, end)
 
     def add(self, began: datetime, *, listed: datetime | None = None, **later: Any) -> None:
-        """A call of some seconds, listed when it ended unless it comes `listed` late."""
+        """Add a call of no length, listed from its start on or from `listed`."""
         record = call(len(self.calls), f"{began:%Y-%m-%d %H:%M:%S}", note="")
         self.calls.append(Written(record, listed or began, **later))
 
@@ -74,7 +77,7 @@ class Switchboard:
         return [call for call in self.calls if call.record["time_started"].startswith(f"{day}")]
 
     def truth(self, day: date) -> dict[str, str | None]:
-        """id -> note of the calls that are listed now."""
+        """id -> note of the day's calls that are listed now."""
         texts = [json.loads(text) for call in self.of(day) if (text := call.text())]
         return {record["id"]: record["note"] or None for record in texts}
 
@@ -82,7 +85,7 @@ class Switchboard:
 class World:
     """A vendor, settings that point at it, and Dagster's daemon, one tick at a time.
 
-    `loading`: if given, it says the settings of ticks and runs.
+    `loading`: if given, ticks and runs take their settings from it.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class World:
         self._job = definitions.resolve_job_def("load_days")
 
     def nightly(self, at: datetime | None = None) -> list[dg.RunRequest]:
-        """A tick of the schedule, its runs executed."""
+        """Evaluate the schedule `nightly` once and execute the runs that it requests."""
         with dg.build_schedule_context(
             self.instance,
             scheduled_execution_time=at or Clock.at,
@@ -126,7 +129,7 @@ class World:
         return self._launch(tick.run_requests or [])
 
     def sensor(self, name: str) -> list[dg.RunRequest]:
-        """A tick of a sensor, its runs executed and its events recorded."""
+        """Evaluate a sensor once, record its events and execute the runs that it requests."""
         with dg.build_sensor_context(
             self.instance,
             cursor=self.cursors.get(name),
@@ -144,12 +147,12 @@ class World:
         return self._launch(tick.run_requests or [])
 
     def load(self, day: date) -> None:
-        """A run that somebody started by hand."""
+        """Load the day in a run that a person started."""
         run_key = f"by hand at {Clock.at}"
         self._launch([dg.RunRequest(run_key=run_key, tags=days_tags(day, day))])
 
     def fresh(self) -> dict[str, bool]:
-        """What the last run said of the check `fresh`, by day."""
+        """day -> whether the check `fresh` passed, from the last run."""
         logged = self.instance.get_records_for_run(
             self.last_run().run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ).records
@@ -165,7 +168,7 @@ class World:
         return dict(self.store.read(CDRS, day).select("id", "note").iter_rows())
 
     def _launch(self, requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-        """Execute the runs of new keys."""
+        """Execute the requested runs whose run keys are new, and return their requests."""
         new = [one for one in requests if one.run_key not in self._run_keys]
         for request in new:
             self._run_keys.add(request.run_key)
@@ -181,7 +184,7 @@ class World:
         return new
 
 
-#: A world around a switchboard; settings other than the test's own may be given.
+#: Makes a world for a switchboard; keyword arguments replace the test's settings.
 NewWorld = Callable[..., tuple[World, Vendor]]
 
 

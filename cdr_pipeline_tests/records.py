@@ -1,7 +1,7 @@
-"""Records as a vendor might send them, pages of them, and the strategies to draw hostile ones.
+"""Records as a vendor might send them, pages of records, and strategies that draw hostile ones.
 
-They are JSON texts rather than objects, since what is at stake is often in the writing: digits,
-white space, escapes, bytes that are no UTF-8.
+Records are JSON texts rather than objects, since many faults are in the notation: digits, white
+space, escapes, bytes that are not UTF-8.
 """
 
 import json
@@ -29,10 +29,10 @@ Sent = bytes | dict[str, Any]
 
 
 def read_time(text: str, zone: ZoneInfo) -> datetime | None:
-    """The instant that a time field names, by itself and in plain Python: what columns of times
-    are held to. None for empty text and for sentinels.
+    """The instant that one time field names, in plain Python, to compare time columns with. None
+    for empty text and for sentinels.
 
-    Raises ValueError for anything but the documented form, and for a time that the zone skips.
+    Raises ValueError for any other than the documented form, and for a time that the zone skips.
     """
     if not text or SENTINEL_TIME.fullmatch(text):
         return None
@@ -45,23 +45,23 @@ def read_time(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def spread(texts: Sequence[str | None], contract: Contract = NO_CONTRACT) -> Columns:
-    """The columns of some objects' texts by themselves."""
+    """The columns that some `additional` texts are spread to, without the rest of a record."""
     objects = [text.encode() if text is not None else None for text in texts]
     return Spreader(contract).spread(objects, [None] * len(objects))
 
 
 def in_full(columns: Columns) -> dict[str, list[Any]]:
-    """Each column in full, null where a record has no value."""
+    """The values of each column, one for each record, None where a record has no value."""
     return columns.frame().drop("_misfits").to_dict(as_series=False)
 
 
 def call(id_: object = "a", time_started: object = "2023-03-07 10:00:00", **fields: object) -> Sent:
-    """A record with an id and a beginning, and what else is given."""
+    """A record with an id, a start time, and the given fields."""
     return {"id": id_, "time_started": time_started, **fields}
 
 
 def verbatim(field: str, token: str, id_: str = "a") -> bytes:
-    """A record with a field's JSON as given."""
+    """A record with one field whose JSON is `token`, byte for byte."""
     return as_text(call(id_))[:-1] + f',"{field}":{token}}}'.encode()
 
 
@@ -78,7 +78,7 @@ def page_of(*records: Sent, total: int | None = None) -> bytes:
 
 
 def pages_row(number: int, body: bytes, start: int = 0, end: int = 24) -> dict[str, Any]:
-    """A row of raw_pages for a reading of some hours of the day."""
+    """A row of raw_pages, from a reading of the hours `start` to `end` of `DAY`."""
     midnight = datetime(2023, 3, 7)
     return {
         "pass": number,
@@ -92,12 +92,12 @@ def pages_row(number: int, body: bytes, start: int = 0, end: int = 24) -> dict[s
 
 
 def flat(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
-    """What becomes of the records of one page."""
+    """The records of one page, flattened."""
     return flat_pages([records], day, zone)
 
 
 def flat_pages(pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo = SAIGON) -> Flat:
-    """What becomes of the records of some pages of one reading."""
+    """The records of several pages of one reading, flattened."""
     stored, offset = [], 0
     for records in map(list, pages):
         stored.append(StoredPage(1, page_of(*records), offset=offset))
@@ -106,38 +106,38 @@ def flat_pages(pages: Iterable[Iterable[Sent]], day: date = DAY, zone: ZoneInfo 
 
 
 def the_call(*records: Sent, day: date = DAY, zone: ZoneInfo = SAIGON) -> dict[str, Any]:
-    """The cells of the one call that becomes of the records."""
+    """The cells of the one row of `cdrs` that the records become."""
     calls = flat(*records, day=day, zone=zone).cdrs
     assert len(calls) == 1, calls
     return calls.row(0, named=True)
 
 
 def rejects_of(flattened: Flat) -> list[tuple[str | None, str | None, str | None, str]]:
-    """id, field, value and reason of each reject."""
+    """(id, field, value, reason) of each reject."""
     return flattened.rejects.select("id", "field", "value", "reason").rows()
 
 
 def everything(flattened: Flat) -> dict[str, object]:
-    """All that is made of a day, to be compared."""
+    """All results of a flattened day, in a form that can be compared."""
     frames = {name: getattr(flattened, name) for name in ("cdrs", "rejects", "additional_keys")}
-    told = ("keys", "left_out", "whole_rejects")
+    results = ("keys", "left_out", "whole_rejects")
     return {
         **{name: (frame.schema, frame.rows()) for name, frame in frames.items()},
-        **{name: getattr(flattened, name) for name in told},
+        **{name: getattr(flattened, name) for name in results},
     }
 
 
 def reject_rows(flattened: Flat) -> list[str]:
-    """The rejects, in an order that does not tell how they came."""
+    """The rejects as text, sorted, so that the order of arrival makes no difference."""
     return sorted(map(repr, flattened.rejects.rows()))
 
 
 def exact(value: object) -> str:
-    """A value such that 1, 1.0 and true differ."""
+    """A value as its JSON, in which 1, 1.0 and true differ."""
     return json.dumps(value, ensure_ascii=False)
 
 
-#: An object whose numbers and texts are written in another way than Python would.
+#: An object whose numbers and texts are written in another notation than Python's.
 DIFFERENT_NOTATION: Final = (
     '{"a":-0,"b":-0.0,"c":1E+2,"d":1e400,"e":27.50,"f":[1e400, -0 ],"g":"\\/"}'
 )
@@ -157,7 +157,7 @@ _NUMBERS: Final = (
 
 
 def quoted(text: str, *, escape: bool = False) -> str:
-    """The text's JSON, with or without escapes of what is not ASCII."""
+    """The text's JSON; with `escape`, characters outside ASCII are escaped."""
     return json.dumps(text, ensure_ascii=escape)
 
 
@@ -194,7 +194,7 @@ VALUE: Final[st.SearchStrategy[str]] = st.recursive(
     max_leaves=5,
 )
 
-#: Keys that make the same column's name as others do, or nearly so.
+#: Keys that give the same column name as other keys, or nearly the same.
 KEY: Final = st.one_of(
     TEXT,
     st.sampled_from(
@@ -228,16 +228,16 @@ _FIELDS: Final = {
 
 
 def a_record(started: st.SearchStrategy[str] = _TIME) -> st.SearchStrategy[dict[str, str]]:
-    """Members of a record as JSON texts, without its id; few are as documented."""
+    """Members of a record without its id: name -> JSON text; few are as documented."""
     return st.fixed_dictionaries({"time_started": started}, optional=_FIELDS)
 
 
 def members_text(members: dict[str, str]) -> bytes:
-    """The record of these members."""
+    """The record with these members, as JSON."""
     return _object_text(members, "").encode()
 
 
-#: What the vendor lists, as likely as not a record; ids repeat.
+#: One entry of the vendor's list: a record or something else; ids repeat.
 ENTRY: Final = st.one_of(
     st.builds(
         lambda id_, members: members_text({"id": id_, **members}),

@@ -1,1 +1,1 @@
-"""The wing that knows the vendor: one request, the budget, one reading, one proved window."""
+"""Tests of the package that knows the vendor: one request, budget, one reading, one proof."""

@@ -1,1 +1,1 @@
-"""The assets as Dagster runs them, against a vendor on loopback."""
+"""Tests of the assets as Dagster runs them, against a vendor on loopback."""

@@ -1,1 +1,1 @@
-"""What the benchmark measures with: its calls, its server, its judge. No test asserts a time."""
+"""Tests of the benchmark's calls, server and comparison of values. No test asserts a time."""

@@ -1,1 +1,1 @@
-"""Mirrors `cdr_pipeline.report`."""
+"""Tests of `cdr_pipeline.report`, module by module."""

@@ -1,1 +1,1 @@
-"""The vendor on loopback: what it promises when honest, and each way in which it is not."""
+"""Tests of the vendor simulator: what it promises when honest, and each of its faults."""

@@ -1,1 +1,1 @@
-"""Columns and files: the contract, the way a record becomes a row, measures, and the store."""
+"""Tests of columns and files: the contract, how a record becomes a row, measures, the store."""

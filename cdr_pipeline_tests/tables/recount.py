@@ -1,6 +1,6 @@
-"""Every aggregate once more, in SQL: from `cdrs` alone, by the words of the data dictionary.
+"""Every aggregate a second time, in SQL, from `cdrs` alone, as the data dictionary defines it.
 
-Nothing of the package is used, so that the two can only agree by both being right.
+It uses no code of the package, so that a mistake there is not repeated here.
 """
 
 from datetime import date
@@ -9,7 +9,7 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
-# The vendor's table of hangup causes, word for word (API.md).
+# The classes of hangup causes in API.md, word for word.
 CLASSES: Final = {
     "user_busy": "USER_BUSY, BUSY_EVERYWHERE",
     "ring_no_answer": (
@@ -92,7 +92,9 @@ _ENDING: Final = "campaign_uuid, class, status, cause, sip_hangup_disposition"
 
 
 def _peak(since: str, campaign: str) -> str:
-    """Hour, campaign, the most calls at once: in a second in which one begins, or the hour does."""
+    """SQL for (hour, campaign, peak): the most calls at once in a second of the hour. Only the
+    seconds count in which a call or the hour begins, since the number grows in no other.
+    """
     return f"""
         select hour(second) as hour, a.campaign, max(n) as peak from (
             select second, campaign, count(*) as n
@@ -203,9 +205,9 @@ _NEEDED: Final = (
 
 
 def recounted(cdrs: pl.DataFrame, day: date) -> dict[str, list[tuple[Any, ...]]]:
-    """Each aggregate's rows of a day, unordered; `cdrs`: calls of all days, with their `date`.
+    """Aggregate -> its rows of a day, unordered; `cdrs`: the calls of all days, with `date`.
 
-    The rules of `compliance_daily` are 08:00 to 17:00 and twice a day.
+    The rules of `compliance_daily` are 08:00 to 17:00 and two calls a number and day.
     """
     with duckdb.connect() as db:
         db.execute("set TimeZone = 'Asia/Ho_Chi_Minh'")
