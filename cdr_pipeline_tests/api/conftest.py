@@ -1,4 +1,6 @@
-"""A stage on loopback for vendors and scripts, a clock without waiting, and a vendor in memory."""
+"""What tests of `api` use: a server for vendors and scripts, a clock that skips long pauses, a
+vendor in memory, and proofs.
+"""
 
 import json
 import tempfile
@@ -42,14 +44,14 @@ T = TypeVar("T")
 
 @pytest.fixture(autouse=True)
 def _pauses() -> Iterator[None]:
-    """How often a client tries, and how long it waits in between, is what is tested here."""
+    """Attempts and pauses of the client as in production, since they are tested here."""
     with stamina.set_testing(False):
         yield
 
 
 @pytest.fixture(autouse=True)
 def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test waits for another's budget, or for a run on this machine."""
+    """No test shares a budget with another test, or with a run on this machine."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
@@ -58,7 +60,7 @@ def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Say:
-    """One reply of a script."""
+    """One response of a script."""
 
     status: int = 200
     body: bytes = b'{"data":[],"limit":1,"offset":-1,"total":0}'
@@ -67,7 +69,7 @@ class Say:
 
 @dataclass(frozen=True)
 class Heard:
-    """One request that a script was sent."""
+    """One request that a script received."""
 
     method: str
     path: str
@@ -78,7 +80,7 @@ class Heard:
 
 
 class Script:
-    """Replies in their order, the last again and again; remembers what it was asked."""
+    """A vendor that gives the replies in order, repeats the last, and keeps each request."""
 
     def __init__(self, *replies: Say) -> None:
         self.replies = list(replies)
@@ -99,7 +101,7 @@ Connect = Callable[..., Client]
 
 @pytest.fixture
 def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
-    """Put somebody on the stage, and have a client of ours for it."""
+    """`connect(app)`: the stage serves this app; returns a `Client` for it."""
     acts, base_url = stage
     with ExitStack() as clients:
 
@@ -141,7 +143,7 @@ def error(status: int, *, said: object = "no", **headers: str) -> Say:
 
 
 class Clock:
-    """Long pauses pass at once, and the time of day with them; short ones are real."""
+    """Skips pauses of 0.1 s or more and sets the time of day forward instead; others are real."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pauses: list[float] = []
@@ -153,7 +155,7 @@ class Clock:
             self._pass(seconds)
             return event.is_set()
 
-        # The stage's Date stays true: it is kept for a second, and would reach the next test.
+        # The server's `Date` stays true: uvicorn keeps it for a second, until after this test.
         monkeypatch.setattr("uvicorn.server.time", SimpleNamespace(time=self._now))
         monkeypatch.setattr(time, "time", lambda: self._now() + sum(self.pauses))
         monkeypatch.setattr(time, "sleep", self._pass)
@@ -175,11 +177,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Model:
-    """A vendor without HTTP, to stand in for a client: calls by id, listed as it is told to.
+    """A vendor in memory, in place of a client. `calls`: id -> start time.
 
-    `between` is called between any two responses, and may change `calls`. A range over `longest`,
-    a `limit` over `largest` and an offset from `deep` or `ceiling` on are refused, by a 400 or as
-    `too_much` and `beyond` say. With the bounds "dates" a range's times of day count for nothing.
+    `between` is called before each response but the first, and may change `calls`. A range longer
+    than `longest` and a `limit` above `largest` are refused with the status `too_much`. At offsets
+    from `deep` or `ceiling` on, `beyond` is the status, or "empty" for an empty page. With the
+    bounds "dates" the times of day of a range are ignored.
     """
 
     host = "model"
@@ -203,7 +206,7 @@ class Model:
         self.answered = True
         self.asked: list[tuple[Query, int, int]] = []
         self.held: list[set[str]] = []
-        """What it held of the day at each response."""
+        """The ids of the day's calls at each response."""
         self.total_most = len(calls)
         self._cap, self._order, self._bounds = cap, order, bounds
         self._ceiling, self._deep, self._beyond = ceiling, deep, beyond
@@ -273,14 +276,14 @@ class Model:
 
 
 class ByTheMinute(Model):
-    """Cuts the seconds off what it is asked."""
+    """Ignores the seconds of a range: both bounds are cut to the full minute."""
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
         return super()._found(start.replace(second=0), end.replace(second=0))
 
 
 class ByTheRoot(Model):
-    """Lists legs, which are named after their root, where that began; newest first."""
+    """Lists a leg (`root#1`) wherever its root began, newest first."""
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
         roots = {id_ for id_ in super()._found(start, end) if "#" not in id_}
@@ -289,14 +292,16 @@ class ByTheRoot(Model):
 
 
 class WholeMinutes(Model):
-    """Compares minutes, both ends of a range included."""
+    """Compares minutes: a range contains all seconds of its first and of its last minute."""
 
     def _found(self, start: datetime, end: datetime) -> list[str]:
         return super()._found(start.replace(second=0), end.replace(second=59))
 
 
 def spread(count: int, over: timedelta = timedelta(days=1), seed: int = 0) -> dict[str, datetime]:
-    """So many calls over the first part of the day; the first and the last at its very edges."""
+    """`count` calls at random in the first part of the day, `over` long; two of them in its first
+    and its last second.
+    """
     random = Random(seed)
     seconds = int(over / SECOND)
     times = [WINDOW.start + timedelta(seconds=random.randrange(seconds)) for _ in range(count)]
@@ -310,19 +315,19 @@ def spread(count: int, over: timedelta = timedelta(days=1), seed: int = 0) -> di
 
 @dataclass
 class Proof:
-    """What came of proving a window: the receipt, and what of the pages counts."""
+    """The result of proving a window: the receipt and the pages."""
 
     receipt: Receipt
     pages: list[Page]
 
     @property
     def texts(self) -> list[bytes]:
-        """The records of the readings in force, all of them."""
+        """All records of the readings in force."""
         return [text for page in in_force(self.pages) for text in split(page.body)]
 
     @property
     def ids(self) -> set[str]:
-        """The calls of the window: those of the readings in force which began in it."""
+        """The ids of the calls that count: of readings in force, begun in their page's window."""
         return {
             head["id"]
             for page in in_force(self.pages)
@@ -331,7 +336,7 @@ class Proof:
         }
 
     def adds_up(self) -> None:
-        """The receipt's arithmetic, and that it tells of these very pages."""
+        """Assert that the receipt's figures agree with each other and with the pages."""
         receipt = self.receipt
         assert receipt.verified
         assert receipt.unique_records == receipt.reported_total
@@ -345,7 +350,7 @@ class Proof:
 
 
 def in_force(pages: list[Page]) -> list[Page]:
-    """Pages of the readings that no later reading overlaps: by the rule that `prove` states."""
+    """The pages of readings that no later reading overlaps, by the rule in `Lister.prove`."""
     last: dict[Window, int] = {}
     for page in pages:
         last[page.window] = max(last.get(page.window, 0), page.pass_)
@@ -376,7 +381,7 @@ def prove(
     pages: list[Page] | None = None,
     honest: int = 0,
 ) -> Proof:
-    """Prove the day by a lister of its own; `pages` receives every response even if it fails."""
+    """Prove the day by a new lister; `pages` receives every response even if the proof fails."""
     kept = [] if pages is None else pages
     with lister_of(client, page_size, concurrency, honest) as lister:
         return Proof(lister.prove(WINDOW, kept.append), kept)

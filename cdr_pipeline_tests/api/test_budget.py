@@ -1,4 +1,4 @@
-"""Requests a second and in flight, held by all who ask one host, from any thread or process."""
+"""Limits of requests a second and in flight, shared by all threads and processes of one host."""
 
 import json
 import os
@@ -22,12 +22,12 @@ from cdr_pipeline_tests.damage import full
 
 HOST = "api.example.vn"
 
-#: What never comes.
+#: The end of a run, which never comes.
 OVER = threading.Event()
 
 
 class Child:
-    """Another process with a budget for the same host; runs the lines given."""
+    """Another process with a budget for the same host, which runs `lines` of Python."""
 
     def __init__(self, tmp_path: Path, budget: str, *lines: str) -> None:
         code = [
@@ -48,7 +48,7 @@ class Child:
 
     def kill(self) -> None:
         self._process.kill()
-        with self._process:  # its pipe is closed, and it is waited for
+        with self._process:  # closes its pipe and waits for its end
             pass
 
     def ended(self) -> None:
@@ -57,7 +57,7 @@ class Child:
 
 
 def turns(budget: Budget, count: int = 1) -> None:
-    """So many requests, one after the other."""
+    """Make `count` requests, one after the other."""
     for _ in range(count):
         with budget.request(OVER):
             pass
@@ -124,21 +124,23 @@ def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
     assert most == 3
 
 
-def test_a_place_is_free_again_whatever_happened_there() -> None:
+def test_a_place_in_flight_is_free_again_after_an_error() -> None:
     budget = Budget(HOST, per_second=0, in_flight=1)
     with pytest.raises(RuntimeError), budget.request(OVER):
         raise RuntimeError
     turns(budget)
 
 
-def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: Path) -> None:
+def test_a_place_in_flight_is_free_again_though_a_process_forked_there_still_runs(
+    tmp_path: Path,
+) -> None:
     child = Child(
         tmp_path,
         "0, 1",
         "import os, signal",
         "with budget.request(over):",
         "    forked = os.fork()",
-        "    signal.alarm(20)  # the end of whoever waits for ever",
+        "    signal.alarm(20)  # ends a process that waits for ever",
         "    if not forked: signal.pause()",
         "with budget.request(over):",
         "    os.kill(forked, signal.SIGKILL)",
@@ -149,7 +151,7 @@ def test_a_place_is_free_again_though_a_process_forked_there_lives_on(tmp_path: 
 
 
 class Crowded:
-    """The one place in flight, which another process holds, and a thread that waits for it."""
+    """Another process that holds the only place in flight, and a thread that waits for it."""
 
     def __init__(self, tmp_path: Path) -> None:
         lines = "with budget.request(over):", "    print('1', flush=True); time.sleep(60)"
@@ -185,8 +187,8 @@ def test_nobody_waits_for_a_place_once_the_run_is_over(crowded: Crowded) -> None
     assert crowded.entered.wait(10)
 
 
-def test_what_is_counted_is_the_users_alone_whatever_the_umask(tmp_path: Path) -> None:
-    """Users who share CDR_DATA_DIR have `umask 002`: each could change the others' budgets."""
+def test_the_folders_of_a_budget_are_private_to_the_user_whatever_the_umask(tmp_path: Path) -> None:
+    """Users who share CDR_DATA_DIR have `umask 002`: each could change the budgets of others."""
     before = os.umask(0o002)
     try:
         with Budget("private.example", per_second=100, in_flight=1).request(threading.Event()):
@@ -200,7 +202,7 @@ def test_what_is_counted_is_the_users_alone_whatever_the_umask(tmp_path: Path) -
 def test_a_temporary_folder_that_is_tidied_away_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of a login session is, while Dagster goes on: `late_calls` failed until its restart."""
+    """A login session's folder is deleted while Dagster runs: `late_calls` failed from then on."""
     session = tmp_path / "session"
     monkeypatch.setattr(tempfile, "tempdir", f"{session}")
     budget = Budget(HOST, per_second=100, in_flight=1)
@@ -229,7 +231,7 @@ def test_a_pause_that_the_vendor_asks_for_holds_for_other_processes(
     assert clock.pauses
 
 
-def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
+def test_a_pause_holds_for_a_request_that_already_waits_for_its_turn(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
@@ -249,7 +251,7 @@ def test_a_pause_reaches_those_who_are_waiting_for_their_turn(
 
 
 @pytest.mark.parametrize("seconds", [5, 500])
-def test_those_who_waited_for_a_pause_to_end_go_one_after_another(seconds: float) -> None:
+def test_requests_that_waited_for_a_pause_to_end_are_spaced(seconds: float) -> None:
     waits: list[float] = []
 
     class Watched(threading.Event):
@@ -266,7 +268,7 @@ def test_those_who_waited_for_a_pause_to_end_go_one_after_another(seconds: float
 
 
 @pytest.mark.parametrize("asked", [1000, 4000])
-def test_a_pause_longer_than_anyone_would_wait_is_told_and_not_waited_for(
+def test_a_pause_beyond_our_patience_is_an_error_and_not_waited_for(
     clock: Clock, asked: float
 ) -> None:
     Budget(HOST, per_second=0, in_flight=1).pause(asked)
@@ -314,7 +316,7 @@ def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hour
 def test_a_temporary_folder_that_is_full_or_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It read as if CDR_DATA_DIR were, on another disk."""
+    """The message read as if CDR_DATA_DIR, on another disk, were full or missing."""
     budget = Budget(HOST, per_second=5, in_flight=1)
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left") as told:

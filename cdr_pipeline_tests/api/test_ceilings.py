@@ -1,4 +1,4 @@
-"""A total that adds up may be too small: ceilings, and records listed behind the last page."""
+"""Totals that agree with the rows and are still too small: ceilings, rows after the last page."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
@@ -44,7 +44,7 @@ def test_a_ceiling_of_any_number_is_found_out(ceiling: int, beyond: str, order: 
 
 
 @pytest.mark.parametrize("calls", [100, 300, 437, 700, 1000, 9_999])
-def test_a_total_is_no_ceiling_for_being_round(calls: int) -> None:
+def test_a_round_total_alone_is_no_ceiling(calls: int) -> None:
     proof = prove(Model(spread(calls)), page_size=500)
     proof.adds_up()
     assert {page.window for page in proof.pages if page.pass_ != PROBE} == {WINDOW}
@@ -70,7 +70,7 @@ def test_a_ceiling_is_found_out_where_most_calls_began_at_once(order: str) -> No
 
 @pytest.mark.parametrize("bounds", ["inclusive", "half-open"])
 @pytest.mark.parametrize(("order", "hour"), [("newest", 1), ("oldest", 20)])
-def test_a_ceiling_is_found_out_where_all_that_is_listed_began_at_once(
+def test_a_ceiling_under_which_all_calls_began_at_once_proves_nothing(
     order: str, hour: int, bounds: str
 ) -> None:
     at, other = datetime(2023, 3, 7, 10), datetime(2023, 3, 7, hour)
@@ -95,7 +95,8 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
     reading = Reading(WINDOW, total=200)
     reading.records.add(range(200), [f"{began}" for began in model.calls.values()])
     calls = ByTime(reading)
-    assert calls.cuts(SECOND)[0].second == 0 or seconds < 86_400  # a whole day at a full minute
+    # A whole day is cut at a full minute.
+    assert calls.cuts(SECOND)[0].second == 0 or seconds < 86_400
     for cut in calls.cuts(SECOND):
         for half in (Window(WINDOW.start, cut), Window(cut, WINDOW.end)):
             query = Query(start_date=half.start - SECOND, end_date=half.end)
@@ -109,15 +110,15 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
 
 
 class Low(Model):
-    """Its total leaves some of what it lists out of count, such as legs."""
+    """Its total is 3 less than the rows it lists, as if it did not count legs."""
 
     def body(self, ids: list[str], total: int) -> bytes:
         return super().body(ids, max(0, total - 3))
 
 
 @pytest.mark.parametrize(("page_size", "cap"), [(10, 10**9), (500, 10)])
-def test_a_total_that_ends_with_a_full_page_is_looked_behind(page_size: int, cap: int) -> None:
-    """A day of 30 calls of which 33 legs are listed was taken for a day of 30 of these."""
+def test_after_a_full_last_page_one_more_page_is_asked_for(page_size: int, cap: int) -> None:
+    """33 legs are listed under a total of 30: the first 30 were taken for the whole day."""
     model = Low(spread(33), cap=cap)
     with pytest.raises(NotProved):
         prove(model, page_size=page_size, honest=100)
@@ -126,14 +127,14 @@ def test_a_total_that_ends_with_a_full_page_is_looked_behind(page_size: int, cap
 
 
 @pytest.mark.parametrize("beyond", ["400", "500", "empty"])
-def test_where_nothing_stands_behind_a_full_page_it_is_proved(beyond: str) -> None:
+def test_a_full_last_page_with_nothing_after_it_is_proved(beyond: str) -> None:
     model = Model(spread(30), deep=30, beyond=beyond)
     assert len(prove(model, page_size=10, honest=100).ids) == 30
     assert [offset for _, _, offset in model.asked] == [0, 10, 20, 30]
 
 
 class FailsBehind(Model):
-    """Whatever is asked for behind its last page fails."""
+    """Fails at offsets after its last row."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(spread(30))
@@ -145,19 +146,21 @@ class FailsBehind(Model):
         return super().get(query, offset=offset, **options)
 
 
-def test_a_vendor_that_fails_behind_the_last_page_is_believed() -> None:
+def test_a_vendor_that_fails_after_the_last_page_is_believed() -> None:
     assert len(prove(FailsBehind(Unavailable("500")), page_size=10, honest=100).ids) == 30
 
 
 @pytest.mark.parametrize("error", [Unauthorized("401"), Unreachable("gone")])
-def test_unless_it_lets_nobody_in_any_more(error: Exception) -> None:
+def test_a_vendor_that_cannot_be_used_after_the_last_page_is_an_error(error: Exception) -> None:
     with pytest.raises(type(error)):
         prove(FailsBehind(error), page_size=10, honest=100)
 
 
 @pytest.mark.parametrize(("order", "proved"), [("newest", 30), ("oldest", 31)])
-def test_a_call_that_arrives_before_it_is_looked_behind_hides_none(order: str, proved: int) -> None:
-    """Newest first, a call that was on the last page stands behind it now."""
+def test_a_call_that_arrives_before_the_page_after_the_last_hides_none(
+    order: str, proved: int
+) -> None:
+    """Newest first, a call of the last page has moved behind that page."""
 
     def arrive(model: Model) -> None:
         if model.requests == 3:
@@ -168,16 +171,18 @@ def test_a_call_that_arrives_before_it_is_looked_behind_hides_none(order: str, p
 
 
 def test_a_full_page_of_one_second_is_doubted_within_the_bound() -> None:
-    """It takes most: cuts on either side of the second, wide and close, and a look behind it."""
+    """Such a page costs the most requests: wide and close cuts on both sides of the second, and
+    one request after the last row.
+    """
     model = Model({f"call-{n}": WINDOW.start + timedelta(hours=10) for n in range(20)})
     assert prove(model, page_size=20).ids == model.truth()
 
 
-# ---- a vendor that looks at the dates of a range alone
+# ---- a vendor that compares dates only
 
 
 def dates(before: int, on_it: int, after: int, **options: Any) -> Model:
-    """So many calls on the day before, on the day itself, and on the day after."""
+    """A vendor that compares dates; calls on the day before, on the day, and on the day after."""
     calls = {
         f"{number}-{id_}": began + timedelta(days=number)
         for number, count in ((-1, before), (0, on_it), (1, after))
@@ -198,19 +203,19 @@ def test_a_filter_by_the_date_is_no_ceiling(order: str, neighbours: tuple[int, i
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
 @pytest.mark.parametrize("ceiling", [437, 500, 1000])
-def test_behind_a_filter_by_the_date_a_ceiling_is_a_failure(order: str, ceiling: int) -> None:
+def test_a_filter_by_the_date_with_a_ceiling_is_a_failure(order: str, ceiling: int) -> None:
     each = ceiling * 9 // 10
     with pytest.raises(NotProved, match="its total stops at"):
         prove(dates(each, each, each, order=order, ceiling=ceiling), page_size=100)
 
 
-def test_a_round_total_of_one_date_is_not_believed() -> None:
+def test_a_round_total_under_a_filter_by_the_date_is_not_believed() -> None:
     with pytest.raises(NotProved, match="nothing tells whether totals stop there"):
         prove(dates(0, 1500, 0, ceiling=1000), page_size=100)
 
 
 class ByDates(Model):
-    """Compares dates alone, each in its own way."""
+    """Compares dates only, by the function `holds(start, began, end)`."""
 
     def __init__(
         self, calls: Mapping[str, datetime], holds: Callable[..., bool], **how: Any
@@ -231,7 +236,7 @@ DATES: Final[list[tuple[str, Callable[..., bool]]]] = [
 
 
 @pytest.mark.parametrize("holds", [one for _, one in DATES], ids=[name for name, _ in DATES])
-def test_whatever_a_filter_by_the_date_takes_for_a_day_it_is_proved(
+def test_any_filter_by_the_date_is_proved(
     holds: Callable[..., bool],
 ) -> None:
     calls = spread(300) | {
@@ -249,10 +254,10 @@ DAY_LONG: Final = timedelta(days=1)
 @pytest.mark.parametrize("neighbours", [0, 80])
 @pytest.mark.parametrize("count", [40, 300])
 @pytest.mark.parametrize("first", [True, False], ids=["with the first", "without the first"])
-def test_and_one_that_lists_nothing_for_half_a_day_is_proved(
+def test_a_filter_by_the_date_that_lists_nothing_for_half_a_day_is_proved(
     first: bool, count: int, neighbours: int
 ) -> None:
-    """Of dates with the last left out, half a day names none that has calls."""
+    """If the last date is excluded, half a day as a range lists nothing."""
     model = ByDates(
         dates(neighbours, count, neighbours).calls,
         lambda start, began, end: (
@@ -266,7 +271,7 @@ def test_a_half_that_lists_nothing_while_calls_vanish_proves_nothing() -> None:
     model = Model(spread(300))
 
     def vanish(model: Model) -> None:
-        if model.asked[-1][1] == 1:  # a total was asked for
+        if model.asked[-1][1] == 1:  # a request for the total alone
             model.calls.clear()
 
     model._between = vanish
@@ -282,17 +287,17 @@ def test_a_filter_by_the_date_that_refuses_long_ranges_is_proved(count: int, hou
 
 
 def cut_off(filter_: str, order: str, ceiling: int) -> ByDates:
-    """Three days of 300 calls, and a ceiling lower than what such a filter takes for the day."""
+    """A vendor with 300 calls on each of three days, and a ceiling of no more than it lists."""
     starts = [WINDOW.start + timedelta(days=n) for n in (-1, 0, 1)]
     times = [at + n * timedelta(minutes=4) for at in starts for n in range(300)]
     calls = enumerate(times if order == "oldest" else times[::-1])
     return ByDates({f"call-{n}": at for n, at in calls}, dict(DATES)[filter_], ceiling=ceiling)
 
 
-#: Filter, what is listed first, ceiling: of all of these, those behind which the day can be seen.
+#: All cases of (filter, order, ceiling).
 CUT_OFF: Final = list(product(dict(DATES), ("oldest", "newest"), (437, 600)))
 
-
+#: Those of `CUT_OFF` in which all calls of the day are listed below the ceiling.
 SEEN: Final = [
     ("without the last", "oldest", 600),
     ("without the last", "newest", 437),
@@ -306,7 +311,7 @@ SEEN: Final = [
 
 
 @pytest.mark.parametrize(("filter_", "order", "ceiling"), SEEN)
-def test_and_a_day_that_shows_behind_a_ceiling_is_proved(
+def test_a_day_whose_calls_are_all_listed_below_the_ceiling_is_proved(
     filter_: str, order: str, ceiling: int
 ) -> None:
     model = cut_off(filter_, order, ceiling)
@@ -316,7 +321,7 @@ def test_and_a_day_that_shows_behind_a_ceiling_is_proved(
 @pytest.mark.parametrize(
     ("filter_", "order", "ceiling"), [case for case in CUT_OFF if case not in SEEN]
 )
-def test_and_a_ceiling_that_cuts_the_day_off_is_not_taken_for_its_total(
+def test_a_ceiling_that_cuts_off_calls_of_the_day_is_not_taken_for_its_total(
     filter_: str, order: str, ceiling: int
 ) -> None:
     with pytest.raises(NotProved, match=f"its total stops at {ceiling}"):
@@ -331,7 +336,7 @@ def midnight(at: datetime) -> datetime:
 
 
 def with_legs(roots: int, seed: int, within: int) -> dict[str, datetime]:
-    """Calls in office hours, each third of which has a leg that begins `within` so many seconds."""
+    """Calls in office hours; each third has a leg that begins less than `within` seconds later."""
     random = Random(seed)
     calls = {
         f"call-{n}": WINDOW.start + timedelta(hours=8, seconds=random.randrange(9 * 3600))
@@ -352,8 +357,8 @@ def test_legs_over_a_cut_that_are_listed_by_their_root_are_no_ceiling(
 
 
 @pytest.mark.parametrize("hidden", [1, 5, 100])
-def test_nor_do_they_hide_one(hidden: int) -> None:
-    """With no leg over the cut: its halves list no less than came from them."""
+def test_legs_that_are_listed_by_their_root_hide_no_ceiling(hidden: int) -> None:
+    """No leg lies over the cut: each half lists at least the calls that came from it."""
     calls = spread(1_000)
     model = ByTheRoot(calls, ceiling=len(calls) - hidden)
     assert prove(model, page_size=50).ids == model.truth()
@@ -362,7 +367,9 @@ def test_nor_do_they_hide_one(hidden: int) -> None:
 @pytest.mark.parametrize("ceiling", [2_500, 4_096])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_leg_over_the_cut_is_not_taken_for_a_filter_by_the_date(seed: int, ceiling: int) -> None:
-    """It was where it came first of its half: then half of a day was proved, under a ceiling."""
+    """A leg that came first in its half was taken for one: half of a day was proved, under a
+    ceiling.
+    """
     model = ByTheRoot(with_legs(6_000, seed, within=600), ceiling=ceiling)
     with pytest.raises(NotProved, match=f"stops at {ceiling:,}"):
         prove(model, page_size=500)
@@ -384,7 +391,7 @@ NEXT_MIDNIGHT: Final = spread(300) | {
 def test_a_ceiling_in_a_crowd_is_not_taken_for_a_total(
     vendor: str, calls: dict[str, datetime]
 ) -> None:
-    """All that is received began within two minutes: no cut that is blurred by one tells much."""
+    """All received calls began within two minutes, so a cut that is a minute wide shows little."""
     model = (
         Model(calls, bounds="dates", ceiling=1000)
         if vendor == "dates"
@@ -394,8 +401,8 @@ def test_a_ceiling_in_a_crowd_is_not_taken_for_a_total(
         prove(model, page_size=500)
 
 
-def test_calls_that_are_listed_by_another_part_are_told_where_the_bound_ends_it() -> None:
-    """Of a vendor that cuts the seconds off, only the bound was told, and its ceiling."""
+def test_at_the_bound_the_message_names_calls_that_another_part_lists() -> None:
+    """For a vendor that ignores seconds, the message named only the bound and the ceiling."""
     calls = {f"call-{n}": WINDOW.start + timedelta(hours=8, seconds=n // 10) for n in range(3000)}
     with pytest.raises(NotProved, match=r"the bound, .*listed by another part than the one they"):
         prove(ByTheMinute(calls, ceiling=700), page_size=50)
@@ -413,7 +420,7 @@ def test_a_vendor_that_cuts_the_seconds_off_what_is_asked_is_proved(count: int) 
 
 @pytest.mark.parametrize("ceiling", [120, 250])
 @pytest.mark.parametrize("order", ["newest", "oldest"])
-def test_a_ceiling_of_one_that_compares_minutes_is_found(ceiling: int, order: str) -> None:
+def test_a_ceiling_of_a_vendor_that_compares_minutes_is_found(ceiling: int, order: str) -> None:
     late = {f"late-{n}": WINDOW.end + timedelta(seconds=n) for n in range(20, 30)}
     model = WholeMinutes(spread(300) | late, ceiling=ceiling, order=order)
     proof = prove(model, page_size=50)

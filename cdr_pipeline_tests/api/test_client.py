@@ -1,4 +1,4 @@
-"""One request over real HTTP: what is sent, who is let in, what is tried again, what is said."""
+"""One request over real HTTP: what is sent, sign-in, repeated attempts, and error messages."""
 
 import asyncio
 import socket
@@ -65,9 +65,9 @@ def test_a_request_carries_token_version_limit_and_offset_and_nothing_that_was_n
     assert heard.params == {"limit": "500", "offset": "0"}
 
 
-# Each documented parameter: `cli.test_ask`.
-def test_a_query_is_read_alike_by_a_server_that_knows_no_forms(connect: Connect) -> None:
-    """To which a + is a plus, and no space."""
+# For each documented parameter, see `cli.test_ask`.
+def test_a_server_that_does_not_decode_forms_reads_the_same_query(connect: Connect) -> None:
+    """To such a server `+` is a plus and not a space."""
     script = Script(Say())
     query = Query(start_date=datetime(2023, 3, 6, 17, 20, 58), phone="+84 899&x=%é")
     ask(connect(script), query)
@@ -77,7 +77,7 @@ def test_a_query_is_read_alike_by_a_server_that_knows_no_forms(connect: Connect)
     assert heard.params["phone"] == "+84 899&x=%é"
 
 
-def test_an_answer_is_the_bytes_as_the_vendor_wrote_them(connect: Connect) -> None:
+def test_an_answer_holds_the_bytes_that_the_vendor_wrote(connect: Connect) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=40), keep_bodies=True, token=TOKEN)
     answer = ask(connect(vendor), OF_THE_DAY)
     assert answer.body == vendor.requests[-1].body
@@ -115,7 +115,7 @@ def test_signing_in_is_tried_again_like_any_request(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("token", ["QXQ QXQ", "QXQ\nQXQ", "QXQ\x00", "QXQ-ö", "QXQ\ud800"])
-def test_a_token_that_no_header_can_hold_is_told_without_its_text(
+def test_a_token_that_no_header_can_hold_is_an_error_without_its_text(
     connect: Connect, token: str
 ) -> None:
     script = Script(granted(token))
@@ -129,7 +129,7 @@ def test_a_token_that_no_header_can_hold_is_told_without_its_text(
 
 
 def everything_said(error: BaseException | None) -> str:
-    """The messages of an error and of all that it came from."""
+    """The messages of an error and of all its causes."""
     said = ""
     while error:
         said += f"{error!s} {error!r}"
@@ -171,7 +171,7 @@ def test_a_4xx_is_one_error_in_the_vendors_words_without_our_token(
     assert len(script.heard) == 1
 
 
-def test_no_part_of_a_token_is_said_where_the_vendors_words_are_cut(connect: Connect) -> None:
+def test_a_message_that_is_cut_shows_no_part_of_a_token(connect: Connect) -> None:
     for before in range(170, 200):
         script = Script(error(400, said="." * before + TOKEN))
         with pytest.raises(Refused) as caught:
@@ -179,7 +179,7 @@ def test_no_part_of_a_token_is_said_where_the_vendors_words_are_cut(connect: Con
         assert TOKEN[:8] not in str(caught.value)
 
 
-def test_neither_a_number_nor_a_link_that_the_vendor_echoes_is_said_whole(
+def test_phone_numbers_and_links_in_the_vendors_words_are_cut(
     connect: Connect,
 ) -> None:
     said = "no calls of 0939 815 815 on 2023-03-07, see https://vendor.example/rec/1.wav"
@@ -188,7 +188,7 @@ def test_neither_a_number_nor_a_link_that_the_vendor_echoes_is_said_whole(
     assert "(no calls of 093… on 2023-03-07, see htt…)" in str(caught.value)
 
 
-def test_a_token_signed_in_for_is_not_said_either(connect: Connect) -> None:
+def test_a_token_from_a_sign_in_is_not_in_messages_either(connect: Connect) -> None:
     script = Script(granted(TOKEN), error(403, said=f"{TOKEN} may not"))
     with pytest.raises(Unauthorized) as caught:
         ask(connect(script, token=None, api_key=KEY))
@@ -216,9 +216,9 @@ def test_a_redirect_is_named_and_not_followed(
     assert len(script.heard) == 1
 
 
-# ---- what is tried again
+# ---- repeated attempts
 
-# What else is no page: `test_page`.
+# For all other bodies that are no page, see `test_page`.
 NO_PAGES = {
     "html": b"<!DOCTYPE html><html><body>Just a moment...</body></html>",
     "empty": b"",
@@ -241,9 +241,7 @@ def test_a_200_that_is_no_page_is_asked_for_again_and_given_up_at_last(
 
 
 @pytest.mark.parametrize("status", [200, 500, 503])
-def test_of_an_error_that_does_not_pass_the_vendors_words_are_told(
-    connect: Connect, status: int
-) -> None:
+def test_an_error_that_lasts_is_told_in_the_vendors_words(connect: Connect, status: int) -> None:
     script = Script(error(status, said=[{"(root)": f"no {TOKEN} here"}]))
     with pytest.raises(Unavailable) as caught:
         ask(connect(script))
@@ -253,10 +251,10 @@ def test_of_an_error_that_does_not_pass_the_vendors_words_are_told(
 
 
 @pytest.mark.parametrize("status", [500, 504])
-def test_where_a_page_may_be_too_large_a_smaller_one_is_a_way_out(
+def test_a_500_or_504_of_a_large_page_suggests_a_smaller_page(
     connect: Connect, status: int
 ) -> None:
-    """The vendor's 500 for too large a limit was told as a host that may be wrong."""
+    """A vendor answered 500 to too large a limit, and the message blamed only the host."""
     client = connect(Script(error(status, said="internal error")))
     way_out = r"Try again later, or with a smaller CDR_PAGE_SIZE, or check CDR_API_BASE_URL\.$"
     with pytest.raises(Unavailable, match=rf"{status} \(internal error\) \(6 tries\)\. {way_out}"):
@@ -273,13 +271,13 @@ def test_a_sign_in_that_fails_says_nothing_of_pages(connect: Connect, vendor: An
         ask(connect(vendor, token=None, api_key=KEY, timeout=0.05))
 
 
-def test_of_no_error_nothing_is_told(connect: Connect) -> None:
+def test_a_null_error_is_not_told(connect: Connect) -> None:
     with pytest.raises(Unavailable, match=r"it has no `total` \(6 tries\)"):
         ask(connect(Script(Say(body=b'{"error":null,"data":[]}'))))
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_half_a_character_in_the_vendors_words_is_told_as_a_question_mark(
+def test_half_a_character_in_the_vendors_words_becomes_a_question_mark(
     connect: Connect, status: int
 ) -> None:
     script = Script(Say(status, rb'{"error": "cut \ud83d off"}'))
@@ -305,7 +303,7 @@ def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
 
 
 @pytest.mark.parametrize("chaos", ["truncated=0.5", "flaky=0.5", "html=0.5", "throttle=0.5:0"])
-def test_what_breaks_on_the_way_is_got_in_the_end(connect: Connect, chaos: str) -> None:
+def test_answers_that_break_on_the_way_are_got_in_the_end(connect: Connect, chaos: str) -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=40), chaos=Chaos.parse(chaos, seed=3))
     client = connect(vendor, patience=Patience(30, 30, 20, 0.001, 0.002))
     answers = [ask(client, OF_THE_DAY) for _ in range(8)]
@@ -314,7 +312,7 @@ def test_what_breaks_on_the_way_is_got_in_the_end(connect: Connect, chaos: str) 
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
-def test_a_bad_moment_is_tried_again_within_bounds(connect: Connect, status: int) -> None:
+def test_a_passing_error_is_tried_again_within_bounds(connect: Connect, status: int) -> None:
     script = Script(error(status), error(status), Say())
     client = connect(script)
     assert ask(client).retries == 2
@@ -329,7 +327,7 @@ def test_a_bad_moment_is_tried_again_within_bounds(connect: Connect, status: int
 
 
 def client_on(connect: Connect, script: Script, client: Client) -> Client:
-    """The same client, with another script on the stage."""
+    """The same client, after the stage has got another script."""
     connect(script)
     return client
 
@@ -376,7 +374,7 @@ def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(connect: Connec
         ask(client)
 
 
-def test_nobody_there_is_said_so() -> None:
+def test_a_host_that_cannot_be_reached_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = "{}:{}".format(*taken.getsockname())
     connection = Connection(f"http://{host}", secret(TOKEN), None)
@@ -397,10 +395,10 @@ def far_away() -> Client:
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
-def test_what_is_on_this_machine_is_asked_without_a_proxy(
+def test_hosts_on_this_machine_are_reached_without_a_proxy(
     connect: Connect, hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """The demo failed at whoever works behind one, and blamed CDR_API_BASE_URL."""
+    """The demo failed for users behind a proxy, and blamed CDR_API_BASE_URL."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     assert ask(connect(Script(Say()))).retries == 0
     url, heard = hook
@@ -419,7 +417,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_webhook_that_a_proxy_does_not_reach_may_be_told_later(
     hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The way to a host by https is asked for first: without it, nothing was sent to anybody."""
+    """The proxy is asked for a tunnel before anything is sent, so the host received nothing."""
     proxy, heard = hook
     monkeypatch.setenv("HTTPS_PROXY", proxy.removesuffix("/s3cret-path"))
     with pytest.raises(Unreachable, match="the webhook could not be told: ProxyError"):
@@ -439,16 +437,16 @@ def test_a_proxy_that_cannot_be_used_is_a_setting_that_is_wrong(
 # ---- Retry-After
 
 
-def test_a_vendor_that_is_busy_at_first_is_the_right_host(connect: Connect) -> None:
-    """A run that began while others had used up the vendor's minute was over in seconds."""
+def test_a_vendor_that_is_busy_at_first_is_not_given_up_sooner(connect: Connect) -> None:
+    """A run that began when others had used up the vendor's limit of a minute failed in seconds."""
     busy = [error(429)] * (QUICK.first_attempts + 2)
     assert ask(connect(Script(*busy, Say()))).retries == len(busy)
     with pytest.raises(Unavailable, match=rf"\({QUICK.attempts} tries\). Try again later.$"):
         ask(connect(Script(error(429))))
 
 
-def test_a_vendor_that_is_busy_says_nothing_of_what_it_was_asked(connect: Connect) -> None:
-    """A page that a full minute's budget refuses was taken for one that lies too deep."""
+def test_busy_answers_do_not_count_as_attempts_at_a_page(connect: Connect) -> None:
+    """A page that was refused by a rate limit was taken for one at too deep an offset."""
     busy, broken = [error(429)] * 3 + [error(503, retry_after="1")], [error(500)] * 2
     client = connect(Script(Say()))
     ask(client)
@@ -473,10 +471,12 @@ def test_a_vendor_that_asks_to_wait_is_waited_for(
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_a_date_is_held_against_the_clock_of_who_gives_it(
+def test_a_retry_after_date_is_compared_with_the_vendors_own_clock(
     connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch, minutes: int
 ) -> None:
-    """A host ten minutes behind waited ten minutes too long, and one ahead not at all."""
+    """A machine whose clock was ten minutes slow waited ten minutes too long; a fast one did not
+    wait at all.
+    """
 
     class Wrong(datetime):
         @classmethod
@@ -490,7 +490,7 @@ def test_a_date_is_held_against_the_clock_of_who_gives_it(
     assert 5 < sum(clock.pauses) <= 9
 
 
-def test_all_who_share_the_budget_wait(connect: Connect, clock: Clock) -> None:
+def test_a_retry_after_holds_for_all_who_share_the_budget(connect: Connect, clock: Clock) -> None:
     once = Patience(attempts=1, first_attempts=1)
     client = connect(Script(error(429, retry_after="9")), patience=once)
     with pytest.raises(Unavailable, match="asks to wait 9 s"):
@@ -514,13 +514,17 @@ def test_a_wait_beyond_our_patience_is_an_error_that_names_it(
     "written",
     ["", "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT", "²", f"7 Mar 2023 1{'0' * 20}:00"],
 )
-def test_a_wait_that_says_nothing_is_no_wait(connect: Connect, clock: Clock, written: str) -> None:
+def test_a_retry_after_that_cannot_be_read_is_no_wait(
+    connect: Connect, clock: Clock, written: str
+) -> None:
     after: dict[str, Any] = {"retry_after": written}
     assert ask(connect(Script(error(429, **after), Say()))).retries == 1
     assert clock.pauses == []
 
 
-def test_who_comes_meanwhile_is_told_and_asks_nothing(connect: Connect, clock: Clock) -> None:
+def test_a_request_during_a_long_retry_after_fails_without_being_sent(
+    connect: Connect, clock: Clock
+) -> None:
     script = Script(error(429, Retry_After="1000"), Say())
     with pytest.raises(Unavailable):
         ask(connect(script))
@@ -530,7 +534,7 @@ def test_who_comes_meanwhile_is_told_and_asks_nothing(connect: Connect, clock: C
     assert clock.pauses == []
 
 
-def test_who_waits_for_the_end_of_a_pause_is_told_at_once_when_the_client_is_stopped(
+def test_a_request_that_waits_for_a_pause_ends_at_once_when_the_client_is_stopped(
     connect: Connect,
 ) -> None:
     script = Script(error(429, retry_after="15"), Say())
@@ -543,7 +547,7 @@ def test_who_waits_for_the_end_of_a_pause_is_told_at_once_when_the_client_is_sto
     assert len(script.heard) == 1
 
 
-def test_every_error_is_one_the_pipeline_knows(connect: Connect) -> None:
+def test_every_error_is_an_api_error(connect: Connect) -> None:
     deep = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for reply in (
         Say(204, b""),

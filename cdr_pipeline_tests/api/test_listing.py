@@ -1,4 +1,4 @@
-"""A day proved against hostile vendors over real HTTP: exact, or refused with figures."""
+"""A day of a hostile vendor over real HTTP: proved exactly, or a failure with figures."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def record(id_: str, time_started: str) -> dict[str, str]:
 
 
 def listings(vendor: Vendor) -> list[bytes]:
-    """The pages that the vendor sent, as a client could read them."""
+    """The bodies that the vendor sent and that a client could read as pages."""
     bodies = [exchange.body for exchange in vendor.requests if exchange.status == 200]
     return [body for body in bodies if readable(body)]
 
@@ -119,9 +119,9 @@ def test_any_bounds_give_the_same_day_in_parts_too(connect: Connect, bounds: str
     assert proof.ids == truth(calls)
 
 
-# ---- faults of the way it lists
+# ---- faulty lists
 
-#: Faults that a client can always get past, and how.
+#: Faults in spite of which a client can always prove the day.
 HARMLESS = [
     *("unstable", "repeat", "short", "overfull", "overfull=100000", "cap=17", "cap=9,overfull=1"),
     *("max-range=24", "max-range=6", "ceiling=120:400", "ceiling=120:500", "ceiling=120:empty"),
@@ -134,8 +134,8 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("chaos", HARMLESS)
-def test_a_hostile_vendor_is_got_past(connect: Connect, chaos: str) -> None:
-    # By itself: what is spoiled in the days around it could be of any day.
+def test_a_day_of_a_hostile_vendor_is_proved(connect: Connect, chaos: str) -> None:
+    # The vendor has no other day: a spoiled record of a day around it could be of any day.
     hostile = vendor(chaos, records=CALLS.day(DAY), api_key="key")
     client = connect(hostile, token=None, api_key="key", patience=PATIENT)
     proof = prove(client, page_size=100, concurrency=3)
@@ -154,8 +154,8 @@ def test_a_hostile_vendor_is_got_past(connect: Connect, chaos: str) -> None:
     assert Counter([page.body for page in proof.pages]) <= Counter(listings(hostile))
 
 
-def test_each_request_that_the_vendor_heard_is_in_the_receipt(connect: Connect) -> None:
-    # Of a page that is given up, too, after which the day is read in parts.
+def test_the_receipt_counts_each_request_that_the_vendor_received(connect: Connect) -> None:
+    # Also the requests for a page that is given up, after which the day is read in parts.
     flaky = vendor("flaky=0.6", records=CALLS.day(DAY))
     receipt = prove(connect(flaky, patience=PATIENT), page_size=10, concurrency=1).receipt
     assert receipt.parts > 1
@@ -231,7 +231,7 @@ def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
 
 
 class Blinking(Model):
-    """Lists nothing for some responses, as while a search index is built anew."""
+    """Lists nothing in the responses of these numbers, as while a search index is rebuilt."""
 
     def __init__(self, *moment: int) -> None:
         super().__init__(spread(35))
@@ -279,7 +279,7 @@ def test_no_day_is_proved_empty_of_which_calls_came(moment: Iterable[int]) -> No
     tells_figures(said.value)
 
 
-def test_calls_that_a_vendor_deletes_meanwhile_are_left_out_where_they_are_few() -> None:
+def test_a_few_calls_that_the_vendor_deletes_meanwhile_are_left_out() -> None:
     def delete(model: Model) -> None:
         if model.requests == 2:
             for id_ in list(model.calls)[:10]:
@@ -292,7 +292,7 @@ def test_calls_that_a_vendor_deletes_meanwhile_are_left_out_where_they_are_few()
 
 
 class Lagging(Model):
-    """Some responses are of a machine that does not yet have the last three calls."""
+    """The responses of these numbers are from a machine that lacks the last three calls."""
 
     def __init__(self, *responses: int) -> None:
         super().__init__(spread(11))
@@ -315,7 +315,7 @@ def test_more_calls_in_a_second_than_can_be_paged_are_a_failure() -> None:
         prove(crowded, page_size=10)
 
 
-def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is(connect: Connect) -> None:
+def test_a_refused_token_is_not_taken_for_a_refused_range(connect: Connect) -> None:
     forbidden = vendor(forbidden=True)
     with pytest.raises(Unauthorized):
         prove(connect(forbidden))
@@ -326,7 +326,7 @@ def test_a_key_that_is_refused_is_not_taken_for_a_range_that_is(connect: Connect
 
 
 class MovedOverTheCut(Model):
-    """As the reading of a part begins at T, a call moves to T-1: from T, or from T-3."""
+    """When the reading of a part from T on begins, a call moves from T - `before` to T - 1 s."""
 
     def __init__(self, before: timedelta) -> None:
         start = WINDOW.start + timedelta(hours=10)
@@ -358,7 +358,7 @@ def test_a_call_that_moves_over_the_cut_between_two_parts_is_read_where_it_is(
 
 @pytest.mark.parametrize("count", [20, 100, 300])
 def test_a_total_that_was_larger_before_is_no_ceiling_of_its_parts(count: int) -> None:
-    """Two machines answer by turns, and one lacks some calls."""
+    """Two machines answer in turn, and one of them lacks some calls."""
 
     class ByTurns(Model):
         def _found(self, start: datetime, end: datetime) -> list[str]:
@@ -380,8 +380,8 @@ def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() 
 
 
 def test_calls_that_came_before_and_that_no_part_lists_are_missed() -> None:
-    """Ranges of a day are refused, so that no total tells; parts of less than a minute, in which
-    those at the edges of the day are looked for, list nothing.
+    """Ranges of a day are refused, so there is no total of the day; parts shorter than a minute,
+    which are asked for at the edges of the day, list nothing.
     """
     first, last = [0] * 4 + [1] + [59] * 3, [86_340] * 3 + [86_398] * 5 + [86_399] * 4
     seconds = [*first, 60, 27_336, 48_633, *last]
@@ -396,7 +396,7 @@ def test_changes_in_parts_already_proved_are_found_even_if_they_balance() -> Non
     calls = {f"call-{n}": WINDOW.start + timedelta(hours=8) + n * minute for n in range(120)}
 
     def balance(model: Model) -> None:
-        """Once half of the day is proved, one call arrives early in it; soon after, one goes."""
+        """When half of the day is proved, a call arrives early in it; then another is deleted."""
         query, limit, _ = model.asked[-1]
         assert isinstance(query.start_date, datetime)
         if limit > 1 and query.start_date > WINDOW.start + timedelta(hours=9):
@@ -426,7 +426,7 @@ def test_parts_that_hold_fewer_calls_than_the_whole_prove_nothing() -> None:
     "options",
     [{"longest": timedelta(hours=6)}, {"deep": 200}, {"largest": 100}],
 )
-def test_what_one_day_brought_to_light_is_foreseen_on_the_next(options: dict[str, Any]) -> None:
+def test_limits_that_one_day_showed_save_requests_on_the_next(options: dict[str, Any]) -> None:
     calls = spread(700)
     model = Model(calls, **options)
     with lister_of(model, page_size=200) as lister:
@@ -439,7 +439,7 @@ def test_what_one_day_brought_to_light_is_foreseen_on_the_next(options: dict[str
         assert proof.ids == set(calls)
 
 
-def test_a_ceiling_that_one_day_brought_to_light_is_not_paged_into_on_the_next() -> None:
+def test_the_next_day_does_not_page_up_to_a_ceiling_that_is_known() -> None:
     calls = spread(2500)
     with lister_of(Model(calls, ceiling=437), page_size=100) as lister:
         lister.prove(WINDOW, lambda page: None)
@@ -449,8 +449,8 @@ def test_a_ceiling_that_one_day_brought_to_light_is_not_paged_into_on_the_next()
     assert {page.offset for page in pages if page.window == WINDOW} == {0}
 
 
-def test_calls_that_are_not_there_are_not_looked_for_in_ever_shorter_parts() -> None:
-    """Of a busy day behind a ceiling it was a guess how many the evening held: more than none."""
+def test_a_range_without_calls_is_not_cut_into_ever_shorter_parts() -> None:
+    """For a busy day behind a ceiling, the calls of the evening were guessed as more than none."""
     evening = Window(WINDOW.start + timedelta(hours=17), WINDOW.end)
     ahead = listing._Ahead(evening, calls=2_650, known=Records())
     parts = []
@@ -462,11 +462,11 @@ def test_calls_that_are_not_there_are_not_looked_for_in_ever_shorter_parts() -> 
     assert parts[-1].end == evening.end
 
 
-def test_each_part_of_a_walk_looks_through_what_lies_ahead_alone(
+def test_each_part_looks_through_the_calls_ahead_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Through all that was seen so far, 1.5 million calls behind a ceiling of 10,000 took 38 CPU
-    seconds, and twice as many four times as long.
+    """When each part looked through all calls seen so far, 1.5 million calls behind a ceiling of
+    10,000 took 38 CPU seconds, and twice as many calls four times as long.
     """
     looked_through: list[int] = []
     united = Records.of
@@ -486,8 +486,8 @@ def test_each_part_of_a_walk_looks_through_what_lies_ahead_alone(
 
 
 def test_calls_that_come_again_raise_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that was too much brought the calls of the parts before it again, where times are
-    compared by the minute: each time they counted anew.
+    """Where the vendor compares minutes, a part that was too much brought calls of the parts before
+    it again, and they were counted again each time.
     """
     expected: list[int] = []
     expect = Reader.expect
@@ -505,8 +505,8 @@ def test_calls_that_come_again_raise_no_bound(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("ceiling", [None, 10_000])
-def test_a_busy_day_whose_order_no_two_requests_agree_on_is_proved(ceiling: int | None) -> None:
-    """Readings of many pages are torn each time, so the whole is read once and not again."""
+def test_a_busy_day_in_an_unstable_order_is_proved(ceiling: int | None) -> None:
+    """A reading of many pages fails each time, so the whole day is read only once."""
     model = Model(spread(12_400, timedelta(hours=9)), order="unstable", ceiling=ceiling, cap=100)
     proof = prove(model, page_size=100)
     assert len(proof.ids) == 12_400
@@ -514,7 +514,7 @@ def test_a_busy_day_whose_order_no_two_requests_agree_on_is_proved(ceiling: int 
     assert len({page.pass_ for page in whole}) == 1
 
 
-def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
+def test_refusals_of_everything_for_a_while_teach_no_limit() -> None:
     class Moody(Model):
         moody = True
 
@@ -535,9 +535,7 @@ def test_a_vendor_that_refused_everything_for_a_while_leaves_no_mark() -> None:
 
 
 @pytest.mark.parametrize("chaos", ["", "ceiling=120", "unstable", "repeat"])
-def test_what_is_proved_with_four_requests_under_way_is_what_is_proved_with_one(
-    connect: Connect, chaos: str
-) -> None:
+def test_four_requests_in_flight_prove_the_same_as_one(connect: Connect, chaos: str) -> None:
     outcomes = []
     for concurrency in (1, 4):
         asked = vendor(f"slow=0.5:0.01,{chaos}", seed=concurrency)

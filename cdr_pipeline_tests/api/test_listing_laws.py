@@ -1,9 +1,9 @@
-"""Whatever a vendor does between two responses: what is proved is true, and it always ends.
+"""Laws of a proof: whatever a vendor does between two responses, a proved day is true, and each
+proof ends.
 
-The vendors are models in memory. One change at most happens between two responses, so within one
-reading of one window no change can hide behind another: each moves the total. Over several
-readings, of parts, or while halves are asked for, a call that goes can hide one that comes; there
-the laws ask for less.
+The vendors are models in memory. At most one change happens between two responses, so within one
+reading of one window no change can hide another: each changes the total. Over several readings of
+parts, or while halves are asked for, a deleted call can hide a new one; there the laws demand less.
 """
 
 import math
@@ -20,14 +20,14 @@ from cdr_pipeline.api.reading import COST_BOUND, SECOND
 from cdr_pipeline.errors import NotProved
 from cdr_pipeline_tests.api.conftest import WINDOW, Model, Proof, prove, spread
 
-#: What may happen between two responses: a kind, and a lot that decides to which call and when.
+#: What may happen between two responses: a kind, and a random number that chooses the call.
 Change = tuple[str, int]
 
-#: Requests beyond five times the pages: a day of no page at all has to be asked for, too, and once
-#: two rows more to see that the vendor filters by the second.
+#: Requests beyond COST_BOUND times the pages: a day without a page also costs requests, and so do
+#: two rows that show whether the vendor filters by the second.
 A_FEW: Final = COST_BOUND * 3 + 2
 
-#: A limit that nobody told us of is searched by halving, down to a second of the day.
+#: A limit of the vendor that we do not know is searched by halving, from a day down to a second.
 HALVINGS: Final = math.ceil(math.log2(timedelta(days=1) / SECOND))
 
 STABLE: Final = ("newest", "oldest", "shuffled")
@@ -42,7 +42,7 @@ def changes(*kinds: str) -> st.SearchStrategy[list[Change]]:
 
 @dataclass(frozen=True)
 class Day:
-    """Calls all over the day, or crowded into a part of it, and some at its very edges."""
+    """`count` calls in the first `hours` of the day, and calls at `edges` (seconds from midnight)."""
 
     count: int
     hours: float
@@ -64,13 +64,13 @@ def days(most: int = 300) -> st.SearchStrategy[Day]:
 
 @st.composite
 def paging(draw: st.DrawFn) -> tuple[int, int]:
-    """Our page size and the vendor's cap, such that a day is no more than some sixty pages."""
+    """Our page size and the vendor's cap, so that a day has at most some sixty pages."""
     page_size = draw(st.sampled_from([5, 10, 50, 500]))
     return page_size, draw(st.sampled_from([5, 7, 40, 10**9]))
 
 
 def happening(changes: list[Change]) -> Callable[[Model], None]:
-    """The changes, one between any two responses, until there are no more."""
+    """A function for `between` that makes one change each time, until none is left."""
     waiting: Iterator[Change] = iter(changes)
 
     def between(model: Model) -> None:
@@ -126,7 +126,7 @@ limits: st.SearchStrategy[dict[str, Any]] = st.one_of(
 
 
 def seen_through(calls: dict[str, datetime], ceiling: int | None) -> bool:
-    """Whether a range exists that is short enough to see below the ceiling everywhere."""
+    """Whether no range of 2 seconds holds more calls than the ceiling, so that parts show all."""
     times = sorted(calls.values())
     return ceiling is None or all(
         later - first > 2 * SECOND for first, later in zip(times, times[ceiling:], strict=False)
@@ -141,7 +141,7 @@ def seen_through(calls: dict[str, datetime], ceiling: int | None) -> bool:
     limits=limits,
     beyond=st.sampled_from(["400", "500", "empty"]),
 )
-@example(  # the one call too many passed for one at the very second of the cut
+@example(  # the one call above the ceiling was taken for a call in the second of the cut
     day=Day(100, 0.1, 2, (0,)),
     paging=(5, 10**9),
     order="oldest",
@@ -168,7 +168,7 @@ def test_what_is_proved_of_a_vendor_that_holds_still_is_true(
 
 
 def bound(model: Model, page_size: int, cap: int, limits: dict[str, Any]) -> int:
-    """Requests that a proof may cost: five times those that this vendor cannot be read without."""
+    """Requests that a proof may cost: COST_BOUND times those that this vendor needs at least."""
     rows: int = min(page_size, cap, limits.get("deep", page_size), limits.get("ceiling", page_size))
     price: int = math.ceil(model.total_most / rows)
     if "longest" in limits:
@@ -201,7 +201,7 @@ def test_what_is_proved_amid_changes_is_the_last_truth(
         assert proof.ids == model.truth()
     elif proof:
         assert set.intersection(*model.held) <= proof.ids <= set.union(*model.held)
-    # What comes and goes between two requests may look like a ceiling, and is halved like one.
+    # Changes between two requests may look like a ceiling: then the window is halved as for one.
     assert model.requests <= bound(model, page_size, cap, {"ceiling": page_size})
 
 
@@ -234,9 +234,9 @@ def test_what_is_proved_in_parts_was_true_at_one_moment_if_calls_only_come_or_on
     assert model.requests <= bound(model, page_size, cap, limits)
 
 
-def test_a_swap_between_the_same_two_responses_is_what_a_single_reading_cannot_see() -> None:
+def test_a_swap_between_two_responses_is_not_seen_by_a_single_reading() -> None:
     def swap(model: Model) -> None:
-        """After the first page, a call listed there goes, and another comes among those."""
+        """After the first page, a call on it is deleted and a new call takes its place."""
         if model.requests == 1:
             newest = max(model.calls, key=model.calls.__getitem__)
             model.calls["new"] = model.calls.pop(newest)

@@ -1,4 +1,4 @@
-"""One reading of one window: what is asked for, what is taken in, and what casts a doubt on it."""
+"""One reading of one window: its requests, the records it takes, and what casts doubt on it."""
 
 import json
 import math
@@ -35,7 +35,7 @@ WHOLE = Query(start_date=WINDOW.start, end_date=WINDOW.end)
 
 
 class Reads:
-    """A reader of a model, and the pages it kept."""
+    """A reader of a model, and the pages that it kept."""
 
     def __init__(self, model: Model, page_size: int, concurrency: int) -> None:
         self.pages: list[Page] = []
@@ -70,7 +70,7 @@ def reads() -> Iterator[Reads_]:
 
 
 def at_request(number: int, change: Callable[[Model], None]) -> Callable[[Model], None]:
-    """A change that happens once, before that request (from 1)."""
+    """A function for `between`: one change, before the request of this number (from 1)."""
 
     def between(model: Model) -> None:
         if model.requests == number - 1:
@@ -83,10 +83,10 @@ def arrive(model: Model) -> None:
     model.calls["new"] = NOON
 
 
-# ---- what is asked for and taken in
+# ---- requests and records
 
 
-def test_a_second_more_than_the_window_is_asked_for_so_that_any_bounds_will_do(
+def test_the_range_asked_for_begins_a_second_early_so_that_any_bounds_will_do(
     reads: Reads_,
 ) -> None:
     model = Model({})
@@ -100,7 +100,7 @@ def test_a_second_more_than_the_window_is_asked_for_so_that_any_bounds_will_do(
 @pytest.mark.parametrize(
     ("cap", "offsets"), [(10**9, [0, 10, 20, 30]), (4, [0, 4, 8, 12, 16, 20, 24, 28, 32])]
 )
-def test_pages_go_on_behind_the_last_row_received(
+def test_the_next_page_begins_after_the_last_row_received(
     reads: Reads_, cap: int, offsets: list[int], concurrency: int
 ) -> None:
     one = reads(Model(spread(35), cap=cap), concurrency=concurrency)
@@ -111,7 +111,7 @@ def test_pages_go_on_behind_the_last_row_received(
 
 
 class Overfull(Model):
-    """It lists more than it was asked for."""
+    """Lists more rows than it was asked for."""
 
     def get(self, query: Query, *, limit: int, **how: Any) -> Answer[Any]:
         return super().get(query, limit=limit + 3, **how)
@@ -124,8 +124,8 @@ def test_more_rows_than_asked_for_are_all_taken(reads: Reads_) -> None:
 
 
 class Overtaken(Model):
-    """Its answers overtake each other: the second page comes after the third, and so on in pairs,
-    if two can be under way.
+    """Its responses overtake each other in pairs: the second page comes after the third, and so
+    on, if two requests can be in flight.
     """
 
     def __init__(self, calls: Mapping[str, datetime], rows: int, concurrency: int) -> None:
@@ -165,7 +165,7 @@ def test_as_many_requests_are_under_way_as_the_settings_allow_and_no_more(reads:
             with lock:
                 inside += 1
                 most = max(most, inside)
-            if offset:  # the first is asked for alone; of the others, three go on together
+            if offset:  # the first page is asked for alone, the others three at a time
                 three.wait(timeout=30)
             with lock:
                 inside -= 1
@@ -184,7 +184,7 @@ def test_a_probe_costs_one_row_and_belongs_to_no_reading(reads: Reads_) -> None:
     assert one.reader.readings == []
 
 
-# ---- what casts a doubt
+# ---- doubts
 
 
 def test_a_total_that_moves_unsettles(reads: Reads_) -> None:
@@ -206,7 +206,7 @@ def test_a_total_over_no_rows_at_all_unsettles(reads: Reads_) -> None:
 
 
 @pytest.mark.parametrize("beyond", ["400", "500", "empty"])
-def test_offsets_that_are_not_served_are_too_much_and_remembered(
+def test_a_reading_past_the_deepest_offset_raises_too_much_and_remembers_the_limit(
     reads: Reads_, beyond: str
 ) -> None:
     one = reads(Model(spread(35), deep=20, beyond=beyond))
@@ -218,7 +218,7 @@ def test_offsets_that_are_not_served_are_too_much_and_remembered(
     assert one.reader.tally.requests == asked + 1
 
 
-def test_an_offset_that_is_ignored_is_too_much(reads: Reads_) -> None:
+def test_a_vendor_that_ignores_the_offset_raises_too_much(reads: Reads_) -> None:
     class Repeating(Model):
         def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
             return super().get(query, offset=0, **how)
@@ -228,7 +228,7 @@ def test_an_offset_that_is_ignored_is_too_much(reads: Reads_) -> None:
         one.reader.read(WINDOW)
 
 
-def test_a_total_at_the_usual_ceiling_tells_nothing(reads: Reads_) -> None:
+def test_a_total_at_the_usual_ceiling_raises_too_much(reads: Reads_) -> None:
     class Ten(Model):
         def body(self, ids: list[str], total: int) -> bytes:
             return super().body(ids, 10_000)
@@ -240,7 +240,7 @@ def test_a_total_at_the_usual_ceiling_tells_nothing(reads: Reads_) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_range_that_is_refused_is_too_much_and_a_shorter_one_is_foreseen(
+def test_a_refused_range_raises_too_much_and_shorter_ranges_are_planned(
     reads: Reads_, status: int
 ) -> None:
     one = reads(Model(spread(35), longest=timedelta(hours=24), too_much=status))
@@ -259,7 +259,7 @@ def test_a_limit_that_is_refused_is_lowered_until_it_is_not(reads: Reads_, statu
     assert one.limits.span > timedelta(days=1)
 
 
-def test_what_is_refused_however_short_is_no_matter_of_length(reads: Reads_) -> None:
+def test_a_refusal_of_one_row_of_one_minute_is_passed_on(reads: Reads_) -> None:
     one = reads(Model({}, longest=timedelta()), page_size=1)
     minute = Window(WINDOW.start, WINDOW.start + timedelta(minutes=1))
     with pytest.raises(Refused):
@@ -267,9 +267,7 @@ def test_what_is_refused_however_short_is_no_matter_of_length(reads: Reads_) -> 
 
 
 @pytest.mark.parametrize("error", [Unauthorized("no"), Unreachable("nobody there")])
-def test_errors_that_no_shorter_range_will_cure_are_passed_on(
-    reads: Reads_, error: Exception
-) -> None:
+def test_errors_that_no_shorter_range_cures_are_passed_on(reads: Reads_, error: Exception) -> None:
     def fail(model: Model) -> None:
         raise error
 
@@ -281,14 +279,12 @@ def test_errors_that_no_shorter_range_will_cure_are_passed_on(
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_responses_of_a_reading_given_up_are_kept_all_the_same(
-    reads: Reads_, concurrency: int
-) -> None:
+def test_responses_of_a_reading_that_is_given_up_are_kept(reads: Reads_, concurrency: int) -> None:
     answered: list[bytes] = []
 
     class Recording(Overtaken):
         def get(self, query: Query, *, offset: int, **how: Any) -> Answer[Any]:
-            if offset == 30:  # the page at 40 will have come when this one unsettles
+            if offset == 30:  # the page at 40 has come before the total on this page moves
                 assert self.has_come[10].wait(timeout=30)
                 with self._lock:
                     arrive(self)
@@ -322,7 +318,7 @@ def test_records_without_an_id_are_calls_of_their_own() -> None:
     assert len(reading.records) == 1 + 3, "the one at offset 4 came before"
 
 
-def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> None:
+def test_a_record_belongs_to_a_window_only_by_a_valid_start_time() -> None:
     reading = Reading(WINDOW, total=5)
     times = ["2023-03-06 23:59:59", "2023-03-07 00:00:00", "2023-03-07 23:59:59"]
     times += ["2023-03-08 00:00:00", "yesterday"]
@@ -331,7 +327,7 @@ def test_what_belongs_to_a_window_is_known_by_its_beginning_or_not_at_all() -> N
     assert len(reading.inside) == 3
 
 
-def test_requests_end_at_the_bound() -> None:
+def test_a_proof_ends_at_the_bound_of_requests() -> None:
     tally = Tally()
     tally.expect(3)
     for _ in range(3 * COST_BOUND):
@@ -343,18 +339,18 @@ def test_requests_end_at_the_bound() -> None:
     assert tally.requests == 16
 
 
-# ---- a list of which nothing is proved
+# ---- a list without a proof
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_list_is_asked_for_in_smaller_pages_where_so_many_are_refused(status: int) -> None:
+def test_a_list_is_asked_for_in_smaller_pages_if_the_limit_is_refused(status: int) -> None:
     model = Model(spread(350), largest=100, too_much=status)
     texts, total = listed(cast("Client", model), WHOLE, 500, limit=0, offset=10)
     assert (len(texts), total) == (340, 350)
     assert [limit for _, limit, _ in model.asked] == [500, 1, 250, 1, 125, 1, *[62] * 6]
 
 
-def test_a_list_that_is_refused_whatever_its_size_is_not_asked_for_again_and_again() -> None:
+def test_a_list_that_is_refused_at_any_size_is_asked_for_twice_only() -> None:
     model = Model(spread(350), deep=100)
     with pytest.raises(Refused):
         listed(cast("Client", model), WHOLE, 500, limit=0, offset=100)

@@ -1,4 +1,4 @@
-"""What is kept of the records that came: their keys, and when each began."""
+"""The keys and start times that are kept of received records."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from cdr_pipeline_tests.api.conftest import WINDOW
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 8_000])
-def test_of_a_record_that_came_twice_the_later_beginning_stands(
+def test_a_record_that_came_twice_keeps_its_later_start(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.api.records.READ_AT_ONCE", at_once)
@@ -22,7 +22,7 @@ def test_of_a_record_that_came_twice_the_later_beginning_stands(
     assert [began.hour for began in records.times()] == [12, 13]
 
 
-def test_records_are_cut_where_they_began_and_those_of_unknown_beginning_stand_behind() -> None:
+def test_records_are_cut_by_their_start_and_those_without_one_come_after_the_cut() -> None:
     records = Records()
     hours = [None, *(f"2023-03-07 {hour}:00:00" for hour in (12, 10, 11))]
     records.add([0, 12, 10, 11], hours)

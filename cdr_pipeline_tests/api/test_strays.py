@@ -1,4 +1,6 @@
-"""Calls that are listed elsewhere than where they began: harmless, or days would lack them."""
+"""Calls that are listed for another range than the one they began in: harmless, or a failure if a
+day would lack them.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,14 +15,14 @@ from cdr_pipeline_tests.api.conftest import WINDOW, ByTheRoot, Model, WholeMinut
 
 
 class Nameless(Model):
-    """Says of no call which it is."""
+    """Lists calls without an id."""
 
     def _page(self, query: Query, limit: int, offset: int) -> bytes:
         return re.sub(rb'"id":\s*"[^"]*",\s*', b"", super()._page(query, limit, offset))
 
 
 class Filed(Model):
-    """Finds a call by another moment than the one that it writes."""
+    """Filters by another time (`by`) than the `time_started` that it writes."""
 
     def __init__(
         self, calls: Mapping[str, datetime], by: Callable[[str, datetime], datetime]
@@ -33,7 +35,9 @@ class Filed(Model):
 
 
 def in_office_hours(days: int, each: int) -> dict[str, datetime]:
-    """Calls of some days, none before eight or after five: nothing is near a midnight."""
+    """`each` calls on each of `days` days from the day before on, all from 08:00 to 17:00, so that
+    none is near midnight.
+    """
     first = WINDOW.start - timedelta(days=1)
     step = timedelta(hours=9) / each
     return {
@@ -63,7 +67,7 @@ def test_legs_that_are_listed_by_their_root_fail_no_quiet_night() -> None:
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
 def test_a_filter_by_the_date_and_a_few_calls_after_midnight_fail_no_day(order: str) -> None:
-    """As in the night, when the next day has just begun."""
+    """The day is loaded at night, when the next day has just begun."""
     early = {f"early-{n}": WINDOW.end + timedelta(minutes=n) for n in (5, 20, 50)}
     model = Model(in_office_hours(2, 300) | early, bounds="dates", order=order)
     assert prove(model, page_size=100).ids == model.truth()
@@ -96,7 +100,7 @@ def test_calls_without_an_id_are_known_again_where_the_vendor_filters_by_the_dat
 
 
 @pytest.mark.parametrize("seconds", [20, 61, 600])
-def test_a_clock_an_hour_off_is_seen_however_many_call(seconds: int) -> None:
+def test_a_clock_an_hour_off_is_noticed_whatever_the_number_of_calls(seconds: int) -> None:
     hour, start = timedelta(hours=1), WINDOW.start - timedelta(hours=3)
     calls = {
         f"call-{n}": start + n * timedelta(seconds=seconds) for n in range(30 * 3600 // seconds)
@@ -110,7 +114,7 @@ def test_a_clock_an_hour_off_is_seen_however_many_call(seconds: int) -> None:
 def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves_nothing(
     hours: int, honest: int
 ) -> None:
-    """Behind a larger day that was honest, its totals are not doubted by themselves."""
+    """After a larger honest day (`honest`), totals alone cast no doubt."""
 
     class Elsewhere(Model):
         def _found(self, start: datetime, end: datetime) -> list[str]:
@@ -124,11 +128,11 @@ def test_a_vendor_that_compares_times_in_another_zone_than_it_writes_them_proves
 
 
 @pytest.mark.parametrize("each", [3, 121])
-def test_calls_that_the_next_day_would_be_short_of_fail_the_day_they_are_listed_for(
+def test_calls_that_the_next_day_would_lack_fail_the_day_they_are_listed_for(
     each: int,
 ) -> None:
-    """The bounds are taken for another zone's: tomorrow's early calls are listed today, and nobody
-    lists them tomorrow. None of today's is missed."""
+    """The vendor reads the bounds in another zone: the next day's early calls are listed for this
+    day and not for the next. This day lacks no call."""
     early = {f"early-{n}": WINDOW.end + timedelta(hours=1 + n / 10) for n in range(40)}
     calls = in_office_hours(3, each) | early
     model = Filed(calls, lambda id_, began: began - timedelta(hours=7))
@@ -157,7 +161,7 @@ def test_calls_that_are_found_by_their_end_fail_the_day_after_their_own(
             prove(model, page_size=500, honest=honest)
 
 
-def test_a_vendor_that_refuses_long_ranges_is_not_asked_for_them_to_see_its_ways() -> None:
+def test_a_vendor_that_refuses_long_ranges_is_not_probed_with_them() -> None:
     calls = in_office_hours(3, 121) | {
         f"wrong-{n}": WINDOW.start - timedelta(days=400 + n) for n in range(2)
     }

@@ -1,4 +1,4 @@
-"""The token in force: signed in for once, renewed where it is due, and no more often."""
+"""The token in force: one sign-in, and a renewal only when it is due."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_an_api_key_signs_in_once_for_many_requests(connect: Connect, grant: Say
     assert [heard.headers["authorization"] for heard in listings] == ["Bearer t-1"] * 3
 
 
-def test_a_token_that_has_expired_by_its_own_word_is_renewed_before_it_is_refused(
+def test_a_token_past_its_expiry_is_renewed_before_it_is_refused(
     connect: Connect,
 ) -> None:
     script = Script(granted("t-1", 1e-6), Say(), granted("t-2"), Say())
@@ -44,7 +44,7 @@ def test_a_token_that_does_not_say_when_it_expires_is_kept_for_a_day(
     assert len(script.heard) == 3
 
 
-def test_a_token_refused_in_mid_work_is_renewed_as_often_as_it_takes(connect: Connect) -> None:
+def test_a_token_that_is_refused_during_work_is_renewed_each_time(connect: Connect) -> None:
     vendor = Vendor(records=[], api_key=KEY, chaos=Chaos.parse("expiring-token=2"))
     client = connect(vendor, token=None, api_key=KEY)
     assert [ask(client).retries for _ in range(9)] == [0] * 9
@@ -52,16 +52,16 @@ def test_a_token_refused_in_mid_work_is_renewed_as_often_as_it_takes(connect: Co
     assert len(sign_ins) == 5
 
 
-def test_a_fresh_token_that_is_refused_is_tried_once_more_and_no_longer(connect: Connect) -> None:
+def test_after_a_refused_new_token_one_more_sign_in_is_tried_and_no_other(connect: Connect) -> None:
     script = Script(granted("t-1"), error(401), granted("t-2"), error(401))
     with pytest.raises(Unauthorized, match="CDR_API_KEY"):
         ask(connect(script, token=None, api_key=KEY))
     assert len(script.heard) == 4
 
 
-def test_where_another_run_may_have_signed_in_meanwhile_that_is_said(connect: Connect) -> None:
-    """Two runs at once, at a vendor where each sign-in ended the one before: the advice to check
-    the key led nowhere.
+def test_the_error_says_that_another_run_may_have_signed_in_meanwhile(connect: Connect) -> None:
+    """Two runs at once loaded from a vendor where each sign-in ended the token before: the advice
+    to check the key was wrong.
     """
     script = Script(granted("t-1"), Say(), error(401), granted("t-2"), error(401))
     client = connect(script, token=None, api_key=KEY)
