@@ -42,7 +42,7 @@ def changes(*kinds: str) -> st.SearchStrategy[list[Change]]:
 
 @dataclass(frozen=True)
 class Day:
-    """`count` calls in the first `hours` of the day, and calls at `edges` (seconds from midnight)."""
+    """`count` calls in the first `hours` of the day, and some at `edges` (seconds of the day)."""
 
     count: int
     hours: float

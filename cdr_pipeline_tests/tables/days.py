@@ -1,4 +1,4 @@
-"""Days on which one key came as something else each day, and what readers must show of them."""
+"""Days on which one key came in another type each day, and what readers must show of them."""
 
 from datetime import date, timedelta
 from typing import Any, Final
@@ -36,7 +36,7 @@ OBJECTS: Final[dict[int, dict[str, str]]] = {
 }
 DAYS: Final = [DAY + timedelta(days=after) for after in OBJECTS]
 
-#: id -> additional_x over all the days: texts, since the types have no other in common.
+#: id -> additional_x over all the days: texts, the only type in which all these values fit.
 X: Final = {
     "int": "7",
     "large": "9007199254740993",
@@ -58,7 +58,7 @@ X: Final = {
 def write_day(
     store: Store, day: date, objects: dict[str, str], contract: Contract = NO_CONTRACT
 ) -> None:
-    """A day of `cdrs`: a call for each id, with its lead list's object."""
+    """Write a day of `cdrs`: for each id a call with this `additional` object."""
     calls: list[Any] = [
         call(id_, f"{day} 10:00:00", additional=text, campaign_uuid="c1")
         for id_, text in objects.items()
@@ -69,6 +69,6 @@ def write_day(
 
 
 def write_days(store: Store) -> None:
-    """All of `OBJECTS`."""
+    """Write all days of `OBJECTS`."""
     for day, objects in zip(DAYS, OBJECTS.values(), strict=True):
         write_day(store, day, objects)

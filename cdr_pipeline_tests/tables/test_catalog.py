@@ -1,4 +1,4 @@
-"""The DuckDB catalog: what `scan` shows, in SQL, from anywhere, and in nobody's way."""
+"""The DuckDB catalog: shows in SQL what `scan` shows, from any folder, and blocks nobody."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from cdr_pipeline_tests.tables.days import DAYS, X, write_day, write_days
 
 
 def ask(path: Path, *queries: str, folder: Path | None = None) -> Any:
-    """The last query's rows, from a process of its own in another working folder."""
+    """The last query's rows, from another process in another working folder."""
     code = (
         "import duckdb, json, sys; path, *queries = sys.argv[1:];"
         "c = duckdb.connect(path, read_only=path != ':memory:');"
@@ -46,16 +46,16 @@ def ask(path: Path, *queries: str, folder: Path | None = None) -> Any:
 
 @pytest.fixture
 def opened(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The catalog of the days on which one key came as something else each day."""
+    """The opened catalog of days on which one key came in another type each day."""
     write_days(store)
     with duckdb.connect(catalog.build(store).path, read_only=True) as connection:
         yield connection
 
 
-# ---- the same truth as `scan`
+# ---- equal to `scan`
 
 
-def test_the_views_and_scan_tell_the_same(store: Store, opened: duckdb.DuckDBPyConnection) -> None:
+def test_the_views_show_the_same_as_scan(store: Store, opened: duckdb.DuckDBPyConnection) -> None:
     polars = readers.scan("cdrs", data_dir=store.root).sort("date", "id").collect()
     sql = opened.sql("SELECT * FROM cdrs ORDER BY date, id")
     assert sql.columns == polars.columns
@@ -109,7 +109,7 @@ def test_a_day_loaded_later_is_in_the_views_at_once(store: Store) -> None:
     assert ask(path, "SELECT additional_x FROM cdrs WHERE id = 'later'") == [["5"]]
 
 
-def test_what_comes_in_another_type_than_before_shows_in_the_next_catalog(store: Store) -> None:
+def test_values_of_a_new_type_show_in_the_next_catalog(store: Store) -> None:
     write_day(store, DAY, {"before": '{"x": 1}'})
     path = catalog.build(store).path
     write_day(store, DAYS[1], {"later": '{"x": 2.5}'})
@@ -119,7 +119,7 @@ def test_what_comes_in_another_type_than_before_shows_in_the_next_catalog(store:
     assert ask(path, later) == [[2.5, '{"x": 2.5}']]
 
 
-# ---- some days alone
+# ---- some of the days
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_macro_of_the_views_name_takes_the_first_and_the_last_day(
     assert sorted({row[at] for row in rows}) == shown
 
 
-def test_it_opens_the_files_of_these_days_alone(store: Store) -> None:
+def test_a_macro_opens_only_the_files_of_its_days(store: Store) -> None:
     write_days(store)
     path = catalog.build(store).path
     for day in DAYS[1:]:
@@ -159,7 +159,9 @@ def test_it_opens_the_files_of_these_days_alone(store: Store) -> None:
     assert ask(path, asked) == [[id_, X[id_]] for id_ in ("int", "large", "zeros")]
 
 
-def test_the_empty_files_behind_it_are_kept_for_who_has_an_old_catalog_open(store: Store) -> None:
+def test_the_empty_files_behind_a_macro_are_kept_for_readers_of_an_old_catalog(
+    store: Store,
+) -> None:
     templates = store.root / ".catalog"
     asked = f"SELECT additional_old FROM cdrs('{DAY}', '{DAY}')"
     write_day(store, DAY, {"a": '{"old": 1}'})
@@ -175,7 +177,7 @@ def test_the_empty_files_behind_it_are_kept_for_who_has_an_old_catalog_open(stor
     assert {*templates.glob("cdrs-*")} == of_newer
 
 
-def test_a_loss_of_power_leaves_no_half_of_it(
+def test_a_loss_of_power_leaves_no_half_written_catalog(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_disk, fsync = set(), os.fsync
@@ -266,7 +268,7 @@ def test_the_data_folder_may_be_moved_and_asked_from_anywhere(store: Store, tmp_
     assert ask(Path(path.name), counts, folder=moved) == [[len(X), len(X)]]
 
 
-def test_attached_to_another_database_it_is_told_where_the_data_is(store: Store) -> None:
+def test_a_catalog_attached_to_another_database_finds_the_data_by_a_variable(store: Store) -> None:
     write_days(store)
     quoted = str(catalog.build(store).path).replace("'", "''")
     attach = f"ATTACH '{quoted}' AS calls (READ_ONLY)"
@@ -280,7 +282,7 @@ def test_attached_to_another_database_it_is_told_where_the_data_is(store: Store)
     assert ask(Path(":memory:"), attach, search, count) == [[len(X)]]
 
 
-def test_who_has_the_old_one_open_keeps_it_and_blocks_nobody(store: Store) -> None:
+def test_a_reader_of_the_old_catalog_keeps_it_and_blocks_nobody(store: Store) -> None:
     write_day(store, DAYS[0], {"a": '{"old": 1}'})
     path = catalog.build(store).path
     with duckdb.connect(path, read_only=True) as reader:
@@ -303,7 +305,7 @@ def test_two_builders_wait_for_each_other(store: Store) -> None:
     assert ask(built[0].path, "SELECT count(*) FROM cdrs") == [[len(X)]]
 
 
-def test_what_a_killed_builder_left_is_in_nobodys_way(store: Store) -> None:
+def test_files_of_a_killed_builder_do_no_harm(store: Store) -> None:
     write_days(store)
     (store.root / ".staging" / "cdrs.duckdb").write_bytes(b"torn")
     (store.root / ".staging" / "cdrs.duckdb.wal").write_bytes(b"torn")
@@ -320,7 +322,7 @@ def test_what_a_killed_builder_left_is_in_nobodys_way(store: Store) -> None:
         ),
     ],
 )
-def test_a_full_disk_leaves_the_old_one_and_says_what_to_do(
+def test_a_full_disk_leaves_the_old_catalog_and_says_what_to_do(
     error: duckdb.Error, told: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(store)
@@ -339,14 +341,14 @@ def test_a_full_disk_leaves_the_old_one_and_says_what_to_do(
     assert (store.root / "cdrs.duckdb").read_bytes() == before
 
 
-def test_it_is_stored_as_duckdb_1_reads_it(store: Store) -> None:
+def test_the_catalog_has_a_storage_version_that_duckdb_1_reads(store: Store) -> None:
     write_days(store)
     path = catalog.build(store).path
-    # Bytes 12 to 20 of a DuckDB file: the version of its storage. 64 is that of 0.9 to 1.1.
+    # Bytes 12 to 20 of a DuckDB file are its storage version. 64 is the one of DuckDB 0.9 to 1.1.
     assert int.from_bytes(path.read_bytes()[12:20], "little") == 64
 
 
-def test_without_duckdb_it_says_how_to_get_it(
+def test_without_duckdb_the_error_says_how_to_get_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "available", lambda: False)

@@ -1,4 +1,4 @@
-"""A declared contract: read with every fault and its line, and each value exact or counted."""
+"""A declared contract: faults are told with their lines, values are exact or counted misfits."""
 
 import json
 import math
@@ -74,7 +74,7 @@ def contract(text: str, zone: ZoneInfo = SAIGON) -> Contract:
 
 
 def faults(text: str) -> list[tuple[int, str]]:
-    """Line and words of each fault of a contract."""
+    """(line, message) of each fault of a contract."""
     with pytest.raises(SettingsError) as caught:
         contract(text)
     found = re.findall(r"^  - contract\.toml, line (\d+): (.*)$", str(caught.value), re.MULTILINE)
@@ -89,7 +89,7 @@ def flat_under(given: Contract, *records: Any, most_columns: int = 256) -> Flat:
 # ---- reading
 
 
-def test_a_contract_says_of_each_key_its_type_its_column_and_what_it_means() -> None:
+def test_a_contract_declares_type_column_and_description_of_each_key() -> None:
     keys = contract(EXAMPLE).keys
     assert keys["Số tiền"] == Declared(
         "Số tiền", "decimal", column="amount", description="Amount due, VND"
@@ -98,7 +98,7 @@ def test_a_contract_says_of_each_key_its_type_its_column_and_what_it_means() -> 
     assert keys["otp"] == Declared("otp", drop=True)
 
 
-def test_a_date_is_as_iso_has_it_unless_a_format_says_otherwise() -> None:
+def test_the_default_format_of_a_date_is_iso() -> None:
     assert contract('keys.a.type = "date"').keys["a"].format == "%Y-%m-%d"
 
 
@@ -170,7 +170,7 @@ def test_a_fault_is_told_with_its_line(text: str, line: int, says: str) -> None:
     assert says in words
 
 
-def test_behind_a_text_of_several_lines_a_fault_has_its_own_line() -> None:
+def test_a_fault_after_a_text_of_several_lines_has_its_own_line() -> None:
     text = '[keys.a]\ntype = "int"\ndescription = """\nas in\nthe list"""\npii = 1'
     assert [line for line, _ in faults(text)] == [6]
 
@@ -242,7 +242,7 @@ def test_another_meaning_has_another_mark(old: str, new: str) -> None:
 
 
 def cell(declared: Declared, token: str, zone: ZoneInfo = SAIGON) -> Any:
-    """What a declared key's column holds for one JSON value."""
+    """The cell of a declared key's column for one JSON value."""
     given = Contract({declared.key: declared}, zone)
     texts = [f"{{{quoted(declared.key)}:{token}}}"]
     ((_, cells),) = spread_under(given, texts).values() or ((None, [None]),)
@@ -339,7 +339,7 @@ def test_a_datetime_is_an_instant_read_in_the_zone_unless_it_tells_its_own(
     assert found.astimezone(UTC) == datetime.fromisoformat(instant)
 
 
-def test_of_two_instants_of_one_name_the_earlier_is_taken_and_a_skipped_time_is_none() -> None:
+def test_a_time_that_comes_twice_is_the_earlier_and_a_skipped_time_is_none() -> None:
     declared = Declared("k", "datetime", format="%Y-%m-%d %H:%M")
     twice = cell(declared, '"2023-11-05 01:30"', NEW_YORK)
     assert twice.astimezone(UTC) == datetime(2023, 11, 5, 5, 30, tzinfo=UTC)
@@ -347,7 +347,7 @@ def test_of_two_instants_of_one_name_the_earlier_is_taken_and_a_skipped_time_is_
 
 
 def number(token: str) -> Decimal | None:
-    """The number that a JSON value is, or that its text tells."""
+    """The number in a JSON number or text, exactly; None if it holds none."""
     text = json.loads(token).strip() if token.startswith('"') else token
     if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", text):
         return None
@@ -357,7 +357,7 @@ def number(token: str) -> Decimal | None:
 
 
 def slowly(type_: str, token: str) -> Any:
-    """What a value is in a type, by its definition in words."""
+    """The value of a JSON token as a declared type: the definition in plain Python."""
     if token in ("null", '""'):
         return None
     if type_ == "string":
@@ -416,7 +416,7 @@ A_TYPE = st.sampled_from(["int", "float", "decimal", "bool", "string", "date", "
 
 @st.composite
 def declared_objects(draw: st.DrawFn) -> tuple[Contract, list[str]]:
-    """Some objects, and a few declared keys: mostly theirs, some under names of their own."""
+    """Some objects, and a contract for a few keys, mostly keys of these objects."""
     texts = draw(st.lists(OBJECT, min_size=1, max_size=4))
     theirs = sorted({key for text in texts for key in json.loads(text)})
     key = st.sampled_from(theirs) | KEY if theirs else KEY
@@ -439,7 +439,7 @@ def declared_objects(draw: st.DrawFn) -> tuple[Contract, list[str]]:
 
 
 def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
-    """Each record's cells, by column."""
+    """For each record: column -> cell, without nulls."""
     series = list(spread(texts, given).frame().drop("_misfits"))
     return [
         {one.name: one[row] for one in series if one[row] is not None} for row in range(len(texts))
@@ -447,7 +447,7 @@ def cells_of(given: Contract, texts: list[str]) -> list[dict[str, Any]]:
 
 
 @given(declared_objects())
-def test_a_declared_key_changes_nobody_elses_cells(drawn: tuple[Contract, list[str]]) -> None:
+def test_a_declared_key_changes_no_other_keys_cells(drawn: tuple[Contract, list[str]]) -> None:
     given, texts = drawn
     for text, cells in zip(texts, cells_of(given, texts), strict=True):
         members = json.loads(text)
@@ -489,7 +489,7 @@ def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
 
 
 def text_of(text: str, key: str) -> str | None:
-    """The JSON text of a key's value, the last where it stands twice."""
+    """The JSON text of a key's value; the last one if the key comes twice."""
     members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return bytes(members[key]).decode() if key in members else None
 
@@ -515,10 +515,12 @@ def test_a_moment_finer_than_microseconds_is_none_and_not_cut(form: str, text: s
         (NEW_YORK, "%Y-%m-%d %H:%M:%S", "9999-12-31 23:59:59"),
     ],
 )
-def test_never_as_many_systems_write_it_is_no_datetime_and_fails_no_day(
+def test_the_last_second_of_the_year_9999_is_no_datetime_and_fails_no_day(
     zone: ZoneInfo, form: str, text: str
 ) -> None:
-    """Its last hours are of a year that Python has not: one such value failed the whole day."""
+    """In the zone or in UTC it is in the year 10000, which Python lacks: one such value failed a
+    whole day.
+    """
     contract = read(f'[keys.a]\ntype = "datetime"\nformat = "{form}"', zone)
     columns = spread([json.dumps({"a": text})], contract)
     assert columns.misfits == {0: ["a"]}
@@ -526,7 +528,7 @@ def test_never_as_many_systems_write_it_is_no_datetime_and_fails_no_day(
 
 
 @given(st.lists(OBJECT, max_size=3))
-def test_without_a_contract_all_is_as_ever(texts: list[str]) -> None:
+def test_an_empty_contract_changes_nothing(texts: list[str]) -> None:
     records = [verbatim("additional", text, id_=f"{at}") for at, text in enumerate(texts)]
     bare = flatten([StoredPage(1, page_of(*records))], Rules(Window.of(DAY), SAIGON))
     under = flat_under(Contract(zone=SAIGON), *records)
@@ -567,7 +569,7 @@ def test_a_declared_key_gives_way_in_a_record_where_another_owns_the_name() -> N
     assert alone == {"additional_so_tien": "3"}
 
 
-def test_declared_columns_are_never_too_many() -> None:
+def test_declared_columns_are_kept_beyond_the_limit_of_columns() -> None:
     given = contract('[keys.rare]\ntype = "int"')
     often = [call(f"{n}", additional={"a": "x", "b": "y"}) for n in range(3)]
     made = flat_under(given, *often, call("r", additional={"rare": 7}), most_columns=1)
@@ -575,7 +577,7 @@ def test_declared_columns_are_never_too_many() -> None:
     assert made.left_out == ["additional_b"]
 
 
-def test_misfits_are_counted_over_the_calls_that_stand_with_examples() -> None:
+def test_misfits_are_counted_with_examples_over_the_calls_that_count() -> None:
     given = contract('[keys.n]\ntype = "int"\n[keys.p]\ntype = "int"\npii = true')
     earlier = call("a", additional={"n": "superseded"})
     calls = [
@@ -608,7 +610,7 @@ def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
     assert misfits.examples == ((told,) if told else ())
 
 
-def test_a_day_laid_aside_in_many_parts_is_the_same(
+def test_a_day_flattened_in_many_parts_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = contract(EXAMPLE)

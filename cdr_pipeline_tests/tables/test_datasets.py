@@ -1,4 +1,4 @@
-"""What every dataset promises, held to the promise as it was given to users."""
+"""The columns of every dataset, compared with those promised to users (`PROMISED`)."""
 
 import polars as pl
 import pytest
@@ -75,7 +75,7 @@ def test_a_dataset_has_the_promised_columns_in_the_promised_order(name: str) -> 
     assert list(schema)[: len(PROMISED[name])] == list(PROMISED[name])
 
 
-def test_a_call_has_the_documented_fields_then_ours_then_what_is_free() -> None:
+def test_a_call_has_the_documented_fields_then_ours_then_the_free_text() -> None:
     schema = CDRS.schema(SAIGON)
     assert list(schema)[: len(FIELDS)] == [field.label for field in FIELDS]
     assert list(schema.items())[len(FIELDS) :] == [

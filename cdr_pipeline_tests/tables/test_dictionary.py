@@ -1,4 +1,4 @@
-"""The data dictionary says what the contract says."""
+"""`data/DICTIONARY.md` and the command `dictionary` have the text that the code makes."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ STORED = Path(__file__).parents[2] / "data" / "DICTIONARY.md"
 
 
 def test_the_stored_dictionary_is_what_the_code_says() -> None:
-    told = STORED.read_text(encoding="utf-8")
-    assert told == dictionary(), "cdr-pipeline dictionary > data/DICTIONARY.md"
+    stored = STORED.read_text(encoding="utf-8")
+    assert stored == dictionary(), "cdr-pipeline dictionary > data/DICTIONARY.md"
 
 
 def test_the_command_prints_it() -> None:

@@ -1,4 +1,4 @@
-"""A call's class, by the vendor's table."""
+"""A call's disposition, by the table of hangup causes in API.md."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Which columns of `cdrs` a measure comes from, as Polars itself sees it."""
+"""The columns of `cdrs` that a measure reads, according to Polars."""
 
 import polars as pl
 
@@ -34,7 +34,7 @@ def test_a_key_comes_from_itself_and_a_count_from_keys_and_filters() -> None:
     assert columns_asked_for(endings, SCHEMA)["cause"] == ["cause"]
 
 
-def test_it_follows_the_measure() -> None:
+def test_the_lineage_follows_the_measures_expression() -> None:
     def measure(calls: pl.LazyFrame) -> pl.LazyFrame:
         return calls.select(seconds=pl.col("billsec") + pl.col("ring_seconds"), hour="hour")
 

@@ -1,4 +1,6 @@
-"""The law of names: plain letters, distinct in a record, and of the keys of that record alone."""
+"""Rules for names of `additional_*` columns: plain letters, distinct within a record, dependent
+only on the keys of that record.
+"""
 
 from hashlib import sha256
 from random import Random
@@ -40,7 +42,7 @@ def names_of(*keys: str) -> dict[str, str]:
     return dict(zip(keys, column_names(keys), strict=True))
 
 
-def test_of_keys_that_share_a_name_the_one_that_equals_it_has_it() -> None:
+def test_a_shared_name_goes_to_the_key_that_equals_it() -> None:
     assert names_of("TEN", "Tên", "ten") == {
         "TEN": f"additional_ten_{digits('TEN')}",
         "Tên": f"additional_ten_{digits('Tên')}",
@@ -48,7 +50,7 @@ def test_of_keys_that_share_a_name_the_one_that_equals_it_has_it() -> None:
     }
 
 
-def test_else_the_first_by_code_point_has_it() -> None:
+def test_a_shared_name_that_no_key_equals_goes_to_the_first_key_by_code_point() -> None:
     assert names_of("tèn", "Tên", "TEN") == {
         "tèn": f"additional_ten_{digits('tèn')}",
         "Tên": f"additional_ten_{digits('Tên')}",
@@ -65,7 +67,7 @@ def test_a_key_that_equals_anothers_suffixed_name_keeps_its_own() -> None:
     assert len(set(names.values())) == 3
 
 
-def test_keys_whose_digests_begin_alike_are_still_told_apart() -> None:
+def test_keys_whose_digests_begin_alike_get_different_names() -> None:
     marks = ["!" * n for n in range(1, 9000)]
     by_digits: dict[str, list[str]] = {}
     for mark in marks:
@@ -76,7 +78,7 @@ def test_keys_whose_digests_begin_alike_are_still_told_apart() -> None:
 
 @st.composite
 def colliding_keys(draw: st.DrawFn) -> list[str]:
-    """Keys of one record, some of them the suffixed names of others."""
+    """Keys of one record; some of them equal the suffixed names of other keys."""
     keys = draw(st.lists(KEY, max_size=6, unique=True))
     suffixed = [f"{plain_name(key)}_{digits(key)}" for key in keys]
     more = draw(st.lists(st.sampled_from([*keys, *suffixed, "key"]), unique=True))
@@ -108,5 +110,5 @@ def test_a_key_that_names_a_person_sounds_personal(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["Số tiền", "tiền", "data1", "potential", "hotline", "dtx", ""])
-def test_a_key_in_which_such_a_word_is_but_a_part_of_another_does_not(key: str) -> None:
+def test_a_key_with_such_a_word_only_inside_another_word_does_not(key: str) -> None:
     assert not sounds_personal(key)

@@ -1,4 +1,4 @@
-"""The day the vendor documents another field: one line in `record.py`, and nothing else."""
+"""When the vendor documents a new field, one new line in `record.py` is enough."""
 
 import json
 import os
@@ -37,11 +37,11 @@ print(json.dumps({
 """
 
 
-def told(folder: Path, package: Path) -> object:
-    """What `CODE` prints of that package."""
+def printed(folder: Path, package: Path) -> object:
+    """What `CODE` prints when it runs with this package."""
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(folder)],
-        cwd=package.parent,  # which Python looks into first
+        cwd=package.parent,  # Python looks for modules here first
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
@@ -53,7 +53,7 @@ def told(folder: Path, package: Path) -> object:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of ours with the field documented."""
+    """A copy of our package in which the field is documented."""
     made = tmp_path / "code" / PACKAGE.name
     shutil.copytree(PACKAGE, made, ignore=shutil.ignore_patterns("__pycache__"))
     record = made / "record.py"
@@ -64,11 +64,13 @@ def package(tmp_path: Path) -> Path:
     return made
 
 
-def test_until_then_it_is_kept_in_extra(tmp_path: Path) -> None:
+def test_an_undocumented_field_is_kept_in_extra(tmp_path: Path) -> None:
     expected = {"extra": ['{"a_new_one":"33"}'], "column": None, "view": False}
-    assert told(tmp_path / "data", PACKAGE) == expected
+    assert printed(tmp_path / "data", PACKAGE) == expected
 
 
-def test_one_line_makes_it_a_column_of_files_old_and_new(tmp_path: Path, package: Path) -> None:
+def test_one_line_makes_the_field_a_column_of_old_and_new_files(
+    tmp_path: Path, package: Path
+) -> None:
     expected = {"extra": [None], "column": [None, 33], "view": True}
-    assert told(tmp_path / "data", package) == expected
+    assert printed(tmp_path / "data", package) == expected

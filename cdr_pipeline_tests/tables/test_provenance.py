@@ -1,5 +1,5 @@
-"""Days made under another contract, or by earlier rules, are found, told, and read beside the
-others.
+"""Days made under another contract or by earlier rules: how they are found, reported, and read
+together with other days.
 """
 
 import os
@@ -71,7 +71,7 @@ OBJECTS = {
 
 @pytest.fixture
 def mixed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """One day of before the contract, one of after it."""
+    """One day made without the contract and one made under it."""
     monkeypatch.setenv("CDR_DATA_DIR", str(store.root))
     write_day(store, DAY, OBJECTS)
     write_day(store, NEXT, OBJECTS, CONTRACT)
@@ -79,13 +79,13 @@ def mixed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def in_force(monkeypatch: pytest.MonkeyPatch, store: Store, text: str) -> None:
-    """A contract named by CDR_CONTRACT."""
+    """Name a contract with this text in CDR_CONTRACT."""
     path = store.root.parent / "contract.toml"
     path.write_text(text, encoding="utf-8")
     monkeypatch.setenv("CDR_CONTRACT", str(path))
 
 
-def test_a_file_says_which_contract_made_it_and_nothing_where_none_did(mixed: Store) -> None:
+def test_a_file_names_its_contract_or_none(mixed: Store) -> None:
     bare, made = (pq.read_schema(mixed.path(CDRS, day)) for day in (DAY, NEXT))
     rules = {b"cdr_rules": b"%d" % RULES}
     assert bare.metadata == rules
@@ -111,7 +111,7 @@ def test_days_of_another_contract_are_stale_until_they_are_made_again(mixed: Sto
     assert stale_days(mixed, CONTRACT.mark) == []
 
 
-def test_a_day_of_before_there_were_versions_of_the_rules_is_stale_until_it_is_made_again(
+def test_a_day_without_a_version_of_the_rules_is_stale_until_it_is_made_again(
     mixed: Store,
 ) -> None:
     whole = pq.read_table(mixed.path(CDRS, DAY))
@@ -134,17 +134,17 @@ def test_a_day_that_another_program_wrote_anew_is_stale(mixed: Store) -> None:
 
 
 def of(hour: int) -> dict[str, str]:
-    """What files of the fetch of that hour say of it."""
+    """The metadata of files that were made from the fetch of this hour."""
     return about_fetch(datetime(2023, 3, 8, hour, tzinfo=UTC))
 
 
 def write(store: Store, about: dict[str, str], *datasets: Dataset) -> None:
-    """Partitions of the day without rows, all of one fetch."""
+    """Write partitions of the day without rows, with the metadata `about`."""
     for dataset in datasets:
         store.write(dataset, DAY, pl.DataFrame(schema=dataset.schema(SAIGON)), about=about)
 
 
-def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
+def test_a_day_is_unmade_while_a_dataset_is_missing_or_of_another_fetch(
     store: Store,
 ) -> None:
     *calls, last = MADE
@@ -157,11 +157,11 @@ def test_a_day_is_unmade_while_anything_of_it_is_not_there_or_of_another_fetch(
         assert not is_unmade(store, DAY)
 
 
-def test_a_day_is_unmade_while_anything_was_made_of_calls_that_were_made_by_other_rules(
+def test_a_day_is_unmade_while_an_aggregate_is_of_calls_made_by_other_rules(
     store: Store,
 ) -> None:
     write(store, of(1), *ASKED_FOR, CAMPAIGN_DAILY)
-    assert outdated_days(store, CAMPAIGN_DAILY) == []  # of no calls at all
+    assert outdated_days(store, CAMPAIGN_DAILY) == []  # there are no calls
     write(store, of(1), CDRS)
     others = [dataset for dataset in MADE if dataset is not CDRS]
     write(store, about_source(store, CDRS, DAY), *others)
@@ -200,7 +200,8 @@ def test_a_day_with_a_damaged_file_is_to_be_made_again_unless_it_is_torn(
     assert to_make(store, due, DAY, DAY) == [DAY]
     write(store, of(2), RAW_PAGES)
     assert to_make(store, due, DAY, DAY) == []
-    cut_short(store.path(RECEIPTS, DAY))  # whether it is torn cannot be told: its run says why
+    # Whether the day is torn is unknown without its receipt: the run that makes it says why.
+    cut_short(store.path(RECEIPTS, DAY))
     assert to_make(store, due, DAY, DAY) == [DAY]
 
 
@@ -215,19 +216,19 @@ def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
     assert outdated_days(store, CAMPAIGN_DAILY) == [DAY]
 
 
-def test_a_copy_of_the_folder_whose_times_are_others_is_no_other_fetch(store: Store) -> None:
+def test_other_file_times_in_a_copy_of_the_folder_are_no_other_fetch(store: Store) -> None:
     write(store, of(1), *ASKED_FOR, *MADE)
     os.utime(store.path(CDRS, DAY), (0, 0))
     assert not is_unmade(store, DAY)
 
 
-def test_a_day_no_file_of_which_says_of_what_it_was_made_is_believed(store: Store) -> None:
+def test_a_day_whose_files_name_no_source_is_believed(store: Store) -> None:
     write(store, {}, *ASKED_FOR, *MADE)
     assert not is_unmade(store, DAY)
     assert not is_torn(store, DAY)
 
 
-def test_one_day_was_and_two_days_were_made_under_another_contract() -> None:
+def test_one_stale_day_is_singular_and_two_are_plural() -> None:
     assert stale_in_words([DAY]).startswith(f"1 day ({DAY}) was made under another contract")
     days = [DAY, DAY + timedelta(days=1)]
     assert " were made under another contract" in stale_in_words(days)
@@ -236,9 +237,9 @@ def test_one_day_was_and_two_days_were_made_under_another_contract() -> None:
 
 def test_days_are_told_as_ranges() -> None:
     assert days_in_words([DAY]) == "1 day (2023-03-07)"
-    told = days_in_words([DAY, NEXT, *(date(2024, n, 1) for n in range(1, 12))])
-    assert told.startswith("13 days (2023-03-07 to 2023-03-08, 2024-01-01, ")
-    assert told.endswith("2024-05-01 and 6 more ranges)")
+    text = days_in_words([DAY, NEXT, *(date(2024, n, 1) for n in range(1, 12))])
+    assert text.startswith("13 days (2023-03-07 to 2023-03-08, 2024-01-01, ")
+    assert text.endswith("2024-05-01 and 6 more ranges)")
 
 
 # ---- readers
@@ -250,7 +251,8 @@ def warned(mixed: Store) -> pl.LazyFrame:
         return scan("cdrs")
 
 
-#: column -> type over both days, and its values: calls a, b and c of the first day, of the second.
+#: column -> its type over both days, and its values: calls a, b, c of the first day, then of the
+#: second.
 TRUTH: dict[str, tuple[Any, list[Any]]] = {
     "additional_x": (pl.String(), ["27.5", "không", None, None, None, None]),
     "amount": (pl.Decimal(38, 9), [None, None, None, Decimal("27.5"), None, None]),
@@ -319,7 +321,7 @@ def test_integers_and_decimals_unite_as_decimals_and_never_as_floats(store: Stor
 # ---- warnings
 
 
-def test_who_reads_only_days_of_the_contract_in_force_is_not_warned(
+def test_reading_only_days_of_the_contract_in_force_warns_of_nothing(
     mixed: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_force(monkeypatch, mixed, OWN)
@@ -330,7 +332,7 @@ def test_who_reads_only_days_of_the_contract_in_force_is_not_warned(
         scan("cdrs")
 
 
-def test_who_has_no_contract_is_warned_of_a_mixture_alone(mixed: Store) -> None:
+def test_without_a_contract_only_a_mixture_of_days_warns(mixed: Store) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scan("cdrs", DAY, DAY)

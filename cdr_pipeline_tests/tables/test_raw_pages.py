@@ -1,4 +1,4 @@
-"""Responses in their file: byte for byte, some at a time; and which of them count."""
+"""Responses in their file: kept byte for byte, read by row group, and which readings count."""
 
 from datetime import datetime
 from itertools import pairwise
@@ -54,29 +54,35 @@ def test_many_responses_are_written_a_row_group_at_a_time(
     assert [stored.body for stored in store.pages(DAY)] == bodies
 
 
-def test_row_groups_are_told_of_as_they_are_written_and_read_back_alone(
+def test_row_groups_are_reported_when_written_and_can_be_read_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 100)
-    told: dict[int, list[StoredPage]] = {}
-    with store.writing_pages(DAY, lambda group, pages: told.update({group: [*pages]})) as writer:
-        for number in (1, 1, 1, 2, 2):  # the second reading of all: what the first found is out
+    groups: dict[int, list[StoredPage]] = {}
+    with store.writing_pages(DAY, lambda group, pages: groups.update({group: [*pages]})) as writer:
+        for number in (
+            1,
+            1,
+            1,
+            2,
+            2,
+        ):  # the second reading covers all, so the first is out of force
             writer.add(pages_row(number, page_of(call("a"))))
-    assert list(told) == [0, 1, 2]
-    assert [stored.place for group in told.values() for stored in group] == [0, 1, 2, 3, 4]
+    assert list(groups) == [0, 1, 2]
+    assert [stored.place for group in groups.values() for stored in group] == [0, 1, 2, 3, 4]
     pages = store.pages(DAY)
     assert pages.readings() == [set(), {2}, {2}]
-    assert list(Pages(pages.path, [2, 1])) == [*told[2], told[1][1]]
-    assert list(pages) == [told[1][1], *told[2]]
+    assert list(Pages(pages.path, [2, 1])) == [*groups[2], groups[1][1]]
+    assert list(pages) == [groups[1][1], *groups[2]]
 
 
-def test_a_file_that_is_damaged_behind_a_whole_footer_is_told_as_damaged(store: Store) -> None:
+def test_a_file_that_is_damaged_under_a_whole_footer_is_reported_as_damaged(store: Store) -> None:
     keep(store, [pages_row(1, page_of(call(str(n)))) for n in range(3)])
     path = store.path(RAW_PAGES, DAY)
     group = pq.read_metadata(path).row_group(0)
     bodies = group.column(group.num_columns - 1)
     torn = bytearray(path.read_bytes())
-    start = bodies.data_page_offset + 20  # behind the page's header
+    start = bodies.data_page_offset + 20  # after the page's header
     end = bodies.data_page_offset + bodies.total_compressed_size
     torn[start:end] = b"\xff" * (end - start)
     path.write_bytes(torn)
@@ -96,7 +102,7 @@ Reading = tuple[int, datetime, datetime]
 
 
 def reading(number: int, start: int, end: int) -> Reading:
-    """A reading of some hours of the day."""
+    """A reading of the hours `start` to `end` of the day."""
     return number, datetime(2023, 3, 7, start), datetime(2023, 3, 7, end)
 
 

@@ -1,4 +1,4 @@
-"""`scan`: one schema over any mix of files, every value exact, no file opened in vain."""
+"""`scan`: one schema over any mix of files, every value exact, no needless file opened."""
 
 import json
 import os
@@ -30,13 +30,13 @@ Scan = Callable[..., pl.LazyFrame]
 
 @pytest.fixture
 def scan(store: Store, monkeypatch: pytest.MonkeyPatch) -> Scan:
-    """As a user calls it, in whose environment the store is."""
+    """`cdr_pipeline.scan`, with CDR_DATA_DIR set to the store."""
     monkeypatch.setenv("CDR_DATA_DIR", str(store.root))
     return cdr_pipeline.scan
 
 
 def cells(frame: pl.LazyFrame, column: str) -> dict[str, Any]:
-    """The column's value of each call."""
+    """id -> the column's value."""
     return dict(frame.select("id", column).collect().rows())
 
 
@@ -66,7 +66,7 @@ def test_a_key_has_one_column_whatever_its_values_were(store: Store, scan: Scan)
         ((1, 2), pl.String()),
     ],
 )
-def test_a_column_is_as_narrow_as_the_days_asked_for_allow(
+def test_a_column_has_the_narrowest_type_for_the_days_asked_for(
     store: Store, scan: Scan, days: tuple[int, int], dtype: pl.DataType
 ) -> None:
     write_days(store)
@@ -157,7 +157,7 @@ def test_no_days_are_an_empty_frame_with_types(store: Store, scan: Scan) -> None
         (("cdrs", "2023-03-08", "2023-03-07"), "2023-03-08, is after the last, 2023-03-07"),
     ],
 )
-def test_what_cannot_be_read_is_said(
+def test_an_error_says_what_cannot_be_read(
     store: Store, scan: Scan, asked: tuple[str, ...], says: str
 ) -> None:
     write_days(store)
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_said(
         scan(*asked)
 
 
-def test_a_folder_of_ones_own_is_read_whatever_the_settings_say(
+def test_an_explicit_data_dir_is_read_whatever_the_settings_say(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(store)
@@ -209,7 +209,7 @@ def test_importing_the_package_costs_no_library() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_a_footer_is_read_once_as_long_as_the_file_is_the_same(
+def test_a_footer_is_read_once_while_the_file_is_unchanged(
     store: Store, scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(store)
@@ -230,10 +230,10 @@ def test_a_footer_is_read_once_as_long_as_the_file_is_the_same(
     assert read[len(paths) :] == paths[:1]
 
 
-# ---- the same truth for everyone
+# ---- other readers
 
 
-def test_pyarrow_and_scan_tell_the_same(store: Store, scan: Scan) -> None:
+def test_pyarrow_reads_the_same_as_scan(store: Store, scan: Scan) -> None:
     write_days(store)
     objects = cells(scan("cdrs"), "additional")
     shown = cells(scan("cdrs"), "additional_x")
@@ -248,5 +248,5 @@ def test_pyarrow_and_scan_tell_the_same(store: Store, scan: Scan) -> None:
 
 
 def _read(text: str, like: object) -> object:
-    """What a text stands for where the file has a value of that type."""
+    """The value that a text shows, in the type of `like`."""
     return text if isinstance(like, str) else json.loads(text)

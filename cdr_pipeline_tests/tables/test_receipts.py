@@ -1,4 +1,4 @@
-"""What days proved before tell the next one."""
+"""What stored receipts tell the proof of another day."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.records import SAIGON
 
 
-def test_an_honest_total_is_one_of_a_day_read_whole_from_the_same_host(tmp_path: Path) -> None:
+def test_the_honest_total_is_of_days_read_whole_from_the_same_host(tmp_path: Path) -> None:
     store = Store(tmp_path, SAIGON)
     known = [("a", 1, 500), ("a", 3, 900), ("b", 1, 1832), ("a", 1, 700)]
     for number, (host, parts, total) in enumerate(known, 1):

@@ -1,4 +1,4 @@
-"""Partitions on disk: typed, described, replaced whole or left alone, and readable by others."""
+"""Partitions on disk: typed, described, replaced as a whole or not at all, readable by others."""
 
 import errno
 import json
@@ -48,7 +48,7 @@ NO_CALLS = flat()
 
 
 def files(store: Store) -> list[str]:
-    """Every file of the datasets and of the staging area, but for locks."""
+    """Every file of the datasets and of the staging folder, except locks."""
     found = (path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock")
     return sorted(str(path.relative_to(store.root)) for path in found)
 
@@ -111,7 +111,7 @@ def test_a_call_can_be_looked_up_without_reading_the_days_that_do_not_have_it(
             assert found == [(excluded,)], column
 
 
-def test_what_is_not_as_promised_is_not_written(store: Store) -> None:
+def test_a_frame_with_another_schema_is_not_written(store: Store) -> None:
     store.write(CDRS, DAY, NO_CALLS.cdrs)
     with pytest.raises(TypeError, match="cdrs: note is Null"):
         store.write(CDRS, DAY, CALLS.cdrs.with_columns(note=None))
@@ -156,7 +156,7 @@ def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(
     assert store.holds(CDRS, DAY) == written_before
 
 
-def test_while_a_partition_is_written_its_readers_find_the_old_one_alone(store: Store) -> None:
+def test_while_a_partition_is_written_readers_find_only_the_old_one(store: Store) -> None:
     with store.writing_pages(DAY) as pages:
         pages.add(pages_row(1, page_of(call("old"))))
     with store.writing_pages(DAY) as pages:
@@ -193,12 +193,11 @@ def test_a_partition_that_is_replaced_meanwhile_is_read_whole_and_not_called_dam
         replacing.result()
 
 
-def test_a_partition_that_is_replaced_while_it_is_looked_at_stays_the_one_that_it_was(
+def test_a_partition_that_is_replaced_while_it_is_read_stays_the_old_one(
     store: Store,
 ) -> None:
-    """A report's checks look at a day several times. Of one that was loaded again meanwhile they
-    found no odd call where there were some, by the row groups of the file before, or Polars
-    panicked.
+    """A report's checks read a day several times. When the day was loaded again meanwhile, they
+    used the row groups of the old file and missed odd calls, or Polars panicked.
     """
     store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
     calls = store.lazy(CDRS, DAY)
@@ -209,7 +208,7 @@ def test_a_partition_that_is_replaced_while_it_is_looked_at_stays_the_one_that_i
     assert store.lazy(CDRS, DAY).collect()["id"].to_list() == ["c"]
 
 
-def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
+def test_files_of_a_killed_run_do_no_harm(store: Store) -> None:
     with store.writing_pages(DAY) as pages:
         pages.add(pages_row(1, page_of(call("half"))))
         (torn,) = (name for name in files(store) if name.endswith(".parquet"))
@@ -222,7 +221,7 @@ def test_what_a_killed_run_left_behind_is_in_nobodys_way(store: Store) -> None:
     assert files(store) == ["raw_pages/date=2023-03-07/part-0.parquet"]
 
 
-def test_the_days_written_are_known_in_order_and_no_other_folder_is_one(
+def test_stored_days_are_listed_in_order_without_other_folders(
     store: Store,
 ) -> None:
     assert store.days(CDRS) == []
@@ -235,10 +234,10 @@ def test_the_days_written_are_known_in_order_and_no_other_folder_is_one(
     assert store.days(REJECTS) == []
 
 
-def test_a_folder_that_is_another_users_is_named_and_not_the_one_around_it(
+def test_a_folder_of_another_user_is_named_and_not_its_parent(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a root that both may write, the first to load days made `.staging`."""
+    """In a root that two users may write, `.staging` belongs to the one who loaded days first."""
 
     def denied(**_: object) -> Never:
         raise PermissionError(errno.EACCES, "Permission denied", "a name by chance")
@@ -309,7 +308,7 @@ def test_another_process_on_the_same_day_waits_for_its_turn(store: Store) -> Non
 
 @pytest.fixture
 def two_days(store: Store) -> Store:
-    """A day of two calls and an empty one, with all that is made of them."""
+    """A day of two calls and an empty day, with their aggregates."""
     for day, calls in ((DAY, CALLS), (NEXT_DAY, NO_CALLS)):
         store.write(CDRS, day, calls.cdrs, calls.keys)
         store.write(REJECTS, day, calls.rejects)
@@ -363,7 +362,7 @@ def test_duckdb_reads_the_cells_as_they_are(two_days: Store) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 9])
-def test_a_row_group_of_large_rows_has_fewer_however_many_come_at_a_time(
+def test_a_row_group_of_large_rows_has_fewer_rows_however_many_come_at_a_time(
     store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.tables.store._ROW_GROUP", 4)
@@ -401,7 +400,7 @@ def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
 def test_files_that_this_user_may_not_read_are_told_apart_from_damaged_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A damaged one among them was not to be deleted, either."""
+    """The message also forbade to delete the damaged file among them."""
     monkeypatch.setattr("os.access", lambda path, mode: path.name == "torn" or mode == os.F_OK)
     assert f"{Damaged(Path('a'), Path('torn'), Path('b'))}".startswith(
         "a, b cannot be read by this user. See that it may; do not delete such a file. torn cannot"

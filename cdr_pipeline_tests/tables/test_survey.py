@@ -1,4 +1,4 @@
-"""What has been seen becomes a contract that fits it; what a contract would change is foretold."""
+"""Proposals: a contract that fits the stored values; and the changes that a contract would make."""
 
 import json
 import re
@@ -24,7 +24,7 @@ NEXT = DAY + timedelta(days=1)
 
 
 def proposed(store: Store, *days: dict[str, str]) -> str:
-    """What is proposed after some days of objects."""
+    """The proposal after days with these objects were stored."""
     for after, objects in enumerate(days):
         write_day(store, DAY + timedelta(days=after), objects)
     stored = store.days(CDRS)
@@ -32,27 +32,27 @@ def proposed(store: Store, *days: dict[str, str]) -> str:
 
 
 def values(*tokens: str) -> dict[str, str]:
-    """A day on which the key k came with these values."""
+    """id -> object, for a day on which the key k has these values."""
     return {f"call-{at}": f'{{"k":{token}}}' for at, token in enumerate(tokens)}
 
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[Declared]:
-    """What the values of keys are tried as, in turn."""
-    told: list[Declared] = []
+    """The declarations that values were fitted to, in order."""
+    fitted: list[Declared] = []
 
     def telling(declared: Declared, *args: Any) -> pl.Series:
-        told.append(declared)
+        fitted.append(declared)
         return fit_declared(declared, *args)
 
     monkeypatch.setattr(survey, "fit_declared", telling)
-    return told
+    return fitted
 
 
-def test_a_keys_values_are_looked_at_together_although_others_differ_in_each_record(
+def test_a_keys_values_are_fitted_together_although_each_record_has_other_keys(
     store: Store, tried: list[Declared]
 ) -> None:
-    """Each record by itself took 25 ms, a day of lists of ten keys out of thousands for hours."""
+    """A record by itself took 25 ms: a day whose lists had ten of thousands of keys took hours."""
     write_day(store, DAY, {f"call-{at}": f'{{"k":{at},"other {at}":1}}' for at in range(7)})
     (seen, *others) = survey.observe(store, [DAY])
     assert (seen.key, seen.values, len(others)) == ("k", 7, 7)
@@ -60,10 +60,10 @@ def test_a_keys_values_are_looked_at_together_although_others_differ_in_each_rec
     assert looked_at.count("k") == looked_at.count("other 1")
 
 
-def test_a_key_that_holds_no_date_is_not_tried_against_each_way_to_write_one(
+def test_a_key_that_holds_no_date_is_not_tried_with_each_date_format(
     store: Store, tried: list[Declared]
 ) -> None:
-    """Of 5,000 keys a proposal took two minutes."""
+    """A proposal for 5,000 keys took two minutes."""
     write_day(store, DAY, values('"Quận 7, ấp 3"', "3", '"07/03/2023"'))
     survey.observe(store, [DAY])
     assert {one.type for one in tried} == {"int", "decimal", "float", "bool"}
@@ -184,7 +184,7 @@ def test_a_proposal_is_a_contract_that_every_value_fits(store: Store, texts: lis
     assert survey.compare(store, contract, [DAY], 256).misfits == []
 
 
-def test_what_is_no_object_is_passed_over(store: Store) -> None:
+def test_values_that_are_no_object_are_passed_over(store: Store) -> None:
     assert "[keys" not in proposed(store, {"a": "[1]", "b": '"text"', "c": '"{broken"'})
     text = proposed(store, {"a": "[1]", "b": '{"k": 1}', "c": '{"k": 2}'})
     assert "Calls with it: 2 (2 integer)" in text
@@ -208,7 +208,7 @@ CONTRACT = read(
 )
 
 
-def test_columns_that_come_go_or_change_are_foretold_and_come_true(store: Store) -> None:
+def test_new_dropped_and_changed_columns_are_predicted_correctly(store: Store) -> None:
     write_day(store, DAY, OBJECTS)
     changes = survey.compare(store, CONTRACT, [DAY], 256)
     assert changes.columns == {
@@ -222,7 +222,9 @@ def test_columns_that_come_go_or_change_are_foretold_and_come_true(store: Store)
     assert survey.compare(store, CONTRACT, [DAY], 256).columns == {}
 
 
-def test_values_that_would_not_fit_are_counted_with_examples_but_of_people(store: Store) -> None:
+def test_values_that_would_not_fit_are_counted_with_examples_except_personal_ones(
+    store: Store,
+) -> None:
     write_day(store, DAY, OBJECTS)
     write_day(store, NEXT, {"c": '{"x": "hai"}'})
     changes = survey.compare(store, CONTRACT, [DAY, NEXT], 256)
@@ -239,7 +241,7 @@ def test_no_contract_changes_nothing(store: Store) -> None:
     assert (changes.columns, changes.misfits) == ({}, [])
 
 
-def test_a_batch_more_than_fits_at_once_is_looked_at_in_parts(
+def test_more_rows_than_fit_at_once_are_observed_in_parts(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_day(store, DAY, values("1", "2", '"x"', '"y"', '"z"'))

@@ -1,6 +1,6 @@
-"""The law of one value: its JSON type tells the ending of its column, and no digit is lost.
+"""Rules for one value: its JSON type determines the ending of its column, and no digit is lost.
 
-The law is spelled out here once more, over what the standard library reads in the same JSON.
+The rules are written here a second time, over what the standard library reads from the same JSON.
 """
 
 import json
@@ -15,7 +15,7 @@ from cdr_pipeline_tests.records import DIFFERENT_NOTATION, OBJECT, VALUE, exact
 
 
 def json_type_of(value: object) -> str:
-    """How a value's type is told in `additional_keys`."""
+    """The name of a value's type in `additional_keys`."""
     match value:
         case str():
             return "string"
@@ -40,7 +40,7 @@ def json_type_of(value: object) -> str:
 @example("9223372036854775807")
 @example("9223372036854775808")
 @example('"1"')
-def test_the_type_is_told_from_the_value_and_the_cell_holds_it(token: str) -> None:
+def test_a_cell_has_the_type_of_the_value_and_holds_it(token: str) -> None:
     kind, cell = read_value(token.encode())
     assert kind == json_type_of(json.loads(token))
     assert kind in JSON_TYPES
@@ -58,7 +58,7 @@ def test_each_type_but_null_has_the_promised_ending() -> None:
 @given(OBJECT)
 @example(DIFFERENT_NOTATION)
 @example('{"a":1,"a":"x"}')
-def test_the_fast_reading_is_the_slow_one(text: str) -> None:
+def test_fast_and_slow_reading_agree(text: str) -> None:
     fast, slow = read_fast(text), read_object(text)
     assert list(fast) == list(slow)
     assert [(kind, type(v), exact(v)) for kind, v in fast.values()] == [
@@ -67,7 +67,7 @@ def test_the_fast_reading_is_the_slow_one(text: str) -> None:
 
 
 @given(OBJECT)
-def test_the_text_of_an_object_is_known_for_one(text: str) -> None:
+def test_the_text_of_an_object_is_recognised(text: str) -> None:
     assert is_object(text.encode())
     assert is_object(f"\n {text} ".encode())
 
@@ -78,7 +78,7 @@ def test_the_text_of_an_object_is_known_for_one(text: str) -> None:
 @example("khách quen")
 @example("")
 @example('{"a":' * 5000)
-def test_and_no_other_text_is(text: str) -> None:
+def test_no_other_text_is_taken_for_an_object(text: str) -> None:
     assert not is_object(text.encode())
 
 

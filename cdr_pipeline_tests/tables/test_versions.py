@@ -1,4 +1,4 @@
-"""Which version of a call stands, and what changed between two fetches of a day."""
+"""Which version of a call counts, and what changed between two fetches of a day."""
 
 from datetime import datetime, timedelta
 
@@ -18,7 +18,9 @@ MORNING, AFTERNOON = Window(MIDNIGHT, NOON), Window(NOON, MIDNIGHT + timedelta(d
 
 
 def fetched(*records: Sent) -> Difference:
-    """What is new, changed or gone since a fetch of the calls a and b and of two nameless ones."""
+    """The difference of these records to an earlier fetch: calls a and b, two equal records without
+    an id, and a record that is no call.
+    """
     old = [call("a"), call("b"), call("", note="x"), call("", note="x"), b"null"]
     frames = [versions([StoredPage(1, page_of(*some))], Window.of(DAY)) for some in (old, records)]
     return Difference.between(*frames)
@@ -49,7 +51,7 @@ def made(*pages: StoredPage) -> int:
     return len(versions(pages, Window.of(DAY)))
 
 
-def test_of_one_id_the_version_that_came_last_counts() -> None:
+def test_the_version_of_an_id_that_came_last_counts() -> None:
     pages = [
         StoredPage(1, page_of(call("a"), call("a", note="2"))),
         StoredPage(2, page_of(call("a"))),
@@ -94,7 +96,7 @@ def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -
     assert flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs.is_empty()
 
 
-def test_a_fault_of_a_call_on_the_border_is_told_once() -> None:
+def test_a_fault_of_a_call_on_the_border_is_reported_once() -> None:
     both = page_of(call("a", "2023-03-07 11:59:59", duration="abc"))
     pages = [StoredPage(1, both, MORNING), StoredPage(2, both, AFTERNOON)]
     assert flatten(pages, Rules(Window.of(DAY), SAIGON)).rejects["field"].to_list() == ["duration"]

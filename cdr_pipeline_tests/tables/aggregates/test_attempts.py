@@ -1,4 +1,4 @@
-"""Attempts: numbered over all days, and the same whatever the order in which they are loaded."""
+"""Attempts: numbered over all days, the same whatever the order in which days are loaded."""
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ DAYS: Final = [FIRST + timedelta(days=number) for number in range(4)]
 
 
 def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: object) -> Sent:
-    """A call to a lead on a day, by its number."""
+    """A call to a lead on the day `DAYS[number]`."""
     day = DAYS[number]
     return call(
         f"{day}-{hour}-{lead}-{campaign}",
@@ -39,7 +39,9 @@ def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: o
 
 
 def load(store: Store, day: date, records: list[Sent]) -> list[date]:
-    """Store `cdrs` of a day, its `campaign_daily` and what comes of it; the days written."""
+    """Store `cdrs` and `campaign_daily` of a day, and each `lead_attempts` that changes; return the
+    days of these.
+    """
     store.write(CDRS, day, flat(*records, day=day).cdrs)
     store.write(
         CAMPAIGN_DAILY,
@@ -54,7 +56,7 @@ def load(store: Store, day: date, records: list[Sent]) -> list[date]:
 
 
 def attempts(store: Store, day: date) -> list[tuple[Any, ...]]:
-    """Campaign, attempt, calls, mean hours since the previous one."""
+    """(campaign, attempt, calls, mean hours since the previous attempt) of each row."""
     frame = store.read(LEAD_ATTEMPTS, day)
     return frame.select("campaign_uuid", "attempt", "calls", "hours_since_previous").rows()
 
@@ -75,7 +77,7 @@ def test_calls_without_a_lead_have_no_number(store: Store) -> None:
     assert attempts(store, DAYS[0]) == [(None, None, 1, None), ("c1", None, 2, None)]
 
 
-def test_a_day_that_arrives_late_numbers_those_after_it_anew(store: Store) -> None:
+def test_a_day_that_arrives_late_renumbers_later_days(store: Store) -> None:
     load(store, DAYS[1], [to("a", 1)])
     load(store, DAYS[2], [to("a", 2), to("x", 2, campaign="c2")])
     load(store, DAYS[3], [to("x", 3, campaign="c2")])
@@ -84,22 +86,22 @@ def test_a_day_that_arrives_late_numbers_those_after_it_anew(store: Store) -> No
     assert attempts(store, DAYS[2]) == [("c1", 3, 1, 24.0), ("c2", 1, 1, None)]
 
 
-def test_a_day_that_loses_its_calls_numbers_those_after_it_anew(store: Store) -> None:
+def test_a_day_that_loses_its_calls_renumbers_later_days(store: Store) -> None:
     load(store, DAYS[0], [to("a", 0)])
     load(store, DAYS[1], [to("a", 1)])
     assert load(store, DAYS[0], []) == [DAYS[1], DAYS[0]]
     assert attempts(store, DAYS[1]) == [("c1", 1, 1, None)]
 
 
-def test_a_day_whose_campaigns_are_not_known_is_looked_into(store: Store) -> None:
+def test_a_day_without_a_list_of_campaigns_is_searched(store: Store) -> None:
     load(store, DAYS[0], [to("a", 0)])
     store.path(CAMPAIGN_DAILY, DAYS[0]).unlink()
     load(store, DAYS[1], [to("a", 1)])
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
 
 
-def test_calls_that_were_never_numbered_and_came_again_are_in_no_later_number(store: Store) -> None:
-    # The first run was killed before its lead_attempts; another numbered its calls meanwhile.
+def test_the_numbers_of_later_days_do_not_count_calls_that_were_replaced(store: Store) -> None:
+    # The first run was killed before it wrote lead_attempts; the next day's run counted its calls.
     store.write(CDRS, DAYS[0], flat(to("a", 0), day=DAYS[0]).cdrs)
     load(store, DAYS[1], [to("a", 1)])
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
@@ -124,7 +126,7 @@ _Loads = list[tuple[int, list[tuple[str, int, str]]]]
 
 
 def called(loads: _Loads) -> list[tuple[int, list[Sent]]]:
-    """Days by their numbers, and their calls."""
+    """(number of the day, its calls) of each load."""
     return [
         (day, [to(lead, day, hour, campaign) for lead, hour, campaign in c]) for day, c in loads
     ]
@@ -132,7 +134,7 @@ def called(loads: _Loads) -> list[tuple[int, list[Sent]]]:
 
 @given(_LOADS, st.permutations(range(4)))
 @settings(max_examples=20, deadline=None)
-def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
+def test_the_stored_attempts_do_not_depend_on_the_order_in_which_days_were_loaded(
     loads: _Loads, order: list[int]
 ) -> None:
     days = called(loads)
@@ -152,7 +154,7 @@ def test_what_is_stored_does_not_tell_the_order_in_which_days_were_loaded(
 
 @given(_LOADS, st.integers(1, 12))
 @settings(max_examples=30, deadline=None)
-def test_what_is_stored_does_not_tell_how_many_calls_were_numbered_at_a_time(
+def test_the_stored_attempts_do_not_depend_on_how_many_calls_were_numbered_at_once(
     loads: _Loads, at_once: int
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

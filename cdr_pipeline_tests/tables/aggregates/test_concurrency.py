@@ -1,4 +1,4 @@
-"""The hours of a day, and the most calls at once: against a count second by second."""
+"""The hours of a day and the most calls at once, compared with a count of every second."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,7 @@ from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import Window
 from cdr_pipeline_tests.records import DAY, NEW_YORK, SAIGON, Sent, call, flat
 
-#: Hour, campaign, peak of calls, peak of talks; the campaign "all" is all of them.
+#: (hour, campaign, peak of calls, peak of talks); the campaign "all" stands for all campaigns.
 Peaks = set[tuple[int, str | None, int, int]]
 SECOND: Final = timedelta(seconds=1)
 
@@ -30,7 +30,7 @@ SECOND: Final = timedelta(seconds=1)
 def a_call(
     id_: str, started: datetime, ended: int | None, answered: int | None = None, campaign: str = ""
 ) -> Sent:
-    """A call that was answered and ended so many seconds after its start, or was not."""
+    """A call; `answered` and `ended`: seconds after its start, None for never."""
 
     def later(seconds: int | None) -> str:
         return "" if seconds is None else f"{started + seconds * SECOND:%F %T}"
@@ -45,7 +45,7 @@ def a_call(
 
 
 def calls_of(days: dict[date, list[Sent]], zone: ZoneInfo = SAIGON) -> pl.DataFrame:
-    """`cdrs` of some days, with their `date`."""
+    """The `cdrs` of some days together, with `date`."""
     return pl.concat(
         flat(*records, day=day, zone=zone)
         .cdrs.select(CDRS.schema(zone).names())
@@ -55,7 +55,7 @@ def calls_of(days: dict[date, list[Sent]], zone: ZoneInfo = SAIGON) -> pl.DataFr
 
 
 def peaks(cdrs: pl.DataFrame, day: date, zone: ZoneInfo = SAIGON) -> Peaks:
-    """What ours are."""
+    """The peaks of `campaign_hourly`."""
     frame = campaign_hourly(Hours.of(cdrs.lazy(), day, zone)).collect(engine="in-memory")
     one = frame.select("hour", "campaign_uuid", "peak_calls", "peak_talks")
     all_ = frame.select("hour", pl.lit("all"), "peak_calls_all", "peak_talks_all")
@@ -63,7 +63,7 @@ def peaks(cdrs: pl.DataFrame, day: date, zone: ZoneInfo = SAIGON) -> Peaks:
 
 
 def brute_force(cdrs: pl.DataFrame, day: date, zone: ZoneInfo = SAIGON) -> Peaks:
-    """For each second of the day and each campaign, how many calls and talks there are in it."""
+    """The peaks from a count of calls and talks in each second of the day."""
     bounds = (Window.of(day).start, Window.of(day).end)
     first, last = (int(at.replace(tzinfo=zone).timestamp()) for at in bounds)
     most: dict[tuple[int, str | None], list[int]] = defaultdict(lambda: [0, 0])
@@ -99,7 +99,7 @@ def _hostile(day: date) -> st.SearchStrategy[list[Sent]]:
 
 @given(_hostile(DAY - timedelta(days=1)), _hostile(DAY))
 @settings(max_examples=40, deadline=None)
-def test_peaks_are_what_a_count_of_every_second_finds(
+def test_peaks_equal_those_of_a_count_of_every_second(
     before: list[Sent], on_it: list[Sent]
 ) -> None:
     cdrs = calls_of({DAY - timedelta(days=1): before, DAY: on_it})
@@ -140,8 +140,8 @@ def test_a_call_over_midnight_is_in_the_peaks_of_both_days_and_counts_on_the_fir
     assert both == [[(23, 1, 1, 1)], [(0, 0, 1, 1)]]
 
 
-def test_where_each_call_has_a_campaign_of_its_own_no_hour_is_looked_at_in_vain() -> None:
-    """Each campaign was looked at in each hour: 300,000 of them took 2 GB."""
+def test_a_campaign_is_counted_only_in_hours_in_which_it_has_calls() -> None:
+    """Each campaign was joined with each hour: 300,000 campaigns took 2 GB."""
     times = (datetime(2023, 3, 7, hour, 59, 50) for hour in range(8, 17))
     records = [a_call(f"{at}", at, 5, campaign=f"{at}") for at in times]
     over = a_call("over", datetime(2023, 3, 7, 9), 7201, campaign="over")
@@ -149,11 +149,11 @@ def test_where_each_call_has_a_campaign_of_its_own_no_hour_is_looked_at_in_vain(
     assert len(spans.collect()) == len(records) + 1 + 2
 
 
-# ---- whatever the order of the days
+# ---- days loaded in any order
 
 
 def load(store: Store, day: date, *records: Sent) -> list[date]:
-    """Store `cdrs` of a day and what comes of it; the days that were written."""
+    """Store `cdrs` of a day and each `campaign_hourly` that changes; return the days of these."""
     store.write(CDRS, day, flat(*records, day=day).cdrs)
     written = []
     for changed, frame in remade(store, [day]):
@@ -178,13 +178,13 @@ def test_the_order_in_which_days_are_loaded_does_not_matter(store: Store, tmp_pa
 
 
 def test_a_call_without_an_end_in_this_century_goes_on_until_the_end_of_the_day() -> None:
-    """Its seconds did not fit in 32 bits, and every later run failed with the day."""
+    """Its seconds did not fit in 32 bits, and every later run of the day failed."""
     endless = call("a", "2023-03-07 22:30:00", time_ended="9999-12-31 23:59:59", campaign_uuid="c")
     found = peaks(calls_of({DAY: [endless]}), DAY)
     assert found == {(hour, one, 1, 0) for hour in (22, 23) for one in ("c", "all")}
 
 
-def test_the_day_after_is_written_only_if_it_comes_out_different(store: Store) -> None:
+def test_the_day_after_is_written_only_if_it_changes(store: Store) -> None:
     tomorrow = DAY + timedelta(days=1)
     load(store, tomorrow, NEXT)
     assert load(store, DAY, a_call("c", datetime(2023, 3, 7, 12), 60)) == [DAY]
@@ -192,9 +192,9 @@ def test_the_day_after_is_written_only_if_it_comes_out_different(store: Store) -
     assert load(store, DAY) == [tomorrow, DAY]
 
 
-def test_the_day_after_stays_as_it_is_while_its_calls_are_gone(store: Store) -> None:
-    """Where a damaged file had been deleted, as its message says, the next run of the day before
-    left the hours of that day without all that began on it, and was green.
+def test_the_day_after_is_not_written_while_its_calls_are_missing(store: Store) -> None:
+    """When a damaged file had been deleted, as the message says, the next run of the day before
+    wrote the hours of that day without the calls that began on it, and was green.
     """
     tomorrow = DAY + timedelta(days=1)
     load(store, tomorrow, NEXT)

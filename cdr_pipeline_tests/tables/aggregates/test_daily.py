@@ -1,4 +1,4 @@
-"""The aggregates of a day: by hand, and every measure again by DuckDB over hostile days."""
+"""The aggregates of a day, compared with counts by hand, and with DuckDB's over hostile days."""
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -33,7 +33,7 @@ CALLING_RULES: Final = CallingRules(time(8), time(17), 2)
 
 
 def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
-    """Every aggregate of a day; `cdrs`: the calls of all days, with their `date`."""
+    """Aggregate -> its frame for a day; `cdrs`: the calls of all days, with `date`."""
     of_the_day = Day.read(cdrs.lazy().filter(pl.col("date") == day))
     with_the_day_before = cdrs.lazy().filter(pl.col("date") >= day - timedelta(days=1))
     frames = {
@@ -48,8 +48,8 @@ def made(cdrs: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
     return {name: frame.collect(engine="in-memory") for name, frame in frames.items()}
 
 
-def one_of_all(number: int) -> Sent:
-    """One of a thousand calls, among which each cause meets each status, and more."""
+def numbered_call(number: int) -> Sent:
+    """The call of this number, of 1,000 calls in which causes, statuses and other fields vary."""
     causes, statuses = (
         sorted(KNOWN_CAUSES | {"NONE"}),
         [*sorted(STATUSES), *STATUS_SPELLINGS, "Bận"],
@@ -63,7 +63,7 @@ def one_of_all(number: int) -> Sent:
     return call(
         f"{number:04}",
         started,
-        parent_id=f"{number - (number % 7 == 6):04}",  # each seventh is a leg of the one before
+        parent_id=f"{number - (number % 7 == 6):04}",  # each seventh is a leg of the call before
         cause=causes[number % len(causes)],
         status=statuses[number % len(statuses)].upper().replace("-", "_"),
         time_ringging=ringing,
@@ -85,13 +85,11 @@ def one_of_all(number: int) -> Sent:
     )
 
 
-def test_calls_and_measures_are_made_into_other_values_only_by_another_version_of_the_rules() -> (
-    None
-):
-    """If this fails and you meant to change no value, you have. If you did mean it, raise `RULES`,
-    so that whoever has days stored is told of those made before, and write down here what comes.
+def test_values_of_calls_and_measures_change_only_with_the_version_of_the_rules() -> None:
+    """If this test fails, your change altered a value of a dataset. If you meant to, raise `RULES`,
+    so that days stored before are reported as stale, and write the new digest here.
     """
-    day = flat(*map(one_of_all, range(1_000)))
+    day = flat(*map(numbered_call, range(1_000)))
     cdrs = day.cdrs.with_columns(date=pl.lit(DAY))
     values = {name: cells(frame) for name, frame in made(cdrs, DAY).items()}
     values |= {"cdrs": cells(day.cdrs), "cdr_rejects": cells(day.rejects)}
@@ -101,7 +99,7 @@ def test_calls_and_measures_are_made_into_other_values_only_by_another_version_o
 
 
 def cells(frame: pl.DataFrame) -> list[dict[str, str]]:
-    """The cells as text, fractions by as many digits as every processor agrees on."""
+    """The cells as text; fractions with 9 digits, in which all processors agree."""
     return [
         {
             name: f"{cell:.9g}" if isinstance(cell, float) else f"{cell}"
@@ -112,7 +110,7 @@ def cells(frame: pl.DataFrame) -> list[dict[str, str]]:
 
 
 def agrees(cdrs: pl.DataFrame, day: date) -> None:
-    """Every aggregate of the day is what DuckDB makes of the same calls."""
+    """Assert that every aggregate of the day equals what DuckDB makes of the same calls."""
     due = recounted(cdrs, day)
     for name, frame in made(cdrs, day).items():
         assert frame.schema == DATASETS[name].schema(SAIGON), name
@@ -129,19 +127,19 @@ def agrees(cdrs: pl.DataFrame, day: date) -> None:
                 assert ours == due_, (name, column, row)
 
 
-# ---- by DuckDB
+# ---- compared with DuckDB
 
 _PAGE: Final = 50
 
 
 def dated(records: list[Sent], day: date) -> pl.DataFrame:
-    """The day's calls with their `date`, the contract's columns alone."""
+    """The day's calls with `date`, without `additional_*` columns."""
     pages = [records[at : at + _PAGE] for at in range(0, len(records), _PAGE)]
     cdrs = flat_pages(pages, day).cdrs.select(CDRS.schema(SAIGON).names())
     return cdrs.with_columns(date=pl.lit(day))
 
 
-def test_every_measure_of_messy_days_is_what_duckdb_makes_of_their_calls() -> None:
+def test_every_measure_of_messy_days_equals_duckdbs() -> None:
     vendor = Vendor(tenant=Tenant(calls_per_day=1000), chaos=Chaos.parse("messy=0.5", 9))
     days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
     cdrs = pl.concat(dated(list(vendor.truth(day)), day) for day in days)
@@ -156,7 +154,7 @@ def _moments(day: date) -> st.SearchStrategy[datetime]:
     return at.map(lambda moment: datetime.combine(day, moment))
 
 
-#: Seconds from the start to some later moment, or none; some make no sense.
+#: Seconds from the start to a later time, or None for never; some make no sense.
 _LATER: Final = st.sampled_from([None, 0, 1, 5, 59, 61, 3601, 7300, 86_400, 200_000, -30])
 _SECONDS: Final = st.sampled_from([None, -1, 0, 1, 4, 5, 6, 14, 15, 16, 29, 30, 31, 90])
 
@@ -212,13 +210,13 @@ def _days() -> st.SearchStrategy[pl.DataFrame]:
 
 @given(_days())
 @settings(max_examples=40, deadline=None)
-def test_every_measure_of_hostile_days_is_what_duckdb_makes_of_their_calls(
+def test_every_measure_of_hostile_days_equals_duckdbs(
     cdrs: pl.DataFrame,
 ) -> None:
     agrees(cdrs, DAY)
 
 
-# ---- by hand
+# ---- counted by hand
 
 
 def talk(id_: str, seconds: int, **fields: object) -> Sent:
@@ -246,7 +244,7 @@ def dial(id_: str, status: str, cause: str, duration: int, **fields: object) -> 
 
 
 def rows_of(aggregate: Callable[[Day], pl.LazyFrame], *calls: Sent) -> list[dict[str, Any]]:
-    """The aggregate of a day of these calls."""
+    """The rows of the aggregate for a day of these calls."""
     return aggregate(Day.of(flat(*calls).cdrs.lazy())).collect().rows(named=True)
 
 
@@ -310,7 +308,7 @@ C1 = {
 }
 
 
-def test_a_campaigns_day_is_what_was_counted_by_hand() -> None:
+def test_the_figures_of_a_campaign_equal_those_counted_by_hand() -> None:
     outside, c1 = rows_of(campaign_daily, *BY_HAND)
     for column in ("first_call_at", "last_call_at"):
         c1[column] = f"{c1[column]:%H:%M:%S}"
@@ -326,7 +324,7 @@ def test_ratios_and_means_over_nothing_are_null_and_sums_are_zero() -> None:
     assert [outside[name] for name in (*sums, "unique_leads", "unique_numbers")] == [0] * 8
 
 
-def test_endings_share_out_their_campaigns_calls() -> None:
+def test_the_shares_of_dispositions_are_of_their_campaigns_calls() -> None:
     rows = rows_of(disposition_daily, *BY_HAND)
     answered = next(row for row in rows if row["disposition"] == "answered")
     assert {name: answered[name] for name in list(answered)[:9]} == {
@@ -354,7 +352,7 @@ def cdrs() -> pl.DataFrame:
 
 
 def additive(name: str) -> list[str]:
-    """The columns that add up over days, by their descriptions."""
+    """The names of the columns that add up over days, according to their descriptions."""
     return [
         column.name
         for column in DATASETS[name].columns
@@ -366,7 +364,7 @@ def additive(name: str) -> list[str]:
 
 @given(_days())
 @settings(max_examples=20, deadline=None)
-def test_sums_over_the_days_are_the_sums_of_all_their_calls(cdrs: pl.DataFrame) -> None:
+def test_sums_over_several_days_equal_sums_over_all_their_calls(cdrs: pl.DataFrame) -> None:
     parts = [made(cdrs, day) for day in _DAYS]
     as_one_day = cdrs.with_columns(date=pl.lit(_DAYS[0]))
     whole = made(as_one_day, _DAYS[0])
@@ -377,7 +375,7 @@ def test_sums_over_the_days_are_the_sums_of_all_their_calls(cdrs: pl.DataFrame) 
             .sort(*DATASETS[name].key)
             for frame in (pl.concat(part[name] for part in parts), whole[name])
         ]
-        # Hours in which a call of the day before went on have a row without calls.
+        # An hour in which only a call of the day before goes on has a row without calls.
         ours, theirs = (frame.filter(pl.col("calls") > 0) for frame in sums)
         assert ours.equals(theirs), name
 
@@ -411,7 +409,7 @@ def test_ratios_lie_between_0_and_1(cdrs: pl.DataFrame) -> None:
     assert frames["disposition_daily"]["share"].is_between(0, 1).all()
 
 
-def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() -> None:
+def test_congestion_is_a_network_failure_with_such_a_status_or_cause() -> None:
     calls = [
         call(f"{number}", status=status, cause=cause, direction="outbound", from_number="0281")
         for number, (status, cause) in enumerate(
@@ -434,7 +432,7 @@ def test_congestion_is_told_by_status_or_cause_and_only_of_network_failures() ->
 
 
 def outside(first: str, last: str, *moments: str) -> list[str]:
-    """Those of the moments that lie outside the window."""
+    """The times of day among `moments` that lie outside the window."""
     rules = CallingRules(time.fromisoformat(first), time.fromisoformat(last), 1)
     calls = [call(at, f"2023-03-07 {at}") for at in moments]
     return flat(*calls).cdrs.filter(rules.outside())["id"].to_list()
@@ -451,7 +449,7 @@ def test_a_window_may_reach_over_midnight() -> None:
     assert outside("20:00", "06:00", *moments) == ["06:00:01", "19:59:59"]
 
 
-def test_a_number_called_too_often_counts_once_with_the_campaign_that_went_too_far() -> None:
+def test_a_number_called_too_often_counts_once_in_the_campaign_that_exceeded_the_limit() -> None:
     calls = [
         call(
             f"{number}",

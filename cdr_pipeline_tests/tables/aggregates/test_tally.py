@@ -1,4 +1,4 @@
-"""Tallies: few rows tell what single calls do, whatever parts a day is read in."""
+"""Tallies: few rows hold what single calls do, whatever parts a day is read in."""
 
 from datetime import time
 
@@ -37,15 +37,15 @@ def test_a_day_comes_out_the_same_whatever_parts_it_is_read_in(
         )
 
 
-def test_a_tally_is_short_and_tells_every_call(cdrs: pl.DataFrame) -> None:
+def test_a_tally_is_short_and_counts_every_call(cdrs: pl.DataFrame) -> None:
     many = pl.concat([cdrs] * 50).lazy()
     told = tally.alike(tally.singly(many)).collect(engine="in-memory")
     assert told["calls"].sum() == 50 * cdrs["is_root"].sum()
     assert len(told) == len(tally.alike(tally.singly(cdrs.lazy())).collect(engine="in-memory"))
 
 
-def test_seconds_that_no_call_takes_are_in_no_sum() -> None:
-    """A vendor's 2^63 - 1, twice, made a sum of -2."""
+def test_impossible_numbers_of_seconds_are_in_no_sum() -> None:
+    """Two values of 2^63 - 1 from a vendor gave a sum of -2."""
     most = 2**63 - 1
     calls = [
         call(id_, duration=most, billsec=most, presskey_delay=most, press_key='{"1":1}')

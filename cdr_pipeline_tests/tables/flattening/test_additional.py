@@ -1,7 +1,7 @@
-"""The law of `additional_*`: a value's column follows from its record alone, and nothing is lost.
+"""Rules of `additional_*`: a value's column depends on its record alone, and nothing is lost.
 
-The law is spelled out here once more, from the promise to users, over what the standard library
-reads in the same JSON. Of one value and of one key it is held in `test_values` and `test_names`.
+The rules are written here a second time, from the promise to users, over what the standard library
+reads from the same JSON. For single values and keys, see `test_values` and `test_names`.
 """
 
 import json
@@ -31,7 +31,7 @@ from cdr_pipeline_tests.records import (
 
 
 def rebuilt(text: str) -> dict[str, Any]:
-    """The object behind the columns and keys of one record."""
+    """The object, rebuilt from the columns and keys of one record."""
     columns = spread([text])
     members = {}
     for name, (value,) in in_full(columns).items():
@@ -45,7 +45,7 @@ def rebuilt(text: str) -> dict[str, Any]:
 
 @given(OBJECT)
 @example(DIFFERENT_NOTATION)
-def test_the_object_can_be_had_back_from_the_columns_and_their_keys(text: str) -> None:
+def test_the_object_can_be_rebuilt_from_the_columns_and_their_keys(text: str) -> None:
     told = {key: value for key, value in json.loads(text).items() if value not in (None, "")}
     back = rebuilt(text)
     assert {key: exact(value) for key, value in back.items()} == {
@@ -56,13 +56,13 @@ def test_the_object_can_be_had_back_from_the_columns_and_their_keys(text: str) -
 @given(OBJECT)
 @example(DIFFERENT_NOTATION)
 @example('{ "x" : "\\u0041" }')
-def test_the_text_of_the_object_stands_as_it_was_received(text: str) -> None:
+def test_the_text_of_the_object_is_kept_as_received(text: str) -> None:
     made = flat(verbatim("additional", text))
     assert made.cdrs["additional"].to_list() == [text]
     assert made.rejects.is_empty()
 
 
-def test_wide_integers_and_decimals_keep_every_digit_somewhere() -> None:
+def test_wide_integers_and_decimals_keep_every_digit() -> None:
     token = (
         f'{{"w":{2**70},"i":9007199254740993,"f":0.10000000000000000555,"d":33.0,"n":[{2**70}]}}'
     )
@@ -83,7 +83,7 @@ def test_wide_integers_and_decimals_keep_every_digit_somewhere() -> None:
 
 @given(st.lists(st.none() | OBJECT, max_size=5))
 @example([f'{{"a":{"9" * 5000}}}'])
-def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str | None]) -> None:
+def test_a_cell_equals_the_slow_reading_of_its_own_record(texts: list[str | None]) -> None:
     columns = spread(texts)
     series = columns.frame().drop("_misfits").to_dict()
     assert all(len(one) == len(texts) for one in series.values())
@@ -114,7 +114,7 @@ def test_a_cell_is_what_the_slow_reading_of_its_own_record_says(texts: list[str 
 @example(['{"a":[1]}', '{"a":null}', '{"a":1e400}'], [(n % 3, n % 2) for n in range(15)])
 @example(['{"Ten":1}', '{"ten":"x"}', '{"ten":2,"Ten":3}'], [(n % 3, 0) for n in range(15)])
 @example(['{"a":1}', '{"b":""}', '{"b":[2],"c":null}'], [(n % 3, 0) for n in range(15)])
-def test_keys_that_were_learned_change_nobodys_cells(
+def test_keys_that_were_learned_change_no_cell(
     texts: list[str], order: list[tuple[int, int]]
 ) -> None:
     objects = [texts[place % len(texts)] for place, _ in order]
@@ -130,7 +130,7 @@ def test_keys_that_were_learned_change_nobodys_cells(
         assert {name: exact(one) for name, one in cells.items() if one is not None} == alone
 
 
-def test_a_column_has_one_type_whatever_stands_in_it() -> None:
+def test_a_column_has_one_type_whatever_values_came() -> None:
     texts = ['{"a":1,"b":"x"}', '{"a":1.5,"b":true}', '{"a":"1","b":[1]}', '{"a":70368744177664}']
     assert {one.name: one.dtype for one in spread(texts).frame().drop("_misfits")} == {
         "additional_a": pl.String,
@@ -153,7 +153,7 @@ def test_null_and_empty_text_are_in_no_column() -> None:
 # ---- beside other records and columns
 
 
-def test_keys_of_additional_never_meet_the_calls_own_columns() -> None:
+def test_keys_of_additional_never_share_a_column_with_documented_fields() -> None:
     listed = {"id": 1, "status": "vip", "additional": "x", "additional_ten": "y", "date": "z"}
     made = the_call(call(status="busy", additional=listed))
     assert (made["id"], made["status"]) == ("a", "busy")

@@ -1,4 +1,4 @@
-"""Working ahead changes when items are made, and nothing else."""
+"""`ahead` changes when items are made, and nothing else."""
 
 from collections.abc import Iterator
 from threading import Event, get_ident
@@ -11,7 +11,7 @@ from cdr_pipeline.tables.flattening.ahead import ahead
 
 
 @given(st.lists(st.none() | st.integers() | st.just(())), st.integers(1, 4))
-def test_the_items_come_as_they_are_and_in_their_order(items: list[object], most: int) -> None:
+def test_items_come_unchanged_and_in_order(items: list[object], most: int) -> None:
     assert list(ahead(items, most)) == items
 
 
@@ -20,10 +20,10 @@ def test_no_more_items_are_made_than_may_wait() -> None:
     coming = ahead((made.append(at) or at for at in range(9)), 3)  # type: ignore[func-returns-value]
     assert next(coming) == 0
     coming.close()  # type: ignore[attr-defined]
-    assert made == [0, 1, 2, 3][: len(made)]  # the first, and those that may wait behind it
+    assert made == [0, 1, 2, 3][: len(made)]  # the first item, and at most three that wait
 
 
-def test_the_next_item_is_made_elsewhere_while_this_one_is_looked_at() -> None:
+def test_the_next_item_is_made_in_another_thread_meanwhile() -> None:
     made = Event()
 
     def items() -> Iterator[int]:
@@ -33,11 +33,11 @@ def test_the_next_item_is_made_elsewhere_while_this_one_is_looked_at() -> None:
 
     coming = ahead(items())
     first = next(coming)
-    assert made.wait(timeout=30)  # nobody asked for the second yet
+    assert made.wait(timeout=30)  # before anybody asked for the second item
     assert {first, next(coming)}.isdisjoint({get_ident()})
 
 
-def test_a_fault_comes_in_its_place() -> None:
+def test_an_error_comes_in_the_order_of_the_items() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("of the second")
@@ -48,7 +48,7 @@ def test_a_fault_comes_in_its_place() -> None:
         next(coming)
 
 
-def test_who_stops_early_leaves_nothing_running() -> None:
+def test_stopping_early_leaves_nothing_running() -> None:
     closed = Event()
 
     def items() -> Iterator[int]:

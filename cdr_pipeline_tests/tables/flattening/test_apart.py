@@ -1,4 +1,4 @@
-"""Work in another process gives what it gives here, and nothing outlives whoever asked for it."""
+"""Work in another process: the same result as here, and it ends with the process that asked."""
 
 import os
 import signal
@@ -70,13 +70,13 @@ def wait(_: Iterator[int], words: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """For a process that imports this module."""
+    """The environment of a process that can import this module."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    """A pipe; what is read from it ends when the process that writes to it does."""
+    """A named pipe: its reader gets the end of file when the process that writes to it ends."""
     os.mkfifo(tmp_path / "words")
     return tmp_path / "words"
 
@@ -88,7 +88,7 @@ def test_the_result_comes_from_another_process() -> None:
     assert process != os.getpid()
 
 
-def test_frames_paths_and_days_go_there_and_back() -> None:
+def test_frames_paths_and_days_can_be_sent_and_returned() -> None:
     frame = pl.DataFrame({"id": ["a", "b", None]}, schema={"id": pl.Categorical})
     with apart(give, frame, Path("x"), date(2023, 3, 7)) as work:
         back, path, day = work.result()
@@ -97,20 +97,20 @@ def test_frames_paths_and_days_go_there_and_back() -> None:
     assert (path, day) == (Path("x"), date(2023, 3, 7))
 
 
-def test_several_work_at_once_and_are_asked_in_any_order() -> None:
+def test_several_processes_work_at_once_and_are_asked_in_any_order() -> None:
     with apart(add, 1) as first, apart(add, 2) as second:
         assert second.result()[1] == 2
         assert first.result()[1] == 1
 
 
-def test_it_is_given_what_it_works_on_piece_by_piece() -> None:
+def test_the_process_gets_its_input_piece_by_piece() -> None:
     with apart(add, 1) as work:
         for piece in range(100):
             work.give(piece)
         assert work.result()[1] == 1 + sum(range(100))
 
 
-def test_pieces_that_are_not_wanted_any_more_hold_nobody_up() -> None:
+def test_pieces_that_are_not_read_block_nobody() -> None:
     with apart(stop_at_the_first) as work:
         for _ in range(10):
             work.give(bytes(2**20))
@@ -118,7 +118,7 @@ def test_pieces_that_are_not_wanted_any_more_hold_nobody_up() -> None:
 
 
 @pytest.mark.parametrize("how", ["a result", "an error"])
-def test_a_long_answer_before_all_is_given_holds_nobody_up(how: str) -> None:
+def test_a_long_answer_before_the_last_piece_blocks_nobody(how: str) -> None:
     with apart(answer_at_length, how) as work:
         for _ in range(10):
             work.give(bytes(2**20))
@@ -130,7 +130,7 @@ def test_a_long_answer_before_all_is_given_holds_nobody_up(how: str) -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
-def test_it_works_where_input_and_output_are_closed(closed: str, tmp_path: Path) -> None:
+def test_work_succeeds_where_standard_streams_are_closed(closed: str, tmp_path: Path) -> None:
     asks = (
         "import sys; from pathlib import Path\n"
         "from cdr_pipeline.tables.flattening.apart import apart\n"
@@ -145,8 +145,8 @@ def test_it_works_where_input_and_output_are_closed(closed: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("when", ["it is begun", "its end is waited for"])
-def test_an_interrupt_at_any_moment_ends_whoever_asked(when: str) -> None:
-    """Ctrl-C, and Ctrl-C again while the first is being dealt with."""
+def test_an_interrupt_at_any_moment_ends_the_process_that_asked(when: str) -> None:
+    """Ctrl-C, and again Ctrl-C while the first is handled."""
     asks = (
         "import os, signal, sys, threading; from subprocess import Popen\n"
         "from cdr_pipeline.tables.flattening.apart import apart\n"
@@ -174,7 +174,7 @@ def test_an_interrupt_at_any_moment_ends_whoever_asked(when: str) -> None:
     assert b"KeyboardInterrupt" in asked.stderr
 
 
-def test_a_piece_that_cannot_go_there_is_an_error_here() -> None:
+def test_a_piece_that_cannot_be_pickled_is_an_error_in_the_result() -> None:
     with apart(stop_at_the_first) as work:
         for _ in range(5):
             work.give(memoryview(b""))  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_piece_that_cannot_go_there_is_an_error_here() -> None:
             work.result()
 
 
-def test_whoever_gives_to_a_process_that_is_gone_is_told_in_the_end() -> None:
+def test_giving_to_a_process_that_is_gone_is_an_error_in_the_result() -> None:
     with apart(die) as work:
         for _ in range(10):
             work.give(bytes(2**20))
@@ -190,12 +190,12 @@ def test_whoever_gives_to_a_process_that_is_gone_is_told_in_the_end() -> None:
             work.result()
 
 
-def test_what_is_printed_there_is_no_answer() -> None:
+def test_text_printed_by_the_process_is_not_taken_for_its_answer() -> None:
     with apart(chatter, "not a pickle") as work:
         assert work.result() == "not a pickle"
 
 
-def test_an_error_there_is_an_error_here() -> None:
+def test_an_error_in_the_process_is_raised_by_the_result() -> None:
     with apart(refuse, "2023-03-07: balance") as work, pytest.raises(CheckFailed, match="bal"):
         work.result()
 
@@ -207,7 +207,7 @@ def test_an_error_says_where_it_was_raised() -> None:
 
 
 @pytest.mark.parametrize("raised", ["a local class", "SystemExit", "two arguments"])
-def test_what_cannot_come_back_is_told_in_words(raised: str) -> None:
+def test_an_error_that_cannot_be_pickled_comes_as_text(raised: str) -> None:
     with apart(stumble, raised) as work, pytest.raises(RuntimeError, match="in stumble"):
         work.result()
 
@@ -221,13 +221,13 @@ def test_modules_beside_the_data_are_not_imported(
         assert work.result()[1] == 1
 
 
-def test_a_process_that_was_killed_is_told_as_what_it_is() -> None:
+def test_a_killed_process_raises_process_lost() -> None:
     with apart(die) as work, pytest.raises(ProcessLost, match=r"memory.*-9.*old content") as lost:
         work.result()
     assert isinstance(lost.value, CdrError)
 
 
-def test_who_leaves_early_ends_it(words: Path) -> None:
+def test_leaving_the_context_early_ends_the_process(words: Path) -> None:
     with apart(wait, words):
         told = words.open()
         assert told.readline() == "here\n"
@@ -235,7 +235,7 @@ def test_who_leaves_early_ends_it(words: Path) -> None:
         assert told.read() == ""
 
 
-def test_it_ends_with_whoever_asked_however_that_ends(words: Path) -> None:
+def test_the_process_ends_when_the_process_that_asked_is_killed(words: Path) -> None:
     asks = (
         "import signal, sys; from pathlib import Path\n"
         "from cdr_pipeline.tables.flattening.apart import apart\n"

@@ -1,4 +1,4 @@
-"""Which of the records that came count: of one call the last version, of all calls the day's."""
+"""Which received records count: the last version of each call, and only calls of the day."""
 
 from datetime import datetime
 from unittest.mock import patch
@@ -33,8 +33,8 @@ RULES = Rules(Window.of(DAY), SAIGON)
 
 @given(st.sets(st.integers(0, 20), min_size=1), st.lists(st.integers(0, 20)))
 def test_rows_that_do_not_count_are_looked_up(gone: set[int], came: list[int]) -> None:
-    """They were joined: of a day of 500,000 calls, each listed five times, all that were dropped
-    were taken in hand for each few thousand rows, for half of the time that it took.
+    """A join was too slow: for 500,000 calls, each listed five times, it went through all dropped
+    rows again for each few thousand rows, which took half of the time.
     """
     rows = pl.LazyFrame({"_at": came}, schema={"_at": pl.Int64})
     dropped = pl.Series(sorted(gone), dtype=pl.Int64)
@@ -44,10 +44,10 @@ def test_rows_that_do_not_count_are_looked_up(gone: set[int], came: list[int]) -
     assert counting.that_count(rows, dropped.clear()).collect()["_at"].to_list() == came
 
 
-# ---- of one call, the version that came last
+# ---- the last version of a call
 
 
-def test_of_one_id_the_later_record_stands() -> None:
+def test_the_later_record_of_an_id_counts() -> None:
     early, late = call(duration="abc", additional={"x": 1}), call(note="late", duration=2)
     for pages in ([[early, late]], [[early], [late]]):
         made = flat_pages(pages)
@@ -56,7 +56,7 @@ def test_of_one_id_the_later_record_stands() -> None:
         assert made.keys == {}
 
 
-def test_a_reject_with_an_id_gives_way_to_a_later_record_and_the_other_way_round() -> None:
+def test_a_later_record_replaces_a_reject_and_a_later_reject_replaces_a_record() -> None:
     good, bad = call(), call("a", "hôm qua")
     assert flat(bad, good).whole_rejects == 0
     later = flat(good, bad)
@@ -70,7 +70,7 @@ def test_a_call_that_moved_to_another_day_is_gone_from_this_one() -> None:
 
 
 def test_a_broken_record_of_another_day_is_the_last_version_of_its_call() -> None:
-    """It was thrown away before that was looked at: the listing counted none, and `balance` one."""
+    """It was dropped before versions were compared: the listing counted no call, `balance` one."""
     broken = as_text(call("a", "2023-03-08 00:00:00"))[:-1] + rb',"note":"\ud83d"}'
     for records, calls in (((call("a"), broken), 0), ((broken, call("a")), 1)):
         made = flat(*records)
@@ -93,7 +93,7 @@ def test_equal_records_without_an_id_are_calls_of_their_own_within_one_reading()
     assert flatten(again, RULES).whole_rejects == 2
 
 
-def test_a_record_without_an_id_that_two_overlapping_pages_brought_is_one() -> None:
+def test_a_record_without_an_id_on_two_overlapping_pages_is_counted_once() -> None:
     pages = [
         StoredPage(1, page_of(b"null", b"null"), offset=0),
         StoredPage(1, page_of(b"null", b"null"), offset=1),
@@ -123,7 +123,7 @@ def test_rejects_of_another_day_stay_there() -> None:
 
 
 def records_for_the_day(body: bytes) -> int:
-    """How many records a page holds for the day, as the listing counts them."""
+    """How many records of the day a page holds, as `versions` counts them."""
     return len(versions([StoredPage(1, body)], Window.of(DAY)))
 
 
@@ -150,12 +150,12 @@ NAMELESS = call("", "2023-03-07 11:59:59")
 
 
 def test_a_reject_of_the_second_before_a_part_is_no_other_version_of_it() -> None:
-    """Its part had it, the next part listed it last, and it was in neither table."""
+    """Its own part had the record, the next part listed it later, and it was in neither table."""
     made = flatten(in_two_parts([BROKEN, NAMELESS, NAMELESS], [BROKEN, NAMELESS, NAMELESS]), RULES)
     assert (len(made.cdrs), made.whole_rejects) == (0, 3)
 
 
-def test_what_its_own_part_says_of_a_record_stands_though_the_next_part_lists_it_later() -> None:
+def test_the_version_in_a_records_own_part_counts_though_the_next_part_lists_it_later() -> None:
     sound = call("b", "2023-03-07 11:59:59")
     for own, copy, calls in ((sound, BROKEN, 1), (BROKEN, sound, 0)):
         made = flatten(in_two_parts([own], [copy]), RULES)
@@ -182,7 +182,7 @@ def test_every_record_of_a_day_in_parts_is_a_call_or_a_whole_reject(
     assert len(made.cdrs) + made.whole_rejects == len(versions(pages, Window.of(DAY)))
 
 
-def test_calls_stand_by_campaign_then_time() -> None:
+def test_calls_are_ordered_by_campaign_then_time() -> None:
     sent = [("c2", 9), ("c1", 11), ("", 10), ("c1", 8), ("c2", 7)]
     records = [call(str(h), f"2023-03-07 {h:02}:00:00", campaign_uuid=c) for c, h in sent]
     made = flat(*records).cdrs
@@ -199,7 +199,7 @@ def chunks_of(*calls: Sent, rows: int) -> list[list[str]]:
         return [chunk["id"].to_pylist() for chunk in made.calls()]
 
 
-def test_a_chunk_has_so_many_calls_and_fewer_long_ones() -> None:
+def test_a_chunk_of_long_calls_has_fewer_calls() -> None:
     times = [f"2023-03-07 09:00:0{at}" for at in range(8)]
     notes = ["x" * ROW_BYTES * most for most in (2, 2, 2, 2, 9, 9, 9, 9)]
     short = [call(time[-1], time) for time in times]
@@ -211,7 +211,7 @@ def test_a_chunk_has_so_many_calls_and_fewer_long_ones() -> None:
 
 
 @given(st.permutations(range(9)))
-def test_chunks_are_the_same_in_whatever_order_long_calls_came(order: list[int]) -> None:
+def test_chunks_do_not_depend_on_the_order_in_which_long_calls_came(order: list[int]) -> None:
     calls = [
         call(f"{at}", f"2023-03-07 09:00:0{at // 3}", note="x" * ROW_BYTES * (at % 3))
         for at in range(9)

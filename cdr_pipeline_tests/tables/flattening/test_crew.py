@@ -1,4 +1,4 @@
-"""A day flattened by two processes, whoever took what, is the day flattened by one."""
+"""A day flattened by two processes equals the day flattened by one, however they share the work."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ MOST_COLUMNS = 2
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Every response is a row group, and four of them are worth a second process."""
+    """Every response is a row group, and a second process starts from four row groups on."""
     monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 1)
     monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 4)
     return Store(tmp_path / "data", SAIGON)
@@ -35,14 +35,14 @@ def crew(store: Store) -> Iterator[Crew]:
 
 
 def keep(store: Store, crew: Crew, responses: Sequence[tuple[int, bytes]]) -> None:
-    """Fetch a day that comes in these responses, each of a reading of the whole day."""
+    """Store these responses as a fetch does: (number of the reading of the whole day, body)."""
     with store.writing_pages(DAY, crew.take) as pages:
         for number, body in responses:
             pages.add(pages_row(number, body))
 
 
 def by_one(store: Store) -> dict[str, object]:
-    """What one process makes of what is stored."""
+    """The stored day, flattened by one process."""
     return everything(flatten(store.pages(DAY), Rules(Window.of(DAY), SAIGON, MOST_COLUMNS)))
 
 
@@ -55,19 +55,19 @@ def records(number: int) -> list[Sent]:
     ]
 
 
-def test_every_other_row_group_is_taken_as_it_comes(store: Store, crew: Crew) -> None:
+def test_every_other_row_group_goes_to_the_second_process_at_once(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
     assert crew._taken == {0, 2, 4, 6}
     assert everything(crew.flat()) == by_one(store)
 
 
-def test_a_small_day_is_left_to_one(store: Store, crew: Crew) -> None:
+def test_a_small_day_is_flattened_by_one_process(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(3)])
     assert not crew._taken
     assert everything(crew.flat()) == by_one(store)
 
 
-def test_a_day_that_is_larger_than_its_total_said_is_halved_in_the_end(
+def test_a_day_larger_than_its_total_is_shared_when_it_is_complete(
     store: Store, crew: Crew
 ) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(7)])
@@ -75,7 +75,7 @@ def test_a_day_that_is_larger_than_its_total_said_is_halved_in_the_end(
     assert everything(crew.flat()) == by_one(store)
 
 
-def test_what_was_asked_for_a_total_alone_is_not_taken(store: Store, crew: Crew) -> None:
+def test_probes_are_not_given_to_the_second_process(store: Store, crew: Crew) -> None:
     passes = (1, 1, 0, 0, 1)
     keep(store, crew, [(n, page_of(*records(at), total=90)) for at, n in enumerate(passes)])
     assert crew._taken == {0, 4}
@@ -83,7 +83,7 @@ def test_what_was_asked_for_a_total_alone_is_not_taken(store: Store, crew: Crew)
 
 
 @pytest.mark.parametrize("again", [1, 5], ids=["little", "much"])
-def test_what_was_taken_of_a_reading_that_does_not_count_is_thrown_away(
+def test_pages_taken_of_a_reading_that_does_not_count_are_dropped(
     store: Store, crew: Crew, again: int
 ) -> None:
     first = [(1, page_of(*records(at), total=90)) for at in range(5)]
@@ -94,10 +94,10 @@ def test_what_was_taken_of_a_reading_that_does_not_count_is_thrown_away(
     assert len(made.cdrs) <= 2 * again
 
 
-def test_columns_too_many_for_a_batch_are_the_same_whoever_took_what(
+def test_a_limit_of_columns_gives_the_same_columns_however_work_is_shared(
     store: Store, crew: Crew
 ) -> None:
-    """`x` is the most used, but not among the records that come every other time."""
+    """`x` is the most used key of the day, but not in every other response."""
     many = {f"k{at}": "text" for at in range(9)}
     sent = [[many] * 4 + [{**many, "x": "text"}] * 4, [{"x": "text"}] * 8]
     bodies = [

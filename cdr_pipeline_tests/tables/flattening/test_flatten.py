@@ -1,6 +1,6 @@
-"""From responses to typed calls and rejects: the documented record, the hostile ones, the laws.
+"""From responses to typed calls and rejects: the documented record, hostile records, and laws.
 
-What one step does is held beside it: `test_records`, `test_typed`, `test_counting`, `test_runs`.
+Single steps are tested in `test_records`, `test_typed`, `test_counting` and `test_runs`.
 """
 
 import pickle
@@ -57,7 +57,7 @@ LOCAL = timezone(timedelta(hours=7))
 
 
 def at(hour: int, minute: int = 0, second: int = 0) -> datetime:
-    """A moment of the day, in the vendor's zone."""
+    """An instant of the day, in the vendor's zone."""
     return datetime(2023, 3, 7, hour, minute, second, tzinfo=LOCAL)
 
 
@@ -142,7 +142,7 @@ def documented() -> Flat:
     return flatten([StoredPage(1, DOCUMENTED)], Rules(Window.of(DAY), SAIGON))
 
 
-def test_the_documented_response_goes_through_field_by_field(documented: Flat) -> None:
+def test_each_field_of_the_documented_response_becomes_the_expected_cell(documented: Flat) -> None:
     second, first = documented.cdrs.rows(named=True)  # by time
     for made, due in ((first, FIRST), (second, SECOND)):
         for column, value in due.items():
@@ -238,7 +238,7 @@ def test_a_record_with_several_faults_is_one_reject_when_it_is_no_call() -> None
 
 
 def cells(made: Flat) -> dict[str, dict[str, object]]:
-    """Each call's cells that hold something, by id."""
+    """id -> the call's cells that are not null."""
     return {
         row["id"]: {name: value for name, value in row.items() if value is not None}
         for row in made.cdrs.rows(named=True)
@@ -251,7 +251,7 @@ def cells(made: Flat) -> dict[str, dict[str, object]]:
     st.sampled_from((1, 2, 16_000)),
     st.integers(1, 4),
 )
-def test_equal_records_give_equal_cells_whatever_stands_around_them(
+def test_the_cells_of_a_record_do_not_depend_on_other_records(
     drawn: list[dict[str, str]], random: Random, batch_rows: int, page_rows: int
 ) -> None:
     records: list[Sent] = [
@@ -287,7 +287,7 @@ def test_each_kind_of_messy_record_balances_and_leaves_the_others_alone(spoiler:
     }
 
 
-def test_a_messy_day_balances_and_is_as_promised() -> None:
+def test_a_messy_day_balances_and_has_the_promised_schema() -> None:
     texts = Vendor(tenant=Tenant(calls_per_day=3000), chaos=Chaos.parse("messy", 4)).truth(DAY)
     pages = [texts[n : n + 200] for n in range(0, len(texts), 200)]
     made = flat_pages(pages)
@@ -304,10 +304,10 @@ def test_a_messy_day_balances_and_is_as_promised() -> None:
 @given(
     st.lists(ENTRY, max_size=12), st.lists(st.integers(0, 2)), st.integers(1, 3), st.integers(1, 3)
 )
-def test_a_day_in_parts_comes_out_as_one_in_one_piece(
+def test_a_day_flattened_in_parts_equals_the_day_flattened_at_once(
     records: list[bytes], shares: list[int], again: int, rows: int
 ) -> None:
-    """Whoever takes which pages, and in whatever order."""
+    """The pages may be shared between processes in any way and any order."""
     bodies = [(1, page_of(record)) for record in records]
     bodies += [(2, page_of(record)) for record in records[::again]]
     pages = [
@@ -334,7 +334,7 @@ def test_a_day_in_parts_comes_out_as_one_in_one_piece(
         assert everything(united(taken, rules)) == everything(whole)
 
 
-def test_columns_are_not_made_once_they_are_too_many() -> None:
+def test_a_part_with_too_many_columns_makes_none() -> None:
     records = [call(n, additional={f"key{n}": n}) for n in range(4)]
     stored = [StoredPage(1, page_of(*records))]
     with patch.object(reading, "BATCH_ROWS", 1):
@@ -345,8 +345,8 @@ def test_columns_are_not_made_once_they_are_too_many() -> None:
 
 
 @pytest.mark.parametrize("rows", [7, 1000])
-def test_calls_of_the_days_beside_it_take_no_column_from_the_days_own(rows: int) -> None:
-    """A vendor who filters by the date lists three of them."""
+def test_calls_of_neighbouring_days_take_no_column_from_the_days_own_calls(rows: int) -> None:
+    """A vendor that filters by the date lists three days for one."""
     own = [call(n, additional={f"own{key}": n for key in range(8)}) for n in range(10)]
     before = [
         call(f"b{n}", "2023-03-06 10:00:00", additional={f"other{key}": n for key in range(40)})

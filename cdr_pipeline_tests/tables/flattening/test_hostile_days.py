@@ -1,7 +1,7 @@
-"""A few days of everything that a lead list can do at once: the order they come in changes nothing.
+"""A day with every kind of lead list at once: the order of its records changes nothing.
 
-Found by an independent harness, which loaded hostile days in three orders from vendors that list
-them in orders of their own: `additional_keys` took its example from whatever had come first.
+An independent harness loaded hostile days in three orders, from vendors that list calls in
+different orders. It found that `additional_keys` took its example from the record that came first.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from cdr_pipeline_tests.records import as_text, call, flat, flat_pages, verbatim
 
 T = TypeVar("T")
 
-#: A key's values differ in type, keys share names, objects come as text or as none at all.
+#: Values of a key differ in type, keys share column names, objects come as text or are no objects.
 OBJECTS: Final = (
     '{"x": 7, "n": 9007199254740993, "phone": "0981218709"}',
     '{"x": 2.5, "n": 0.1, "phone": 981218709}',
@@ -36,7 +36,7 @@ OBJECTS: Final = (
 
 
 def calls(order: int) -> list[bytes]:
-    """The same calls, in one of many orders."""
+    """The same calls, shuffled by the seed `order`."""
     records = [
         as_text(call(f"{at}{campaign}", campaign_uuid=campaign))[:-1]
         + f',"additional":{text}}}'.encode()
@@ -48,7 +48,7 @@ def calls(order: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("order", range(1, 6))
-def test_the_order_of_a_listing_changes_no_row_and_nothing_that_is_told_of_keys(order: int) -> None:
+def test_the_order_of_a_listing_changes_no_row_of_calls_rejects_or_keys(order: int) -> None:
     one, other = flat(*calls(0)), flat(*calls(order))
     assert one.schema == other.schema
     assert one.cdrs.equals(other.cdrs)
@@ -57,7 +57,7 @@ def test_the_order_of_a_listing_changes_no_row_and_nothing_that_is_told_of_keys(
     assert one.additional_keys.equals(other.additional_keys)
 
 
-# ---- one record that failed its whole day, found by a reader with an oracle of its own
+# ---- single records that failed a whole day, found by an independent second reader
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_an_exponent_beyond_all_bounds_is_a_number_like_any_other(
     assert made.rejects["reason"].to_list() == ([reason] if reason else [])
 
 
-def test_zeros_before_a_number_are_no_digits_of_it() -> None:
+def test_leading_zeros_are_no_digits_of_a_number() -> None:
     assert flat(call(duration=f"-{'0' * 5000}12")).cdrs["duration"].item() == -12
 
 
 @pytest.mark.parametrize("number", [str(2**63), "9" * 20, f"-{'9' * 5000}", f"{10**30}.0"])
-def test_a_number_beyond_64_bits_is_told_as_such_as_text_too(number: str) -> None:
+def test_a_number_beyond_64_bits_has_the_same_reason_as_text(number: str) -> None:
     for token in (number, f'"{number}"'):
         made = flat(verbatim("duration", token))
         assert made.rejects["reason"].to_list() == [Reason.TOO_LARGE]
@@ -97,7 +97,7 @@ def test_whether_a_record_is_too_deep_depends_on_itself_alone(duration: str, dep
 
 
 DEEP: Final = "[" * 600 + "]" * 600
-CANCELLING: Final = '["]",' * 600 + "1" + ',"["]' * 600  # by brackets alone as good as none
+CANCELLING: Final = '["]",' * 600 + "1" + ',"["]' * 600  # counted by brackets alone, not deep
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_how_deep_a_record_is_does_not_depend_on_its_neighbours(members: str) ->
 
 
 def within(calls: int, made: Callable[[], T]) -> T:
-    """What is made so many calls deep: Python bounds these and the depth of JSON together."""
+    """`made()`, called `calls` frames deeper: Python has one limit for frames and depth of JSON."""
     return made() if calls == 0 else within(calls - 1, made)
 
 
 @pytest.mark.parametrize("field", ["note", "undocumented", "additional", "duration"])
-def test_how_deep_a_record_may_be_does_not_depend_on_who_reads_it(field: str) -> None:
+def test_how_deep_a_record_may_be_does_not_depend_on_the_readers_own_depth(field: str) -> None:
     for depth in (490, 510, *range(880, 1000, 7), 5000):
         nested = "[" * depth + "]" * depth
         token = f'{{"k":{nested}}}' if field == "additional" else nested
@@ -130,7 +130,7 @@ def test_how_deep_a_record_may_be_does_not_depend_on_who_reads_it(field: str) ->
         assert whole["reason"].to_list() == ([] if depth < 500 else [Reason.TOO_DEEP])
 
 
-def test_a_key_pressed_is_found_or_not_however_deep_it_stands() -> None:
+def test_the_depth_to_which_a_pressed_key_is_found_does_not_vary() -> None:
     for depth in (400, *range(880, 1000, 7)):
         text = "[" * depth + "5" + "]" * depth
         assert flat(call(press_key=text)).cdrs["key_pressed"].item() == (5 if depth < 500 else None)

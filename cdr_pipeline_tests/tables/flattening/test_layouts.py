@@ -1,4 +1,4 @@
-"""What a decoder has learned of the vendor's ways changes no cell, and reads what it was for."""
+"""A decoder learns the vendor's odd fields, which changes no cell, and then reads such records."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ from cdr_pipeline_tests.records import (
 EVERY_FIELD = frozenset(field.name for field in FIELDS)
 
 
-# ---- nobody's cells change
+# ---- no cell changes
 
 
 @given(
@@ -39,7 +39,7 @@ EVERY_FIELD = frozenset(field.name for field in FIELDS)
     st.sets(st.sampled_from(sorted(EVERY_FIELD)), max_size=4) | st.just(EVERY_FIELD),
     st.sets(st.sampled_from(["ai_summary", "transferred"])),
 )
-def test_what_was_learned_before_changes_nothing(
+def test_a_layout_learned_before_changes_no_cell(
     pages: list[list[bytes]], odd: set[str], unknown: set[str]
 ) -> None:
     plain = flat_pages(pages)
@@ -67,13 +67,13 @@ DOCUMENTED_RECORD = st.fixed_dictionaries(
 
 @given(DOCUMENTED_RECORD)
 @example(verbatim("note", r'"\ud83d\ude00\/\u0000"'))
-def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: bytes) -> None:
+def test_a_documented_record_is_the_same_read_at_once_or_field_by_field(text: bytes) -> None:
     layout = Layout()
     assert layout.learning(tokens_of(text)) is layout
     assert members(layout.one(text)) == members(layout.of(Batch().cells(0, tokens_of(text), [])))
 
 
-# ---- what is learned
+# ---- learning
 
 
 @pytest.mark.parametrize(
@@ -85,26 +85,26 @@ def test_a_documented_record_is_read_alike_at_once_and_field_by_field(text: byte
 )
 def test_a_field_of_another_kind_is_read_as_a_token_from_then_on(field: str, token: str) -> None:
     text = verbatim(field, token)
-    learned = having_met(as_text(call()), text)
+    learned = learned_from(as_text(call()), text)
     assert learned == Layout(odd=frozenset({field}))
     (read,) = learned.page(page_of(text))
     assert bytes(getattr(read, field)).decode() == token
 
 
-def test_fields_that_nobody_documented_are_learned_by_name() -> None:
+def test_undocumented_fields_are_learned_by_name() -> None:
     texts = [as_text(call(ai_summary="tốt", hợp_lệ=True)), as_text(call(queue=1))]
-    learned = having_met(*texts)
+    learned = learned_from(*texts)
     assert learned == Layout(unknown=("ai_summary", "hợp_lệ", "queue"))
     read = learned.page(page_of(*texts))
     assert [bytes(one.unknown_0) for one in read] == ['"tốt"'.encode(), b""]
     assert all(learned.learning(tokens_of(text)) is learned for text in texts)
 
 
-def test_once_learned_a_page_is_read_at_once() -> None:
+def test_a_page_is_read_at_once_after_its_fields_were_learned() -> None:
     body = page_of(call("a", rate=5, queue="q"), call("b", duration="1.5"))
     with pytest.raises(page.UNREADABLE):
         Layout().page(body)
-    assert len(having_met(*page.split(body)).page(body)) == 2
+    assert len(learned_from(*page.split(body)).page(body)) == 2
 
 
 @pytest.mark.parametrize("name", ['"', "\\", "a\nb", "\0"])
@@ -113,30 +113,30 @@ def test_a_name_that_no_decoder_takes_is_not_learned(name: str) -> None:
     assert layout.learning(tokens_of(as_text({name: 1}))) is layout
 
 
-def test_what_cannot_be_read_is_nothing_to_learn_from() -> None:
+def test_nothing_is_learned_from_unreadable_records() -> None:
     broken = [b"null", b'{"id":"\xff","rate":5}', rb'{"rate":5,"n":"\ud83d"}', b'{"rate":[}']
     with patch.object(Layout, "learning") as learning:
         flat(*broken[:3])
     learning.assert_not_called()
 
 
-def test_no_more_than_some_names_are_learned_and_every_field_stands_in_extra() -> None:
+def test_at_most_256_names_are_learned_and_every_field_is_in_extra() -> None:
     wide = [call(f"{n}", **{f"field_{n}_{m}": m for m in range(100)}) for n in range(4)]
-    assert len(having_met(*map(as_text, wide)).unknown) == 256
+    assert len(learned_from(*map(as_text, wide)).unknown) == 256
     made = flat_pages([wide[:2], wide[2:]]).cdrs.sort("id")["extra"].to_list()
     assert [json.loads(text) for text in made] == [
         {f"field_{n}_{m}": m for m in range(100)} for n in range(4)
     ]
 
 
-def test_a_name_that_no_decoder_takes_stands_in_extra() -> None:
+def test_a_field_whose_name_no_decoder_takes_is_in_extra() -> None:
     names = {'a"b': 1, "a\\b": 2, "a\nb": 3, "": 4, "😀": 5}
     (text,) = flat(call("a", **names), call("b", queue=1)).cdrs.sort("id")["extra"].to_list()[:1]
     assert json.loads(text) == names
 
 
-def having_met(*texts: bytes) -> Layout:
-    """What has been learned from these records."""
+def learned_from(*texts: bytes) -> Layout:
+    """The layout after it has learned from these records."""
     layout = Layout()
     for text in texts:
         layout = layout.learning(tokens_of(text))
@@ -144,7 +144,7 @@ def having_met(*texts: bytes) -> Layout:
 
 
 def members(record: Any) -> tuple[object, ...]:
-    """Of a record, tokens as bytes."""
+    """The members of a record, tokens as bytes."""
     return tuple(
         bytes(member) if isinstance(member, msgspec.Raw) else member
         for member in msgspec.structs.astuple(record)

@@ -1,5 +1,5 @@
-"""Which objects are read at once, and which one by one; that neither changes a cell is held in
-`test_additional`.
+"""Which objects are read together and which one by one. `test_additional` tests that both ways give
+the same cells.
 """
 
 import json
@@ -19,14 +19,14 @@ KEYS = ["ten", "sdt", "Số tiền", "ngày hẹn", "ghi chú", "otp"]
 
 @pytest.fixture
 def slow() -> Iterator[list[bytes]]:
-    """The objects that are read by the law."""
+    """The objects that are read one by one, collected."""
     read: list[bytes] = []
 
-    def by_law(text: bytes) -> Any:
+    def read_alone(text: bytes) -> Any:
         read.append(text)
         return read_fast(text)
 
-    with patch.object(reading, "read_fast", by_law):
+    with patch.object(reading, "read_fast", read_alone):
         yield read
 
 
@@ -39,7 +39,7 @@ def groups(
     return found
 
 
-def test_objects_of_the_same_keys_are_read_together_in_whatever_order_these_come(
+def test_objects_with_the_same_keys_in_any_order_are_read_together(
     slow: list[bytes],
 ) -> None:
     random = Random(1)
@@ -62,7 +62,7 @@ def test_objects_that_leave_keys_out_are_read_together(slow: list[bytes]) -> Non
         assert cells.by_type() == {"string": there}
 
 
-def test_a_key_that_comes_late_is_learned_then(slow: list[bytes]) -> None:
+def test_a_key_that_comes_late_is_learned_when_it_comes(slow: list[bytes]) -> None:
     reader = ObjectReader()
     groups(reader, [{"ten": "x"}] * 100)
     slow.clear()
@@ -74,7 +74,7 @@ def test_a_key_that_comes_late_is_learned_then(slow: list[bytes]) -> None:
     assert slow == []
 
 
-def test_a_key_whose_values_become_nested_is_learned_anew(slow: list[bytes]) -> None:
+def test_a_key_whose_values_become_nested_is_learned_again(slow: list[bytes]) -> None:
     reader = ObjectReader()
     groups(reader, [{"ten": "x"}] * 100)
     slow.clear()
@@ -104,7 +104,7 @@ def test_campaigns_of_one_decoder_are_read_together() -> None:
     assert sorted(group.rows) == list(range(40))
 
 
-def test_where_keys_share_a_name_those_of_equal_keys_are_together() -> None:
+def test_objects_whose_keys_share_a_name_are_grouped_by_equal_keys() -> None:
     reader = ObjectReader()
     objects = [{"Ten": 1}, {"ten": 2}, {"ten": 3, "Ten": 4}] * 20
     groups(reader, objects)
@@ -113,7 +113,7 @@ def test_where_keys_share_a_name_those_of_equal_keys_are_together() -> None:
 
 
 @pytest.mark.parametrize("pool", [300, 1_000, 100_000])
-def test_a_list_whose_keys_are_another_each_time_costs_few_decoders(pool: int) -> None:
+def test_a_list_with_other_keys_in_each_record_costs_few_decoders(pool: int) -> None:
     random = Random(1)
     reader = ObjectReader()
     noisy = [{f"k{n}": "v" for n in random.sample(range(pool), 10)} for _ in range(4_000)]
@@ -125,7 +125,7 @@ def test_a_list_whose_keys_are_another_each_time_costs_few_decoders(pool: int) -
     assert frozenset(["ten", "sdt"]) in reader._made
 
 
-def test_what_is_remembered_of_ever_new_keys_is_bounded() -> None:
+def test_the_memory_of_ever_new_keys_is_bounded() -> None:
     reader = ObjectReader()
     groups(reader, [{f"key {n}": 1} for n in range(10_000)])
     assert len(reader._known["c1"].seen) <= 4_097

@@ -1,4 +1,4 @@
-"""Documented fields in any writing; what is none of them; fast and slow reading are the same."""
+"""Documented fields in any notation, undocumented fields, and fast against slow reading."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ from cdr_pipeline_tests.records import (
         *(("9007199254740993.0", 2**53 + 1), (f'"{33:030}"', 33), ("0e999999999", 0)),
     ],
 )
-def test_a_whole_number_is_one_in_any_writing(token: str, value: int | None) -> None:
+def test_a_whole_number_is_read_in_any_notation(token: str, value: int | None) -> None:
     made = flat(verbatim("duration", token))
     assert made.cdrs["duration"].to_list() == [value]
     assert made.rejects.is_empty()
@@ -56,9 +56,7 @@ def test_a_whole_number_is_one_in_any_writing(token: str, value: int | None) -> 
         ),
     ],
 )
-def test_what_is_no_whole_number_makes_the_field_null_and_the_call_stays(
-    token: str, value: str
-) -> None:
+def test_a_value_that_is_no_whole_number_is_null_and_the_call_stays(token: str, value: str) -> None:
     record = verbatim("duration", token)
     made = flat(record, call("b", duration=1))
     assert made.cdrs.sort("id")["duration"].to_list() == [None, 1]
@@ -84,7 +82,7 @@ def test_what_is_no_whole_number_makes_the_field_null_and_the_call_stays(
         *((r'"\u0110\/"', "Đ/"), (r'["\u0110\/"]', '["Đ/"]'), (r'"},{ \"id\": ,"', '},{ "id": ,')),
     ],
 )
-def test_text_is_carried_as_it_is_and_other_values_as_their_json(
+def test_text_is_kept_as_it_is_and_other_values_as_their_json(
     token: str, value: str | None
 ) -> None:
     made = flat(verbatim("note", token))
@@ -92,7 +90,7 @@ def test_text_is_carried_as_it_is_and_other_values_as_their_json(
     assert made.rejects.is_empty()
 
 
-def test_undocumented_fields_stand_in_extra_and_the_documented_beside_them_are_typed() -> None:
+def test_undocumented_fields_are_kept_in_extra_and_documented_ones_are_typed() -> None:
     unknown = '"duration":"27","ai_summary":{"ý chính": ["hẹn lại"] },"transferred":null'
     record = as_text(call("a"))[:-1] + f',{unknown},"time_ringing":1.50}}'.encode()
     made = the_call(record)
@@ -103,7 +101,7 @@ def test_undocumented_fields_stand_in_extra_and_the_documented_beside_them_are_t
     )
 
 
-def test_a_record_of_another_hand_is_the_same_call() -> None:
+def test_a_record_with_other_white_space_and_escapes_is_the_same_call() -> None:
     record = {"note": "Đỗ", "duration": 3, "additional": {"Tên": "Ngà"}}
     spaced = json.dumps(call(**record), separators=(" ,  ", "\t: ")).encode()
     plain, other = the_call(call(**record)), the_call(spaced)
@@ -111,15 +109,15 @@ def test_a_record_of_another_hand_is_the_same_call() -> None:
     assert plain == other
 
 
-def test_of_a_field_that_comes_twice_the_last_counts() -> None:
+def test_the_last_value_of_a_field_that_comes_twice_counts() -> None:
     assert the_call(b'{"note":"1",' + as_text(call(note="2"))[1:])["note"] == "2"
 
 
-# ---- the lead list's object, in each way of writing it
+# ---- the lead list's object, in each notation
 
 
 @pytest.mark.parametrize("nothing", ['""', "null", "[]", "[ ]"])
-def test_nothing_additional_is_null_in_each_way_of_writing_it(nothing: str) -> None:
+def test_an_empty_additional_is_null_in_each_notation(nothing: str) -> None:
     made = flat(verbatim("additional", nothing))
     assert made.cdrs["additional"].to_list() == [None]
     assert made.keys == {}
@@ -133,7 +131,7 @@ def test_additional_may_be_absent_or_an_empty_object() -> None:
     assert made.rejects.is_empty()
 
 
-def test_additional_rendered_twice_is_the_object_it_renders() -> None:
+def test_an_additional_that_is_an_object_as_text_is_read_as_the_object() -> None:
     made = the_call(call(additional='{"ten": "Đỗ Thị Ngà", "data1": 1}'))
     assert (made["additional_ten"], made["additional_data1__int"]) == ("Đỗ Thị Ngà", 1)
     assert json.loads(made["additional"]) == {"ten": "Đỗ Thị Ngà", "data1": 1}
@@ -153,7 +151,9 @@ def test_additional_rendered_twice_is_the_object_it_renders() -> None:
         (r'"{\"a\":\"\\ud83d\"}"', r'{"a":"\ud83d"}'),
     ],
 )
-def test_additional_that_is_no_object_keeps_its_text_and_is_told(token: str, text: str) -> None:
+def test_an_additional_that_is_no_object_keeps_its_text_and_is_a_reject(
+    token: str, text: str
+) -> None:
     made = flat(verbatim("additional", token))
     assert made.cdrs["additional"].to_list() == [text]
     assert made.keys == {}
@@ -166,7 +166,7 @@ def test_additional_that_is_no_object_keeps_its_text_and_is_told(token: str, tex
 
 @contextmanager
 def nothing_is_documented() -> Iterator[None]:
-    """Every record is read slowly, as if the strict decoders refused them all."""
+    """Every record is read slowly, as if the strict decoders refused all records."""
 
     def refuse(_: Layout, text: bytes) -> object:
         raise UnicodeDecodeError("utf-8", text, 0, 1, "refused")
@@ -189,7 +189,7 @@ def test_fast_and_slow_reading_of_a_page_make_the_same_tables(records: list[byte
 # ---- records in batches
 
 
-def test_a_batch_of_long_records_ends_by_its_bytes() -> None:
+def test_a_batch_of_long_records_has_fewer_records() -> None:
     def rows(note: str) -> list[int]:
         pages = [StoredPage(1, page_of(call(note=note)), place=at) for at in range(8)]
         return [len(batch) for batch in reading.batches(pages)]

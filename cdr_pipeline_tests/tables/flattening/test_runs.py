@@ -1,4 +1,4 @@
-"""A day too large to hold, laid aside in files, is the day kept in memory."""
+"""A day stored as runs in files, since it is too large for memory, equals the day in memory."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from cdr_pipeline_tests.records import DAY, ENTRY, SAIGON, everything, flat, pag
 
 
 @given(st.lists(ENTRY, max_size=12), st.integers(1, 3), st.integers(1, 6))
-def test_a_day_laid_aside_in_files_comes_out_as_one_kept_in_memory(
+def test_a_day_with_runs_in_files_equals_the_day_in_memory(
     records: list[bytes], rows: int, run_rows: int
 ) -> None:
     kept = flat(*records)
@@ -48,7 +48,7 @@ def test_a_run_of_large_rows_ends_by_its_bytes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_of_a_run_in_a_file_a_small_part_is_read_at_once(tmp_path: Path) -> None:
+def test_a_run_in_a_file_is_read_in_small_parts(tmp_path: Path) -> None:
     frame = pl.DataFrame({"at": range(48)})
     with patch.object(runs, "_RUN_ROWS", 48):
         made = runs.Runs(tmp_path)

@@ -1,4 +1,4 @@
-"""`additional_keys`: what each campaign sent under each key, counted once more, the obvious way."""
+"""`additional_keys`: the values that each campaign sent under each key, counted a second time."""
 
 import json
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ def sent(made: Flat) -> list[dict[str, Any]]:
 
 
 def recounted(made: Flat) -> list[dict[str, Any]]:
-    """The same from the calls, without the examples."""
+    """The same rows, counted from the calls, without examples."""
     counts: dict[tuple[str | None, str, str], Counter[str]] = defaultdict(Counter)
     for campaign, text in made.cdrs.select("campaign_uuid", "additional").iter_rows():
         members = read_object(text or "{}")
@@ -68,7 +68,7 @@ def test_neither_order_nor_pages_nor_calls_that_came_twice_change_a_row(
     assert sent(flat_pages([older[:cut], mixed[:cut], mixed[cut:]])) == due
 
 
-def test_the_example_is_the_least_value_cut_short_and_empty_values_are_none() -> None:
+def test_the_example_is_the_least_value_cut_short_and_never_an_empty_one() -> None:
     lists = [
         *({"a": 10, "b": "", "c": -0.0, "d": True, "e": "x" * 200, "f": [2]} for _ in range(20)),
         *({"a": 9, "b": None, "c": 0.0, "d": False, "e": "y", "f": [1]} for _ in range(20)),

@@ -1,4 +1,4 @@
-"""Times as instants of a zone, one spelling of a status, and our own columns of a call."""
+"""Typed fields: times as instants of a zone, one spelling of a status, our own columns."""
 
 import json
 from datetime import UTC, date, datetime
@@ -41,7 +41,7 @@ def test_times_that_were_not_reached_are_null(time: object) -> None:
         *("2023-03-07 13:36:42\n", "\uff12023-03-07 13:36:42", "2023-03-07T13:36+07", 1678171002),
     ],
 )
-def test_a_time_of_another_form_than_documented_is_null_and_told(time: object) -> None:
+def test_a_time_in_an_undocumented_form_is_null_and_a_reject(time: object) -> None:
     made = flat(call(time_ended=time), call("b", time_ended="2023-03-07 13:36:42"))
     assert made.cdrs.sort("id")["time_ended"].to_list() == [
         None,
@@ -56,7 +56,7 @@ def test_a_time_of_another_form_than_documented_is_null_and_told(time: object) -
     ("text", "zone", "utc"),
     [
         ("2023-03-07 13:36:42", SAIGON, datetime(2023, 3, 7, 6, 36, 42, tzinfo=UTC)),
-        # The hour comes twice: the earlier is meant.
+        # This hour comes twice on that day: the earlier one is taken.
         ("2023-11-05 01:30:00", NEW_YORK, datetime(2023, 11, 5, 5, 30, tzinfo=UTC)),
     ],
 )
@@ -107,7 +107,7 @@ TIMES = st.one_of(
 @example(["1979-12-31 23:59:59", "1980-01-01 00:00:00"], SAIGON)
 @example(["9999-12-31 23:59:59"], SAIGON)
 @example(["2023-11-05 01:30:00", "2023-03-12 02:30:00", "2023-03-12 03:00:00"], NEW_YORK)
-def test_times_of_a_day_are_read_as_one_by_one(texts: list[str], zone: ZoneInfo) -> None:
+def test_a_column_of_times_is_read_as_each_time_by_itself(texts: list[str], zone: ZoneInfo) -> None:
     instants, unreadable = [], []
     for place, text in enumerate(texts):
         try:
@@ -149,7 +149,7 @@ def test_ring_and_post_dial_delay_follow_from_the_times() -> None:
 
 
 @pytest.mark.parametrize(("billsec", "ring_seconds"), [(40, None), (0, 57), (None, 57)])
-def test_talk_of_a_call_answered_nobody_knows_when_is_no_ringing(
+def test_a_talk_without_time_answered_has_no_ring_seconds(
     billsec: int | None, ring_seconds: int | None
 ) -> None:
     times = {"time_ringging": "2023-03-07 10:00:03", "time_ended": "2023-03-07 10:01:00"}
@@ -193,7 +193,7 @@ def test_a_press_key_that_is_no_text_is_its_json(
     assert (made["press_key"], made["key_pressed"]) == (text, key)
 
 
-def test_what_a_record_is_called_is_looked_up_once_for_all_that_does_not_fit() -> None:
+def test_the_id_of_a_record_is_looked_up_once_for_all_its_faults() -> None:
     odd = {"time_ringging": "n/a", "time_answered": "n/a", "time_ended": "n/a", "duration": "abc"}
     with patch.object(page, "identity", side_effect=page.identity) as looked_up:
         made = flat(call("a", **odd), call("", **odd), call("c", "hôm qua", **odd))
@@ -204,5 +204,5 @@ def test_what_a_record_is_called_is_looked_up_once_for_all_that_does_not_fit() -
     ]
 
 
-def test_as_many_columns_stand_as_the_settings_say_by_default() -> None:
+def test_the_default_limit_of_columns_is_that_of_the_settings() -> None:
     assert Settings.model_fields["max_additional_columns"].default == MOST_COLUMNS
