@@ -1,4 +1,4 @@
-"""What becomes of files, and of disks, in the long run."""
+"""Damaged files, a full disk and a share that hangs."""
 
 import errno
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Never
 
 
 def cut_short(*paths: Path) -> None:
-    """Files whose end was not written: their footers are gone."""
+    """Cut off the ends of Parquet files, and so their footers."""
     for path in paths:
         path.write_bytes(path.read_bytes()[:-20])
 
 
 def full(*_: object, **__: object) -> Never:
-    """In place of whatever writes to a disk that is full."""
+    """Stands in for a function that writes: the disk is full."""
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def stale(*_: object) -> Never:
-    """In place of whatever looks into a share that hung."""
+    """Stands in for a function that reads a folder: the network share hangs."""
     raise OSError(errno.ESTALE, "Stale file handle")

@@ -21,7 +21,7 @@ TOKEN = "a-token-that-must-not-be-seen"
 
 
 def settings_for(base_url: str, folder: Path, **given: Any) -> Settings:
-    """Settings that point at a vendor on loopback, and what else is `given`."""
+    """Settings that point at a vendor on loopback; `given` settings replace the defaults."""
     own: dict[str, Any] = {
         "api_base_url": base_url,
         "api_token": SecretStr(TOKEN),
@@ -34,7 +34,10 @@ def settings_for(base_url: str, folder: Path, **given: Any) -> Settings:
 
 @dataclass
 class Desk:
-    """Where one test works: a data folder, a vendor, an instance of Dagster."""
+    """What a test needs for runs: settings with a data folder, a vendor, an instance of Dagster.
+
+    ended: (day, error) of each day of the last run.
+    """
 
     settings: Settings
     vendor: Vendor
@@ -61,19 +64,19 @@ class Desk:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
 
     def told(self, dataset: Dataset, day: date) -> Mapping[str, dg.MetadataValue[Any]]:
-        """What the last run that made the day's partition told of it."""
+        """The metadata of the newest materialization of the day's partition."""
         partition = dg.AssetRecordsFilter(dg.AssetKey(dataset.name), asset_partitions=[f"{day}"])
         (record,) = self.instance.fetch_materializations(partition, limit=1).records
         assert record.asset_materialization
         return record.asset_materialization.metadata
 
 
-#: A desk for a vendor; settings other than the test's own may be given.
+#: Makes a desk for a vendor; keyword arguments replace the test's settings.
 NewDesk = Callable[..., Desk]
 
 
 def call(number: int, at: str, **fields: Any) -> dict[str, Any]:
-    """A call to somebody whose line is busy."""
+    """A record of a call that ended busy, at once."""
     return {
         "id": f"call-{number}",
         "parent_id": f"call-{number}",

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Hook(BaseHTTPRequestHandler):
-    """A webhook that remembers what it was told."""
+    """Keeps the JSON of each request in `told` and answers with `status`."""
 
     told: list[Any]
     status: int
@@ -18,4 +18,4 @@ class Hook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the terminal."""
+        """Print nothing on the terminal."""

@@ -1,4 +1,4 @@
-"""Runs of Dagster's as the tests start them: in this process, by the product's own tags, silent."""
+"""Runs of Dagster in this process, with the package's own tags, without log output."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -20,9 +20,9 @@ def run(
     selection: Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Materialize assets; of the days from `first` to `last`, both included, if they have any.
+    """Materialize assets, for the days from `first` to `last`, both included, if they have days.
 
-    `config` is that of the daily assets. A run that fails says so in what is returned.
+    `config` is the config of the daily assets. A failed run raises nothing: see the result.
     """
     days = [date.fromisoformat(day) for day in (first, last or first) if day]
     return dg.materialize(
@@ -37,7 +37,7 @@ def run(
 
 
 def last_said(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
-    """What the page says of a check: what was begun last."""
+    """The evaluation that Dagster's page shows for a check: the one that began last."""
     (last,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
     assert last.event
     assert last.event.asset_check_evaluation
@@ -45,7 +45,7 @@ def last_said(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCh
 
 
 def red(result: dg.ExecuteInProcessResult) -> str:
-    """The one message of a run that failed."""
+    """The message of the single step that failed in a run."""
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
     return failure.step_failure_data.error.message

@@ -1,4 +1,4 @@
-"""One server for many vendors."""
+"""One server for the vendors of many tests."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -6,7 +6,7 @@ from cdr_pipeline.simulator import Vendor
 
 
 class Stage(Vendor):
-    """One server for all the tests, since stopping one takes a while: it serves whoever is on."""
+    """Serves the app in `on`, which each test replaces: to stop a server takes too long."""
 
     on: ASGIApp
 

@@ -1,4 +1,4 @@
-"""A load in a process of its own, which may be killed at any moment."""
+"""A load in a process of its own, which kills itself at a given moment."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 from cdr_pipeline.tables.store import Store
 
-#: What touches the vendor or the disk.
+#: The functions that access the vendor or the disk.
 TOUCHES: Final[list[tuple[Any, str]]] = [
     (Client, "get"),
     (os, "fsync"),
@@ -32,7 +32,9 @@ TOUCHES: Final[list[tuple[Any, str]]] = [
 
 
 class Moments:
-    """The moments before and after each touch; the process does not outlive the fatal one."""
+    """Counts the moments before and after each call of `TOUCHES`; kills the process at the moment
+    `fatal`.
+    """
 
     def __init__(self, fatal: int | None) -> None:
         self.passed = 0
@@ -58,9 +60,10 @@ class Moments:
 
 
 def load(settings: Settings, day: date, fatal: int | None, moments: Connection) -> None:
-    """Load the day as a run does, up to the fatal moment; without one, tell how many there are.
+    """Load the day as a run does, up to the moment `fatal`; if it is None, send the number of
+    moments.
 
-    Not for a process that goes on: what it counts stays counted.
+    Only for a process that ends afterwards: the functions of `TOUCHES` stay replaced.
     """
     counted = Moments(fatal)
     store = Store.of(settings)

@@ -1,4 +1,4 @@
-"""What is told of aggregates; those that need several days, in whatever order these are loaded."""
+"""Metadata of aggregates; aggregates over several days, loaded in any order."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from cdr_pipeline_tests.runs import red
 DAY = date(2023, 3, 7)
 
 
-def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: NewDesk) -> None:
+def test_metadata_of_aggregates_hold_figures_and_the_source_of_each_column(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     told = at.told(CAMPAIGN_DAILY, DAY)
@@ -54,7 +54,7 @@ def test_the_aggregates_tell_what_plots_and_where_each_column_comes_from(desk: N
     assert asr.description.endswith(" From cdrs.disposition.")
 
 
-def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
+def test_a_failed_dataset_over_several_days_fails_no_other_dataset(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(aggregates._LOOKING_BACK, CAMPAIGN_HOURLY.name, full)
@@ -64,11 +64,11 @@ def test_of_two_datasets_over_days_one_that_fails_takes_not_the_other_along(
     assert not at.store.holds(CAMPAIGN_HOURLY, DAY)
 
 
-# ---- whatever the order of the days
+# ---- days loaded in any order
 
 
 def over_days() -> Vendor:
-    """Three days of calls to one lead; the first reaches over midnight."""
+    """Three days of calls to one lead; the first call lasts over midnight."""
     days = ("2023-03-06 23:59:50", "2023-03-07 00:00:00", "2023-03-08 09:00:00")
     ends = ("2023-03-07 00:00:10", "2023-03-07 00:00:20", "2023-03-08 09:00:10")
     fields = {"campaign_uuid": "c1", "lead_uuid": "l1"}
@@ -95,7 +95,7 @@ def stored(at: Desk) -> dict[str, pl.DataFrame]:
         [("2023-03-07", "2023-03-08"), ("2023-03-06", None), ("2023-03-07", None)],
     ],
 )
-def test_no_figure_tells_the_order_in_which_days_were_loaded(
+def test_figures_do_not_depend_on_the_order_in_which_days_were_loaded(
     desk: NewDesk, runs: list[tuple[str, str | None]]
 ) -> None:
     at = desk(over_days())
@@ -108,7 +108,7 @@ def test_no_figure_tells_the_order_in_which_days_were_loaded(
     assert peaks == [[1], [2], [1]]
 
 
-def test_a_later_day_that_comes_out_different_is_recorded_under_its_own_day(desk: NewDesk) -> None:
+def test_a_later_day_that_changes_is_recorded_under_its_own_day(desk: NewDesk) -> None:
     at = desk(over_days())
     at.run("2023-03-07")
     result = at.run("2023-03-06")
@@ -126,13 +126,13 @@ def stored_names() -> list[str]:
     return [CAMPAIGN_HOURLY.name, LEAD_ATTEMPTS.name]
 
 
-def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: NewDesk) -> None:
+def test_the_next_run_makes_what_a_killed_run_did_not(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-07", "2023-03-08").success
     upstream = [name for name in DATASETS if name not in stored_names()]
     assert at.run("2023-03-06", assets=upstream).success
     due = stored(at)
-    assert at.run("2023-03-07", assets=upstream).success  # all that a run killed here would do
+    assert at.run("2023-03-07", assets=upstream).success  # as a run that is killed after this
     assert at.run("2023-03-08").success
     assert stored(at)["lead_attempts 2023-03-07"]["attempt"].to_list() == [2]
     assert stored(at).keys() == due.keys()
@@ -142,7 +142,7 @@ def test_what_a_killed_run_left_behind_is_made_by_the_next(desk: NewDesk) -> Non
 
 
 @pytest.mark.parametrize("name", stored_names())
-def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counted(
+def test_figures_counted_before_a_newer_fetch_are_not_taken_for_its_own(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     at = desk(over_days())
@@ -152,7 +152,7 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
 
     def overtaken(store: Store, days: set[date]) -> Iterator[tuple[date, pl.DataFrame]]:
         counted = list(remade(store, days))
-        assert at.run("2023-03-07", assets=upstream).success  # and is killed before it counts
+        assert at.run("2023-03-07", assets=upstream).success  # as if killed before it counts
         yield from counted
 
     with monkeypatch.context() as patch:
@@ -163,7 +163,7 @@ def test_figures_do_not_pass_for_those_of_calls_that_came_after_they_were_counte
     assert of_the_fetch(at.store, DAY, [DATASETS[name]])
 
 
-def test_hours_of_another_zone_than_the_calls_do_not_pass_for_theirs(desk: NewDesk) -> None:
+def test_hours_in_another_zone_than_the_calls_make_the_day_unmade(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-06", "2023-03-07").success
     assert not is_unmade(at.store, DAY)
@@ -174,7 +174,7 @@ def test_hours_of_another_zone_than_the_calls_do_not_pass_for_theirs(desk: NewDe
 
 @pytest.fixture(scope="module")
 def graph() -> AssetGraph:
-    """The daily assets, and what they look back to, from the first of January on."""
+    """The daily assets and the earlier days that they look back to, from 2023-01-01 on."""
     settings = Settings(start_date=date(2023, 1, 1))
     earlier = aggregates.looked_back_to(partitions(settings), "calls")
     return dg.Definitions(
@@ -183,7 +183,7 @@ def graph() -> AssetGraph:
 
 
 def needed(graph: AssetGraph, asset: str, day: str) -> set[str]:
-    """The days of `cdrs` that a partition is made from, by whatever way Dagster knows of."""
+    """The days of `cdrs` that a partition is made from, over all of Dagster's dependencies."""
     if asset == "cdrs":
         return {day}
     found = set()
@@ -200,7 +200,7 @@ def needed(graph: AssetGraph, asset: str, day: str) -> set[str]:
     return found
 
 
-def test_the_days_that_are_needed_are_declared(graph: AssetGraph) -> None:
+def test_the_needed_days_are_declared_to_dagster(graph: AssetGraph) -> None:
     assert needed(graph, "campaign_daily", "2023-01-04") == {"2023-01-04"}
     assert needed(graph, "campaign_hourly", "2023-01-04") == {"2023-01-03", "2023-01-04"}
     assert needed(graph, "campaign_hourly", "2023-01-01") == {"2023-01-01"}
@@ -208,7 +208,7 @@ def test_the_days_that_are_needed_are_declared(graph: AssetGraph) -> None:
     assert needed(graph, "lead_attempts", "2023-01-04") == first_four
 
 
-def test_a_backfill_of_some_days_takes_these_alone(graph: AssetGraph) -> None:
+def test_a_backfill_of_some_days_takes_only_these_days(graph: AssetGraph) -> None:
     chosen = ["2023-02-03", "2023-02-04"]
     with dg.DagsterInstance.ephemeral() as instance:
         backfill = AssetBackfillData.from_asset_partitions(

@@ -1,4 +1,4 @@
-"""While a day is made, the next one is fetched; in the same order, with the same result."""
+"""While a day is made, the next day is fetched: the order and the result stay the same."""
 
 import signal
 from collections import defaultdict
@@ -27,7 +27,7 @@ DAYS = [date(2023, 3, 6), date(2023, 3, 7), date(2023, 3, 8)]
 
 
 class Watch:
-    """When days are fetched and made; a made day waits for whatever `before_made` waits for."""
+    """Notes which days are being fetched, and calls `before_made(day)` before each day is made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fetched: dict[date, Event] = defaultdict(Event)
@@ -68,7 +68,7 @@ def test_the_next_day_is_fetched_while_one_is_made(desk: NewDesk, watch: Watch) 
 def test_no_day_is_fetched_while_a_large_one_is_made(
     desk: NewDesk, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of them would take twice the memory."""
+    """Two large days at once would take twice the memory."""
     monkeypatch.setattr(Crew, "large", property(lambda _: True))
     early: list[date] = []
 
@@ -80,7 +80,9 @@ def test_no_day_is_fetched_while_a_large_one_is_made(
     assert early == []
 
 
-def test_a_day_fails_alone_though_the_next_was_fetched(desk: NewDesk, watch: Watch) -> None:
+def test_a_day_fails_alone_though_the_next_day_was_already_fetched(
+    desk: NewDesk, watch: Watch
+) -> None:
     def fail(day: date) -> None:
         if day == DAYS[1]:
             raise OSError(28, "No space left on device")
@@ -94,7 +96,7 @@ def test_a_day_fails_alone_though_the_next_was_fetched(desk: NewDesk, watch: Wat
 
 
 class Endless:
-    """A lister whose vendor never comes to an end."""
+    """A lister whose proof ends only when the lister is stopped."""
 
     def __init__(self, asked: Callable[[], object] = lambda: None) -> None:
         self._asked = asked
@@ -123,7 +125,7 @@ def free(at: Desk) -> Iterator[date]:
             continue
 
 
-def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
+def test_a_run_that_breaks_off_stops_its_fetch_and_locks_no_day(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = desk()
@@ -146,10 +148,10 @@ def test_a_run_that_breaks_off_ends_what_is_fetched_and_holds_no_day(
 
 
 @pytest.mark.parametrize(("module", "name"), [(raw_pages, "fetch"), (cdrs, "build")])
-def test_a_panic_over_one_day_takes_no_other_along(
+def test_a_panic_over_one_day_fails_no_other_day(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
-    """Polars' are no Exception: the thread that fetches ended, and the run waited for ever."""
+    """A panic of Polars is no Exception: the fetching thread ended, and the run waited for ever."""
     does = getattr(module, name)
 
     def panics(work: Work, *given: Any) -> Any:
@@ -179,7 +181,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk:
     assert not at.store.holds(RAW_PAGES, DAYS[0])
 
 
-def test_nothing_of_a_day_is_replaced_before_its_turn(
+def test_no_partition_of_a_day_is_replaced_before_its_turn(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = desk()

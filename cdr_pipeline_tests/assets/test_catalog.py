@@ -19,7 +19,7 @@ def build(settings: SettingsFor, instance: dg.DagsterInstance) -> dg.ExecuteInPr
     return run([catalog], instance, Loading(settings=settings))
 
 
-def test_it_stands_after_all_the_datasets() -> None:
+def test_the_catalog_depends_on_all_datasets_that_it_shows() -> None:
     (spec,) = catalog.specs
     deps = {dep.asset_key.to_user_string() for dep in spec.deps}
     assert deps == {"cdrs", *list(DATASETS)[list(DATASETS).index("campaign_daily") :]}
@@ -28,7 +28,7 @@ def test_it_stands_after_all_the_datasets() -> None:
     assert "cdrs.duckdb" in spec.description
 
 
-def test_its_metadata_says_where_it_is_and_what_is_in_it(desk: NewDesk) -> None:
+def test_its_metadata_name_the_file_and_count_its_views_and_columns(desk: NewDesk) -> None:
     it = desk()
     it.run("2023-03-06", "2023-03-07")
     result = build(lambda **_: it.settings, it.instance)
@@ -57,7 +57,7 @@ def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:
     assert "CDR_TIMEZONE" in red(result)
 
 
-def test_it_is_rebuilt_once_its_datasets_have_been_loaded(desk: NewDesk) -> None:
+def test_the_catalog_is_rebuilt_after_its_datasets_were_loaded(desk: NewDesk) -> None:
     it = desk()
     daemon = Watched(it, catalog)
     assert not daemon.requested()
@@ -69,7 +69,7 @@ def test_it_is_rebuilt_once_its_datasets_have_been_loaded(desk: NewDesk) -> None
     assert daemon.requested()
 
 
-def test_asked_for_with_its_days_it_is_made_after_them(desk: NewDesk) -> None:
+def test_in_one_run_with_days_the_catalog_is_made_after_them(desk: NewDesk) -> None:
     it = desk()
     daemon = Watched(it, catalog)
     assert not daemon.requested()

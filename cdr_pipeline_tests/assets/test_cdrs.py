@@ -1,4 +1,4 @@
-"""A large day is flattened by two processes, and nobody sees a difference."""
+"""A large day is flattened by two processes, with the same result as by one."""
 
 import os
 import signal
@@ -23,23 +23,23 @@ ASSETS = [one.name for one in FLATTENED]
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every page is a row group, and two of them are worth a second process."""
+    """Every page is a row group, and a second process starts from two row groups on."""
     monkeypatch.setattr("cdr_pipeline.tables.raw_pages._BODY_BYTES", 1)
     monkeypatch.setattr("cdr_pipeline.tables.flattening.crew._WORTH_A_PROCESS", 2)
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A word for each second process that was begun: what it began with."""
-    told: list[str] = []
+    """An entry for each second process that was started: what it began to flatten."""
+    starts: list[str] = []
     begin = Crew._begin
 
     def telling(self: Crew) -> None:
-        told.append("what is stored" if self._pages.path.exists() else "what comes")
+        starts.append("what is stored" if self._pages.path.exists() else "what comes")
         begin(self)
 
     monkeypatch.setattr(Crew, "_begin", telling)
-    return told
+    return starts
 
 
 def files(at: Desk) -> dict[str, bytes]:
@@ -48,10 +48,10 @@ def files(at: Desk) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(("chaos", "passes"), [("messy", 1), ("messy,drift", 2)])
-def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
+def test_two_processes_flatten_a_day_as_one_process_does(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch, begun: list[str], chaos: str, passes: int
 ) -> None:
-    """While it is fetched, or from what is stored; also where it is read several times."""
+    """During the fetch and from stored pages; also if the day is read several times."""
     vendor = Vendor(tenant=Tenant(calls_per_day=600), token=TOKEN, chaos=Chaos.parse(chaos, 4))
     at = desk(vendor)
     assert at.run("2023-03-07").success
@@ -70,7 +70,7 @@ def test_a_day_flattened_by_two_processes_is_the_day_flattened_by_one(
 
 
 def part_that_dies(*args: Any) -> Part:
-    """As `_part_of` here; elsewhere its process is killed."""
+    """`_part_of` in this process; in another process, the process is killed."""
     if os.environ.get("TESTING_PROCESS") != f"{os.getpid()}":
         os.kill(os.getpid(), signal.SIGKILL)
     return _part_of(*args)
@@ -107,7 +107,7 @@ def test_a_day_that_is_not_proved_ends_the_second_process(desk: NewDesk, begun: 
 
 
 @pytest.mark.usefixtures("large")
-def test_where_no_process_can_be_begun_one_does_it_all(
+def test_if_no_process_can_be_started_one_flattens_the_whole_day(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch, begun: list[str]
 ) -> None:
     def no_memory(*_: Any, **__: Any) -> Never:

@@ -1,4 +1,4 @@
-"""A day goes through all its layers, is recorded by itself, and stands or falls by itself."""
+"""A day through all its layers: each day is recorded by itself and succeeds or fails by itself."""
 
 import json
 from datetime import date, timedelta
@@ -32,7 +32,7 @@ from cdr_pipeline_tests.runs import last_said, red
 DAY = date(2023, 3, 7)
 
 
-def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: NewDesk) -> None:
+def test_a_day_becomes_every_dataset_with_exactly_the_vendors_calls(desk: NewDesk) -> None:
     at = desk()
     result = at.run("2023-03-07")
     assert result.success
@@ -46,8 +46,8 @@ def test_a_day_becomes_every_dataset_and_holds_what_the_vendor_holds(desk: NewDe
     assert at.store.read(DISPOSITION_DAILY, DAY)["calls"].sum() == roots
 
 
-def test_what_follows_from_a_check_finds_its_output(desk: NewDesk) -> None:
-    """Dagster warns of each that is missing, as if the proof had been skipped."""
+def test_every_dataset_and_every_check_yields_an_output(desk: NewDesk) -> None:
+    """Dagster warns of each missing output, as if the proof had been skipped."""
     outputs = [
         event.step_output_data.output_name
         for event in desk().run("2023-03-07").all_events
@@ -74,7 +74,7 @@ def test_raw_pages_hold_every_response_byte_for_byte(desk: NewDesk) -> None:
     assert len(sent) > 3
 
 
-def test_everything_below_is_made_again_from_raw_pages_without_the_vendor(desk: NewDesk) -> None:
+def test_all_other_datasets_are_made_again_from_raw_pages_without_the_vendor(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     before = {d.name: at.store.path(d, DAY).read_bytes() for d in (CDRS, CAMPAIGN_DAILY)}
@@ -91,14 +91,14 @@ def test_an_empty_day_is_a_typed_file_without_rows(desk: NewDesk) -> None:
     at = desk(Vendor(records=[], token=TOKEN))
     assert at.run("2023-03-07").success
     for dataset in DATASETS.values():
-        if dataset in (RAW_PAGES, RECEIPTS):  # what the vendor said, and that it was proved
+        if dataset in (RAW_PAGES, RECEIPTS):  # these hold the response and the proof
             continue
         frame = at.store.read(dataset, DAY)
         assert frame.is_empty()
         assert frame.schema == dataset.schema(at.settings.zone)
 
 
-def test_a_failed_day_takes_no_other_along(desk: NewDesk) -> None:
+def test_a_failed_day_fails_no_other_day(desk: NewDesk) -> None:
     twins = [call(1, "2023-03-07 10:00:00"), call(1, "2023-03-07 10:00:00")]
     others = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
     at = desk(Vendor(records=[*twins, *others], token=TOKEN))
@@ -114,7 +114,7 @@ def test_a_failed_day_takes_no_other_along(desk: NewDesk) -> None:
     assert "not proved complete" in message
 
 
-def test_a_damaged_file_of_a_day_that_is_only_compared_with_fails_no_other(desk: NewDesk) -> None:
+def test_a_damaged_file_of_a_day_used_for_comparison_fails_no_other_day(desk: NewDesk) -> None:
     at = desk()
     layers = [one.name for one in (RAW_PAGES, RECEIPTS, CDRS, REJECTS, ADDITIONAL_KEYS)]
     assert at.run("2023-02-28", assets=layers).success
@@ -138,13 +138,13 @@ def test_days_are_recorded_with_their_own_figures_and_checks(desk: NewDesk) -> N
 
 
 def evaluations(at: Desk, asset: str, check: str) -> list[tuple[str | None, bool]]:
-    """What a check was recorded with, the newest first."""
+    """(partition, whether it passed) of each evaluation of a check, the newest first."""
     key = dg.AssetCheckKey(dg.AssetKey(asset), check)
     history = at.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
     return [(one.partition, one.status.value == "SUCCEEDED") for one in history]
 
 
-def test_a_check_stays_odd_for_a_run_in_which_one_day_was(desk: NewDesk) -> None:
+def test_a_check_fails_for_the_run_if_it_failed_for_one_of_its_days(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", surprise="from the vendor")
     plain = [call(2, "2023-03-06 10:00:00"), call(3, "2023-03-08 10:00:00")]
     at = desk(Vendor(records=[odd, *plain], token=TOKEN))
@@ -173,7 +173,7 @@ def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: New
         assert not [secret for secret in secrets if secret in told]
 
 
-def test_a_number_or_a_link_in_an_open_field_is_not_told_whole_either(desk: NewDesk) -> None:
+def test_a_number_or_a_link_in_an_open_field_is_cut_in_metadata(desk: NewDesk) -> None:
     number, link = "0912345678", "https://rec.example.vn/1.wav"
     fields = dict.fromkeys(
         ("receive_dest", "extension", "press_key", "status", "lead_uuid"), number
@@ -188,10 +188,10 @@ def test_a_number_or_a_link_in_an_open_field_is_not_told_whole_either(desk: NewD
 
 
 @pytest.mark.parametrize("most", [256, 1])
-def test_a_lead_list_without_a_heading_has_its_first_lead_not_told_whole_either(
+def test_numbers_and_links_in_the_keys_of_a_lead_list_without_heading_are_cut(
     desk: NewDesk, most: int
 ) -> None:
-    """That lead's values are the keys of all others: names of columns, and new ones."""
+    """The first lead's values become the keys of all other leads, and so names of columns."""
     number, spaced, link = "0912345678", "+84 987 654 321", "https://rec.example.vn/1.wav"
     headless = dict.fromkeys((number, spaced, link, "2023-03-07"), "of the next lead")
     headed = call(0, "2023-03-06 10:00:00", additional={"ten": "An"})
@@ -204,7 +204,7 @@ def test_a_lead_list_without_a_heading_has_its_first_lead_not_told_whole_either(
     assert all(shown in told for shown in ("091…", "additional_84_…", "2023_03_07"))
 
 
-def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> None:
+def test_a_preview_is_a_markdown_table_whatever_its_cells_hold(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
     at.run("2023-03-07")
@@ -216,7 +216,7 @@ def test_a_preview_is_a_markdown_table_whatever_stands_in_it(desk: NewDesk) -> N
 
 
 def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(desk: NewDesk) -> None:
-    """West of UTC Python has no such time, and the preview of it failed the day."""
+    """West of UTC, Python cannot convert such a time to UTC, and its preview failed the day."""
     endless = call(1, "2023-03-07 10:00:00", time_ended="9999-12-31 23:59:59")
     at = desk(Vendor(records=[endless], token=TOKEN), timezone="America/New_York")
     assert at.run("2023-03-07").success
@@ -224,7 +224,7 @@ def test_a_call_that_ends_in_the_last_hours_of_9999_fails_no_day_in_any_zone(des
 
 
 def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
-    """It showed the record that was begun last: that of the last odd day alone."""
+    """The page shows the evaluation that began last, which was that of the last odd day only."""
     odd = [call(day, f"2023-03-0{day} 10:00:00", status="bận") for day in (6, 7)]
     at = desk(Vendor(records=odd, token=TOKEN))
     assert at.run("2023-03-06", "2023-03-08").success
@@ -233,7 +233,7 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     assert told.description == (
         "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
     )
-    # Or the page says "Not Evaluated" of it, where the last day was recorded in the same second.
+    # Otherwise the page shows "Not Evaluated", if the last day was recorded in the same second.
     (recorded,) = at.instance.fetch_materializations(key.asset_key, limit=1).records
     assert told.target_materialization_data
     assert told.target_materialization_data.storage_id == recorded.storage_id
@@ -254,7 +254,7 @@ THIRTY = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
 def test_a_day_of_fewer_or_other_calls_is_kept_unless_the_run_accepts_it(
     desk: NewDesk, proved: list[dict[str, Any]], says: str, another_vendor: bool
 ) -> None:
-    """As from a wrong host: every call was replaced, and only a figure told of it."""
+    """From a wrong host, every call was replaced, and only a figure in the metadata showed it."""
     desk(Vendor(records=THIRTY[:10], token=TOKEN)).run("2023-03-07")
     at = desk(Vendor(records=proved, token=TOKEN))
     assert not at.run("2023-03-07").success
@@ -266,7 +266,7 @@ def test_a_day_of_fewer_or_other_calls_is_kept_unless_the_run_accepts_it(
     assert len(at.store.read(CDRS, DAY)) == len(proved)
 
 
-def test_a_day_whose_pages_are_gone_is_held_to_its_receipt(desk: NewDesk) -> None:
+def test_a_day_whose_pages_are_gone_is_compared_with_its_receipt(desk: NewDesk) -> None:
     at = desk(Vendor(records=THIRTY[:10], token=TOKEN))
     at.run("2023-03-07")
     at.store.path(RAW_PAGES, DAY).unlink()
@@ -310,13 +310,13 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: NewDesk, 
     assert len(at.vendor.requests) <= 1
 
 
-def test_a_layer_without_the_one_below_says_so(desk: NewDesk) -> None:
+def test_a_layer_without_its_source_says_so(desk: NewDesk) -> None:
     at = desk()
     assert not at.run("2023-03-07", assets=[CDRS.name]).success
     assert "raw_pages of 2023-03-07 is not there" in str(at.ended[0][1])
 
 
-def test_checks_asked_for_by_themselves_look_at_the_newest_day_and_load_nothing(
+def test_checks_without_assets_check_the_newest_day_and_load_nothing(
     desk: NewDesk,
 ) -> None:
     at = desk()
@@ -358,7 +358,7 @@ def test_a_day_proved_in_parts_is_whole_in_every_dataset(desk: NewDesk, chaos: s
     assert (receipt["new_calls"], receipt["changed_calls"], receipt["gone_calls"]) == (0, 0, 0)
 
 
-def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: NewDesk) -> None:
+def test_figures_of_a_day_are_numbers_so_that_dagster_plots_them(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07", "2023-03-08")
 
@@ -372,10 +372,10 @@ def test_what_tells_how_a_day_went_is_a_number_that_plots_over_the_days(desk: Ne
     assert plotted(CAMPAIGN_DAILY) >= {"calls", "asr", "ner", "acd_seconds"}
 
 
-def test_keys_are_held_to_those_of_the_last_stored_day_before(
+def test_keys_are_compared_with_those_of_the_last_stored_day_before(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To find it, each day of a backfill went through all the days of the years before."""
+    """To find that day, each day of a backfill listed all stored days of the years before."""
     at, looked_through, days = desk(), list[Dataset](), Store.days
 
     def telling(store: Store, dataset: Dataset, *args: Any, **kwargs: Any) -> list[date]:

@@ -1,9 +1,9 @@
-"""What goes wrong in a year of running it, rehearsed: each ends in right data, or in one red thing
-that says what happened, what is safe and what to do.
+"""Drills of what goes wrong in a year of operation: each ends in right data, or in one failure that
+says what happened, what is safe and what to do.
 
-Elsewhere: killed at any instant (`test_killed`), the machine stopped in a backfill (`test_launcher`
-for the run, below for its days), a vendor that lies, drifts or cuts (`api.test_listing_laws`),
-nights without the vendor and late calls over weeks (`automation`).
+Other drills: a run killed at any moment (`test_killed`), a machine stopped during a backfill
+(`test_launcher` for the run, here for its days), a vendor that lies, drifts or cuts
+(`api.test_listing_laws`), nights without the vendor and late calls over weeks (`automation`).
 """
 
 import json
@@ -33,13 +33,13 @@ FIRST, LAST = date(2023, 3, 6), date(2023, 3, 9)
 
 
 def missing(at: Desk, first: date, last: date) -> list[date]:
-    """What "Failed and missing" in the UI would take of these days."""
+    """The days that "Failed and missing" in the UI would take, from `first` to `last`."""
     done = at.materialized(CDRS.name)
     return [day for day in every_day(first, last) if f"{day}" not in done]
 
 
 def is_exact(at: Desk, day: date) -> bool:
-    """Whether the day holds the vendor's calls, in every dataset."""
+    """Whether `cdrs` has exactly the vendor's calls, and `campaign_daily` counts their roots."""
     truth = sorted(json.loads(text)["id"] for text in at.vendor.truth(day))
     cdrs = at.store.read(CDRS, day)
     aggregated = at.store.read(CAMPAIGN_DAILY, day)["calls"].sum()
@@ -51,7 +51,7 @@ def contents(at: Desk, day: date) -> dict[str, bytes]:
 
 
 class Expiring(Vendor):
-    """A vendor that takes the token for so many listings."""
+    """A vendor that accepts the token for `answers` requests."""
 
     def __init__(self, answers: int, **options: Any) -> None:
         super().__init__(tenant=Tenant(calls_per_day=60), token=TOKEN, **options)
@@ -62,10 +62,10 @@ class Expiring(Vendor):
         return self.left >= 0 and super()._admits(token)
 
 
-def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_more(
+def test_a_token_that_expires_in_the_night_fails_only_the_days_after_it(
     desk: NewDesk,
 ) -> None:
-    """03:10: the token's 160 days are over, two days into a load of four."""
+    """At 03:10 the token's 160 days end, in the middle of a load of four days."""
     vendor = Expiring(answers=4)
     at = desk(vendor, page_size=500)
     message = red(at.run(f"{FIRST}", f"{LAST}"))
@@ -83,7 +83,7 @@ def test_a_token_that_expires_in_the_night_costs_the_rest_of_the_night_and_no_mo
 def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is_back(
     desk: NewDesk,
 ) -> None:
-    """01:30 to 07:30: no connection at all. Each try of the night ends soon and says so once."""
+    """No connection from 01:30 to 07:30: each run of the night ends soon, with one message."""
     at = desk()
     assert at.run(f"{FIRST}").success
     down = Desk(
@@ -106,7 +106,7 @@ def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is
 def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills up while the second of three days is written."""
+    """The disk is full while a stored day is loaded again together with a new one."""
     at = desk()
     at.run(f"{FIRST}")
     before = contents(at, FIRST)
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
     assert is_exact(at, FIRST + timedelta(1))
 
 
-def test_a_disk_that_fills_up_behind_the_calls_does_not_say_that_all_is_as_it_was(
+def test_a_disk_that_fills_up_after_cdrs_is_written_does_not_say_unchanged(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = desk()
@@ -131,13 +131,13 @@ def test_a_disk_that_fills_up_behind_the_calls_does_not_say_that_all_is_as_it_wa
     message = red(at.run(f"{FIRST}"))
     assert "No space left on device. Every partition holds its old content or its new" in message
     assert "unchanged" not in message
-    assert contents(at, FIRST)[CDRS.name] != before  # it tells of another fetch
+    assert contents(at, FIRST)[CDRS.name] != before  # its metadata name another fetch
 
 
-def test_a_data_folder_that_cannot_be_written_is_told_before_the_vendor_is_asked(
+def test_a_data_folder_that_cannot_be_written_fails_before_the_vendor_is_asked(
     desk: NewDesk, tmp_path: Path
 ) -> None:
-    """A volume that was not mounted, a folder that belongs to somebody else."""
+    """For instance, a volume is not mounted, or the folder belongs to another user."""
     (tmp_path / "file").touch()
     at = desk(data_dir=tmp_path / "file" / "data")
     message = red(at.run(f"{FIRST}", f"{LAST}"))
@@ -145,8 +145,8 @@ def test_a_data_folder_that_cannot_be_written_is_told_before_the_vendor_is_asked
     assert not at.vendor.requests
 
 
-def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk: NewDesk) -> None:
-    """The daemon is restarted in the middle; the run died with it (see `test_launcher`)."""
+def test_a_backfill_that_was_cut_off_goes_on_with_the_missing_days(desk: NewDesk) -> None:
+    """The daemon is restarted during the backfill; the run ends with it (see `test_launcher`)."""
 
     class CutOff(list[Any]):
         def append(self, ended: Any) -> None:
@@ -167,8 +167,8 @@ def test_a_backfill_that_was_cut_off_goes_on_with_the_days_that_are_missing(desk
     assert {day: at.store.path(RAW_PAGES, day).stat().st_mtime_ns for day in done} == fetched
 
 
-def test_a_partition_deleted_by_hand_is_missed_by_its_readers_and_made_again(desk: NewDesk) -> None:
-    """Somebody tidied up. Dagster still shows the day green; what needs it says what to do."""
+def test_a_partition_deleted_by_hand_fails_its_readers_and_is_made_again(desk: NewDesk) -> None:
+    """Dagster still shows the deleted day green; a run that needs it says what to do."""
     at = desk()
     at.run(f"{FIRST}")
     shutil.rmtree(at.store.path(CDRS, FIRST).parent)
@@ -188,7 +188,7 @@ def test_a_partition_deleted_by_hand_is_missed_by_its_readers_and_made_again(des
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 def test_the_hosts_zone_changes_nothing(zone: str, tmp_path: Path) -> None:
-    """A container in UTC, a laptop in New York: the day is the vendor's."""
+    """On a container in UTC and a laptop in New York, the day is a day of the vendor's zone."""
     with serve(Vendor(tenant=Tenant(calls_per_day=60), token=TOKEN)) as running:
         environment = {
             "TZ": zone,

@@ -1,4 +1,4 @@
-"""What a run that failed says, for the person who must act."""
+"""The messages of a failed run, for the person who must act."""
 
 import errno
 import re
@@ -25,7 +25,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_cause_names_its_days_as_ranges() -> None:
-    """The disk was full: what needs several days together failed last, on the first day."""
+    """With a full disk, an aggregate over several days fails last, and for the first day."""
     (text,) = summary(causes({TUESDAY: FULL, MONDAY: FULL}))
     assert text == (
         "2023-03-06 to 2023-03-07: a file in CDR_DATA_DIR could not be read or written: No space"
@@ -49,7 +49,7 @@ def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> No
     assert not failure.allow_retries
 
 
-def test_what_needs_several_days_is_named_where_the_days_themselves_are_made() -> None:
+def test_aggregates_over_several_days_are_named_when_only_they_failed() -> None:
     told = not_together({"campaign_hourly": FULL, "lead_attempts": FULL})
     (line,) = summary(causes({MONDAY: told, TUESDAY: told}))
     assert line.startswith(
@@ -58,7 +58,7 @@ def test_what_needs_several_days_is_named_where_the_days_themselves_are_made() -
     assert line.endswith("All else of these days is made.")
 
 
-def test_what_a_person_must_mend_fails_in_its_own_words_and_is_not_tried_again() -> None:
+def test_an_error_that_a_person_must_mend_is_shown_in_its_own_words_and_not_retried() -> None:
     with (
         pytest.raises(dg.Failure, match=r"part-0\.parquet cannot be read") as failed,
         failing_in_words(),
@@ -84,7 +84,7 @@ def test_every_error_says_what_happened_and_what_to_do(error: Exception, words: 
     assert [word for word in words if word not in in_words(error)] == []
 
 
-def test_a_fault_of_ours_says_where_it_came_up_and_nothing_of_the_data() -> None:
+def test_a_fault_of_the_pipeline_names_its_line_and_shows_no_data() -> None:
     with pytest.raises(ValueError, match="0912345678") as raised:
         read_value(b"-0912345678x")
     assert re.fullmatch(

@@ -1,8 +1,9 @@
-"""Killed at any instant, a partition holds its old content or its new, and the next run is exact.
+"""If a load is killed at any moment, each partition has its old content or its new, and the next
+load is exact.
 
-The loading process counts the moments at which it touches the vendor or the disk, and kills itself
-at the one it was told to. One that was told none says how many there are, so that whatever is
-written some day is covered.
+The loading process counts the moments at which it accesses the vendor or the disk, and kills itself
+at a given one. A first load without such a moment counts them all, so that accesses that are added
+to the code later are tested too.
 """
 
 import signal
@@ -23,7 +24,7 @@ from cdr_pipeline_tests.desk import settings_for
 DAY = date(2023, 3, 7)
 
 FORKS = get_context("forkserver")
-# Dagster is most of what a load imports. Not Polars and Arrow, which begin threads.
+# Dagster is most of what a load imports. Polars and Arrow start threads, so they are left out.
 FORKS.set_forkserver_preload(["cdr_pipeline.launcher", "httpx", "pydantic_settings", "stamina"])
 
 
@@ -34,7 +35,7 @@ def vendor() -> Iterator[Running]:
 
 
 def ended(settings: Settings, fatal: int | None) -> tuple[int | None, int]:
-    """Load the day in a process of its own: how that ended, and how many moments it told of."""
+    """Load the day in another process; return its exit code and its number of moments."""
     ours, theirs = FORKS.Pipe(duplex=False)
     with ours:
         with theirs:
@@ -45,7 +46,7 @@ def ended(settings: Settings, fatal: int | None) -> tuple[int | None, int]:
 
 
 def load(settings: Settings) -> int:
-    """Load the day; how many moments there were."""
+    """Load the day; return the number of moments."""
     code, moments = ended(settings, None)
     assert code == 0
     return moments
@@ -68,7 +69,7 @@ def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(
         moments = load(settings.model_copy(update={"data_dir": tmp_path / "counted"}))
     assert moments > 100, "what touches the vendor or the disk has other names now"
     old = content(root)
-    # So far apart that both sides of a touch have their turn.
+    # The step is odd, so moments before and moments after an access are both tried.
     for fatal in range(3, moments, 7):
         assert ended(settings, fatal)[0] == -signal.SIGKILL, fatal
         for name in content(root):

@@ -1,4 +1,4 @@
-"""How checks show in Dagster."""
+"""How findings of checks are recorded in Dagster."""
 
 import dagster as dg
 import pytest

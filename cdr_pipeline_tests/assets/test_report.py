@@ -1,4 +1,4 @@
-"""The report as an asset: drawn after its datasets, recorded a day at a time, with a picture."""
+"""The report as an asset: drawn after its datasets, recorded for each day, with a picture."""
 
 import base64
 from collections import Counter
@@ -26,7 +26,7 @@ def draw(
     return run([*others, daily_report(desk.settings)], desk.instance, loading, first, last)
 
 
-def test_a_days_page_is_linked_with_its_figures_and_a_small_picture(desk: NewDesk) -> None:
+def test_the_metadata_of_a_report_hold_its_path_figures_and_a_small_picture(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-06", "2023-03-07")
     events = draw(at, "2023-03-06", "2023-03-07").get_asset_materialization_events()
@@ -44,7 +44,7 @@ def test_a_days_page_is_linked_with_its_figures_and_a_small_picture(desk: NewDes
 
 
 def test_days_loaded_and_drawn_in_one_run_are_recorded_once(desk: NewDesk) -> None:
-    """As by *Materialize all* on the graph: the page was skipped, and its backfill failed."""
+    """*Materialize all* on the graph does this: the page was skipped, and the backfill failed."""
     at = desk()
     result = draw(at, "2023-03-06", "2023-03-07", daily_calls(at.settings))
     assert result.success
@@ -57,7 +57,7 @@ def test_days_loaded_and_drawn_in_one_run_are_recorded_once(desk: NewDesk) -> No
     assert recorded == {(name, day): 1 for name in names for day in ("2023-03-06", "2023-03-07")}
 
 
-def test_a_day_that_is_not_loaded_fails_and_takes_no_other_along(desk: NewDesk) -> None:
+def test_the_report_of_a_day_that_is_not_loaded_fails_alone(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
     result = draw(at, "2023-03-06", "2023-03-07")
@@ -66,7 +66,7 @@ def test_a_day_that_is_not_loaded_fails_and_takes_no_other_along(desk: NewDesk) 
     assert "nothing to report of 2023-03-06" in red(result)
 
 
-def test_a_day_that_cannot_be_drawn_takes_no_other_along(
+def test_the_report_of_a_day_that_cannot_be_drawn_fails_alone(
     desk: NewDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, write = desk(), page.write
@@ -84,7 +84,7 @@ def test_a_day_that_cannot_be_drawn_takes_no_other_along(
     assert "2023-03-06: ValueError, a fault of this pipeline" in red(result)
 
 
-def test_days_of_the_last_week_are_drawn_when_they_have_been_loaded(desk: NewDesk) -> None:
+def test_reports_of_the_last_week_are_drawn_after_their_days_were_loaded(desk: NewDesk) -> None:
     at = desk()
     daemon = Watched(at, daily_report(at.settings))
     assert daemon.requested() == set()

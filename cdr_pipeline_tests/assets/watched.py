@@ -1,4 +1,4 @@
-"""What the daemon would launch by itself."""
+"""The partitions that Dagster's daemon would launch by itself."""
 
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,8 @@ from cdr_pipeline_tests.records import SAIGON
 
 
 class Watched:
-    """The daemon's view of an asset beside the daily ones, from one look to the next, in the week
-    of the calls.
+    """The daemon's evaluations, one after another, of an asset beside the daily ones, at a time in
+    the week of the calls.
     """
 
     def __init__(self, desk: Desk, asset: dg.AssetsDefinition) -> None:
@@ -25,7 +25,7 @@ class Watched:
         self._cursor: Any = None
 
     def requested(self) -> set[str | None]:
-        """The days of which it would launch the asset now; None of one that has no days."""
+        """The days for which the daemon would launch the asset now; {None} if it has no days."""
         result = dg.evaluate_automation_conditions(
             self._defs,
             self._instance,

@@ -1,4 +1,4 @@
-"""A machine on which nothing is set."""
+"""Resources of a machine without settings."""
 
 from typing import Any
 
@@ -9,5 +9,5 @@ from cdr_pipeline.assets.layer import Loading
 
 @pytest.fixture
 def unset() -> dict[str, Any]:
-    """Resources as on a fresh machine, where nothing is set."""
+    """Dagster's resources on a new machine, where no setting is set."""
     return {"loading": Loading()}

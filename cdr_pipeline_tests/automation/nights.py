@@ -1,4 +1,4 @@
-"""Nights one after the other, and what is asked for on them."""
+"""Nights with ticks of the schedule, and the days that run requests ask for."""
 
 from datetime import date
 from typing import Any
@@ -13,7 +13,7 @@ FIRST = date(2023, 3, 1)
 
 
 def some_days(board: Switchboard, count: int, calls: int = 5) -> Switchboard:
-    """So many days from the first on, with so many calls each."""
+    """Add `calls` calls to each of `count` days from `FIRST` on."""
     for ahead in range(count):
         for number in range(calls):
             board.add(at(FIRST + DAY * ahead, 9 + number))
@@ -21,7 +21,7 @@ def some_days(board: Switchboard, count: int, calls: int = 5) -> Switchboard:
 
 
 def nights(it: World, first: date, last: date) -> None:
-    """The schedule's ticks on these dates, both included."""
+    """The schedule's ticks at 01:30 on the dates from `first` to `last`, both included."""
     for night in every_day(first, last):
         Clock.at = at(night, 1.5)
         it.nightly()
@@ -30,11 +30,12 @@ def nights(it: World, first: date, last: date) -> None:
 def after_nights(
     world: NewWorld, count: int, *, days: int = 0, **settings: Any
 ) -> tuple[World, Vendor]:
-    """A world so many nights after the first day, with calls on so many days, or as many."""
+    """A world after `count` nights, with calls on `days` days from `FIRST` on (0: on `count`)."""
     it, vendor = world(some_days(Switchboard(), days or count), **settings)
     nights(it, FIRST + DAY, FIRST + DAY * count)
     return it, vendor
 
 
 def asked(requests: list[dg.RunRequest]) -> list[tuple[str, ...]]:
+    """(first day, last day) of each run request."""
     return [tuple(value for key, value in one.tags.items() if "range" in key) for one in requests]

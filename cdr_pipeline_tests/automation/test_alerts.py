@@ -1,4 +1,4 @@
-"""What a webhook is told of a failed run."""
+"""The alerts of failed runs that a webhook receives."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, 
 
 
 def fail_and_tell(it: World, ahead: int = 1) -> None:
-    """A night's run of the day that ended and those before it, and the sensor on its failure."""
+    """A night whose run fails, and the sensor's tick after it."""
     it.sensor("alerts")
     Clock.at = at(FIRST + DAY * ahead, 1.5)
     it.nightly()
@@ -42,7 +42,7 @@ def fail_and_tell(it: World, ahead: int = 1) -> None:
 
 
 def without_the_vendor(world: NewWorld) -> World:
-    """After a night on which the vendor was down."""
+    """A world after a night in which the vendor was down."""
     it, _ = world(some_days(Switchboard(), 1))
     it.board.down = at(FIRST), at(FIRST + DAY * 9)
     fail_and_tell(it)
@@ -52,7 +52,7 @@ def without_the_vendor(world: NewWorld) -> World:
 def a_run(
     it: World, *besides: str, location: str | None = None, tags: Mapping[str, str] | None = None
 ) -> dg.DagsterRun:
-    """One of two days that was begun: without a selection, or of all datasets and `besides`."""
+    """A run of two days that has begun: without a selection, or of all datasets and `besides`."""
     selected = frozenset(map(dg.AssetKey, [*DATASETS, *besides])) if besides else None
     origin = None
     if location:
@@ -70,14 +70,14 @@ def a_run(
 
 
 def found_dead(it: World, run: dg.DagsterRun) -> None:
-    """As the daemon finds a run whose process is gone, and the sensor on it."""
+    """The daemon fails a run whose process is gone; then the sensor's tick."""
     found = CheckRunHealthResult(WorkerStatus.FAILED, GONE)
     words = f"Detected run worker status {found}. Marking run {run.run_id} as failed."
     failed(it, run, words)
 
 
 def failed(it: World, run: dg.DagsterRun, words: str, data: JobFailureData | None = None) -> None:
-    """A run that ends so, and the sensor on it."""
+    """The run fails with these words and this data; then the sensor's tick."""
     it.sensor("alerts")
     it.instance.report_run_failed(run, words, data)
     it.sensor("alerts")
@@ -85,13 +85,13 @@ def failed(it: World, run: dg.DagsterRun, words: str, data: JobFailureData | Non
 
 @pytest.fixture
 def heard(hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch) -> type[Hook]:
-    """What the webhook that CDR_ALERT_URL names is told."""
+    """The webhook that CDR_ALERT_URL names."""
     url, heard = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
     return heard
 
 
-def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
+def test_a_failed_run_is_alerted_once_with_days_cause_and_what_to_do(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it = without_the_vendor(world)
@@ -107,10 +107,10 @@ def test_a_failed_run_is_told_once_with_days_cause_and_what_to_do(
     assert "s3cret-path" not in str(told)
 
 
-def test_an_error_that_nobody_expected_is_told_and_no_phone_number_with_it(
+def test_an_unexpected_error_is_alerted_without_phone_numbers(
     world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A chat read `Execution of run for "load_days" failed. Steps failed: ['daily_calls'].`"""
+    """A chat got `Execution of run for "load_days" failed. Steps failed: ['daily_calls'].`"""
 
     def broken(*_: object) -> None:
         raise ValueError("no place for 0775702541\nsecond line")
@@ -134,10 +134,10 @@ def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its
 
 
 @pytest.mark.parametrize("away", [429, 502, 503])
-def test_what_failed_while_the_webhook_was_away_is_told_later_each_run_once_in_their_order(
+def test_alerts_that_the_webhook_did_not_take_are_sent_later_once_and_in_order(
     world: NewWorld, heard: type[Hook], away: int
 ) -> None:
-    """Each was told once, whether anybody listened or not."""
+    """Each alert was sent only once, whether the webhook took it or not."""
     heard.status = away
     it = without_the_vendor(world)
     first = it.last_run().run_id
@@ -150,7 +150,7 @@ def test_what_failed_while_the_webhook_was_away_is_told_later_each_run_once_in_t
     assert [one["run_id"] for one in heard.told] == [first, it.last_run().run_id]
 
 
-def test_a_webhook_that_stays_away_for_a_day_is_told_of_what_came_after(
+def test_after_a_day_without_the_webhook_only_later_alerts_are_sent(
     world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard.status = 503
@@ -163,7 +163,7 @@ def test_a_webhook_that_stays_away_for_a_day_is_told_of_what_came_after(
     assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
 
 
-def test_a_run_that_cannot_be_told_of_keeps_no_other_from_being_told_of(
+def test_a_run_whose_alert_cannot_be_made_stops_no_other_alert(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
@@ -174,7 +174,7 @@ def test_a_run_that_cannot_be_told_of_keeps_no_other_from_being_told_of(
     assert len(heard.told) == 1
 
 
-def test_what_failed_before_dagster_was_first_started_is_not_told(
+def test_runs_that_failed_before_the_sensors_first_tick_are_not_alerted(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
@@ -185,10 +185,8 @@ def test_what_failed_before_dagster_was_first_started_is_not_told(
 
 
 @pytest.mark.parametrize("cursor", ["0", "none"])
-def test_a_cursor_that_somebody_set_by_hand_begins_anew(
-    world: NewWorld, heard: type[Hook], cursor: str
-) -> None:
-    """Each tick failed with a traceback, and nobody was told of anything."""
+def test_a_cursor_set_by_hand_is_replaced(world: NewWorld, heard: type[Hook], cursor: str) -> None:
+    """Each tick failed with a traceback, and no alert was sent."""
     it, _ = world(Switchboard())
     it.instance.report_run_failed(a_run(it), GONE)
     it.cursors["alerts"] = cursor
@@ -196,7 +194,7 @@ def test_a_cursor_that_somebody_set_by_hand_begins_anew(
     assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
 
 
-def test_a_webhook_that_is_not_there_stops_nothing_and_is_told_once_it_is(
+def test_an_alert_is_sent_once_an_unreachable_webhook_can_be_reached(
     world: NewWorld,
     hook: tuple[str, type[Hook]],
     monkeypatch: pytest.MonkeyPatch,
@@ -213,10 +211,10 @@ def test_a_webhook_that_is_not_there_stops_nothing_and_is_told_once_it_is(
     assert len(heard.told) == 1
 
 
-def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
+def test_a_run_that_failed_by_a_wrong_setting_is_alerted_if_the_alert_url_is_right(
     unset: dict[str, Any], heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CDR_PAGE_SIZE=0: the tick skipped in grey, and of a run by hand nobody was told."""
+    """With CDR_PAGE_SIZE=0 the tick was skipped, and a run by hand sent no alert either."""
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
     monkeypatch.setenv("CDR_API_TOKEN", TOKEN)
     monkeypatch.setenv("CDR_PAGE_SIZE", "0")
@@ -227,7 +225,7 @@ def test_a_run_that_failed_of_a_wrong_setting_is_told_by_the_one_that_is_right(
     assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in told["cause"]
 
 
-def test_a_webhook_whose_address_is_wrong_is_said_in_the_log(
+def test_a_wrong_alert_url_is_named_in_the_log(
     unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
@@ -239,7 +237,7 @@ def test_a_webhook_whose_address_is_wrong_is_said_in_the_log(
     assert "CDR_ALERT_URL: must be an http(s) URL" in logged
 
 
-def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause() -> None:
+def test_an_alert_holds_no_secret_though_the_cause_does() -> None:
     settings = Settings(api_token=SecretStr("t0ken"), alert_url=SecretStr("http://h/s3cret"))
     run = dg.DagsterRun(job_name="load_days")
     cause = "t0ken was refused, http://h/s3cret too"
@@ -252,7 +250,7 @@ def test_what_a_webhook_is_told_holds_no_secret_however_it_came_into_the_cause()
 def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
     world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dagster says `No user initiated termination request was found, treating as failure`."""
+    """Dagster only says `No user initiated termination request was found, treating as failure`."""
 
     def ended_with_dagster(work: Work, crew: Crew) -> Iterator[Made]:
         if work.day > FIRST + DAY:
@@ -268,19 +266,17 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
     assert told["cause"] == f"2023-03-03 to 2023-03-04: {GONE}"
 
 
-def test_a_run_that_was_killed_is_told_without_dagsters_words(
-    world: NewWorld, heard: type[Hook]
-) -> None:
+def test_a_killed_run_is_alerted_without_dagsters_words(world: NewWorld, heard: type[Hook]) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location=LOCATION))
     (told,) = heard.told
     assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
-def test_a_command_that_was_killed_is_told_of_and_one_that_told_of_its_run_is_not(
+def test_a_killed_command_is_alerted_and_one_that_alerted_itself_is_not(
     world: NewWorld, heard: type[Hook]
 ) -> None:
-    """Of a `run` from cron that the kernel had ended for want of memory nobody was told."""
+    """No alert was sent for a `run` from cron that the kernel had killed for lack of memory."""
     it, _ = world(Switchboard())
     of_a_step = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
     words = "Steps failed: ['daily_calls']."
@@ -293,15 +289,13 @@ def test_a_command_that_was_killed_is_told_of_and_one_that_told_of_its_run_is_no
     assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
-def test_a_run_of_other_code_in_the_same_dagster_is_none_of_ours(
-    world: NewWorld, heard: type[Hook]
-) -> None:
+def test_a_run_of_another_code_location_is_not_alerted(world: NewWorld, heard: type[Hook]) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location="somebody.elses"))
     assert not heard.told
 
 
-def test_a_day_that_was_finished_is_not_named_though_the_catalog_was_to_follow(
+def test_a_finished_day_is_not_named_though_the_catalog_was_to_follow(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())

@@ -1,4 +1,4 @@
-"""A contract that changes shows in Dagster, day by day, until the days are made again."""
+"""A changed contract fails the check `made_under_contract` of each day until it is made again."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -28,7 +28,7 @@ OWN = '[keys.tien]\ntype = "decimal"\ncolumn = "amount"\n[keys.sdt]\ntype = "int
 
 @pytest.fixture
 def at(desk: NewDesk, tmp_path: Path) -> Desk:
-    """Two days, loaded without a contract; `contract.toml` will be the contract."""
+    """Two days, loaded without a contract."""
     records = [
         call(1, "2023-03-07 10:00:00", additional={"tien": "27.50", "sdt": "0775702541"}),
         call(2, "2023-03-07 10:00:00", additional={"tien": "miễn phí", "sdt": "An, gọi sau 17h"}),
@@ -40,14 +40,14 @@ def at(desk: NewDesk, tmp_path: Path) -> Desk:
 
 
 def under(at: Desk, text: str) -> Desk:
-    """The same desk with a contract in force."""
+    """The same desk with this contract in force, in `contract.toml`."""
     path = at.settings.data_dir.parent / "contract.toml"
     path.write_text(text, encoding="utf-8")
     return replace(at, settings=at.settings.model_copy(update={"contract": path}))
 
 
 class Daemon:
-    """What the daemon does at each of its looks."""
+    """Dagster's daemon, which keeps the sensor's cursor."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
@@ -55,7 +55,7 @@ class Daemon:
         self.runs: list[str | None] = []
 
     def look(self, at: Desk) -> str | None:
-        """Evaluate the sensor and launch the check's run; why none was asked for, if so."""
+        """Evaluate the sensor and execute the check's run; return the reason if it was skipped."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         loading = Loading(settings=lambda **_: at.settings)
         result = contract_sensor(context, loading=loading)
@@ -81,13 +81,13 @@ def daemon(at: Desk) -> Daemon:
 
 
 def evaluations(at: Desk) -> dict[str, str]:
-    """The latest evaluation of each day."""
+    """day -> status of its latest evaluation."""
     history = at.instance.event_log_storage.get_asset_check_execution_history(KEY, limit=100)
     return {one.partition: one.status.value for one in reversed(history) if one.partition}
 
 
 def written(at: Desk) -> dict[str, int]:
-    """When the first day of each dataset was written."""
+    """dataset -> when its file of `DAY` was written."""
     return {one.name: at.store.path(one, DAY).stat().st_mtime_ns for one in DATASETS.values()}
 
 
@@ -104,7 +104,7 @@ def test_a_changed_contract_fails_the_check_of_each_day_made_before(
     assert "Still made under another contract" in (daemon.look(changed) or "")
 
 
-def test_what_it_says_is_what_to_do(at: Desk, daemon: Daemon) -> None:
+def test_the_check_says_what_to_do(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
     assert last_said(at.instance, KEY).severity is dg.AssetCheckSeverity.WARN
     assert "`cdr-pipeline rebuild`" in shown(at)
@@ -131,8 +131,10 @@ def test_a_day_made_again_by_the_job_asks_no_vendor_and_passes(at: Desk, daemon:
     assert at.store.read(CDRS, DAY)["amount__decimal"].count() == 1
 
 
-def test_a_run_of_some_days_leaves_the_check_odd_for_the_others(at: Desk, daemon: Daemon) -> None:
-    """Its own days were in order, and the page turned green while others were still to be made."""
+def test_a_run_of_some_days_leaves_the_check_failed_for_the_others(
+    at: Desk, daemon: Daemon
+) -> None:
+    """The run's own days passed, and the page turned green while other days were still stale."""
     now = under(at, OWN)
     daemon.look(now)
     assert now.run("2023-03-08").success
@@ -143,26 +145,24 @@ def test_a_run_of_some_days_leaves_the_check_odd_for_the_others(at: Desk, daemon
 
 
 def shown(at: Desk) -> str:
-    """What the page says of the check."""
+    """The description of the check on Dagster's page."""
     return f"{last_said(at.instance, KEY).description}"
 
 
-def test_a_contract_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
+def test_days_pass_again_after_the_contract_is_taken_back(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
     assert daemon.look(at) is None
     assert set(evaluations(at).values()) == {"SUCCEEDED"}
 
 
-def test_a_wrong_contract_is_told_and_forgets_nothing(at: Desk, daemon: Daemon) -> None:
+def test_a_wrong_contract_is_reported_and_leaves_the_cursor(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
     before = daemon.cursor
     assert "line 2" in (daemon.look(under(at, '[keys.a]\ntype = "x"')) or "")
     assert daemon.cursor == before
 
 
-def test_a_day_that_cannot_be_read_keeps_no_other_from_being_told_of(
-    at: Desk, daemon: Daemon
-) -> None:
+def test_a_day_that_cannot_be_read_stops_no_other_evaluation(at: Desk, daemon: Daemon) -> None:
     whole = (path := at.store.path(CDRS, DAY)).read_bytes()
     cut_short(path)
     assert daemon.look(under(at, OWN)) is None
@@ -172,10 +172,10 @@ def test_a_day_that_cannot_be_read_keeps_no_other_from_being_told_of(
     assert evaluations(at) == {"2023-03-07": "FAILED", "2023-03-08": "FAILED"}
 
 
-def test_where_the_folder_cannot_be_read_it_says_so_and_forgets_nothing(
+def test_if_the_folder_cannot_be_read_the_tick_says_so_and_leaves_the_cursor(
     at: Desk, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that hung: a red tick each minute, in Python's words."""
+    """When a network share hung, each tick failed with a bare Python error."""
     daemon.look(under(at, OWN))
     before = daemon.cursor
     monkeypatch.setattr(Store, "days", stale)
@@ -183,7 +183,7 @@ def test_where_the_folder_cannot_be_read_it_says_so_and_forgets_nothing(
     assert daemon.cursor == before
 
 
-def test_a_zone_taken_back_passes_the_days_it_had_failed(at: Desk, daemon: Daemon) -> None:
+def test_days_pass_again_after_the_zone_is_taken_back(at: Desk, daemon: Daemon) -> None:
     daemon.look(at)
     moved = replace(at, settings=at.settings.model_copy(update={"timezone": "Asia/Tokyo"}))
     assert daemon.look(moved) is None
@@ -199,7 +199,7 @@ def test_contracts_may_change_again_and_again(at: Desk, daemon: Daemon) -> None:
     assert set(evaluations(at).values()) == {"FAILED"}
 
 
-def test_a_day_is_told_once_for_each_contract() -> None:
+def test_a_day_is_reported_once_for_each_contract() -> None:
     first, known, _ = look(Known(), "new", [DAY])
     assert first == [DAY]
     later, known, changed = look(known, "new", [DAY, NEXT])
@@ -210,7 +210,7 @@ def test_a_day_is_told_once_for_each_contract() -> None:
     assert look(known, "none", [NEXT])[0] == [NEXT, DAY]
 
 
-def test_the_partition_says_which_contract_made_it_and_what_did_not_fit(at: Desk) -> None:
+def test_the_metadata_of_a_partition_name_its_contract_and_misfits(at: Desk) -> None:
     changed = under(at, OWN)
     result = changed.run("2023-03-07", assets=[CDRS.name])
     assert result.success
@@ -238,7 +238,7 @@ def test_a_wrong_contract_stops_a_run_before_it_asks_the_vendor(at: Desk) -> Non
     assert stale_days(at.store, "none") == []
 
 
-def test_what_it_asks_for_and_tells_of_is_loaded() -> None:
+def test_the_sensor_and_its_jobs_are_in_the_definitions() -> None:
     from cdr_pipeline.definitions import defs
 
     assert defs.resolve_sensor_def("contract_sensor")

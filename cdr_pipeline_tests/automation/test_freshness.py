@@ -1,4 +1,4 @@
-"""Whether the day that ended is there, as the sensor and as every run says."""
+"""The check `fresh`, whether the day that ended is stored, as sensor and runs record it."""
 
 import shutil
 from typing import Any
@@ -53,7 +53,7 @@ def test_the_check_is_red_once_while_a_setting_is_wrong_and_says_which(
     assert it.skipped == "2023-03-01 is there"
 
 
-def test_and_green_again_once_it_is_mended_though_no_day_was_ever_loaded(
+def test_the_check_is_green_again_after_the_setting_is_mended_though_no_day_was_loaded(
     world: NewWorld, unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it, _ = world(some_days(Switchboard(), 1))
@@ -68,10 +68,10 @@ def test_and_green_again_once_it_is_mended_though_no_day_was_ever_loaded(
     assert said == [False, True]
 
 
-def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_back(
+def test_the_check_stays_red_while_days_are_missing_for_longer_than_probe_days(
     world: NewWorld,
 ) -> None:
-    """It turned green while the token was still refused: `No recent day was ever loaded.`"""
+    """The check turned green while the token was still refused: `No recent day was ever loaded.`"""
     it, _ = after_nights(world, 1, days=9, lookback_days=0, probe_days=2)
     it.board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 9)
     it.sensor("freshness")
@@ -86,10 +86,10 @@ def test_the_check_stays_red_where_days_are_missing_for_longer_than_is_looked_ba
     assert it.skipped == "No recent day was ever loaded."
 
 
-def test_a_fault_meanwhile_makes_no_good_news_of_days_that_are_gone(
+def test_the_check_turns_red_when_days_are_gone_after_a_fault(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that hung, and then was not mounted, turned the check green."""
+    """A network share that hung and then was not mounted turned the check green."""
     it, _ = after_nights(world, 1)
     Clock.at = at(FIRST + DAY, 12)
     it.sensor("freshness")
@@ -103,8 +103,8 @@ def test_a_fault_meanwhile_makes_no_good_news_of_days_that_are_gone(
     assert it.skipped.startswith("2023-03-01 ended and is not there")
 
 
-def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> None:
-    """Dagster shows what the last run says of a check, if it says nothing: skipped."""
+def test_each_run_records_whether_the_day_that_ended_is_missing(world: NewWorld) -> None:
+    """Dagster shows the evaluation of the last run; if that run has none, it shows skipped."""
     it, _ = after_nights(world, 1, days=3)
     assert it.fresh() == {"2023-03-01": True}
     it.board.down = at(FIRST + DAY * 2), at(FIRST + DAY * 3)
@@ -117,7 +117,7 @@ def test_no_run_hides_that_the_day_that_ended_is_missing(world: NewWorld) -> Non
     assert it.fresh() == {"None": True}
 
 
-def test_an_old_day_that_fails_says_nothing_of_the_newest(world: NewWorld) -> None:
+def test_the_failure_of_an_old_day_leaves_the_check_green(world: NewWorld) -> None:
     it, _ = after_nights(world, 3)
     it.store.path(CDRS, FIRST).unlink()
     it.board.down = at(FIRST + DAY * 3), at(FIRST + DAY * 4)

@@ -1,4 +1,4 @@
-"""What holds for every tick: settings, words, and that all are on."""
+"""What holds for each schedule and sensor: settings, messages, and that it is on by default."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cdr_pipeline_tests.automation.nights import FIRST
 from cdr_pipeline_tests.living import at
 
 
-def test_where_nothing_is_set_every_tick_is_skipped_and_says_what_is_missing(
+def test_without_settings_every_tick_is_skipped_and_says_what_is_missing(
     unset: dict[str, Any],
 ) -> None:
     with (
@@ -40,14 +40,14 @@ def test_where_nothing_is_set_every_tick_is_skipped_and_says_what_is_missing(
     assert fresh.asset_events == []
 
 
-def test_a_token_replaced_in_the_env_file_is_the_next_ticks(
+def test_the_next_tick_uses_a_token_that_was_replaced_in_the_env_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Dagster reads `.env` when its code server begins: older days were no longer probed, since
-    the token of that time was refused until somebody restarted it.
+    """Dagster reads `.env` when its code server starts: older days were no longer probed, since the
+    old token was refused until somebody restarted the server.
     """
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
-    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # as Dagster does from `.env`, once
+    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # Dagster sets it from `.env` at its start
     Path(".env").write_text("CDR_API_TOKEN=new\n")
     used: list[str] = []
 
@@ -72,7 +72,7 @@ def test_a_token_replaced_in_the_env_file_is_the_next_ticks(
     assert used == ["new"] * 3
 
 
-def test_all_are_on_from_the_start_and_explained() -> None:
+def test_schedule_and_sensors_are_on_by_default_and_described() -> None:
     schedule = nightly(Settings(timezone="America/New_York", schedule_time="04:05"))
     assert schedule.cron_schedule == "5 4 * * *"
     assert schedule.execution_timezone == "America/New_York"

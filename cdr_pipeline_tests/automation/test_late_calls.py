@@ -1,4 +1,4 @@
-"""Older days whose totals move, and what if they cannot be asked for."""
+"""The sensor `late_calls`: days whose totals changed, and totals that cannot be asked for."""
 
 import errno
 import itertools
@@ -23,8 +23,8 @@ from cdr_pipeline_tests.damage import stale
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
 
 
-def a_day(it: World, day: date) -> list[dg.RunRequest]:
-    """A date's ticks of the sensor."""
+def ticks_of(it: World, day: date) -> list[dg.RunRequest]:
+    """The run requests of the sensor's 24 ticks on a date."""
     requests = []
     for hour in range(24):
         Clock.at = at(day, hour)
@@ -35,39 +35,39 @@ def a_day(it: World, day: date) -> list[dg.RunRequest]:
 def test_each_older_day_is_asked_for_its_total_once_a_day(world: NewWorld) -> None:
     it, vendor = after_nights(world, 8, lookback_days=1, probe_days=5)
     vendor.requests.clear()
-    assert a_day(it, FIRST + DAY * 8) == []
-    # The 8th and the 7th are loaded again each night; the 3rd is as far as probes go.
+    assert ticks_of(it, FIRST + DAY * 8) == []
+    # The nightly run loads the 8th and the 7th again; probes go back to the 3rd.
     assert [one.params["start_date"] for one in vendor.requests] == [
         f"2023-03-{day:02} 23:59:59" for day in (2, 3, 4, 5)
     ]
     assert {one.params["limit"] for one in vendor.requests} == {"1"}
 
 
-def test_a_day_whose_total_grew_is_loaded_and_no_other(world: NewWorld) -> None:
+def test_only_a_day_whose_total_grew_is_loaded(world: NewWorld) -> None:
     it, _ = after_nights(world, 8, lookback_days=1)
     it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 9, 3))
-    (request,) = a_day(it, FIRST + DAY * 9)
+    (request,) = ticks_of(it, FIRST + DAY * 9)
     assert asked([request]) == [("2023-03-02", "2023-03-02")]
     assert "5 calls were proved, the vendor counts 6 now" in request.tags[ASKED_BY]
     assert it.loaded(FIRST + DAY) == it.board.truth(FIRST + DAY)
     assert len(it.loaded(FIRST + DAY)) == 6
-    assert a_day(it, FIRST + DAY * 10) == []
+    assert ticks_of(it, FIRST + DAY * 10) == []
 
 
 def test_a_day_whose_total_fell_fails_once_and_is_kept_as_it_was(world: NewWorld) -> None:
     it, _ = after_nights(world, 5, lookback_days=0)
     it.board.of(FIRST)[0].gone = at(FIRST + DAY * 5)
     for ahead in (6, 7, 8):
-        a_day(it, FIRST + DAY * ahead)
+        ticks_of(it, FIRST + DAY * ahead)
     assert it.failed == [FIRST + DAY * 6]
     assert len(it.loaded(FIRST)) == 5
 
 
-def test_a_call_that_only_changed_moves_no_total_and_is_not_seen(world: NewWorld) -> None:
-    """What probes cannot do, and the README says: the lookback is for edits."""
+def test_a_call_that_was_only_edited_changes_no_total_and_is_not_seen(world: NewWorld) -> None:
+    """Probes cannot see edits, as the README says: the lookback is for edits."""
     it, _ = after_nights(world, 5, lookback_days=0)
     it.board.of(FIRST)[0].edited = at(FIRST + DAY * 5)
-    assert a_day(it, FIRST + DAY * 6) == []
+    assert ticks_of(it, FIRST + DAY * 6) == []
     assert it.loaded(FIRST) != it.board.truth(FIRST)
 
 
@@ -80,14 +80,14 @@ def test_a_day_at_a_ceiling_is_compared_in_the_parts_it_was_proved_in(world: New
     assert len(it.loaded(FIRST)) == 44
     assert 1 < len(it.store.pages(FIRST).totals()) < 10
     vendor.requests.clear()
-    assert a_day(it, FIRST + DAY * 4) == []
+    assert ticks_of(it, FIRST + DAY * 4) == []
     assert len(vendor.requests) == len(it.store.pages(FIRST).totals()) + 2
     board.add(at(FIRST, 23), listed=at(FIRST + DAY * 5))
-    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
+    assert asked(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
     assert len(it.loaded(FIRST)) == 45
 
 
-def test_a_day_in_too_many_parts_is_left_alone_and_said_so(
+def test_a_day_in_too_many_parts_is_not_compared_and_the_tick_says_so(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.automation.late_calls._MOST_PARTS", 0)
@@ -140,10 +140,10 @@ def test_a_day_in_parts_for_which_time_ran_out_is_compared_at_the_next_tick(
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "not given by the disk"])
-def test_a_day_whose_pages_cannot_be_read_keeps_no_other_from_being_compared(
+def test_a_day_whose_pages_cannot_be_read_stops_no_other_comparison(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """A bad sector: each tick of the day ended at it, red, and no day behind it had its turn."""
+    """With a bad sector on the disk, each tick failed at this day and compared no later day."""
     it, _ = after_nights(world, 4, lookback_days=0)
     pages = Store.pages
 
@@ -157,10 +157,10 @@ def test_a_day_whose_pages_cannot_be_read_keeps_no_other_from_being_compared(
     else:
         monkeypatch.setattr(Store, "pages", bad)
     it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
-    assert asked(a_day(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
+    assert asked(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
 
-def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
+def test_if_the_folder_cannot_be_read_the_tick_says_so_and_a_later_tick_goes_on(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it, _ = after_nights(world, 4, lookback_days=0)
@@ -173,10 +173,10 @@ def test_where_the_folder_cannot_be_read_it_says_so_and_goes_on_later(
     assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
-def test_while_the_vendor_is_down_one_day_a_tick_is_asked_for_and_all_once_it_is_back(
+def test_while_the_vendor_is_down_each_tick_asks_for_one_day_and_later_for_all(
     world: NewWorld,
 ) -> None:
-    """It asked for every day that was due, and put all of them off until tomorrow."""
+    """The sensor asked for every day that was due, and put all of them off until tomorrow."""
     it, vendor = after_nights(world, 8, lookback_days=0)
     it.board.add(at(FIRST, 23), listed=at(FIRST + DAY * 8, 3))
     it.board.down = at(FIRST + DAY * 9), at(FIRST + DAY * 9, 21)
@@ -194,7 +194,7 @@ def test_while_the_vendor_is_down_one_day_a_tick_is_asked_for_and_all_once_it_is
     assert sorted(probed) == [f"{FIRST + DAY * ahead}" for ahead in range(-1, 7)]
 
 
-def test_a_day_that_the_vendor_never_answers_for_keeps_no_other_from_being_compared(
+def test_a_day_for_which_the_vendor_never_answers_stops_no_other_comparison(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it, _ = after_nights(world, 4, lookback_days=0)
@@ -221,7 +221,7 @@ def test_a_day_that_the_vendor_never_answers_for_keeps_no_other_from_being_compa
         ("https://api.example.vn", "The proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be"),
     ],
 )
-def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(
+def test_a_day_is_asked_for_again_after_a_tick_without_the_vendor(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch, url: str, says: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://127.0.0.1:9")
@@ -237,7 +237,7 @@ def test_a_vendor_that_cannot_be_reached_costs_no_day_its_turn(
     assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
-def test_how_late_a_fetch_found_something_plots_and_stays_in_the_receipt(world: NewWorld) -> None:
+def test_the_hours_by_which_a_change_was_late_are_in_metadata_and_receipt(world: NewWorld) -> None:
     board = some_days(Switchboard(), 1)
     board.add(at(FIRST, 23), listed=at(FIRST + DAY, 20))
     it, _ = world(board)
@@ -256,7 +256,7 @@ def test_how_late_a_fetch_found_something_plots_and_stays_in_the_receipt(world: 
 
 
 def test_a_tick_takes_no_longer_than_dagster_waits() -> None:
-    """Its time, and one answer that came as late as it may; Dagster gives a sensor a minute."""
+    """Its limit of time, one answer at its timeout, and pauses are less than Dagster's minute."""
     seconds = _PROBE_SECONDS
     assert _brief(Settings(timeout_seconds=600)).timeout_seconds == seconds
     assert timedelta(seconds=2 * seconds) + HOUR / 3600 * _BRIEFLY.seconds < HOUR / 60

@@ -1,6 +1,7 @@
-"""A month with time moving: schedule and sensors ticked, and their runs executed, as Dagster would.
+"""A month by the test's clock: the schedule and the sensors are evaluated and their runs executed
+as in Dagster.
 
-One night the vendor is down, and for three days the machine sleeps.
+In one night the vendor is down, and for three days the machine sleeps.
 """
 
 from datetime import date, datetime
@@ -20,9 +21,9 @@ WAKES = datetime(2023, 3, 20, 12, tzinfo=SAIGON)
 
 
 def a_month(random: Random) -> Switchboard:
-    """Calls of March: one in ten is late by hours, one in four edited; ten are days late.
+    """Calls of March: one in ten is late by hours, one in four is edited, ten are late by days.
 
-    Nothing comes so late that these settings could not see it, or after the month.
+    No call and no edit comes too late for these settings, or after the month.
     """
     board = Switchboard(down=(at(DOWN), at(DOWN, 6)))
     days = every_day(FIRST, LAST)
@@ -38,13 +39,13 @@ def a_month(random: Random) -> Switchboard:
                 edited=min(edited, last) if edited else None,
             )
     for day in random.sample(days[:18], 10):
-        # Between what is loaded again each night and what is no longer looked at.
+        # After the days that are loaded again each night, before probes of the day end.
         board.add(at(day, 9), listed=at(day, 24 * random.uniform(6, 12)))
     return board
 
 
 def least_requests(board: Switchboard, settings: Settings) -> int:
-    """What these settings cannot do without: pages of each look at a day, and a request a probe."""
+    """The least number of requests for these settings: pages of each load, one for each probe."""
     nights = [day for day in every_day(FIRST + DAY, LAST + DAY) if day not in (DOWN, *ASLEEP)]
     requests = 0
     for day in every_day(FIRST, LAST):
@@ -71,7 +72,7 @@ def test_after_a_month_of_late_and_changing_calls_every_day_is_right_at_little_c
         if hour.date() in ASLEEP or (hour.date() == WAKES.date() and hour < WAKES):
             hour += HOUR
             continue
-        if hour == WAKES:  # Dagster evaluates the last of the ticks that were missed
+        if hour == WAKES:  # Dagster evaluates the last of the missed ticks
             it.nightly(at(WAKES.date(), 1.5))
         it.sensor("late_calls")
         it.sensor("freshness")

@@ -1,4 +1,4 @@
-"""The schedule, night by night: what it asks for."""
+"""The schedule `nightly`: which days it requests each night."""
 
 from datetime import time
 from typing import Any
@@ -40,7 +40,9 @@ def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback
 
 
 def test_a_run_that_ends_after_midnight_is_of_the_night_it_began_in(world: NewWorld) -> None:
-    """It passed for the next night's, which then left out every second look, the last one too."""
+    """The run was taken for the next night's, which then left out every second load of a day, also
+    the last.
+    """
     it, _ = world(some_days(Switchboard(), 6), lookback_days=1, schedule_time=time(23, 50))
     looked = []
     for ahead in range(1, 5):
@@ -74,7 +76,7 @@ def test_before_the_first_partition_there_is_nothing_to_load(world: NewWorld) ->
 def test_a_wrong_setting_fails_the_run_of_the_day_that_ended_in_its_words(
     unset: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
-    """A tick that only skipped left no run, so nothing that an alert could follow."""
+    """A tick that only skips leaves no run, so no alert is sent."""
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
     monkeypatch.setenv("CDR_API_TOKEN", TOKEN)
     monkeypatch.setenv(name, value)
@@ -88,10 +90,10 @@ def test_a_wrong_setting_fails_the_run_of_the_day_that_ended_in_its_words(
     assert says in str(failed.event_log_entry.dagster_event)
 
 
-def test_where_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
+def test_if_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
     world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that hung: both ticks failed, so nobody was told, and `fresh` stayed green."""
+    """When a network share hung, both ticks failed: nobody was alerted and `fresh` stayed green."""
     it, _ = after_nights(world, 2, days=4)
     monkeypatch.setattr(Store, "days", stale)
     Clock.at = at(FIRST + DAY * 3, 1.5)
@@ -103,7 +105,7 @@ def test_where_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
     assert "a file in CDR_DATA_DIR could not be read or written: Stale file handle" in it.skipped
 
 
-def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) -> None:
+def test_a_partition_deleted_by_hand_is_made_again_in_the_night(world: NewWorld) -> None:
     it, vendor = after_nights(world, 6, days=8, lookback_days=0)
     it.store.path(RAW_PAGES, FIRST + DAY).unlink()
     it.store.path(CAMPAIGN_DAILY, FIRST + DAY * 2).unlink()
@@ -121,15 +123,15 @@ def test_a_partition_deleted_by_hand_is_back_after_the_night(world: NewWorld) ->
     }
 
 
-def test_the_first_day_of_all_is_asked_for_too_where_half_of_it_is_there(world: NewWorld) -> None:
-    """It passed for one before the first that is stored, which is for people to load."""
+def test_an_incomplete_first_day_is_requested_too(world: NewWorld) -> None:
+    """The day was taken for one before the earliest stored day, which people must load."""
     it, _ = after_nights(world, 1, days=4, lookback_days=0)
     it.store.path(RECEIPTS, FIRST).unlink()
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-01", "2023-03-03")]
 
 
-def test_pages_of_old_days_that_were_deleted_are_not_asked_for_each_night(world: NewWorld) -> None:
+def test_days_whose_raw_pages_were_deleted_are_not_requested_each_night(world: NewWorld) -> None:
     it, _ = after_nights(world, 3, days=5, lookback_days=0)
     for day in (FIRST, FIRST + DAY):
         it.store.path(RAW_PAGES, day).unlink()
@@ -144,7 +146,7 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
     before = {one: it.store.path(one, FIRST).read_bytes() for one in MADE}
     Clock.at = at(FIRST + DAY * 2, 2)
     it.load(FIRST)
-    for dataset, file in before.items():  # which that run did not live to replace
+    for dataset, file in before.items():  # as if that run had not replaced them
         it.store.path(dataset, FIRST).write_bytes(file)
     Clock.at = at(FIRST + DAY * 3, 1.5)
     assert asked(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
@@ -153,7 +155,7 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
-def test_a_damaged_file_stops_no_tick_and_its_day_is_asked_for(
+def test_a_damaged_file_fails_no_tick_and_its_day_is_requested(
     world: NewWorld, dataset: Dataset
 ) -> None:
     it, _ = after_nights(world, 3, days=6, lookback_days=0)
