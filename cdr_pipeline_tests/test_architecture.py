@@ -1,4 +1,4 @@
-"""Who may know whom: data walks one way, and no wing reaches into another."""
+"""Which module may import which: data walks one way, `api` and `tables` never import each other."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "cdr_pipeline"
 GROUND = {"record", "window", "page", "settings", "errors"}
 
-#: Wing -> what of our own it may import.
+#: Module or package -> the modules and packages of ours that it may import.
 MAY_IMPORT: dict[str, set[str]] = {
     "record": set(),
     "errors": set(),
@@ -37,12 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notebook": {"scan", "record", "tables"},
 }
 
-#: The benchmark measures the rest from outside; what others use, its contestants may use.
+#: The benchmark measures the rest from outside; its contestants may use any library.
 BENCH = ROOT / "bench"
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules that a file imports."""
+    """The full names of the modules that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def modules(wing: str) -> list[Path]:
     return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{wing}.py"]
 
 
-def test_every_wing_is_told_what_it_may_import() -> None:
+def test_every_module_has_a_list_of_what_it_may_import() -> None:
     wings = {
         path.stem
         for path in ROOT.iterdir()
@@ -69,19 +69,19 @@ def test_every_wing_is_told_what_it_may_import() -> None:
 
 
 @pytest.mark.parametrize("wing", MAY_IMPORT)
-def test_a_wing_imports_only_what_stands_below_it(wing: str) -> None:
+def test_a_module_imports_only_what_its_list_allows(wing: str) -> None:
     for path in modules(wing):
         ours = {name.split(".")[1] for name in imported(path) if name.startswith("cdr_pipeline.")}
         assert ours - {"__version__"} <= MAY_IMPORT[wing], path.name
 
 
 @pytest.mark.parametrize("wing", sorted(MAY_IMPORT["assets"] - {"assets"} | MAY_IMPORT["tables"]))
-def test_nothing_below_the_assets_knows_dagster(wing: str) -> None:
+def test_nothing_below_the_assets_imports_dagster(wing: str) -> None:
     for path in modules(wing):
         assert not [name for name in imported(path) if name.split(".")[0] == "dagster"], path.name
 
 
-def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
+def test_only_the_client_imports_httpx_and_few_modules_import_pyarrow() -> None:
     def users(library: str) -> list[str]:
         return [
             path.name
@@ -101,17 +101,17 @@ def test_only_the_client_knows_httpx_and_few_know_pyarrow() -> None:
     ]
 
 
-def test_a_type_checker_is_told_that_the_package_has_types() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "py.typed").is_file()
 
 
-def test_nothing_knows_the_benchmark_and_its_truth_knows_nothing_of_the_rest() -> None:
+def test_nothing_imports_the_benchmark_and_its_judge_imports_nothing_of_the_rest() -> None:
     for path in ROOT.rglob("*.py"):
         ours = {name for name in imported(path) if name.startswith("cdr_pipeline.")}
         bench = {name for name in ours if name.startswith("cdr_pipeline.bench")}
         if BENCH not in path.parents:
             assert not bench, path.name
         elif path.stem in ("calls", "server", "contest", "truth"):
-            # How a process of ours begins and ends is part of what it costs.
+            # The start and the end of our own process are part of its cost.
             spared = {"cdr_pipeline.process"} if path.stem == "contest" else set()
             assert ours == bench | spared, path.name

@@ -1,4 +1,4 @@
-"""Every check, on a day that passes it and on one that does not."""
+"""Every check, on a day that passes it and on a day that fails it."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -49,7 +49,7 @@ def found(
     day: date = DAY,
     calls: pl.DataFrame | None = None,
 ) -> dict[str, Finding]:
-    """The findings on a day, by the check's name; on other `calls`, if they are given."""
+    """Check's name -> its finding on a day; `calls` replaces the calls of `flattened`."""
     lazy = (flattened.cdrs if calls is None else calls).lazy()
     rejects = flattened.rejects.lazy()
     lists = LeadLists(flattened.keys, flattened.left_out, flattened.misfits)
@@ -58,7 +58,7 @@ def found(
 
 
 def failed(flattened: Flat, records: int, store: Store, day: date = DAY) -> dict[str, str]:
-    """The checks that a day fails, with what they found."""
+    """Name -> summary of each check that a day fails."""
     findings = found(flattened, records, store, day)
     return {name: one.summary for name, one in findings.items() if not one.passed}
 
@@ -70,7 +70,7 @@ def test_a_good_day_passes_every_check(store: Store) -> None:
     assert findings.keys() == BY_NAME.keys() - {"verified", "made_under_contract", "fresh"}
 
 
-def test_a_simulated_day_is_odd_in_nothing_but_voicemail(store: Store) -> None:
+def test_a_simulated_day_fails_no_check_except_for_voicemail(store: Store) -> None:
     records = Tenant(calls_per_day=1500).day(DAY)
     odd = failed(flat(*map(render, records)), len(records), store)
     assert odd.keys() <= {"known_disposition"}
@@ -81,7 +81,7 @@ def test_an_empty_day_passes_every_check(store: Store) -> None:
     assert failed(flat(), 0, store) == {}
 
 
-def test_blocking_checks_are_those_that_keep_wrong_data_from_flowing_on() -> None:
+def test_the_blocking_checks_are_these() -> None:
     assert {check.name for check in checks.ALL if check.blocking} == {
         *("verified", "balance", "id_unique", "types_as_contracted", "in_the_day"),
     }
@@ -99,7 +99,7 @@ def test_blocking_checks_are_those_that_keep_wrong_data_from_flowing_on() -> Non
         *(({"unique_records": 9}, False), ({"reported_total": 11}, False)),
     ],
 )
-def test_a_day_is_verified_if_it_was_proved_and_the_figures_say_so(
+def test_a_day_is_verified_if_its_receipt_is_verified_and_its_figures_agree(
     change: dict[str, object], passes: bool
 ) -> None:
     figures = {"unique_records": 10, "reported_total": 10, "passes": 2, "requests": 3}
@@ -109,7 +109,7 @@ def test_a_day_is_verified_if_it_was_proved_and_the_figures_say_so(
 
 
 @pytest.mark.parametrize(("received", "passes"), [(4, True), (3, False), (5, False)])
-def test_balance_weighs_records_against_calls_and_whole_rejects(
+def test_balance_compares_records_with_calls_and_whole_rejects(
     store: Store, received: int, passes: bool
 ) -> None:
     two_and_two = flat(call("a", duration="abc"), call("b"), b"null", call(""))
@@ -118,7 +118,7 @@ def test_balance_weighs_records_against_calls_and_whole_rejects(
     assert finding.summary == f"{received} records received = 2 calls + 2 whole rejects"
 
 
-def test_an_id_that_stands_twice_is_found(store: Store) -> None:
+def test_a_repeated_id_is_found(store: Store) -> None:
     once = flat(call("a", **BUSY))
     twice = found(once, 2, store, calls=pl.concat([once.cdrs, once.cdrs]))
     assert not twice["id_unique"].passed
@@ -182,7 +182,7 @@ def test_a_day_of_25_hours_holds_its_own_calls_alone(tmp_path: Path) -> None:
         ("known_direction", call(direction="local"), call(direction="sideways")),
     ],
 )
-def test_a_call_that_contradicts_itself_or_is_unheard_of_is_a_warning(
+def test_a_contradiction_or_an_unknown_value_in_a_call_is_a_warning(
     store: Store, name: str, good: Sent, odd: Sent
 ) -> None:
     assert found(flat(good), 1, store)[name].passed
@@ -192,7 +192,7 @@ def test_a_call_that_contradicts_itself_or_is_unheard_of_is_a_warning(
     assert not finding.check.blocking
 
 
-def test_a_check_of_rows_that_passes_says_of_how_many(store: Store) -> None:
+def test_a_passed_check_of_rows_says_how_many_calls_it_saw(store: Store) -> None:
     made = found(flat(call(**BUSY), call("b", **BUSY)), 2, store)
     assert made["known_status"].summary == made["documented_fields"].summary == "none of 2 calls"
 
@@ -204,7 +204,9 @@ def test_a_warning_names_the_most_frequent_odd_values(store: Store) -> None:
     assert summary == f"6 of 7 calls: x (3), y (2), {'long' * 9}lon… (1)"
 
 
-def test_what_is_as_frequent_is_named_in_order_and_more_is_hinted_at(store: Store) -> None:
+def test_equally_frequent_values_are_named_in_order_and_an_ellipsis_stands_for_more(
+    store: Store,
+) -> None:
     odd = ["c", "i", "e", "a", "g", "f", "b", "h", "d"]
     fields = dict.fromkeys(["time_ended", "duration", "time_answered", "billsec"], "?")
     calls = (call(f"{at}", status=one, **fields, **{one: 1}) for at, one in enumerate(odd))
@@ -217,7 +219,7 @@ def test_what_is_as_frequent_is_named_in_order_and_more_is_hinted_at(store: Stor
     )
 
 
-def test_the_columns_that_a_day_has_not_are_named(store: Store) -> None:
+def test_columns_that_were_left_out_are_named(store: Store) -> None:
     left_out = [f"additional_{at}" for at in range(1, 51)]
     for names, told in ((left_out, left_out), ([*left_out, "additional_51"], [*left_out, "…"])):
         summary = found(replace(flat(call()), left_out=names), 1, store)[
@@ -226,7 +228,7 @@ def test_the_columns_that_a_day_has_not_are_named(store: Store) -> None:
         assert summary == f"{len(names)} columns are in `additional` alone: {', '.join(told)}"
 
 
-def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store) -> None:
+def test_an_odd_value_that_is_a_number_or_a_link_is_cut(store: Store) -> None:
     odd = {"status": "off 0912345678", "direction": "0912345678", "n0912345678": 1}
     findings = found(flat(call(**odd, cause="https://rec.example.vn/1.wav")), 1, store)
     assert findings["known_status"].summary == "1 of 1 calls: off-091… (1)"
@@ -245,7 +247,7 @@ def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store
             flat(call(ai_summary=1), call("b", x=None)),
             "2 calls with ai_summary, x",
         ),
-        # Python reads no integer of more than 4,300 digits.
+        # Python cannot read an integer of more than 4,300 digits.
         ("documented_fields", flat(verbatim("x", "9" * 5000)), "1 calls with x"),
         ("additional_columns", replace(flat(call()), left_out=["additional_x"]), "additional_x"),
         (
@@ -255,9 +257,7 @@ def test_an_odd_value_that_is_a_number_or_a_link_is_not_named_whole(store: Store
         ),
     ],
 )
-def test_what_does_not_fit_or_is_new_is_a_warning(
-    store: Store, name: str, odd: Flat, word: str
-) -> None:
+def test_misfits_and_new_fields_are_warnings(store: Store, name: str, odd: Flat, word: str) -> None:
     finding = found(odd, 2, store)[name]
     assert not finding.passed
     assert not finding.check.blocking
@@ -266,7 +266,7 @@ def test_what_does_not_fit_or_is_new_is_a_warning(
 
 
 @pytest.mark.parametrize("field", [None, "duration"])
-def test_what_does_not_fit_is_told_with_its_reason(store: Store, field: str | None) -> None:
+def test_a_misfit_is_reported_with_its_reason(store: Store, field: str | None) -> None:
     made = flat(call(duration="abc"))
     rejects = made.rejects.with_columns(field=pl.lit(field, pl.String))
     tables = checks.Tables(store, DAY, made.cdrs.lazy(), rejects.lazy())
@@ -274,7 +274,7 @@ def test_what_does_not_fit_is_told_with_its_reason(store: Store, field: str | No
     assert finding.summary == f"{field or 'record'} not a whole number (1)"
 
 
-def test_a_value_stays_as_it_came_and_that_there_is_none_is_told(store: Store) -> None:
+def test_a_value_is_named_as_it_came_and_null_as_none(store: Store) -> None:
     made = flat(call("a", cause="{count} of 5,678 calls"), call("b"))
     finding = found(made, 2, store)["known_disposition"]
     assert finding.summary == "2 of 2 calls: none (1), {count} of 5,678 calls (1)"
@@ -308,7 +308,7 @@ def test_a_day_is_compared_with_the_same_weekday_of_four_weeks(store: Store) -> 
     assert (finding.passed, finding.summary) == (False, "1 calls; 300 on the same weekday before")
 
 
-def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store: Store) -> None:
+def test_a_missing_day_that_is_due_fails_and_says_what_to_do(store: Store) -> None:
     missing = checks.fresh(DAY, store)
     assert not missing.passed
     assert f"cdr-pipeline run --from {DAY} --to {DAY}" in missing.summary
@@ -316,7 +316,7 @@ def test_the_day_that_is_due_must_be_there_and_its_absence_says_what_to_do(store
     assert checks.fresh(DAY, store).passed
 
 
-def test_a_day_of_another_contract_is_told_with_the_file_that_is_in_force(store: Store) -> None:
+def test_a_day_of_another_contract_is_reported_with_the_file_in_force(store: Store) -> None:
     first = read('keys.x = {type = "int"}', SAIGON, "first.toml")
     now = read('keys.x = {type = "decimal"}', SAIGON, "leads.toml")
     write_day(store, DAY, {"a": '{"x": 1}'})
@@ -329,7 +329,7 @@ def test_a_day_of_another_contract_is_told_with_the_file_that_is_in_force(store:
     assert checks.made_under(store, DAY, first).summary == "made under first.toml (CDR_CONTRACT)"
 
 
-def test_a_day_of_another_zone_is_told_with_both_zones(store: Store) -> None:
+def test_a_day_of_another_zone_is_reported_with_both_zones(store: Store) -> None:
     write_day(store, DAY, {"a": '{"x": 1}'})
     moved = Store(store.root, NEW_YORK)
     assert checks.made_under(moved, DAY, NO_CONTRACT).summary.startswith(
@@ -338,7 +338,7 @@ def test_a_day_of_another_zone_is_told_with_both_zones(store: Store) -> None:
     )
 
 
-def test_a_day_by_the_rules_of_another_version_is_told_with_both_versions(
+def test_a_day_of_another_version_of_the_rules_is_reported_with_both_versions(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.tables.store.RULES", RULES + 1)
@@ -349,9 +349,7 @@ def test_a_day_by_the_rules_of_another_version_is_told_with_both_versions(
     )
 
 
-def test_over_days_a_check_is_odd_if_it_was_on_any_and_names_the_days_and_what_the_first_was() -> (
-    None
-):
+def test_over_several_days_a_check_names_its_failed_days_and_the_first_finding() -> None:
     def day(number: int, passed: bool) -> tuple[date, list[Finding]]:
         return date(2023, 3, number), [Finding(checks.FITS, passed, f"as it was on {number}")]
 

@@ -1,4 +1,4 @@
-"""What Dagster loads: quietly, without settings, one graph from one source of words."""
+"""The definitions that Dagster loads: without warnings and settings, described by the datasets."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from cdr_pipeline.assets.partitions import partitions
 from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import DATASETS
 
-#: Earlier days, as datasets look back to them.
+#: Assets that stand for earlier days of `cdrs`, to which two datasets look back.
 EARLIER = {"cdrs_day_before", "cdrs_all_before"}
 
 BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
@@ -48,7 +48,7 @@ def test_without_an_extra_only_its_asset_is_missing(tmp_path: Path, missing: str
     assert loaded.stdout == f"{len(DATASETS) + len(EARLIER) + 1}\n"
 
 
-def test_every_dataset_is_an_asset_described_by_the_contract() -> None:
+def test_every_dataset_is_an_asset_with_its_description_and_columns() -> None:
     from cdr_pipeline.definitions import defs
 
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}

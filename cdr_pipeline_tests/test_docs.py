@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documents agree with the code."""
 
 import re
 from datetime import time
@@ -27,14 +27,14 @@ def shown(default: object) -> str:
     return "" if default is None else str(default)
 
 
-def test_every_setting_stands_in_the_example_with_its_default_and_no_other() -> None:
+def test_the_example_has_every_setting_with_its_default_and_no_other() -> None:
     lines = re.findall(r"^#?(CDR_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert [name for name, _ in lines] == NAMES
     defaults = [shown(field.default) for field in Settings.model_fields.values()]
     assert [default for _, default in lines] == defaults
 
 
-def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+def test_the_readme_has_every_setting_with_its_default() -> None:
     rows = re.findall(r"^\| (CDR_[\w ]+) \| ([^|]*)\|", README, re.MULTILINE)
     told = {name: default.strip(" `") for names, default in rows for name in names.split(" or ")}
     assert told == {
@@ -42,12 +42,12 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
     }
 
 
-def test_every_dataset_is_explained_where_the_data_lands() -> None:
+def test_the_readme_of_the_data_folder_lists_every_dataset() -> None:
     told = re.findall(r"^\| `(\w+)` \|", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
     assert told == list(DATASETS)
 
 
-def test_the_operating_page_says_what_to_expect_of_every_fault() -> None:
+def test_the_operating_page_names_every_fault_of_the_simulator() -> None:
     told = (ROOT / ".readme" / "OPERATING.md").read_text()
     assert [fault for fault in Chaos.names() if f"`{fault}`" not in told] == []
 
@@ -82,7 +82,7 @@ def test_the_examples_of_a_contract_are_contracts(text: str) -> None:
 
 @pytest.fixture
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder as the README's examples find it."""
+    """A working folder with data, for the README's examples."""
     from click.testing import CliRunner
 
     from cdr_pipeline import cli
@@ -94,7 +94,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_readmes_queries_answer_from_what_a_run_leaves(loaded: Path) -> None:
+def test_the_readmes_queries_answer_from_loaded_days(loaded: Path) -> None:
     (sql,) = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
     with duckdb.connect("data/cdrs.duckdb", read_only=True) as catalog:
         for query in filter(str.strip, sql.split(";")):

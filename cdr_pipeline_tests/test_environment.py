@@ -1,4 +1,4 @@
-"""What `.env` says, in an environment that lasts longer than it."""
+"""Lines of `.env` that are changed or deleted while the process runs."""
 
 import json
 import os
@@ -15,20 +15,20 @@ NAME = "CDR_CONTRACT"
 
 @pytest.fixture(autouse=True)
 def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder's `.env`, in an environment that says nothing of the name."""
-    monkeypatch.setenv(NAME, "")  # so that it is as before in the end
+    """The path of the working folder's `.env`; the environment has no variable `NAME`."""
+    monkeypatch.setenv(NAME, "")  # so that pytest restores the variable after the test
     monkeypatch.delenv(NAME)
     return tmp_path / ".env"
 
 
 def said(dotenv: Path, text: str) -> str | None:
-    """What the environment says after `.env` was written and read."""
+    """The value of `NAME` in the environment after `.env` was written and read."""
     dotenv.write_text(text)
     read_dotenv_again()
     return os.environ.get(NAME)
 
 
-def test_a_line_that_is_gone_from_the_env_file_is_gone_from_the_environment(dotenv: Path) -> None:
+def test_a_line_deleted_from_the_env_file_is_deleted_from_the_environment(dotenv: Path) -> None:
     """A contract that was taken out of `.env` stayed in force in sensors until a restart."""
     assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     assert said(dotenv, f"{NAME}=b.toml\n") == "b.toml"
@@ -39,7 +39,7 @@ def test_a_line_that_is_gone_from_the_env_file_is_gone_from_the_environment(dote
     assert NAME not in os.environ
 
 
-def test_what_a_line_covered_is_there_again_once_it_is_gone(
+def test_the_value_that_a_line_covered_comes_back_when_the_line_is_deleted(
     dotenv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(NAME, "shell.toml")
@@ -48,10 +48,10 @@ def test_what_a_line_covered_is_there_again_once_it_is_gone(
     assert said(dotenv, "") == "shell.toml"
 
 
-def test_a_line_that_names_what_it_covers_says_the_same_each_time(
+def test_a_line_that_uses_the_value_it_covers_gives_the_same_value_each_time(
     dotenv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`PYTHONPATH=${PYTHONPATH}:src` grew by every tick of a sensor."""
+    """`PYTHONPATH=${PYTHONPATH}:src` grew at each tick of a sensor."""
     for _ in range(3):
         assert said(dotenv, f"{NAME}=${{{NAME}:-none}}.toml\n") == "none.toml"
     said(dotenv, "")
@@ -60,7 +60,7 @@ def test_a_line_that_names_what_it_covers_says_the_same_each_time(
         assert said(dotenv, f"{NAME}=${{{NAME}}}.toml\n") == "shell.toml"
 
 
-def test_what_dagster_put_there_before_anybody_of_ours_looked_is_taken_out_too(
+def test_a_value_that_dagster_set_from_the_env_file_is_removed_too(
     dotenv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(COVERED)
@@ -70,10 +70,10 @@ def test_what_dagster_put_there_before_anybody_of_ours_looked_is_taken_out_too(
     assert said(dotenv, "") is None
 
 
-def test_a_process_that_was_started_before_the_line_went_knows_it_by_its_parent(
+def test_a_child_process_removes_a_value_that_its_parent_read_from_the_env_file(
     dotenv: Path,
 ) -> None:
-    """A code server that Dagster starts anew, and a run, have the environment of the daemon."""
+    """A code server that Dagster restarts, and a run, inherit the environment of the daemon."""
     assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     dotenv.write_text("")
     reads = (
@@ -86,7 +86,7 @@ def test_a_process_that_was_started_before_the_line_went_knows_it_by_its_parent(
     assert json.loads(child.stdout) is None
 
 
-def test_what_is_noted_stays_noted(dotenv: Path) -> None:
+def test_a_second_note_keeps_the_first(dotenv: Path) -> None:
     assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     note_dotenv()
     assert said(dotenv, "") is None

@@ -1,4 +1,4 @@
-"""Words for people: what of somebody else's may be shown."""
+"""Messages: how numbers and links in text from outside are cut."""
 
 import pytest
 
@@ -15,12 +15,12 @@ from cdr_pipeline.errors import redacted
         ('{"a":"sip:+https://pbx.example.vn/1.wav?token=x","b":1}', '{"a":"sip:+htt…","b":1}'),
     ],
 )
-def test_of_numbers_and_links_only_how_they_begin_is_shown(said: str, shown: str) -> None:
+def test_numbers_and_links_are_cut_to_their_beginnings(said: str, shown: str) -> None:
     assert redacted(said) == shown
 
 
 @pytest.mark.parametrize("word", ["x", "1a"])
-def test_a_long_word_is_looked_through_once(word: str) -> None:
-    """From each of its letters, this took hours."""
+def test_a_long_word_is_searched_once(word: str) -> None:
+    """A search from each letter of the word took hours."""
     long = word * 1_000_000
     assert redacted(long) == long

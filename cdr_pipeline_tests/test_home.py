@@ -10,10 +10,10 @@ from cdr_pipeline.errors import SettingsError
 from cdr_pipeline.home import LOCK, home_apart
 
 
-def test_a_home_is_configured_whole_or_not_at_all(
+def test_a_home_is_configured_completely_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty `dagster.yaml`, of a disk that was full, counted as the user's own ever after."""
+    """An empty `dagster.yaml`, left by a full disk, was taken for the user's own from then on."""
     monkeypatch.setenv("DAGSTER_HOME", "")
 
     def write_text(path: Path, text: str) -> int:
@@ -30,8 +30,8 @@ def test_a_home_is_configured_whole_or_not_at_all(
     assert "class: SqliteHistory" in config.read_text()
 
 
-def test_a_home_that_somebody_else_made_is_told_before_dagster_begins(tmp_path: Path) -> None:
-    """What Dagster cannot open: another user's file. `ui` answered with its traceback."""
+def test_a_home_that_cannot_be_written_is_named_before_dagster_starts(tmp_path: Path) -> None:
+    """Dagster cannot open a file of another user: `ui` showed Dagster's traceback."""
     (tmp_path / "dagster.yaml").touch()
     (tmp_path / LOCK).mkdir()
     with pytest.raises(SettingsError, match=f"DAGSTER_HOME: {tmp_path} cannot be written: Is a"):
@@ -40,8 +40,8 @@ def test_a_home_that_somebody_else_made_is_told_before_dagster_begins(tmp_path: 
 
 @pytest.mark.parametrize("name", ["Thang%203", "a?b", "calls [2023]", "a*b"])
 def test_a_home_that_dagster_would_look_for_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    """`Thang%203` was "unable to open database file", or, where it stood, the folder `Thang 3`. In
-    `calls [2023]` nothing that `dagster.yaml` says was in force: telemetry was sent.
+    """For `Thang%203` Dagster opened the folder `Thang 3`, or said "unable to open database file".
+    In `calls [2023]` it did not read `dagster.yaml`, and sent telemetry.
     """
     with pytest.raises(SettingsError, match="must not stand below a folder with"):
         home_apart(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Runs are started, ended, and told from those that were killed."""
+"""How runs are started and ended, and how killed runs are recognised."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
 
 
 def health(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> tuple[WorkerStatus, str]:
-    """What the daemon is told of a run with these tags."""
+    """(status, message) that the daemon gets for a run with these tags."""
     run = instance.create_run_for_job(dg.job(name="loading")(lambda: None), tags=tags)
     launcher = instance.run_launcher
     assert isinstance(launcher, Launcher)
@@ -40,47 +40,51 @@ def health(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> tuple[Worke
 
 
 def ended() -> int:
-    """The number of a process that is no more."""
+    """The id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid
 
 
-def test_a_run_in_a_process_of_its_own_lives_as_long_as_that(instance: dg.DagsterInstance) -> None:
+def test_a_run_is_alive_as_long_as_its_process(instance: dg.DagsterInstance) -> None:
     assert health(instance, process_tags()) == (WorkerStatus.RUNNING, "")
     gone = {TAG: f"{ended()}:@{gethostname()}"}
     assert health(instance, gone) == (WorkerStatus.FAILED, GONE)
     assert "only failed and missing partitions" in GONE
 
 
-def test_what_a_run_is_found_by_is_no_pill_in_the_ui() -> None:
+def test_the_tag_of_a_runs_process_is_hidden_in_the_ui() -> None:
     assert get_tag_type(TAG) is TagType.HIDDEN  # type: ignore[no-untyped-call]
 
 
-def test_a_process_that_has_the_number_of_a_runs_is_not_the_run(
+def test_another_process_with_the_id_of_a_runs_process_is_not_the_run(
     instance: dg.DagsterInstance,
 ) -> None:
-    """As after a restart of a container: it was told alive for ever, and ended in its place."""
+    """After a restart of a container, the run was taken for alive, and to end it would have ended
+    the other process.
+    """
     other = {TAG: f"{os.getpid()}:1@{gethostname()}"}
     assert health(instance, other) == (WorkerStatus.FAILED, GONE)
     run = instance.create_run_for_job(dg.job(name="other")(lambda: None), tags=other)
     assert not instance.run_launcher.terminate(run.run_id)
 
 
-def test_where_nobody_can_know_a_run_is_left_alone(instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_process_cannot_be_checked_counts_as_running(
+    instance: dg.DagsterInstance,
+) -> None:
     elsewhere = {TAG: f"{ended()}:1@another-host"}
     assert health(instance, elsewhere) == (WorkerStatus.RUNNING, "")
     assert health(instance, {}) == (WorkerStatus.RUNNING, "")
 
 
-def test_the_daemon_looks_after_runs(instance: dg.DagsterInstance) -> None:
+def test_the_daemon_monitors_runs_every_30_seconds(instance: dg.DagsterInstance) -> None:
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_poll_interval_seconds == 30
 
 
 # runs that are really started
 
-#: What a user's module looks like to a run: a job that ends by itself, and one that waits.
+#: A module of a user: two jobs that end by themselves and one that waits.
 JOBS = """
 import os
 import time
@@ -106,7 +110,7 @@ defs = dg.Definitions(jobs=[
 
 
 def launch(instance: dg.DagsterInstance, folder: Path, name: str) -> str:
-    """Start a job as the daemon does; the run's id."""
+    """Start a job as the daemon does; return the run's id."""
     (folder / "jobs.py").write_text(JOBS)
     code = ReconstructableRepository.for_file(str(folder / "jobs.py"), "defs", str(folder))
     job = code.get_reconstructable_job(name)
@@ -129,7 +133,7 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_a_launched_run_goes_through_in_a_process_of_its_own(
+def test_a_launched_run_succeeds_in_another_process(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     run_id = launch(instance, tmp_path, "quick_job")
@@ -142,13 +146,13 @@ def test_a_launched_run_goes_through_in_a_process_of_its_own(
     assert not instance.run_launcher.terminate(run_id)
 
 
-def test_a_token_replaced_in_the_env_file_is_the_next_runs(
+def test_the_next_run_uses_a_token_that_was_replaced_in_the_env_file(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """03:10: the token expired in mid-backfill. A new one was written to `.env`, and "Failed and
-    missing" launched: all days failed again, by the token that the daemon had been started with.
+    """The token expired during a backfill. A new token was written to `.env` and "Failed and
+    missing" was launched: all days failed again, by the token with which the daemon had started.
     """
-    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # as Dagster does from `.env`, once
+    monkeypatch.setenv("CDR_API_TOKEN", "expired")  # Dagster sets it from `.env` at its start
     (tmp_path / ".env").write_text("CDR_API_TOKEN=new\n")
     run_id = launch(instance, tmp_path, "shows_job")
     wait_until(lambda: status(instance, run_id) is dg.DagsterRunStatus.SUCCESS)

@@ -1,4 +1,4 @@
-"""The notebook runs from the first cell to the last, and its figures are those of the records."""
+"""The notebook runs from the first cell to the last, and its figures equal those of the records."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ CALLS_PER_DAY = 400
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What the notebook's cells define, over the demo's week."""
+    """The names that the notebook's cells define, from the demo's week."""
     from cdr_pipeline.notebook import app
 
     with pytest.MonkeyPatch.context() as patch:
@@ -46,7 +46,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, Any]]:
-    """The week's root legs as the vendor has them, in plain Python, in the order of time."""
+    """The week's root legs as the vendor has them, in plain Python, ordered by time."""
     first, last = cli.demo.DAYS
     tenant = Tenant(calls_per_day=CALLS_PER_DAY)
     days = pl.date_range(first, last, eager=True).to_list()
@@ -55,7 +55,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def answered(record: dict[str, Any]) -> Any:
-    """The vendor writes a time of year 1 where a call was not answered."""
+    """Whether a call was answered: for other calls the vendor may write a time of the year 1."""
     return record["time_answered"] > "1980" or record["billsec"] > 0
 
 
@@ -99,7 +99,7 @@ def test_reasons_and_answers_add_up_to_all_calls(
     assert "answered" not in unanswered["disposition"].to_list()
 
 
-def test_calls_to_a_lead_are_told_by_their_number(
+def test_calls_to_a_lead_are_counted_by_attempt(
     figures: Mapping[str, Any], records: list[dict[str, Any]]
 ) -> None:
     tried: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def test_calls_to_a_lead_are_told_by_their_number(
     ]
 
 
-def test_hotlines_are_our_own_numbers(
+def test_hotlines_are_the_numbers_of_outbound_calls(
     figures: Mapping[str, Any], records: list[dict[str, Any]]
 ) -> None:
     outbound = [one for one in records if one["direction"] == "outbound"]

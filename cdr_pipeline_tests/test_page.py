@@ -1,4 +1,4 @@
-"""A response taken apart: fast where it is as documented, slowly where it is not, alike in both."""
+"""A response, split into records: fast if it is as documented, else slowly, with equal results."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ LONE_SURROGATE = rb'{"id":"s","note":"\ud83d"}'
 
 
 @pytest.mark.parametrize("nested", [b"[%b]", b'{"a":%b}', b'{"[{":"\\"{",\n"b":%b}'])
-def test_how_deep_a_text_is_told_by_its_brackets_outside_of_strings(nested: bytes) -> None:
+def test_the_depth_of_a_text_is_that_of_its_brackets_outside_of_strings(nested: bytes) -> None:
     text = b"1"
     for depth in range(1, 502):
         text = nested.replace(b"%b", text)
@@ -26,7 +26,7 @@ def test_how_deep_a_text_is_told_by_its_brackets_outside_of_strings(nested: byte
 
 @given(st.lists(ENTRY, max_size=5), st.integers(0, 99))
 @example([b'{"id":"a","time_started":"2023-03-07 10:00:00" } ', b'{"id":"\xff"}'], 2)
-def test_a_page_is_split_into_the_very_bytes_by_the_fast_and_the_slow_reading(
+def test_fast_and_slow_reading_split_a_page_into_the_same_bytes(
     records: list[bytes], total: int
 ) -> None:
     body = page_of(*records, total=total)
@@ -38,18 +38,18 @@ def test_a_page_is_split_into_the_very_bytes_by_the_fast_and_the_slow_reading(
 
 @given(st.lists(ENTRY, max_size=5))
 @example([b'{"id":"a","time_started":"2023-03-07 10:00:00"}'])
-def test_a_page_is_seen_alike_by_the_fast_and_the_slow_reading(records: list[bytes]) -> None:
+def test_fast_and_slow_reading_see_the_same_in_a_page(records: list[bytes]) -> None:
     body = page_of(*records)
-    assert told(page.see(body)) == told(_see_each(body))
+    assert contents(page.see(body)) == contents(_see_each(body))
     assert len(page.see(body)) == len(records)
 
 
-def told(seen: page.Seen) -> tuple[object, ...]:
-    """All that is seen of a page."""
+def contents(seen: page.Seen) -> tuple[object, ...]:
+    """(keys, start times, total, places of records without an id) of a page."""
     return seen.keys, seen.began.to_list(), seen.total, seen.nameless
 
 
-def test_a_page_is_seen_as_keys_beginnings_and_total() -> None:
+def test_a_page_has_keys_start_times_and_a_total() -> None:
     seen = page.see(page_of(call("a"), call("b"), call("a", note="edited"), total=70))
     assert seen.keys[0] == seen.keys[2] != seen.keys[1]
     assert seen.began.to_list() == [TEN] * 3
@@ -89,7 +89,7 @@ def test_an_id_is_the_same_key_as_a_number_and_as_text() -> None:
 
 
 @pytest.mark.parametrize("token", ["true", '["x"]', '{"a": 1}', "1e400", "1.50", "7" * 30])
-def test_an_id_that_is_no_text_is_its_json_text_as_in_the_tables(token: str) -> None:
+def test_an_id_that_is_no_text_is_known_by_its_json(token: str) -> None:
     body = page_of(verbatim("id", token, "x"), verbatim("id", token, "x"))
     seen = page.see(body)
     assert seen.nameless == ()
@@ -106,14 +106,14 @@ def test_an_id_that_is_no_text_is_its_json_text_as_in_the_tables(token: str) -> 
         *((text, None) for text in ("2023-03-07T10:00+07", "\uff12023-03-07 10:00:00", None)),
     ],
 )
-def test_a_beginning_is_the_vendors_wall_clock_in_the_documented_form(
+def test_a_start_time_is_wall_clock_time_in_the_documented_form(
     text: str | None, began: datetime | None
 ) -> None:
     assert page.began(text) == began
     assert Seen([1], [text], total=1).began.to_list() == [began]
 
 
-def test_a_beginning_that_some_zone_skips_still_tells_the_day() -> None:
+def test_a_start_time_that_some_zone_skips_is_still_read() -> None:
     assert page.began("2023-03-12 02:30:00") == datetime(2023, 3, 12, 2, 30)
 
 
@@ -130,9 +130,7 @@ def test_a_beginning_that_some_zone_skips_still_tells_the_day() -> None:
         (b'\xef\xbb\xbf{"data":[{"id":"a"}],"total":1}', 1),
     ],
 )
-def test_a_page_may_be_empty_spaced_in_another_order_or_of_another_hand(
-    body: bytes, records: int
-) -> None:
+def test_a_page_may_be_empty_or_in_another_order_or_notation(body: bytes, records: int) -> None:
     assert len(page.split(body)) == len(page.see(body)) == records
 
 
@@ -152,7 +150,7 @@ def test_a_page_may_be_empty_spaced_in_another_order_or_of_another_hand(
         b'{"error":%b,"data":[],"total":0}' % (b"[" * 3000 + b"]" * 3000),
     ],
 )
-def test_what_is_not_the_documented_response_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_the_documented_response_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedPage):
         page.see(body)
     with pytest.raises(MalformedPage):
@@ -175,6 +173,6 @@ def test_a_page_that_is_cut_off_anywhere_is_refused(hostile: bytes) -> None:
 
 
 @pytest.mark.parametrize("rest", [b"<html></html>", b'{"data":[],"total":9}', b"}"])
-def test_a_page_with_something_behind_it_is_refused(rest: bytes) -> None:
+def test_a_page_with_more_text_after_it_is_refused(rest: bytes) -> None:
     with pytest.raises(MalformedPage):
         page.see(page_of(call("a")) + rest)

@@ -1,4 +1,4 @@
-"""The facts of the documented record, held to the vendor's own words."""
+"""The facts of the documented record, compared with the vendor's sample and vocabularies."""
 
 import json
 from pathlib import Path

@@ -23,7 +23,7 @@ def given(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
 
 
 def fault(*, vendor: bool = False) -> str:
-    """What loading fails with: its message, and those of all that it came from."""
+    """The message with which loading fails, and those of its causes."""
     with pytest.raises(SettingsError) as caught:
         Settings.load(vendor=vendor)
     said, error = "", caught.value.__cause__ or caught.value.__context__
@@ -33,7 +33,7 @@ def fault(*, vendor: bool = False) -> str:
     return f"{caught.value}{said}"
 
 
-def test_nothing_is_needed_and_the_defaults_are_the_documented_ones() -> None:
+def test_no_setting_is_required_and_the_defaults_are_the_documented_ones() -> None:
     assert Settings.load().model_dump() == {
         "api_base_url": None,
         "api_token": None,
@@ -191,12 +191,12 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
             ("data_dir", "must be a folder: object stores", ("s3://bucket/x", "gs://bucket")),
             ("data_dir", "is a file, and must be a folder", (__file__,)),
             ("data_dir", "names the home folder of nobody", ("~nobody-of-this-name/calls",)),
-            (  # Readers would not read it as it is written.
+            (  # DuckDB and Polars would read another path than this.
                 "data_dir",
                 "must not stand below a folder with `",
                 ("lake/env=prod/calls", "date=1", "why?/calls", r"a\b"),
             ),
-            (  # A number, which pydantic would take for seconds since 1970.
+            (  # pydantic would take a number for seconds since 1970.
                 "start_date",
                 "must be a day, such as 2023-01-01",
                 ("2023", "20230101", "1672531200", "86400", "1/3/2023"),
@@ -215,7 +215,7 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
         for written in refused
     ],
 )
-def test_what_is_no_such_value_is_refused_without_repeating_a_secret_and_shown_as_the_default(
+def test_a_wrong_value_is_refused_without_a_secret_and_displayed_as_the_default(
     monkeypatch: pytest.MonkeyPatch, name: str, says: str, written: str
 ) -> None:
     given(monkeypatch, **{name: written})
@@ -227,7 +227,7 @@ def test_what_is_no_such_value_is_refused_without_repeating_a_secret_and_shown_a
 # ---- secrets
 
 
-def test_secrets_show_in_nothing_that_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, api_base_url="api.example.vn", api_token=SECRET, api_key=SECRET)
     settings = Settings.load()
     for thing in (settings, settings.connection()):
@@ -236,7 +236,7 @@ def test_secrets_show_in_nothing_that_is_printed(monkeypatch: pytest.MonkeyPatch
     assert SECRET not in str(settings.model_dump()) + settings.model_dump_json()
 
 
-def test_secrets_show_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, api_token=f"{SECRET} {SECRET}", api_key=SECRET, page_size="none")
     for vendor in (False, True):
         message = fault(vendor=vendor)
@@ -245,14 +245,14 @@ def test_secrets_show_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["api_token", "api_key"])
-def test_space_around_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_white_space_around_a_secret_is_removed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     given(monkeypatch, **{name: f" {SECRET}\r\n"})
     assert getattr(Settings.load(), name).get_secret_value() == SECRET
 
 
 @pytest.mark.parametrize("written", ["two words", "line\nbreak", "mật-khẩu", "a\tb", "nul\x01"])
 @pytest.mark.parametrize("name", ["api_token", "api_key"])
-def test_a_secret_that_fits_no_header_is_a_fault_of_its_own(
+def test_a_secret_that_fits_no_header_is_one_fault(
     monkeypatch: pytest.MonkeyPatch, name: str, written: str
 ) -> None:
     given(monkeypatch, api_base_url="api.example.vn", **{name: written})
@@ -272,13 +272,13 @@ def test_a_default_that_is_wrong_hides_no_other_setting(
 
 
 @pytest.mark.parametrize("written", ["~/calls", "$HOME/calls", "${HOME}/calls"])
-def test_a_path_is_read_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_home_is_expanded_in_a_path(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("HOME", "/home-of-somebody")
     monkeypatch.setenv("CDR_DATA_DIR", written)
     assert Settings.load().data_dir == Path("/home-of-somebody/calls")
 
 
-def test_every_secret_is_blotted_out_of_what_is_told() -> None:
+def test_every_secret_is_replaced_in_messages() -> None:
     settings = Settings(api_token=SECRET, dagster_postgres_url="postgresql://me:hush@host/dagster")
     assert settings.dagster_postgres_url
     url = settings.dagster_postgres_url.get_secret_value()
@@ -312,10 +312,10 @@ def test_faults_in_the_file_are_named_like_those_of_the_environment(tmp_path: Pa
 
 
 @pytest.mark.parametrize("in_file", [False, True])
-def test_a_slip_in_a_name_is_a_fault_and_not_a_default_in_silence(
+def test_a_misspelt_name_is_a_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_file: bool
 ) -> None:
-    """CDR_LOOKBACK_DAY=30 left the lookback at three days, and nobody was told."""
+    """With CDR_LOOKBACK_DAY=30 the lookback stayed at three days, without a message."""
     if in_file:
         (tmp_path / ".env").write_text("export CDR_LOOKBACK_DAY=30\n")
     else:
@@ -329,10 +329,10 @@ def test_a_slip_in_a_name_is_a_fault_and_not_a_default_in_silence(
     "torn",
     ["CDR_API_TOKEN s3cret", 'export CDR_API_KEY="s3cret', "cdr_x: 1", "CDR_API_TOKEN", " CDR_X "],
 )
-def test_a_line_of_the_file_that_sets_nothing_is_a_fault_and_not_told(
+def test_a_line_of_the_file_that_cannot_be_read_is_a_fault_and_not_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: str
 ) -> None:
-    """Six times `python-dotenv could not parse statement`, and the setting was missing."""
+    """`python-dotenv could not parse statement` came six times, and the setting was missing."""
     (tmp_path / ".env").write_text(f"CDR_PAGE_SIZE=70\n# all\n\n{torn}\nCDR_LOOKBACK_DAYS=2\n")
     message = fault()
     assert "  - line 4 of `.env` cannot be read: write NAME=value" in message
@@ -340,12 +340,12 @@ def test_a_line_of_the_file_that_sets_nothing_is_a_fault_and_not_told(
     assert not caplog.records
 
 
-def test_a_torn_line_of_anothers_is_theirs(tmp_path: Path) -> None:
+def test_an_unreadable_line_about_other_programs_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("what is this\n// CDR_API_KEY goes here\nCDR_PAGE_SIZE=70\n")
     assert Settings.load().page_size == 70
 
 
-def test_what_is_no_setting_and_near_none_is_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_unlike_any_setting_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, exporter_port="9100", host="pbx")
     assert Settings.load().lookback_days == 3
 
@@ -360,16 +360,16 @@ def test_empty_values_are_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert Settings.load() == defaults
 
 
-def test_what_the_example_shows_is_read_as_the_defaults(tmp_path: Path) -> None:
+def test_the_values_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     (tmp_path / ".env").write_text(re.sub(r"^#(?=CDR_)", "", example, flags=re.MULTILINE))
     assert Settings.load() == Settings.model_construct()
 
 
-# ---- what a run against the vendor needs
+# ---- settings that a run against the vendor needs
 
 
-def test_what_is_missing_is_named_with_all_that_is_wrong(
+def test_missing_settings_are_named_together_with_wrong_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given(monkeypatch, page_size="0")
@@ -383,7 +383,7 @@ def test_what_is_missing_is_named_with_all_that_is_wrong(
     assert "cdr-pipeline demo" in message
 
 
-def test_what_is_wrong_is_not_missing_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_not_also_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, api_base_url="ftp://api.example.vn", api_key="two words")
     message = fault(vendor=True)
     assert message.count("  - ") == 2

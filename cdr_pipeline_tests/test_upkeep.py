@@ -1,4 +1,4 @@
-"""Which days are looked at again, and when: by dates alone."""
+"""Which days are loaded or probed again, and when, from dates alone."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,12 +19,12 @@ SETTINGS = Settings(lookback_days=3, probe_days=35)
 
 
 def days(*numbers: int) -> list[date]:
-    """Days of March."""
+    """The days of March 2023 with these numbers."""
     return [date(2023, 3, number) for number in numbers]
 
 
 def kept(proved: dict[int, int], *, not_made: int = 0) -> dict[date, Kept]:
-    """Day of March -> days after which it was proved."""
+    """The stored days. `proved`: number of the day in March -> days from it to its last proof."""
     return {
         day: Kept(day + DAY * after, whole=day.day != not_made)
         for number, after in proved.items()
@@ -35,11 +35,11 @@ def kept(proved: dict[int, int], *, not_made: int = 0) -> dict[date, Kept]:
 SETTLED = dict.fromkeys(range(1, 28), 4) | {28: 3, 29: 2, 30: 1}
 
 
-def test_each_night_the_day_that_ended_and_the_lookback_before_it_are_asked_for() -> None:
+def test_each_night_the_day_that_ended_and_the_lookback_before_it_are_fetched() -> None:
     assert wanted(NEWEST, kept(SETTLED), SETTINGS).fetch == days(28, 29, 30, 31)
 
 
-def test_where_nothing_was_ever_loaded_the_past_is_for_people_to_load() -> None:
+def test_days_before_the_first_stored_day_are_not_fetched() -> None:
     assert wanted(NEWEST, {}, SETTINGS).fetch == days(31)
     assert wanted(NEWEST, kept({30: 1}), SETTINGS).fetch == days(30, 31)
 
@@ -49,7 +49,7 @@ def test_a_gap_is_filled_from_the_first_loaded_day_on() -> None:
     assert wanted(NEWEST, kept(holes), SETTINGS).fetch == days(10, 11, 20, 28, 29, 30, 31)
 
 
-def test_nights_that_were_missed_are_made_up_for() -> None:
+def test_days_of_missed_nights_are_fetched() -> None:
     slept = dict.fromkeys(range(1, 21), 4) | {21: 3, 22: 2, 23: 1}
     assert wanted(NEWEST, kept(slept), SETTINGS).fetch == days(*range(21, 32))
 
@@ -60,14 +60,14 @@ def test_a_day_loaded_by_hand_since_is_not_loaded_again() -> None:
     assert wanted(NEWEST, kept(SETTLED | {5: 400}), SETTINGS).fetch == days(28, 29, 30, 31)
 
 
-def test_a_longer_lookback_looks_once_more_at_days_it_would_have_looked_at() -> None:
+def test_a_longer_lookback_fetches_days_that_it_would_have_fetched() -> None:
     longer = Settings(lookback_days=5)
     assert wanted(NEWEST, kept(SETTLED | {7: 6}), longer).fetch == [
         day for day in days(*range(1, 32)) if day.day != 7
     ]
 
 
-def test_what_follows_from_pages_is_made_again_without_the_vendor() -> None:
+def test_a_day_with_missing_aggregates_is_made_again_without_the_vendor() -> None:
     asked = wanted(NEWEST, kept(SETTLED, not_made=10), SETTINGS)
     assert (asked.make, asked.fetch) == (days(10), days(28, 29, 30, 31))
     assert wanted(NEWEST, kept(SETTLED, not_made=29), SETTINGS).make == []
@@ -81,7 +81,9 @@ def test_what_follows_from_pages_is_made_again_without_the_vendor() -> None:
         (Settings(probe_days=35, start_date=date(2023, 3, 20)), date(2023, 3, 20)),
     ],
 )
-def test_days_are_looked_after_for_a_while(settings: Settings, first: date) -> None:
+def test_days_are_watched_for_the_probe_days_or_the_lookback(
+    settings: Settings, first: date
+) -> None:
     assert watched(NEWEST, settings) == (first, NEWEST)
 
 
@@ -99,7 +101,7 @@ def test_days_are_looked_after_for_a_while(settings: Settings, first: date) -> N
         ]
     ),
 )
-def test_ticking_each_hour_each_day_has_its_turn_once_a_day_and_few_at_once(
+def test_with_hourly_ticks_each_day_is_probed_once_a_day_and_few_at_once(
     count: int, minute: int, today: tuple[date, str]
 ) -> None:
     on, zone = today[0], ZoneInfo(today[1])
@@ -119,20 +121,20 @@ def test_ticking_each_hour_each_day_has_its_turn_once_a_day_and_few_at_once(
     assert len(cursor) < 30
 
 
-def test_a_machine_that_wakes_late_catches_up_and_a_new_day_begins_anew() -> None:
+def test_a_late_tick_probes_all_that_are_due_and_a_new_date_begins_anew() -> None:
     older = days(1, 2, 3, 4)
     evening = datetime(2023, 3, 7, 23, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
     assert Round.read("2023-03-07 2023-03-01", evening.date()).due(older, evening) == older[1:]
     assert Round.read("2023-03-06 2023-03-04", evening.date()).due(older, evening) == older
 
 
-def test_a_day_that_was_not_answered_comes_again_after_the_others_until_it_is() -> None:
+def test_a_day_without_an_answer_is_due_again_after_the_others_until_it_has_one() -> None:
     older = days(1, 2, 3, 4)
     evening = datetime(2023, 3, 7, 23, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
     turn = Round(evening.date()).after(older[0], answered=False)
     assert Round.read(f"{turn}", evening.date()) == turn
     assert turn.due(older, evening) == [*older[1:], older[0]]
-    assert turn.due(older[1:], evening) == older[1:]  # its pages are gone meanwhile
+    assert turn.due(older[1:], evening) == older[1:]  # if its pages were deleted meanwhile
     assert turn.after(older[1], answered=True).due(older, evening) == [*older[2:], older[0]]
     assert turn.after(older[0], answered=False) == turn
     assert turn.after(older[0], answered=True).due(older, evening) == older[1:]
@@ -154,7 +156,7 @@ def test_a_total_that_grew_is_tried_daily_and_one_that_fell_once() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A store in which a day of March 2023 was loaded."""
+    """A store in which 2023-03-08 was loaded."""
     it = Store(tmp_path, ZoneInfo("Asia/Ho_Chi_Minh"))
     row = pl.DataFrame(schema=RECEIPTS.schema(it.zone))
     it.write(RECEIPTS, date(2023, 3, 8), row)
@@ -170,12 +172,12 @@ def store(tmp_path: Path) -> Store:
         ("2023-03-10T23:59:00+07:00", "Asia/Ho_Chi_Minh", "01:30", 9),
         ("2023-03-11T02:59:00+07:00", "Asia/Ho_Chi_Minh", "23:00", 8),
         ("2023-03-11T03:00:00+07:00", "Asia/Ho_Chi_Minh", "23:00", 9),
-        # On the 12th the clocks of New York jump from 2 to 3.
+        # On the 12th, New York's clocks jump from 02:00 to 03:00.
         ("2023-03-12T06:29:00-04:00", "America/New_York", "01:30", 10),
         ("2023-03-12T06:30:00-04:00", "America/New_York", "01:30", 11),
     ],
 )
-def test_the_day_that_ended_is_due_four_hours_after_its_night(
+def test_the_day_that_ended_is_due_four_hours_after_the_schedules_time(
     store: Store, now: str, zone: str, at: str, due: int
 ) -> None:
     settings = Settings(timezone=zone, schedule_time=at)

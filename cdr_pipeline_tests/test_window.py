@@ -1,4 +1,4 @@
-"""Windows, and stretches of days."""
+"""Offsets of zones, windows, and ranges of days."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from cdr_pipeline_tests.records import NEW_YORK, SAIGON, read_time
 
 
 @given(st.sampled_from((SAIGON, NEW_YORK, ZoneInfo("Pacific/Apia"), ZoneInfo("UTC"))), st.data())
-def test_where_clocks_stand_still_an_instant_is_so_much_before_the_wall_clock(
+def test_a_steady_offset_turns_wall_clock_times_into_instants(
     zone: ZoneInfo, data: st.DataObject
 ) -> None:
     year = st.datetimes(datetime(2011, 1, 1), datetime(2012, 12, 31)).map(
@@ -34,7 +34,7 @@ def test_where_clocks_stand_still_an_instant_is_so_much_before_the_wall_clock(
     ("zone", "first", "last", "hours"),
     [
         (SAIGON, datetime(2023, 3, 7), datetime(2023, 3, 8), 7),
-        (SAIGON, datetime(2023, 3, 7), datetime(2024, 3, 7), None),  # too long to look through
+        (SAIGON, datetime(2023, 3, 7), datetime(2024, 3, 7), None),  # too long to search
         (SAIGON, datetime(9999, 12, 31, 23), datetime(9999, 12, 31, 23, 59, 59), None),
         (NEW_YORK, datetime(2023, 3, 7), datetime(2023, 3, 8), -5),
         (NEW_YORK, datetime(2023, 3, 12, 2, 30), datetime(2023, 3, 12, 2, 30), None),
@@ -42,7 +42,7 @@ def test_where_clocks_stand_still_an_instant_is_so_much_before_the_wall_clock(
         (ZoneInfo("Pacific/Apia"), datetime(2011, 12, 30, 12), datetime(2011, 12, 30, 12), None),
     ],
 )
-def test_clocks_stand_still_or_are_moved(
+def test_the_offset_is_steady_unless_clocks_change(
     zone: ZoneInfo, first: datetime, last: datetime, hours: int | None
 ) -> None:
     expected = None if hours is None else timedelta(hours=hours)
@@ -61,7 +61,7 @@ def test_a_window_holds_its_first_second_and_not_its_end() -> None:
     assert str(window) == "2023-03-07 00:00:00 to 2023-03-08 00:00:00"
 
 
-def test_by_the_wall_clock_every_day_has_24_hours() -> None:
+def test_a_window_of_a_day_is_24_hours_of_the_wall_clock() -> None:
     for day in (date(2023, 3, 12), date(2023, 11, 5)):  # 23 and 25 hours long in New York
         assert Window.of(day).length == timedelta(hours=24)
 
@@ -70,7 +70,7 @@ def test_by_the_wall_clock_every_day_has_24_hours() -> None:
 
 
 def days(*numbers: int) -> list[date]:
-    """Days of March."""
+    """The days of March 2023 with these numbers."""
     return [date(2023, 3, number) for number in numbers]
 
 
@@ -99,6 +99,6 @@ def test_stretches_hold_each_day_once(numbers: set[int], most: int) -> None:
     assert held == days(*sorted(numbers))
 
 
-def test_days_are_told_as_ranges() -> None:
+def test_days_are_written_as_ranges() -> None:
     assert ranges(days(9, 1, 2, 3, 5)) == "2023-03-01 to 2023-03-03, 2023-03-05, 2023-03-09"
     assert ranges([]) == ""

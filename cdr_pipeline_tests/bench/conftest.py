@@ -1,4 +1,4 @@
-"""One small corpus and its server, for all tests of the benchmark."""
+"""A small corpus and its server, shared by all tests of the benchmark."""
 
 from collections.abc import Iterator
 
@@ -20,6 +20,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def server(corpus: Corpus) -> Iterator[Serving]:
-    """That corpus over HTTP on loopback."""
+    """The corpus, served over HTTP on loopback."""
     with serving(corpus) as running:
         yield running

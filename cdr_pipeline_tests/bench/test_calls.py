@@ -1,4 +1,4 @@
-"""The truth is what the JSON says, as the standard library reads it."""
+"""The corpus: its truth equals the JSON as the standard library reads it."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def truth(corpus: Corpus) -> pl.DataFrame:
 
 
 def marked(value: Any) -> str | None:
-    """A value as the truth writes it."""
+    """A value in the notation of the truth: its type's letter, a colon, its text."""
     if value is None or value == "":
         return None
     if isinstance(value, bool):
@@ -31,7 +31,7 @@ def marked(value: Any) -> str | None:
     return {int: "i:", float: "f:", str: "s:"}[type(value)] + str(value)
 
 
-def test_every_field_and_key_of_the_truth_is_what_the_record_says(corpus: Corpus) -> None:
+def test_every_field_and_key_of_the_truth_equals_the_record(corpus: Corpus) -> None:
     known = truth(corpus)
     sent = records(corpus)
     assert len(sent) == len(known) == CALLS * DAYS
@@ -48,7 +48,7 @@ def test_every_field_and_key_of_the_truth_is_what_the_record_says(corpus: Corpus
         assert got == {name: value for name, value in due.items() if value is not None}
 
 
-def test_the_lead_lists_hold_what_readers_get_wrong(corpus: Corpus) -> None:
+def test_the_lead_lists_hold_values_that_readers_get_wrong(corpus: Corpus) -> None:
     values = truth(corpus)
     first_hundred = values.head(100)
     assert {one[0] for one in values[KEY + "data1"].drop_nulls()} == set("isfb")

@@ -1,4 +1,4 @@
-"""A contestant's memory is that of all its processes."""
+"""The measured memory of a contestant is that of all its processes."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from cdr_pipeline.bench.contest import Watch
 
 MEGABYTE = 10**6
 
-#: A process with 50 MB, and one of its own with 100 MB more, for as long as it is let live.
+#: A process with 50 MB and a child with 100 MB more; a line on its input ends the child.
 FAMILY = """
 import subprocess, sys
 own = b"x" * 50_000_000
@@ -24,23 +24,23 @@ with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as ch
 
 @contextmanager
 def family() -> Iterator["subprocess.Popen[str]"]:
-    """Both, the younger with its memory."""
+    """Both processes, once the child has its memory."""
     with subprocess.Popen(
         [sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert told(process) == "here"
+        assert line_of(process) == "here"
         yield process
         process.communicate("\n")
 
 
-def end_the_younger(process: "subprocess.Popen[str]") -> None:
+def end_the_child(process: "subprocess.Popen[str]") -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    assert told(process) == "alone"
+    assert line_of(process) == "alone"
 
 
-def told(process: "subprocess.Popen[str]") -> str:
+def line_of(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -51,14 +51,14 @@ def test_the_peak_is_of_all_processes_together_and_stays_when_they_end() -> None
         watch.look()
         peak = watch.peak
         assert 150 * MEGABYTE < peak < 250 * MEGABYTE
-        end_the_younger(process)
+        end_the_child(process)
         watch.look()
         assert watch.peak == peak
 
 
-def test_one_process_alone_is_left_to_know_its_own_best() -> None:
+def test_the_peak_of_a_single_process_is_left_to_that_process() -> None:
     with family() as process:
-        end_the_younger(process)
+        end_the_child(process)
         watch = Watch(process.pid)
         watch.look()
         assert watch.peak == 0

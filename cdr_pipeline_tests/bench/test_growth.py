@@ -1,4 +1,4 @@
-"""Growth: its sizes, its table and its plot."""
+"""How cost grows with size: the sizes, the table and the plot."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every contestant does what it is measured for."""
+"""The contestants: each does the work that it is measured for."""
 
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def test_ours_is_right_in_every_value_and_counts_every_call(ours: Path, corpus: 
     assert counted == CALLS * DAYS
 
 
-def test_dagsters_runs_take_as_many_days_as_they_are_told(ours: Path) -> None:
+def test_each_dagster_run_takes_as_many_days_as_the_job_says(ours: Path) -> None:
     runs = (ours / "dagster" / "history" / "runs").glob("*.db")
     assert len([run for run in runs if run.stem != "index"]) == DAYS
 
 
-def test_the_floor_receives_all_and_writes_the_frame_it_was_given(
+def test_the_floor_receives_all_pages_and_writes_the_given_frame(
     ours: Path, server: Serving, tmp_path: Path
 ) -> None:
     pytest.importorskip("simdjson", reason="uv run --group bench")
@@ -77,7 +77,7 @@ def test_the_others_load_every_call_and_get_values_wrong(
     assert 0 < found.wrong < found.values / 10
 
 
-def test_what_came_of_a_contestants_runs_is_judged_once_at_each_latency(
+def test_the_output_of_a_contestant_is_judged_once_for_each_latency(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     first, second = compare(corpus, tmp_path, ["naive"], [0], repeat=2)
@@ -93,7 +93,7 @@ def test_a_contestant_that_fails_says_why(tmp_path: Path) -> None:
         load("naive", nobody, tmp_path / "naive")
 
 
-def test_what_was_tried_of_each_is_told() -> None:
+def test_the_table_says_which_variants_of_each_contestant_were_tried() -> None:
     assert all("\n" in tried(name) for name in CONTESTANTS)
     assert "workers" in tried("dlt")
 

@@ -1,4 +1,4 @@
-"""All readers give the same answers, or their times could not be compared."""
+"""The readers: all give the same answers, so that their times can be compared."""
 
 import pytest
 
@@ -42,13 +42,13 @@ def _sorted(rows: Rows) -> Rows:
     return sorted(rows, key=repr)
 
 
-def test_a_question_can_be_put_to_a_reader_in_a_process_of_its_own(store: Store) -> None:
+def test_a_reader_can_answer_a_question_in_another_process(store: Store) -> None:
     name = read.questions(DAYS, "")[0].name
     told = apart(read.figures, "polars plain", name, store.root, DAYS)
     assert Answer(name, "polars plain", **told).rows > 0
 
 
-def test_the_table_holds_ours_against_the_plain_files() -> None:
+def test_the_table_compares_ours_with_the_plain_files() -> None:
     answers = [
         Answer("a day", "duckdb view", first=0.3, again=0.02, cpu=0.02, rows=1),
         Answer("a day", "duckdb plain", first=0.2, again=0.01, cpu=0.01, rows=1),

@@ -1,4 +1,4 @@
-"""The benchmark's vendor lists what it holds, as the documented one does."""
+"""The benchmark's vendor lists its calls as the documented vendor does."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def test_pages_of_a_day_are_its_calls_newest_first(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("offset", [CALLS, CALLS + 1000])
-def test_behind_the_last_call_is_nothing(server: Serving, offset: int) -> None:
+def test_a_page_after_the_last_call_is_empty(server: Serving, offset: int) -> None:
     assert listed(server, **DAY, limit=10, offset=offset)["data"] == []
 
 
@@ -47,9 +47,9 @@ def test_without_limit_and_offset_there_is_no_data(server: Serving) -> None:
     assert (answer["data"], answer["total"]) == ([], CALLS * DAYS)
 
 
-def test_what_it_sent_is_told(server: Serving) -> None:
+def test_the_server_counts_its_requests_and_bytes(server: Serving) -> None:
     before = server.cost()
     listed(server, **DAY, limit=1, offset=0)
     after = server.cost()
-    assert after["requests"] - before["requests"] == 2  # the page, and being asked before
+    assert after["requests"] - before["requests"] == 2  # the page and the first `cost`
     assert after["bytes"] > before["bytes"] + 1000

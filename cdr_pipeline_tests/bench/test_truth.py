@@ -1,4 +1,4 @@
-"""The judge tells what is wrong, and lets pass what is taste."""
+"""The judge counts wrong values, and accepts other notations of right ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ SENT = 7
 
 
 def judged(**columns: Any) -> Verdict:
-    """The verdict on columns that were written, beside two that are right."""
+    """The verdict on a frame of right columns, some of which are replaced by `columns`."""
     right = {"id": ["a", "b"], "billsec": [5, 0], "time_answered": ["2023-03-07 10:00:00", ""]}
     keys = {"text": [None, "01"], "int": [1, None], "other": [None, "HD"], "hen": HEN}
     frame = pl.DataFrame({**right, **keys, **columns}, strict=False)
@@ -35,7 +35,7 @@ HEN = ['{"giờ":"8:30","phòng":7}', None]
 KEYS: Mapping[str, list[str]] = {"data1": ["text", "int"], "Data1": ["other"], "hẹn": ["hen"]}
 
 
-def test_what_is_right_is_right() -> None:
+def test_right_values_are_judged_right() -> None:
     assert judged() == Verdict(values=SENT)
 
 
@@ -53,9 +53,7 @@ def test_what_is_right_is_right() -> None:
         ({"time_answered": ["2023-03-07 03:00:00", None]}, {"changed": 1}),
     ],
 )
-def test_what_is_wrong_is_counted_by_its_kind(
-    columns: dict[str, Any], wrong: dict[str, int]
-) -> None:
+def test_wrong_values_are_counted_by_kind(columns: dict[str, Any], wrong: dict[str, int]) -> None:
     assert judged(**columns) == Verdict(values=SENT, **wrong)
 
 
@@ -66,7 +64,7 @@ def test_a_call_that_is_missing_or_there_twice_is_counted() -> None:
     assert found == Verdict(calls=2)  # b is missing, a is there twice
 
 
-def test_of_two_keys_in_one_column_one_is_lost() -> None:
+def test_the_values_of_two_keys_in_one_column_are_lost() -> None:
     together = pl.DataFrame({"id": ["a", "b"], "data1": [None, "HD"]})
     truth = TRUTH.select("id", "additional.data1", "additional.Data1")
     written = Written(together, {"id": ["id"]}, {"data1": ["data1"], "Data1": ["data1"]})

@@ -1,4 +1,4 @@
-"""The commands, as a person types them, each in a folder of its own."""
+"""The commands as a person types them, each test in a folder of its own."""
 
 import shutil
 import tempfile
@@ -18,8 +18,8 @@ from cdr_pipeline_tests.cli.typed import OWN, TOKEN, Type, small
 def type_(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Type]:
-    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder of its own, and with a budget
-    of its own: some other vendor may have asked to be left alone at the same port.
+    """`type_("run", "--from", ..., vendor=Vendor(...))` in a folder and with a budget of its own:
+    an earlier vendor at the same port may have asked for a pause.
     """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("budget")))
     monkeypatch.setenv("DAGSTER_HOME", "")
@@ -39,13 +39,13 @@ def type_(
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first `loaded` leaves its days for the next: to load them takes seconds."""
+    """Where the first `loaded` puts a copy of its days for later tests: to load takes seconds."""
     return tmp_path_factory.mktemp("kept") / "data"
 
 
 @pytest.fixture
 def loaded(type_: Type, kept: Path) -> Type:
-    """Three days in `data`, made without a contract; a contract waits in `contract.toml`."""
+    """Three days in `data`, made without a contract, and a contract in `contract.toml`."""
     if kept.exists():
         shutil.copytree(kept, "data")
     else:

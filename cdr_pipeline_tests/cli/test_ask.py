@@ -1,4 +1,4 @@
-"""`list`: what is asked for, and how it is shown."""
+"""`list`: the request to the vendor, and the formats of its output."""
 
 import json
 from datetime import date
@@ -60,7 +60,7 @@ def test_a_list_that_ends_at_the_limit_says_how_many_there_are(type_: Type, name
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "C.Parquet"])
-def test_the_ending_of_a_file_tells_its_format(type_: Type, name: str) -> None:
+def test_the_ending_of_a_file_determines_its_format(type_: Type, name: str) -> None:
     asked = ("list", "--date", "2023-03-07", "--limit", "3")
     form = name.lower().partition(".")[2]
     assert type_(*asked, "--output", name, vendor=small()).exit_code == 0
@@ -68,13 +68,13 @@ def test_the_ending_of_a_file_tells_its_format(type_: Type, name: str) -> None:
     assert Path(name).read_bytes() == Path("due").read_bytes()
 
 
-def test_the_format_that_is_asked_for_counts_more_than_an_ending(type_: Type) -> None:
+def test_an_explicit_format_wins_over_the_files_ending(type_: Type) -> None:
     asked = ("list", "--date", "2023-03-07", "--limit", "3", "--output", "c.csv")
     assert type_(*asked, "--format", "jsonl", vendor=small()).exit_code == 0
     assert len(Path("c.csv").read_text(encoding="utf-8").split("\n")[:-1]) == 3
 
 
-def test_list_shows_what_cannot_be_a_call_as_it_was_sent(type_: Type) -> None:
+def test_list_writes_records_that_cannot_be_calls_as_they_were_sent(type_: Type) -> None:
     sent = [b'["no call"]', b'{"id":"\\ud800",\n "n": 1.50}']
     vendor = Vendor(records=[("2023-03-07 10:00:00", text) for text in sent], token=TOKEN)
     done = type_("list", "--limit", "0", "--format", "jsonl", vendor=vendor)
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_written_is_one_message(type_: Type) -> None:
         (("--ended-from", "2023-03-08", "--ended-to", "2023-03-07"), "is after --ended-to"),
     ],
 )
-def test_a_list_that_cannot_be_is_refused_before_anybody_is_asked(
+def test_wrong_options_of_list_are_refused_before_the_vendor_is_asked(
     type_: Type, words: tuple[str, ...], says: str
 ) -> None:
     vendor = small()

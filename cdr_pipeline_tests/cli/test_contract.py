@@ -10,7 +10,7 @@ from cdr_pipeline import cli
 from cdr_pipeline_tests.cli.typed import OWN, Type, declared
 
 
-def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
+def test_a_proposal_is_a_contract_that_every_value_fits(loaded: Type) -> None:
     text = loaded("contract", "propose").stdout
     Path("proposed.toml").write_text(text, encoding="utf-8")
     told = loaded("contract", "diff", "proposed.toml")
@@ -20,12 +20,12 @@ def test_a_proposal_can_be_put_into_force_as_it_is(loaded: Type) -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_a_proposal_is_utf_8_whatever_the_terminal_takes() -> None:
+def test_a_proposal_is_utf_8_whatever_the_terminals_encoding() -> None:
     printed = CliRunner(charset="latin-1").invoke(cli.main, ["contract", "propose"]).stdout_bytes
     assert "Số tiền" in tomllib.loads(printed.decode())["keys"]
 
 
-def test_diff_tells_of_columns_values_and_days_and_changes_nothing(loaded: Type) -> None:
+def test_diff_shows_columns_and_days_and_changes_nothing(loaded: Type) -> None:
     told = loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
     assert "amount" in told
     assert "Decimal" in told
@@ -55,7 +55,7 @@ def test_diff_without_any_contract_says_how_to_name_one(type_: Type) -> None:
 
 
 @pytest.mark.parametrize("words", [("contract", "propose"), ("contract", "diff", "contract.toml")])
-def test_nothing_stored_is_nothing_to_propose_from(type_: Type, words: tuple[str, ...]) -> None:
+def test_without_stored_calls_the_commands_say_so(type_: Type, words: tuple[str, ...]) -> None:
     Path("contract.toml").write_text(OWN, encoding="utf-8")
     done = type_(*words)
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""`run` and `rebuild`: which days, what is said of them, and exit codes."""
+"""`run`, `rebuild` and `status`: which days they take, their messages and exit codes."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def liar() -> Vendor:
     return small(chaos=Chaos.parse("lying-total=7:1"))
 
 
-def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) -> None:
+def test_run_loads_both_days_included_and_status_shows_them(type_: Type) -> None:
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
     assert done.exit_code == 0, done.output
     days = sorted(path.name for path in Path("data/cdrs").iterdir())
@@ -55,10 +55,10 @@ def test_run_loads_the_days_both_included_and_status_tells_of_them(type_: Type) 
 
 
 @pytest.mark.parametrize("vendor", [small, liar])
-def test_the_bar_says_at_once_of_a_day_whether_it_failed(
+def test_the_bar_says_at_once_whether_a_day_failed(
     type_: Type, monkeypatch: pytest.MonkeyPatch, vendor: Callable[[], Vendor]
 ) -> None:
-    """While the vendor was down it went on with `Loaded`, for half an hour."""
+    """While the vendor was down, the bar said `Loaded` for half an hour."""
     shown = StringIO()
     terminal = Console(file=shown, force_terminal=True)
     monkeypatch.setattr("cdr_pipeline.cli.shared.err", terminal)
@@ -78,7 +78,7 @@ def test_the_bar_says_at_once_of_a_day_whether_it_failed(
         ({"CDR_DATA_DIR": "/dev/null/data"}, "CDR_DATA_DIR: /dev/null/data cannot"),
     ],
 )
-def test_what_a_person_can_mend_is_one_message_without_a_traceback(
+def test_a_fault_that_a_person_can_mend_is_one_message_without_a_traceback(
     type_: Type, environment: dict[str, str], says: str
 ) -> None:
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small(), **environment)
@@ -137,7 +137,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
 
 @dataclass
 class Reached:
-    """A vendor's calls; once somebody asks for them, all of `group` is interrupted."""
+    """The calls of a vendor; the first request for them interrupts the process group `group`."""
 
     group: int = 0
 
@@ -149,7 +149,7 @@ class Reached:
 
 
 def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process() -> None:
-    """A terminal interrupts every process of the run, and each has something to say."""
+    """A terminal interrupts every process of the run, and each could print a traceback."""
     reached = Reached()
     with serve(Vendor(tenant=reached, token=TOKEN)) as running:
         command = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", "run"]
@@ -168,7 +168,7 @@ def test_ctrl_c_in_a_terminal_shows_no_traceback_of_any_process() -> None:
     assert "Traceback" not in said
 
 
-def test_who_interrupts_before_dagster_has_begun_is_told_the_same(
+def test_an_interrupt_before_dagster_has_begun_gives_the_same_message(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.cli.materialize.instance_here", interrupt)
@@ -179,10 +179,10 @@ def test_who_interrupts_before_dagster_has_begun_is_told_the_same(
     )
 
 
-def test_a_history_that_cannot_be_written_is_told_in_a_sentence(
+def test_a_history_that_cannot_be_written_is_an_error_of_one_sentence(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk below DAGSTER_HOME: two hundred lines of SQLAlchemy's."""
+    """With a full disk below DAGSTER_HOME, SQLAlchemy printed two hundred lines."""
 
     def full(*_: object, **__: object) -> Never:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
@@ -215,7 +215,7 @@ def test_an_interrupt_ends_every_range_and_leaves_the_catalog(
     assert not Path("data/cdrs.duckdb").exists()
 
 
-def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_failed(
+def test_rebuild_names_failures_of_days_of_aggregates_and_of_the_catalog(
     loaded: Type, monkeypatch: pytest.MonkeyPatch, hook: tuple[str, type[Hook]]
 ) -> None:
     def broken(*_: object, **__: object) -> Iterator[tuple[date, pl.DataFrame]]:
@@ -237,12 +237,12 @@ def test_what_days_and_what_days_together_met_is_told_and_so_is_a_catalog_that_f
     assert all(cause in alert["cause"] for cause in causes)
 
 
-#: A file that is not made of others, and one that is.
+#: A file that comes from the vendor, and a file that can be made from it.
 DAMAGED = ("raw_pages/date=2023-03-07", "cdrs/date=2023-03-08")
 
 
 @pytest.mark.parametrize("dataset", ["raw_pages", "cdr_receipts"])
-def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
+def test_a_damaged_file_from_the_vendor_is_named_and_loaded_again_after_it_is_deleted(
     loaded: Type, dataset: str
 ) -> None:
     path = Path(f"data/{dataset}/date=2023-03-07/part-0.parquet")
@@ -260,7 +260,9 @@ def test_a_damaged_file_of_the_vendors_is_named_and_when_deleted_loaded_again(
 
 
 @pytest.mark.parametrize("deleted", [True, False])
-def test_damaged_files_that_are_made_are_named_and_made_again(loaded: Type, deleted: bool) -> None:
+def test_damaged_files_that_rebuild_makes_are_named_and_made_again(
+    loaded: Type, deleted: bool
+) -> None:
     paths = [Path(f"data/{made.name}/date=2023-03-07/part-0.parquet") for made in MADE]
     whole = [pl.read_parquet(path) for path in paths]
     cut_short(*paths)
@@ -275,7 +277,7 @@ def test_damaged_files_that_are_made_are_named_and_made_again(loaded: Type, dele
 
 
 @pytest.mark.parametrize("every", [(), ("--all",)])
-def test_a_damaged_file_keeps_no_other_day_from_being_made_again(
+def test_rebuild_makes_the_other_days_though_a_file_of_one_is_damaged(
     loaded: Type, every: tuple[str, ...]
 ) -> None:
     damaged = {name: Path(f"data/{name}/part-0.parquet") for name in DAMAGED}
@@ -294,7 +296,7 @@ def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) 
     last = Path("data/cdr_receipts/date=2023-03-08/part-0.parquet")
     paths = [Path(f"data/{name}/date=2023-03-06/part-0.parquet") for name in ("cdrs", "raw_pages")]
     cut_short(*paths)
-    # Its footer is whole: that it is damaged shows only as it is read.
+    # The footer stays whole, so the damage shows only when the rows are read.
     content = last.read_bytes()
     last.write_bytes(b"PAR1" + bytes(100) + content[104:])
     told = loaded("status", CDR_CONTRACT="contract.toml")
@@ -309,7 +311,7 @@ def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) 
     assert "Delete such a file" in told.output
 
 
-def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
+def test_a_failed_run_sends_an_alert_as_one_that_dagster_launched(
     type_: Type, hook: tuple[str, type[Hook]]
 ) -> None:
     url, heard = hook
@@ -321,7 +323,7 @@ def test_a_failed_run_is_told_to_the_webhook_as_one_that_dagster_launched(
     assert len(heard.told) == 1
 
 
-def test_a_webhook_that_cannot_be_told_is_said_beside_what_failed(type_: Type) -> None:
+def test_an_alert_that_cannot_be_sent_is_named_beside_the_failure(type_: Type) -> None:
     done = type_(*LOAD, vendor=liar(), CDR_ALERT_URL="http://127.0.0.1:9/s3cret-path")
     assert done.exit_code == 1
     assert "Nobody was told" in done.output
@@ -329,7 +331,7 @@ def test_a_webhook_that_cannot_be_told_is_said_beside_what_failed(type_: Type) -
     assert "s3cret-path" not in done.output
 
 
-def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None:
+def test_rebuild_makes_stale_days_again_without_the_vendor(loaded: Type) -> None:
     told = loaded("status", CDR_CONTRACT="contract.toml").output
     assert "3 days (2023-03-06 to 2023-03-08) were made under another contract" in told
     assert told.count("other rules") == 3
@@ -346,8 +348,8 @@ def test_rebuild_makes_stale_days_again_without_any_vendor(loaded: Type) -> None
     assert "No day needs to be made again" in again.output
 
 
-def test_a_day_made_by_older_rules_than_an_aggregate_of_it_is_told_once(loaded: Type) -> None:
-    """As a later day is, whose attempts are counted anew once an earlier one is loaded."""
+def test_a_day_made_by_older_rules_than_its_aggregates_is_reported_once(loaded: Type) -> None:
+    """A later day becomes such a day when an earlier one is loaded: its attempts are recounted."""
     path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
     calls = pq.read_table(path)
     about = calls.schema.metadata
@@ -358,7 +360,7 @@ def test_a_day_made_by_older_rules_than_an_aggregate_of_it_is_told_once(loaded: 
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
-def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor(
+def test_a_day_that_was_fetched_but_not_made_is_named_and_made_without_the_vendor(
     type_: Type, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     if before:
@@ -377,7 +379,7 @@ def test_a_day_that_was_fetched_and_not_made_is_told_and_made_without_any_vendor
     assert "No day needs to be made again" in type_("rebuild").output
 
 
-def test_what_the_checks_find_odd_is_told_and_stops_nothing(type_: Type) -> None:
+def test_findings_of_warning_checks_are_printed_and_stop_nothing(type_: Type) -> None:
     messy = small(chaos=Chaos.parse("messy"))
     words = ("run", "--from", "2023-03-07", "--to", "2023-03-08")
     done = type_(*words, vendor=messy)
@@ -406,7 +408,7 @@ def test_rebuild_of_nothing_says_how_to_load_days_and_asks_whether_the_folder_is
     assert "There are no raw_pages of these days in data. Load days with `cdr-" in empty.output
 
 
-def test_a_day_that_is_written_otherwise_is_refused_in_a_users_words(type_: Type) -> None:
+def test_a_date_in_another_format_is_refused_with_the_right_format(type_: Type) -> None:
     done = type_("run", "--from", "07/03/2023", "--to", "2023-03-07")
     assert done.exit_code == 2
     assert "'07/03/2023' is not written as YYYY-MM-DD" in done.output
@@ -420,7 +422,7 @@ def test_rebuild_all_makes_the_same_files_again(loaded: Type) -> None:
     assert path.stat().st_mtime_ns > written
 
 
-def test_rebuild_makes_the_catalog_even_where_no_day_is_to_be_made(loaded: Type) -> None:
+def test_rebuild_makes_the_catalog_even_if_no_day_needs_to_be_made(loaded: Type) -> None:
     Path("data/cdrs.duckdb").unlink()
     done = loaded("rebuild")
     assert done.exit_code == 0
@@ -429,7 +431,7 @@ def test_rebuild_makes_the_catalog_even_where_no_day_is_to_be_made(loaded: Type)
     assert Path("data/cdrs.duckdb").exists()
 
 
-def test_of_a_day_killed_before_its_receipt_nothing_is_made_and_its_change_is_not_forgotten(
+def test_rebuild_makes_nothing_of_a_day_killed_before_its_receipt_and_its_change_is_noted_later(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert type_(*LOAD, "--accept-shrink", vendor=small()).exit_code == 0
@@ -445,8 +447,8 @@ def test_of_a_day_killed_before_its_receipt_nothing_is_made_and_its_change_is_no
     assert receipt["last_change_at"].item() == receipt["finished_at"].item()
 
 
-def test_a_day_whose_pages_were_deleted_is_passed_by_and_named(loaded: Type) -> None:
-    """For want of room, say, as OPERATING.md allows: each `rebuild` failed of it ever after."""
+def test_rebuild_names_and_passes_over_a_day_whose_pages_were_deleted(loaded: Type) -> None:
+    """OPERATING.md allows to delete them to save space: each later `rebuild` failed for the day."""
     Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
     done = loaded("rebuild", CDR_CONTRACT="contract.toml")
     assert done.exit_code == 0, done.output
@@ -456,7 +458,7 @@ def test_a_day_whose_pages_were_deleted_is_passed_by_and_named(loaded: Type) -> 
     assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]
 
 
-def test_a_day_without_its_receipt_is_named_until_it_is_loaded_anew(loaded: Type) -> None:
+def test_status_names_days_without_a_receipt(loaded: Type) -> None:
     missing = "Without cdr_receipts: 1 day (2023-03-07)"
     Path("data/cdr_receipts/date=2023-03-07/part-0.parquet").unlink()
     assert missing in loaded("status").output
@@ -467,8 +469,8 @@ def test_a_day_without_its_receipt_is_named_until_it_is_loaded_anew(loaded: Type
     assert "Nothing" not in told
 
 
-def test_days_that_are_missing_between_stored_ones_are_named(loaded: Type) -> None:
-    """After a sleep of weeks only the last night's day was loaded, and nothing told of the gap."""
+def test_status_names_days_missing_between_stored_ones(loaded: Type) -> None:
+    """After weeks of sleep only the last night's day was loaded, and no message named the gap."""
     missing = "Not stored, between days that are: 1 day (2023-03-07)"
     assert "Not stored" not in loaded("status").output
     for dataset in Path("data").iterdir():
@@ -477,10 +479,10 @@ def test_days_that_are_missing_between_stored_ones_are_named(loaded: Type) -> No
     assert "Not stored" not in loaded("status", "--from", "2023-03-07").output
 
 
-def test_days_that_were_fetched_by_a_clock_that_was_ahead_are_named(
+def test_status_names_days_fetched_when_the_clock_was_ahead(
     loaded: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Days that had not begun were proved empty, and Dagster rests until the time of that clock."""
+    """Days that had not begun were proved empty, and Dagster waits until the time of that clock."""
 
     class Before(datetime):
         @classmethod

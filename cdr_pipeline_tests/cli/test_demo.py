@@ -1,4 +1,4 @@
-"""`demo`: needs nothing, and touches nothing of the user's."""
+"""`demo`: needs no settings, and changes none of the user's data."""
 
 import signal
 import subprocess
@@ -29,10 +29,10 @@ def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
 
 
 @pytest.mark.parametrize("meanwhile", ["cli.materialize.instance_here", "assets.cdrs.build"])
-def test_who_interrupts_the_demo_is_told_what_is_safe(
+def test_an_interrupted_demo_says_what_is_safe(
     type_: Type, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    """And not what `cdr-pipeline rebuild` would do, which is for one's own data."""
+    """The message does not name `cdr-pipeline rebuild`, which is for the user's own data."""
     monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 80)
     monkeypatch.setattr(f"cdr_pipeline.{meanwhile}", interrupt)
     done = type_("demo")
@@ -42,7 +42,7 @@ def test_who_interrupts_the_demo_is_told_what_is_safe(
     )
 
 
-#: Writes down the settings that a process of Dagster's would load days by.
+#: Writes the settings with which a process of Dagster would load days to a file.
 DAGSTERS_SETTINGS = """
 import sys
 from pathlib import Path
@@ -60,15 +60,15 @@ with get_possibly_temporary_instance_for_cli():
 def test_the_demos_ui_loads_nothing_by_the_users_settings(
     type_: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dagster lets `.env` win: "Materialize all" in the demo's UI asked the user's own vendor and
-    wrote into the user's own data. Then runs and sensors took what the user's `.env` says for gone,
-    and the demo's settings with it: what the user's shell says came back.
+    """In Dagster `.env` wins: "Materialize all" in the demo's UI asked the user's own vendor and
+    wrote into the user's own data. Later, runs and sensors took the lines of the user's `.env` for
+    deleted and removed the demo's settings with them: those of the user's shell came back.
     """
     monkeypatch.delenv(COVERED)
     popen, said = subprocess.Popen, tmp_path / "said"
 
     def loaded(*_: object) -> Outcome:
-        note_dotenv()  # as Dagster's storage does
+        note_dotenv()  # our storage for Dagster calls it
         return Outcome([], [])
 
     def shown(_: list[str], **options: Any) -> Any:

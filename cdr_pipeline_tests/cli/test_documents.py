@@ -1,4 +1,4 @@
-"""`report` and `dictionary`: what they write, and where."""
+"""`report` and `dictionary`: the text that they write, and where."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_report_writes_one_page_of_a_day_or_a_range_in_either_language(loaded: T
     assert "Cuộc gọi ngày 07/03/2023" in text
 
 
-def test_report_says_what_is_missing_or_turned_round(type_: Type) -> None:
+def test_report_says_which_days_are_missing_or_reversed(type_: Type) -> None:
     nothing = type_("report", "--from", "2023-03-07")
     assert nothing.exit_code == 1
     assert "nothing to report of 2023-03-07" in " ".join(nothing.output.split())
@@ -26,14 +26,14 @@ def test_report_says_what_is_missing_or_turned_round(type_: Type) -> None:
     assert "--from 2023-03-07 is after --to 2023-03-06" in turned.output
 
 
-def test_report_makes_no_folder_that_nobody_asked_for(loaded: Type) -> None:
+def test_report_makes_no_folder_for_its_output(loaded: Type) -> None:
     done = loaded("report", "--from", "2023-03-07", "--output", "nowhere/day.html")
     assert done.exit_code == 2
     assert "nowhere: there is no such folder" in done.output
     assert not Path("nowhere").exists()
 
 
-def test_the_dictionary_tells_what_is_declared(type_: Type) -> None:
+def test_the_dictionary_shows_declared_columns(type_: Type) -> None:
     Path("contract.toml").write_text(OWN, encoding="utf-8")
     told = type_("dictionary", CDR_CONTRACT="contract.toml").stdout
     assert '| `amount` | "Số tiền" | Decimal' in told

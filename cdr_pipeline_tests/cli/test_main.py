@@ -1,4 +1,4 @@
-"""What holds for every command: help, wrong settings, ports."""
+"""Rules for every command: help, wrong settings, ports."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from cdr_pipeline_tests.cli.typed import Type, small
 
 
 def every_command(of: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
-    """The words of every command and every group below one."""
+    """The words of each command and each group, at any depth."""
     yield words
     for name, command in of.commands.items() if isinstance(of, click.Group) else ():
         yield from every_command(command, *words, name)
@@ -33,9 +33,7 @@ def test_help_names_every_command_and_every_fault(type_: Type) -> None:
 
 
 @pytest.mark.parametrize("words", [*every_command(main)], ids=" ".join)
-def test_each_command_has_help_that_a_terminal_shows_as_it_is(
-    type_: Type, words: tuple[str, ...]
-) -> None:
+def test_each_command_has_help_that_fits_a_terminal(type_: Type, words: tuple[str, ...]) -> None:
     done = type_(*words, "--help")
     assert done.exit_code == 0, done.output
     assert [line for line in done.output.splitlines() if len(line) > 80] == []
@@ -48,8 +46,8 @@ def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
 
 
 @pytest.mark.parametrize("words", [("run", "--help"), ("dictionary",)], ids=" ".join)
-def test_a_reader_that_has_gone_is_no_error_to_be_told(words: tuple[str, ...]) -> None:
-    """As of `cdr-pipeline list --limit 0 --format csv | head`."""
+def test_a_reader_that_closes_the_pipe_causes_no_error_message(words: tuple[str, ...]) -> None:
+    """For instance `cdr-pipeline list --limit 0 --format csv | head`."""
     reading, writing = os.pipe()
     os.close(reading)
     program = [sys.executable, "-c", "from cdr_pipeline.cli import program; program()", *words]
@@ -58,7 +56,7 @@ def test_a_reader_that_has_gone_is_no_error_to_be_told(words: tuple[str, ...]) -
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_on_windows_it_says_in_a_sentence_where_it_runs() -> None:
+def test_on_windows_one_sentence_says_to_use_wsl() -> None:
     code = "import os; from cdr_pipeline.cli import program; os.name = 'nt'; program()"
     program = [sys.executable, "-c", code, "--help"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
@@ -69,7 +67,7 @@ def test_on_windows_it_says_in_a_sentence_where_it_runs() -> None:
 
 
 def test_a_folder_is_named_as_it_is_written(loaded: Type) -> None:
-    """Of `[/x]` there was a traceback, of `[red]` and `:100:` another name."""
+    """`[/x]` caused a traceback; `[red]` and `:100:` were shown as other names."""
     folder = Path("[/x]", "[red]", ":100:").resolve()
     named = f"{folder}"
     assert named in loaded("status", CDR_DATA_DIR=named).output
@@ -118,7 +116,7 @@ def test_a_database_that_does_not_answer_ends_the_ui_with_one_line(type_: Type) 
     assert "hush" not in line
 
 
-def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
+def test_a_taken_or_impossible_port_is_an_error_of_one_line(type_: Type) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for command in ("ui", "simulate"):
@@ -128,5 +126,5 @@ def test_a_port_that_is_taken_or_is_none_is_one_line(type_: Type) -> None:
             assert "Serving" not in done.output
     for command in ("ui", "simulate"):
         assert type_(command, "--port", "99999").exit_code == 2
-    # Dagster would take it for 3000, or for another one, and we would tell of neither.
+    # Dagster would listen on 3000 or on another port, which we could not print.
     assert type_("ui", "--port", "0").exit_code == 2

@@ -24,6 +24,6 @@ def test_simulate_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     ) as process:
         assert process.stderr is not None
         assert "Serving" in process.stderr.readline()
-        assert process.stderr.readline().endswith(" CDR_API_TOKEN=[/t]\n")  # as it was typed
+        assert process.stderr.readline().endswith(" CDR_API_TOKEN=[/t]\n")  # exactly as typed
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) in (0, 1, -signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`ui`: Dagster ends with the command that began it."""
+"""`ui`: Dagster ends with the command that started it, and a home has one `ui`."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ import pytest
 from cdr_pipeline.cli.ui import only_one_in
 from cdr_pipeline.errors import CdrError
 
-#: In place of Dagster: a process and its daemon; says that it has begun, and ends by Ctrl-C alone.
+#: Stands in for Dagster: a process and its daemon. It prints "begun", and ends only by SIGINT.
 DAGSTER = f"""#!{sys.executable}
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -44,7 +44,7 @@ with only_one_in(Path(sys.executable).parent) as held:
 
 @contextmanager
 def begun(tmp_path: Path, *besides: str) -> Iterator[subprocess.Popen[str]]:
-    """The command, once Dagster has begun."""
+    """The running command, after Dagster has begun."""
     dagster = tmp_path / "dagster"
     dagster.write_text(DAGSTER)
     dagster.chmod(0o700)
@@ -56,13 +56,13 @@ def begun(tmp_path: Path, *besides: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def dagster_in(tmp_path: Path) -> int:
-    """Its process."""
+    """The process id of the stand-in for Dagster."""
     return int((tmp_path / "dagster.pid").read_text())
 
 
 @pytest.mark.parametrize("one", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_ends_the_command_ends_dagster(tmp_path: Path, one: signal.Signals) -> None:
-    """A terminal was closed: the daemon went on for nobody to end, and its port was taken."""
+def test_a_signal_that_ends_the_command_ends_dagster(tmp_path: Path, one: signal.Signals) -> None:
+    """After a terminal was closed, the daemon ran on and its port stayed taken."""
     with begun(tmp_path) as process:
         process.send_signal(one)
         assert process.wait(timeout=20) == 7
@@ -78,18 +78,18 @@ def test_under_nohup_dagster_outlives_the_terminal(tmp_path: Path) -> None:
 
 
 def test_there_is_one_ui_for_a_home(tmp_path: Path) -> None:
-    """Two daemons loaded every night twice, and told of each failure twice."""
+    """Two daemons loaded every night twice, and sent each alert twice."""
     raised = pytest.raises(CdrError, match="runs already")
     with only_one_in(tmp_path), raised, only_one_in(tmp_path):
         pass
     with only_one_in(tmp_path):
-        pass  # the first has ended
+        pass  # after the first has ended, another may begin
 
 
-def test_a_home_where_nothing_can_be_locked_is_named(
+def test_a_home_in_which_no_file_can_be_locked_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It read `Error: Function not implemented.`, as of Lustre without flock."""
+    """On Lustre without flock the message was only `Error: Function not implemented.`"""
 
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
@@ -101,7 +101,7 @@ def test_a_home_where_nothing_can_be_locked_is_named(
 
 
 def test_a_dagster_that_outlives_its_command_keeps_its_home(tmp_path: Path) -> None:
-    """The command alone was killed, and a second daemon began beside the first."""
+    """Only the command was killed, and a second daemon could be started beside the first."""
     with begun(tmp_path) as process:
         process.kill()
         process.wait()
@@ -110,8 +110,8 @@ def test_a_dagster_that_outlives_its_command_keeps_its_home(tmp_path: Path) -> N
         os.killpg(dagster_in(tmp_path), signal.SIGKILL)
 
 
-def test_where_dagster_is_killed_its_daemon_ends(tmp_path: Path) -> None:
-    """It went on, and a `ui` that was started again began a second one beside it."""
+def test_the_daemon_ends_if_dagster_is_killed(tmp_path: Path) -> None:
+    """The daemon ran on, and a new `ui` started a second daemon beside it."""
     with begun(tmp_path) as process:
         os.kill(dagster_in(tmp_path), signal.SIGKILL)
         process.wait(timeout=20)

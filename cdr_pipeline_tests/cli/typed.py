@@ -1,4 +1,4 @@
-"""What the commands' tests share: a small vendor, a contract, and Ctrl-C."""
+"""Shared by tests of the commands: a small vendor, a contract, and Ctrl-C."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from cdr_pipeline.simulator import Tenant, Vendor
 TOKEN = "a-token-that-must-not-be-seen"
 Type = Callable[..., Result]
 
-#: A declared contract.
+#: A contract: the values of `Số tiền` are decimals in a column `amount`.
 OWN = '[keys."Số tiền"]\ntype = "decimal"\ncolumn = "amount"\n'
 
 
@@ -21,10 +21,10 @@ def small(**options: object) -> Vendor:
 
 
 def interrupt(*_: object) -> None:
-    """Ctrl-C at this moment."""
+    """Send this process a Ctrl-C (SIGINT)."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def declared(day: str) -> bool:
-    """Whether the stored day has the declared column."""
+    """Whether the stored day has the column that `OWN` declares."""
     return "amount__decimal" in pl.read_parquet_schema(f"data/cdrs/date={day}/part-0.parquet")

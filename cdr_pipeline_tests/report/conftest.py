@@ -1,4 +1,4 @@
-"""A data folder with days of calls and all that comes of them, without Dagster or a vendor."""
+"""A data folder with days of calls and their aggregates, made without Dagster or a vendor."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -49,7 +49,7 @@ def _receipt(day: date, calls: int) -> pl.DataFrame:
 
 @pytest.fixture
 def load(store: Store) -> LoadDay:
-    """`load(day, records)`: all that a run would leave of the day."""
+    """`load(day, records)`: store the day's datasets that a report reads, as a run would."""
 
     def loaded(day: date, records: Sequence[Sent]) -> None:
         made = flat(*records, day=day)

@@ -1,4 +1,4 @@
-"""The figures: what DuckDB makes of the same calls, against the same weekdays before."""
+"""The figures of a report: compared with DuckDB's from the same calls, and with a week before."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +18,7 @@ from cdr_pipeline_tests.records import DAY, call
 from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
 
 
-def test_the_figures_are_what_duckdb_makes_of_the_calls(store: Store, load: LoadDay) -> None:
+def test_the_figures_equal_those_of_duckdb_from_the_calls(store: Store, load: LoadDay) -> None:
     days = [DAY + timedelta(days=number) for number in range(3)]
     for day in days:
         load(day, simulated(day))
@@ -43,7 +43,7 @@ def test_the_figures_are_what_duckdb_makes_of_the_calls(store: Store, load: Load
 
 
 @pytest.mark.parametrize("span", [f"('{DAY}', '{DAY + timedelta(days=1)}')", "(null, null)"])
-def test_the_catalogs_macros_tell_what_the_page_does(
+def test_the_catalogs_macros_give_the_figures_of_the_page(
     store: Store, load: LoadDay, span: str
 ) -> None:
     days = [DAY, DAY + timedelta(days=1)]
@@ -70,15 +70,13 @@ def test_the_catalogs_macros_tell_what_the_page_does(
         assert attempts[1] > 1
 
 
-def test_an_hour_in_which_a_call_merely_goes_on_is_not_in_the_curve(
-    store: Store, load: LoadDay
-) -> None:
+def test_an_hour_in_which_no_call_begins_is_not_in_the_curve(store: Store, load: LoadDay) -> None:
     load(DAY, [call(1, f"{DAY} 10:59:50", time_ended=f"{DAY} 11:00:10")])
     assert store.read(CAMPAIGN_HOURLY, DAY)["hour"].to_list() == [10, 11]
     assert figures(store, DAY, DAY).curve.select("at", "calls").rows() == [(10, 1)]
 
 
-def test_a_campaign_that_merely_goes_on_takes_no_others_place_among_the_hours(
+def test_a_campaign_without_calls_of_the_day_takes_no_row_among_the_hours(
     store: Store, load: LoadDay
 ) -> None:
     before = DAY - timedelta(days=1)
@@ -91,14 +89,14 @@ def test_a_campaign_that_merely_goes_on_takes_no_others_place_among_the_hours(
     assert it.heat["row"].to_list() == it.campaigns["campaign_uuid"].to_list()
 
 
-def test_a_day_without_calls_has_its_place_among_the_days(store: Store, load: LoadDay) -> None:
+def test_a_day_without_calls_is_in_the_curve(store: Store, load: LoadDay) -> None:
     days = [DAY + timedelta(days=number) for number in range(3)]
     for day in days:
         load(day, [] if day == days[1] else [call("a", f"{day} 10:00:00")])
     assert figures(store, days[0], days[2]).curve["calls"].to_list() == [1, 0, 1]
 
 
-def test_a_day_that_is_not_stored_is_told_and_has_its_place_without_any_figure(
+def test_a_day_that_is_not_stored_is_named_and_has_no_figures_in_the_curve(
     store: Store, load: LoadDay
 ) -> None:
     first, missing, last = (DAY + timedelta(days=number) for number in range(3))
@@ -120,7 +118,9 @@ def test_a_day_that_a_killed_run_left_in_part_is_in_no_figure(store: Store, load
     assert (it.days, it.missing) == (days[1:], days[:1])
 
 
-def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: LoadDay) -> None:
+def test_a_talk_of_unknown_length_is_not_counted_as_five_seconds_or_more(
+    store: Store, load: LoadDay
+) -> None:
     answered = {"time_answered": f"{DAY} 10:00:09"}
     load(
         DAY,
@@ -134,7 +134,7 @@ def test_a_talk_of_unknown_length_is_none_of_five_seconds(store: Store, load: Lo
     assert (funnel["answered"], funnel["talked"]) == (3, 1)
 
 
-def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
+def test_a_range_is_compared_with_the_same_weekdays_before_if_all_are_stored(
     store: Store, load: LoadDay
 ) -> None:
     days = [DAY + timedelta(days=number) for number in range(2)]
@@ -148,10 +148,10 @@ def test_a_range_stands_against_the_same_weekdays_before_if_all_are_stored(
     assert it.curve["at"].to_list() == days
 
 
-def test_with_a_day_before_that_cannot_be_read_nothing_is_compared(
+def test_nothing_is_compared_if_a_day_of_the_week_before_cannot_be_read(
     store: Store, load: LoadDay
 ) -> None:
-    """Its damaged file stopped the page of a day that was whole."""
+    """A damaged file of the day a week before stopped the report of a whole day."""
     for day in (DAY - WEEK, DAY):
         load(day, [call("a", f"{day} 10:00:00")])
     assert figures(store, DAY, DAY).before is not None
@@ -161,7 +161,7 @@ def test_with_a_day_before_that_cannot_be_read_nothing_is_compared(
 
 
 @pytest.mark.parametrize("dataset", NEEDED, ids=lambda one: one.name)
-def test_a_damaged_file_is_named_of_all_days(store: Store, load: LoadDay, dataset: Dataset) -> None:
+def test_a_damaged_file_of_any_day_is_named(store: Store, load: LoadDay, dataset: Dataset) -> None:
     days = [date(2023, 3, day) for day in (6, 7, 8)]
     for day in days:
         load(day, [call(time_started=f"{day} 10:00:00")])

@@ -1,4 +1,4 @@
-"""The page: one file, in words of either language, nothing that should not show."""
+"""The page of a report: one file, in either language, without secrets."""
 
 import base64
 import os
@@ -27,7 +27,7 @@ from cdr_pipeline_tests.report.conftest import WEEK, LoadDay, simulated
 
 
 class Read(HTMLParser):
-    """The page as a browser takes it in: its words, its pictures, what it asks for."""
+    """The page as a browser reads it: its words, its images, and the addresses that it asks for."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def read(store: Store, first: date, last: date, language: Language = "en") -> Re
 
 
 def drawn(image: dict[str, str | None]) -> str:
-    """The SVG of a picture."""
+    """The SVG text of an image."""
     data = image.get("src") or image.get("srcset") or ""
     return base64.b64decode(data.partition(",")[2]).decode()
 
@@ -78,9 +78,7 @@ def test_the_page_asks_for_nothing_and_every_picture_says_what_it_shows(
         assert not re.search(r'(?:href|src)="http|@import|url\((?!#)', drawn(image))
 
 
-def test_vietnamese_stands_in_words_and_pictures_as_it_is_written(
-    store: Store, load: LoadDay
-) -> None:
+def test_words_and_pictures_keep_vietnamese_letters(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY))
     it = read(store, DAY, DAY, "vi")
     assert f"Cuộc gọi ngày {DAY:%d/%m/%Y}" in it.words
@@ -92,7 +90,7 @@ def test_vietnamese_stands_in_words_and_pictures_as_it_is_written(
     assert "Đàm thoại từ 5 giây" in pictures
 
 
-def test_records_that_are_further_legs_are_told_beside_the_calls(
+def test_the_page_names_the_number_of_records_with_further_legs(
     store: Store, load: LoadDay
 ) -> None:
     load(DAY, [call("a"), call("b", parent_id="a")])
@@ -101,19 +99,19 @@ def test_records_that_are_further_legs_are_told_beside_the_calls(
     assert "further legs" not in read(store, DAY, DAY).words
 
 
-def test_rules_stand_before_what_is_counted_by_them(store: Store, load: LoadDay) -> None:
+def test_calling_rules_are_shown_before_their_figures(store: Store, load: LoadDay) -> None:
     load(DAY, [call(direction="outbound", cause="USER_BUSY")])
     words = read(store, DAY, DAY).words
     assert words.index("Outbound calls against 08:00 to 17:00") < words.index("outside these hours")
 
 
-def test_campaigns_that_begin_alike_are_told_apart(store: Store, load: LoadDay) -> None:
+def test_campaigns_whose_ids_begin_alike_have_different_names(store: Store, load: LoadDay) -> None:
     ids = ["0190c3f2-7a10-1", "0190c3f2-7a10-2"]
     load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
     assert all(f" {one} " in read(store, DAY, DAY).words for one in ids)
 
 
-def test_campaigns_of_characters_that_no_picture_holds_are_drawn_by_their_codes(
+def test_characters_that_no_svg_can_hold_are_drawn_as_their_codes(
     store: Store, load: LoadDay
 ) -> None:
     ids = ["\x01ten", "\x02ten", "\ufffe\u202e"]
@@ -123,9 +121,11 @@ def test_campaigns_of_characters_that_no_picture_holds_are_drawn_by_their_codes(
     assert r"\x02ten" in drawn(read(store, DAY, DAY).images[-3])
 
 
-def test_a_campaign_of_any_name_has_its_endings_drawn(store: Store, load: LoadDay) -> None:
-    """No page could be drawn: Vega looks campaigns up in objects, which have functions of these
-    names by birth.
+def test_the_dispositions_of_a_campaign_with_any_name_are_drawn(
+    store: Store, load: LoadDay
+) -> None:
+    """No page could be drawn: Vega looks campaigns up in JavaScript objects, and every such object
+    has functions of these names.
     """
     ids = ["toString", "valueOf", "constructor", "construction", "__proto__"]
     load(DAY, [call(one, f"{DAY} 10:00:00", campaign_uuid=one) for one in ids])
@@ -136,7 +136,7 @@ def test_a_campaign_of_any_name_has_its_endings_drawn(store: Store, load: LoadDa
     assert svg.count('aria-roledescription="bar"') == len(ids)
 
 
-def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDay) -> None:
+def test_a_day_is_compared_with_the_same_weekday_before(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY))
     alone = figures(store, DAY, DAY)
     assert alone.before is None
@@ -148,7 +148,7 @@ def test_a_day_stands_against_the_same_weekday_before(store: Store, load: LoadDa
     assert f"Compared with {DAY - WEEK}" in read(store, DAY, DAY).words
 
 
-def test_of_a_long_range_the_hours_are_told_by_month(store: Store, load: LoadDay) -> None:
+def test_the_hours_of_a_long_range_are_shown_by_month(store: Store, load: LoadDay) -> None:
     months = (date(2022, 12, 31), date(2023, 1, 1), date(2023, 1, 31))
     for day in months:
         load(day, [call(f"{day}", f"{day} 10:00:00")])
@@ -176,7 +176,7 @@ def test_of_a_long_range_the_hours_are_told_by_month(store: Store, load: LoadDay
         ),
     ],
 )
-def test_of_a_range_with_gaps_the_days_that_are_not_stored_are_named_and_keep_their_places(
+def test_missing_days_of_a_range_are_named_and_keep_their_places_in_the_charts(
     store: Store, load: LoadDay, language: Language, says: str
 ) -> None:
     for day in (DAY, DAY + timedelta(days=3)):
@@ -189,7 +189,7 @@ def test_of_a_range_with_gaps_the_days_that_are_not_stored_are_named_and_keep_th
     assert f">{gap}<" in heat
 
 
-def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: LoadDay) -> None:
+def test_a_range_with_an_unproved_day_is_not_called_proved(store: Store, load: LoadDay) -> None:
     load(DAY, simulated(DAY, 60))
     receipt = store.read(RECEIPTS, DAY).with_columns(verified=pl.lit(False))
     store.write(RECEIPTS, DAY, receipt)
@@ -205,7 +205,7 @@ def test_of_a_range_that_is_not_proved_no_day_is_said_to_be(store: Store, load: 
         ("vi", "Được tính theo quy tắc hoặc múi giờ khác với ngày cuối"),
     ],
 )
-def test_days_that_were_counted_by_earlier_rules_are_named_also_among_those_compared_with(
+def test_compared_days_that_were_counted_by_earlier_rules_are_named(
     store: Store,
     load: LoadDay,
     monkeypatch: pytest.MonkeyPatch,
@@ -222,7 +222,7 @@ def test_days_that_were_counted_by_earlier_rules_are_named_also_among_those_comp
     assert says not in read(store, DAY - WEEK, DAY - WEEK, language).words
 
 
-def test_days_that_are_not_there_are_an_error_that_says_what_to_do(store: Store) -> None:
+def test_a_range_without_stored_days_is_an_error_that_says_what_to_do(store: Store) -> None:
     says = r"nothing to report of 2023-03-07.*If a run is at work on these.*cdr-pipeline run"
     with pytest.raises(CdrError, match=says):
         page.write(store, DAY, DAY, "en")
@@ -235,7 +235,7 @@ def test_an_empty_day_has_a_page_without_pictures(store: Store, load: LoadDay) -
     assert "No outbound calls." in it.words
 
 
-def test_no_number_stands_whole_and_nothing_secret_at_all(store: Store, load: LoadDay) -> None:
+def test_the_page_shows_no_whole_number_and_no_secret(store: Store, load: LoadDay) -> None:
     secrets = {
         "from_number": "02873003586",
         "to_number": "0899888999",
@@ -261,11 +261,11 @@ def test_no_number_stands_whole_and_nothing_secret_at_all(store: Store, load: Lo
         ("", ""),
     ],
 )
-def test_of_a_number_only_the_ends_are_shown(number: str, shown: str) -> None:
+def test_only_the_ends_of_a_number_are_shown(number: str, shown: str) -> None:
     assert page.masked(number) == shown
 
 
-def test_what_the_vendor_sent_is_text_and_never_markup(store: Store, load: LoadDay) -> None:
+def test_text_from_the_vendor_is_never_markup(store: Store, load: LoadDay) -> None:
     evil = "<script>alert(1)</script>"
     fields: dict[str, Any] = dict.fromkeys(
         ("campaign_uuid", "status", "cause", "from_number", "direction", "evil<b>"), evil
@@ -279,7 +279,7 @@ def test_what_the_vendor_sent_is_text_and_never_markup(store: Store, load: LoadD
         assert "<script" not in drawn(image)
 
 
-def test_many_campaigns_stand_together_at_the_end(store: Store, load: LoadDay) -> None:
+def test_small_campaigns_are_summed_in_one_row_at_the_end(store: Store, load: LoadDay) -> None:
     many = [
         call(f"{number}-{n}", campaign_uuid=f"c{number:02}")
         for number in range(30)
@@ -294,7 +294,7 @@ def test_many_campaigns_stand_together_at_the_end(store: Store, load: LoadDay) -
 
 
 @pytest.mark.parametrize(("there", "told"), [(20, 0), (21, 1)])
-def test_of_many_hotlines_it_says_how_many_are_not_shown(
+def test_the_page_says_how_many_of_the_hotlines_are_shown(
     store: Store, load: LoadDay, there: int, told: int
 ) -> None:
     numbers = [f"0287300{number:04}" for number in range(there)]
@@ -304,9 +304,7 @@ def test_of_many_hotlines_it_says_how_many_are_not_shown(
     assert words.count("028•••••") == 20
 
 
-def test_a_check_that_found_something_stands_first_with_what_it_found(
-    store: Store, load: LoadDay
-) -> None:
+def test_a_failed_check_is_shown_first_with_its_finding(store: Store, load: LoadDay) -> None:
     load(DAY, [call(status="unheard-of", cause="USER_BUSY")])
     words = read(store, DAY, DAY).words
     found = words.index("! look here Every status is known")
@@ -328,7 +326,7 @@ def test_a_check_that_found_something_stands_first_with_what_it_found(
         ),
     ],
 )
-def test_of_a_range_a_check_names_its_days_and_what_it_found_on_the_first(
+def test_a_failed_check_of_a_range_names_its_days_and_the_finding_of_the_first(
     store: Store, load: LoadDay, language: Language, says: str
 ) -> None:
     days = [DAY + timedelta(days=number) for number in range(3)]
@@ -337,8 +335,8 @@ def test_of_a_range_a_check_names_its_days_and_what_it_found_on_the_first(
     assert says in read(store, days[0], days[2], language).words
 
 
-def test_whatever_is_odd_of_a_day_is_told_in_vietnamese(store: Store, load: LoadDay) -> None:
-    """On a day that is odd in all that is looked at: a new check shows here."""
+def test_the_finding_of_every_check_has_a_vietnamese_text(store: Store, load: LoadDay) -> None:
+    """Every check fails on this day; the test fails for a new check until it has a text."""
     load(DAY - WEEK, [call(f"{number}", f"{DAY - WEEK} 10:00:00") for number in range(1200)])
     strange = {"status": "new", "cause": "x", "direction": "up", "sip_hangup_disposition": "sent"}
     times = {"time_answered": f"{DAY} 10:00:01", "time_ended": f"{DAY} 10:00:02"}
@@ -366,7 +364,7 @@ def test_whatever_is_odd_of_a_day_is_told_in_vietnamese(store: Store, load: Load
     ]
 
 
-def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
+def test_the_page_is_replaced_as_a_whole_at_the_given_path(
     store: Store, load: LoadDay, tmp_path: Path
 ) -> None:
     load(DAY, simulated(DAY, 30))
@@ -379,10 +377,12 @@ def test_the_page_is_replaced_whole_and_stands_where_it_is_told(
     assert [one.name for one in other.parent.iterdir()] == [other.name]
 
 
-def test_only_a_file_is_replaced_and_that_where_a_link_leads(
+def test_only_a_file_or_the_target_of_a_link_is_replaced(
     store: Store, load: LoadDay, tmp_path: Path
 ) -> None:
-    """For root, `--output /dev/null` made a file of it, and /dev/stdout, which is a link, too."""
+    """For root, `--output /dev/null` replaced the device by a file; so it was with /dev/stdout,
+    which is a link.
+    """
     load(DAY, [call("a")])
     pipe, link, linked = tmp_path / "pipe", tmp_path / "link", tmp_path / "page.html"
     os.mkfifo(pipe)
@@ -395,18 +395,18 @@ def test_only_a_file_is_replaced_and_that_where_a_link_leads(
     assert "Calls of 2023-03-07" in linked.read_text(encoding="utf-8")
 
 
-def test_two_who_draw_one_page_do_not_write_into_each_others(
+def test_two_writers_of_one_page_do_not_mix_their_files(
     store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody typed `report` while Dagster drew it: one of them found its file gone, and readers
-    half of the other's.
+    """`report` was typed while Dagster drew the same page: one of them found its file gone, and
+    readers saw half of the other's.
     """
     load(DAY, [call("a")])
     together = Barrier(2)
 
     def sync(path: Path) -> None:
         if path.suffix == ".new":
-            with suppress(BrokenBarrierError):  # the other waits for its turn
+            with suppress(BrokenBarrierError):  # the other one waits for the lock
                 together.wait(1)
 
     monkeypatch.setattr("cdr_pipeline.tables.store._sync", sync)
@@ -416,7 +416,7 @@ def test_two_who_draw_one_page_do_not_write_into_each_others(
     assert [path.name for path in (store.root / page.FOLDER).iterdir()] == [f"{DAY}.html"]
 
 
-def test_without_the_extra_it_says_how_to_get_it(
+def test_without_the_extra_the_error_says_how_to_get_it(
     store: Store, load: LoadDay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(DAY, [])

@@ -1,4 +1,4 @@
-"""Every text in every language, with the same places to fill in."""
+"""Texts of the report: each in every language, with the same placeholders."""
 
 from datetime import date
 from string import Formatter
@@ -13,27 +13,25 @@ from cdr_pipeline.report.words import FOUND, TEXTS, Words
 from cdr_pipeline.settings import Language
 
 
-def places(text: str) -> set[str | None]:
+def placeholders(text: str) -> set[str | None]:
     return {name for _, name, _, _ in Formatter().parse(text)} - {None}
 
 
-def test_every_language_has_every_text_with_the_same_places() -> None:
+def test_every_language_has_every_text_with_the_same_placeholders() -> None:
     for language in get_args(Language):
         assert list(TEXTS[language]) == list(TEXTS["en"])
         for name, text in TEXTS["en"].items():
-            assert places(TEXTS[language][name]) == places(text), (language, name)
+            assert placeholders(TEXTS[language][name]) == placeholders(text), (language, name)
 
 
-def test_every_other_language_has_the_same_words_of_findings_with_the_places_of_the_english() -> (
-    None
-):
+def test_every_language_has_the_texts_of_findings_with_the_placeholders_of_the_english() -> None:
     for language in get_args(Language)[1:]:
         assert FOUND[language].keys() == FOUND["vi"].keys()
         for english, text in FOUND[language].items():
-            assert places(text) == places(english), (language, english)
+            assert placeholders(text) == placeholders(english), (language, english)
 
 
-def test_every_disposition_and_every_check_of_what_is_stored_has_words() -> None:
+def test_every_disposition_and_every_check_in_the_report_has_a_text() -> None:
     told = {checks.VERIFIED, checks.USUAL_VOLUME, checks.FITS, checks.DOCUMENTED}
     needed = {f"check.{one.name}" for one in (*told, *checks.ROW_WARNINGS)}
     needed |= {f"disposition.{one.label}" for one in Disposition}
@@ -48,10 +46,8 @@ def test_every_reason_is_told_in_every_language(reason: Reason) -> None:
     assert len(set(told)) == len(told)
 
 
-def test_what_a_check_found_is_told_with_the_signs_of_each_language_and_values_as_they_came() -> (
-    None
-):
-    """A regular expression over the English took a value for a number, or for words of ours."""
+def test_findings_have_the_number_format_of_the_language_and_values_as_they_came() -> None:
+    """A regular expression over the English text took values for numbers or for words of ours."""
     named = [
         Told("{what} ({count})", what=what, count=1234) for what in (Told("none"), "none", "1,234")
     ]
@@ -66,13 +62,13 @@ def test_what_a_check_found_is_told_with_the_signs_of_each_language_and_values_a
     )
 
 
-def test_numbers_are_written_as_each_language_does() -> None:
+def test_numbers_are_in_the_format_of_the_language() -> None:
     assert Words("en").number(1234567.891, 2) == "1,234,567.89"
     assert Words("vi").number(1234567.891, 2) == "1.234.567,89"
     assert (Words("vi").percent(0.1234), Words("en").percent(None)) == ("12,3 %", "-")
 
 
-def test_days_are_written_as_each_language_does_and_the_rest_are_counted() -> None:
+def test_days_are_in_the_format_of_the_language_and_further_ranges_are_counted() -> None:
     days = [date(2023, 3, number) for number in (1, 2, 6, 9, 12)]
     assert Words("en").ranges(days, 4) == (
         "2023-03-01 to 2023-03-02, 2023-03-06, 2023-03-09, 2023-03-12"

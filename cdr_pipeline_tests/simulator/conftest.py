@@ -19,7 +19,7 @@ Lister = Callable[[Vendor], Callable[..., dict[str, Any]]]
 
 @pytest.fixture
 def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
-    """Serve a vendor, and have a client for it: `client = connect(Vendor(...))`."""
+    """Serves a vendor and returns a client for it: `client = connect(Vendor(...))`."""
     acts, base_url = stage
     with httpx.Client(base_url=base_url, verify=False, trust_env=False) as client:
 
@@ -32,7 +32,7 @@ def connect(stage: tuple[Stage, str]) -> Iterator[Connect]:
 
 @pytest.fixture
 def lister(connect: Connect) -> Lister:
-    """Serve a vendor, and list its calls: `listed = lister(Vendor(...)); listed(limit=2)`."""
+    """Serves a vendor, to list its calls: `listed = lister(Vendor(...)); listed(limit=2)`."""
 
     def listing(vendor: Vendor) -> Callable[..., dict[str, Any]]:
         client = connect(vendor)

@@ -1,4 +1,4 @@
-"""Each fault by itself: what a client meets, and that the truth stays what it is."""
+"""Each fault by itself: what a client receives, and that `truth` stays right."""
 
 import json
 from collections import Counter
@@ -24,10 +24,10 @@ def ids(listed: dict[str, Any]) -> list[str]:
     return [record["id"] for record in listed["data"]]
 
 
-# ---- chaos in words
+# ---- how faults are named
 
 
-def test_no_chaos_is_honesty() -> None:
+def test_a_vendor_without_chaos_is_honest() -> None:
     assert Chaos.parse("").faults == []
     assert vendor("").truth(DAY) == Vendor(tenant=Tenant(calls_per_day=60)).truth(DAY)
 
@@ -52,7 +52,7 @@ def test_every_fault_is_explained_in_a_line() -> None:
         Chaos.parse(name)
 
 
-def test_an_unknown_fault_is_answered_with_those_that_are_known() -> None:
+def test_an_unknown_fault_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="no fault is called 'flakey'") as caught:
         Chaos.parse("drift,flakey=0.2")
     for name, what in Chaos.names().items():
@@ -78,7 +78,7 @@ def test_the_same_seed_makes_the_same_chaos(connect: Connect) -> None:
     assert statuses(5) == statuses(5) != statuses(6)
 
 
-# ---- what the vendor holds
+# ---- faults of the vendor's calls
 
 
 def test_drift_changes_one_call_between_two_listings_and_then_ends(lister: Lister) -> None:
@@ -95,7 +95,7 @@ def test_drift_changes_one_call_between_two_listings_and_then_ends(lister: Liste
     assert drifting.truth(DAY) != honest
 
 
-def test_drift_moves_rows_between_pages_and_tells_by_the_total(lister: Lister) -> None:
+def test_drift_moves_rows_between_pages_and_changes_the_total(lister: Lister) -> None:
     listed = lister(vendor("drift=100"))
     pages = [listed(**WHOLE_DAY, limit=5, offset=offset) for offset in range(0, 50, 5)]
     seen = [one for page in pages for one in ids(page)]
@@ -103,7 +103,7 @@ def test_drift_moves_rows_between_pages_and_tells_by_the_total(lister: Lister) -
     assert len({page["total"] for page in pages}) > 1
 
 
-def test_what_has_drifted_is_served_as_the_truth_says(connect: Connect) -> None:
+def test_after_drift_the_listed_calls_equal_the_truth(connect: Connect) -> None:
     drifting = vendor("drift=20")
     client = connect(drifting)
     for _ in range(25):
@@ -111,10 +111,10 @@ def test_what_has_drifted_is_served_as_the_truth_says(connect: Connect) -> None:
     assert body.startswith(b'{"data":[' + b",".join(drifting.truth(DAY)[::-1]) + b"],")
 
 
-# ---- how it lists
+# ---- faults of lists
 
 
-def test_unstable_order_is_another_at_each_request(lister: Lister) -> None:
+def test_an_unstable_order_differs_at_each_request(lister: Lister) -> None:
     listed = lister(vendor("unstable"))
     first, second = ids(listed(**WHOLE_DAY)), ids(listed(**WHOLE_DAY))
     assert first != second
@@ -141,7 +141,7 @@ def test_a_ceiling_ends_the_total_and_the_offsets(connect: Connect, beyond: str)
     assert 0 < client.get("/v3/cdr", params=narrow).json()["total"] < 20
 
 
-def test_a_lying_total_is_off(lister: Lister) -> None:
+def test_a_lying_total_differs_from_the_number_of_calls(lister: Lister) -> None:
     truth = len(vendor("").truth(DAY))
     assert lister(vendor("lying-total=-2"))(**WHOLE_DAY)["total"] == truth - 2
     listed = lister(vendor("lying-total=3:0.5"))
@@ -184,7 +184,7 @@ def test_ranges_over_a_day_are_refused(connect: Connect) -> None:
     assert status(start_date="2023-03-07") == 400
 
 
-# ---- how its answers arrive
+# ---- faults of answers
 
 
 def test_signed_in_tokens_expire_and_ready_ones_do_not(connect: Connect) -> None:
@@ -235,7 +235,7 @@ def test_a_proxy_answers_in_html_or_not_at_all(connect: Connect) -> None:
     }
 
 
-def test_throttling_says_when_to_come_again(connect: Connect) -> None:
+def test_throttling_sends_a_retry_after(connect: Connect) -> None:
     client = connect(vendor("throttle=1:30"))
     forms = set()
     for _ in range(10):
@@ -278,7 +278,7 @@ def test_faults_have_a_rate(connect: Connect, fault: str) -> None:
     assert good / 200 == pytest.approx(0.75, abs=0.1)
 
 
-def test_what_goes_wrong_on_the_way_leaves_the_truth_alone(connect: Connect) -> None:
+def test_faults_of_answers_do_not_change_the_truth(connect: Connect) -> None:
     hostile = vendor("flaky=0.5,throttle=0.5:0,truncated=0.5,html=0.5")
     client = connect(hostile)
     honest = vendor("").truth(DAY)
@@ -292,7 +292,7 @@ def test_what_goes_wrong_on_the_way_leaves_the_truth_alone(connect: Connect) -> 
     assert hostile.truth(DAY) == honest
 
 
-def test_all_of_it_at_once_ends_in_an_answer(connect: Connect) -> None:
+def test_all_faults_at_once_still_answer(connect: Connect) -> None:
     everything = ",".join(name for name in Chaos.names() if name not in ("throttle", "repeat"))
     hostile = vendor(everything.replace("slow", "slow=1:0"))
     client = connect(hostile)

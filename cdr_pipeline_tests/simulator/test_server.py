@@ -1,4 +1,4 @@
-"""The endpoint, honest: the documented interface and its quirks; an option where it is silent."""
+"""The honest endpoint: the documented interface with its quirks, and options where it is silent."""
 
 import json
 from datetime import date
@@ -76,15 +76,13 @@ def ten() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("order", "found"), [({}, "j i h g f e d c b a"), ({"order": "oldest"}, "a b c d e f g h i j")]
 )
-def test_the_newest_comes_first_or_the_oldest(
+def test_calls_come_newest_first_or_oldest_first(
     lister: Lister, ten: list[dict[str, Any]], order: dict[str, Any], found: str
 ) -> None:
     assert ids(lister(Vendor(records=ten, **order))()) == found
 
 
-def test_or_none_in_particular_but_always_the_same(
-    lister: Lister, ten: list[dict[str, Any]]
-) -> None:
+def test_a_shuffled_order_is_the_same_each_time(lister: Lister, ten: list[dict[str, Any]]) -> None:
     listed = lister(Vendor(records=ten, order="shuffled"))
     assert ids(listed()) == ids(listed())
     assert ids(listed()) not in ("j i h g f e d c b a", "a b c d e f g h i j")
@@ -151,14 +149,14 @@ def test_a_range_may_span_days(lister: Lister) -> None:
 
 
 class Tuesday(date):
-    """The calendar of a fixed day."""
+    """A `date` whose today is Tuesday, 2023-03-07."""
 
     @classmethod
     def today(cls) -> Self:
         return cls(2023, 3, 7)
 
 
-def test_an_open_range_of_a_tenant_is_a_week_and_ends_today_if_in_doubt(
+def test_an_open_range_of_a_tenant_is_a_week_and_without_bounds_ends_today(
     lister: Lister, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.simulator.tenant.date", Tuesday)
@@ -179,7 +177,9 @@ def test_an_open_range_of_a_tenant_is_a_week_and_ends_today_if_in_doubt(
     ("bounds", "found"),
     [("inclusive", "last inner first"), ("exclusive", "inner"), ("half-open", "inner first")],
 )
-def test_bounds_of_moments_may_be_either(lister: Lister, bounds: Any, found: str) -> None:
+def test_bounds_with_times_are_inclusive_exclusive_or_half_open(
+    lister: Lister, bounds: Any, found: str
+) -> None:
     records = [call("first", "10:00:00"), call("inner", "10:30:00"), call("last", "11:00:00")]
     listed = lister(Vendor(records=records, bounds=bounds))
     assert ids(listed(start_date="2023-03-07 10:00:00", end_date="2023-03-07 11:00:00")) == found
@@ -192,7 +192,9 @@ def test_dates_are_whole_days_whatever_the_bounds(lister: Lister, bounds: Any) -
 
 
 @pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
-def test_a_second_more_on_either_side_gets_the_whole_day(lister: Lister, bounds: Any) -> None:
+def test_a_range_with_one_more_second_on_each_side_lists_the_whole_day(
+    lister: Lister, bounds: Any
+) -> None:
     tenant = Tenant(calls_per_day=50)
     window = {"start_date": "2023-03-06 23:59:59", "end_date": "2023-03-08 00:00:00"}
     listed = lister(Vendor(tenant=tenant, bounds=bounds))(**window)["data"]
@@ -201,10 +203,10 @@ def test_a_second_more_on_either_side_gets_the_whole_day(lister: Lister, bounds:
     assert (len(listed) > len(day)) == (bounds != "exclusive")
 
 
-# ---- who may ask
+# ---- authentication
 
 
-def test_a_ready_token_is_wanted(connect: Connect) -> None:
+def test_a_request_needs_the_ready_token(connect: Connect) -> None:
     client = connect(Vendor(records=[], token="secret"))
     assert client.get("/v3/cdr", headers={"Authorization": "Bearer secret"}).status_code == 200
     for headers in ({}, {"Authorization": "Bearer other"}):
@@ -215,7 +217,7 @@ def test_a_ready_token_is_wanted(connect: Connect) -> None:
         )
 
 
-def test_an_api_key_buys_a_token(connect: Connect) -> None:
+def test_an_api_key_is_exchanged_for_a_token(connect: Connect) -> None:
     client = connect(Vendor(records=[], api_key="key"))
     signed_in = client.post("/v3/auth/token", json={"api_key": "key"}).json()
     assert signed_in.keys() == {
@@ -228,7 +230,7 @@ def test_an_api_key_buys_a_token(connect: Connect) -> None:
     assert client.get("/v3/cdr", headers=headers).status_code == 200
 
 
-def test_a_wrong_api_key_buys_nothing(connect: Connect) -> None:
+def test_a_wrong_api_key_is_refused(connect: Connect) -> None:
     client = connect(Vendor(records=[], api_key="key"))
     assert client.post("/v3/auth/token", json={"api_key": "other"}).status_code == 401
     for content in (b"", b"null", b"{}", b"[]"):
@@ -259,7 +261,7 @@ def test_without_token_and_key_anybody_may_ask(connect: Connect) -> None:
         {"start_date": "2023-01-01", "end_date_ended": "2023-12-31"},
     ],
 )
-def test_what_cannot_be_understood_is_a_400_that_names_it(
+def test_a_parameter_that_cannot_be_read_is_a_400_that_names_it(
     connect: Connect, params: dict[str, str]
 ) -> None:
     answer = connect(Vendor(records=[])).get("/v3/cdr", params=params)
@@ -280,7 +282,7 @@ def test_errors_have_the_vendors_shape(connect: Connect) -> None:
         assert answer.headers["content-type"].startswith("application/json")
 
 
-# ---- records of one's own
+# ---- given records
 
 
 def test_the_documented_response_can_be_served_again(lister: Lister) -> None:
@@ -299,7 +301,7 @@ def test_bytes_are_served_verbatim(connect: Connect) -> None:
     assert vendor.truth(DAY) == [b"null", *texts]
 
 
-def test_a_record_without_a_readable_time_has_to_be_placed() -> None:
+def test_a_record_without_a_readable_time_needs_a_start() -> None:
     with pytest.raises(ValueError, match="say when this call began"):
         Fixed([b'{"id":"1","time_started":"yesterday"}'])
 
@@ -307,7 +309,7 @@ def test_a_record_without_a_readable_time_has_to_be_placed() -> None:
 # ---- serving
 
 
-def test_the_vendor_remembers_what_it_was_asked(connect: Connect) -> None:
+def test_the_vendor_keeps_its_requests(connect: Connect) -> None:
     vendor = Vendor(records=[call("a", "10:00:00")], keep_bodies=True)
     client = connect(vendor)
     answer = client.get("/v3/cdr", params={"limit": "1", "offset": "0"})
@@ -336,7 +338,7 @@ def test_a_served_vendor_ends_with_its_context() -> None:
         httpx.get(f"{running.base_url}/v3/cdr")
 
 
-def test_no_websocket_is_spoken_nor_its_library_loaded() -> None:
+def test_no_websocket_library_is_loaded() -> None:
     config = server._config(Vendor(records=[]))
     config.load()
     assert config.ws_protocol_class is None

@@ -1,4 +1,4 @@
-"""A tenant's calls: the same for ever, and like those of a real one."""
+"""A tenant's calls: always the same for a seed, and like those of a real tenant."""
 
 import json
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ def autocalls(calls: list[Record]) -> list[Record]:
 
 
 def moment(text: str) -> datetime | None:
-    """The time, or None for the ways of saying that it was not reached."""
+    """The time, or None for empty text and sentinels: the time was not reached."""
     if text in ("", "0001-01-01T00:00:00Z", "0000-00-00 00:00:00"):
         return None
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
@@ -56,11 +56,11 @@ def test_the_edge_of_a_day_is_the_same_whether_or_not_the_whole_day_is_asked_for
     assert list(alone) == [call for call in within if call.started == str(late)]
 
 
-def test_who_asks_for_seconds_beside_a_large_day_again_and_again_waits_for_that_day_alone(
+def test_repeated_requests_with_seconds_beside_a_large_day_generate_only_that_day(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Three days were made for each page: at 60,000 calls a day, of which two are kept, each took
-    3.5 s, and to load the day some minutes.
+    """Three days were generated for each page, and two are cached: at 60,000 calls a day each page
+    took 3.5 s, and to load the day some minutes.
     """
     made: list[int] = []
     people = _Shift.people
@@ -92,7 +92,7 @@ def test_records_have_the_documented_fields_in_the_documented_order(calls: list[
         assert BLANK.keys() - call.keys() <= {"additional"}
 
 
-def test_calls_come_by_the_time_they_started_and_have_ids_of_their_own(calls: list[Record]) -> None:
+def test_calls_are_ordered_by_start_and_have_distinct_ids(calls: list[Record]) -> None:
     starts = [call["time_started"] for call in calls]
     assert starts == sorted(starts)
     assert len({call["id"] for call in calls}) == len(calls)
@@ -118,7 +118,7 @@ def test_answered_autocalls_last_about_half_a_minute(autocalls: list[Record]) ->
     assert sum(talks) / len(talks) == pytest.approx(31, abs=3)
 
 
-def test_the_day_has_its_curve(autocalls: list[Record]) -> None:
+def test_calls_follow_the_hours_of_a_real_day(autocalls: list[Record]) -> None:
     hours = Counter(int(call["time_started"][11:13]) for call in autocalls)
     assert min(hours) >= 8
     assert max(hours) <= 18
@@ -191,7 +191,7 @@ def test_a_lead_may_be_dialled_twice_on_one_day(autocalls: list[Record]) -> None
     assert len({call["lead_uuid"] for call in autocalls}) < len(autocalls)
 
 
-def test_keys_are_pressed_in_answered_autocalls_alone_in_forms_of_every_kind(
+def test_keys_are_pressed_only_in_answered_autocalls_and_in_every_form(
     autocalls: list[Record],
 ) -> None:
     answered = [call for call in autocalls if call["status"] == "answered"]
@@ -210,7 +210,7 @@ def test_keys_are_pressed_in_answered_autocalls_alone_in_forms_of_every_kind(
             assert pressed - datetime(1970, 1, 1) == timedelta(seconds=epoch, hours=7)
 
 
-def test_people_call_too_and_nothing_additional_comes_in_four_ways(calls: list[Record]) -> None:
+def test_calls_of_people_have_an_empty_additional_in_four_forms(calls: list[Record]) -> None:
     others = [call for call in calls if not call["campaign_uuid"]]
     assert {call["direction"] for call in others} == {"inbound", "outbound", "local"}
     ways = {json.dumps(call["additional"]) if "additional" in call else "absent" for call in others}
