@@ -294,8 +294,8 @@ def test_the_demos_history_stays_in_its_own_folder(
 
 
 def test_the_code_servers_heartbeat_limit_outlasts_its_parents() -> None:
-    """The process that holds our code ended after 30 s without a heartbeat. Its parent ends after
-    45 s without one, checks only every 45 s, and is not started again.
+    """After a pause of 30 to 45 s, the process with our code ended itself, but its parent, whose
+    limit is 45 s and which checks every 45 s, did not start another.
     """
     given: int = get_default_grpc_proxy_heartbeat_ttl()  # type: ignore[no-untyped-call]
     assert given > 2 * WEBSERVER_GRPC_SERVER_HEARTBEAT_TTL

@@ -140,7 +140,7 @@ def test_a_place_in_flight_is_free_again_though_a_process_forked_there_still_run
         "import os, signal",
         "with budget.request(over):",
         "    forked = os.fork()",
-        "    signal.alarm(20)  # ends a process that waits for ever",
+        "    signal.alarm(20)  # the end of whoever waits for ever",
         "    if not forked: signal.pause()",
         "with budget.request(over):",
         "    os.kill(forked, signal.SIGKILL)",

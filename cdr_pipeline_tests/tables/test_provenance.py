@@ -235,7 +235,7 @@ def test_one_stale_day_is_singular_and_two_are_plural() -> None:
     assert "makes such days again" in stale_in_words(days)
 
 
-def test_days_are_told_as_ranges() -> None:
+def test_days_are_written_as_ranges() -> None:
     assert days_in_words([DAY]) == "1 day (2023-03-07)"
     text = days_in_words([DAY, NEXT, *(date(2024, n, 1) for n in range(1, 12))])
     assert text.startswith("13 days (2023-03-07 to 2023-03-08, 2024-01-01, ")
