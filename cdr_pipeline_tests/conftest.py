@@ -122,7 +122,7 @@ def store(tmp_path: Path) -> Any:
 @pytest.fixture
 def hook() -> Iterator[tuple[str, type[Hook]]]:
     """The URL of a webhook, which is a secret, and the class that keeps its messages."""
-    kind = type("OneHook", (Hook,), {"told": [], "status": 200})
+    kind = type("OneHook", (Hook,), {"messages": [], "status": 200})
     with HTTPServer(("127.0.0.1", 0), kind) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/s3cret-path", kind

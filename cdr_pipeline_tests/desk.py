@@ -63,7 +63,7 @@ class Desk:
     def materialized(self, asset: str) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset))
 
-    def told(self, dataset: Dataset, day: date) -> Mapping[str, dg.MetadataValue[Any]]:
+    def metadata(self, dataset: Dataset, day: date) -> Mapping[str, dg.MetadataValue[Any]]:
         """The metadata of the newest materialization of the day's partition."""
         partition = dg.AssetRecordsFilter(dg.AssetKey(dataset.name), asset_partitions=[f"{day}"])
         (record,) = self.instance.fetch_materializations(partition, limit=1).records

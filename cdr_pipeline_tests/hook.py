@@ -6,14 +6,14 @@ from typing import Any
 
 
 class Hook(BaseHTTPRequestHandler):
-    """Keeps the JSON of each request in `told` and answers with `status`."""
+    """Keeps the JSON of each request in `messages` and answers with `status`."""
 
-    told: list[Any]
+    messages: list[Any]
     status: int
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).told.append(json.loads(body))
+        type(self).messages.append(json.loads(body))
         self.send_response(type(self).status)
         self.end_headers()
 

@@ -221,11 +221,11 @@ def test_equally_frequent_values_are_named_in_order_and_an_ellipsis_stands_for_m
 
 def test_columns_that_were_left_out_are_named(store: Store) -> None:
     left_out = [f"additional_{at}" for at in range(1, 51)]
-    for names, told in ((left_out, left_out), ([*left_out, "additional_51"], [*left_out, "…"])):
+    for names, named in ((left_out, left_out), ([*left_out, "additional_51"], [*left_out, "…"])):
         summary = found(replace(flat(call()), left_out=names), 1, store)[
             "additional_columns"
         ].summary
-        assert summary == f"{len(names)} columns are in `additional` alone: {', '.join(told)}"
+        assert summary == f"{len(names)} columns are in `additional` alone: {', '.join(named)}"
 
 
 def test_an_odd_value_that_is_a_number_or_a_link_is_cut(store: Store) -> None:
@@ -320,12 +320,14 @@ def test_a_day_of_another_contract_is_reported_with_the_file_in_force(store: Sto
     first = read('keys.x = {type = "int"}', SAIGON, "first.toml")
     now = read('keys.x = {type = "decimal"}', SAIGON, "leads.toml")
     write_day(store, DAY, {"a": '{"x": 1}'})
-    told = checks.made_under(store, DAY, now).summary
+    summary = checks.made_under(store, DAY, now).summary
     due = "today it would be made under leads.toml (CDR_CONTRACT)."
-    assert told.startswith(f"{DAY} was made without a contract, and {due} `cdr-pipeline rebuild`")
+    assert summary.startswith(
+        f"{DAY} was made without a contract, and {due} `cdr-pipeline rebuild`"
+    )
     write_day(store, DAY, {"a": '{"x": 1}'}, first)
-    told = checks.made_under(store, DAY, now).summary
-    assert told.startswith(f"{DAY} was made under another contract ({first.mark}), and {due}")
+    summary = checks.made_under(store, DAY, now).summary
+    assert summary.startswith(f"{DAY} was made under another contract ({first.mark}), and {due}")
     assert checks.made_under(store, DAY, first).summary == "made under first.toml (CDR_CONTRACT)"
 
 
@@ -353,16 +355,16 @@ def test_over_several_days_a_check_names_its_failed_days_and_the_first_finding()
     def day(number: int, passed: bool) -> tuple[date, list[Finding]]:
         return date(2023, 3, number), [Finding(checks.FITS, passed, f"as it was on {number}")]
 
-    def told(*days: tuple[date, list[Finding]]) -> list[Finding]:
+    def over(*days: tuple[date, list[Finding]]) -> list[Finding]:
         return list(checks.over_days(dict(days)))
 
-    assert told() == []
-    assert told(day(1, False)) == [Finding(checks.FITS, False, "as it was on 1")]
-    assert told(day(1, True), day(2, True)) == [Finding(checks.FITS, True, "2 days")]
-    (some,) = told(day(1, True), day(2, False), day(3, True))
+    assert over() == []
+    assert over(day(1, False)) == [Finding(checks.FITS, False, "as it was on 1")]
+    assert over(day(1, True), day(2, True)) == [Finding(checks.FITS, True, "2 days")]
+    (some,) = over(day(1, True), day(2, False), day(3, True))
     due = "1 of 3 days: 2023-03-02. On 2023-03-02: as it was on 2"
     assert (some.passed, some.summary) == (False, due)
-    (many,) = told(*(day(number, False) for number in range(1, 8)))
+    (many,) = over(*(day(number, False) for number in range(1, 8)))
     assert many.summary.startswith("7 of 7 days: 2023-03-01 to 2023-03-07. On 2023-03-01: ")
-    (apart,) = told(*(day(number, False) for number in range(1, 13, 2)))
+    (apart,) = over(*(day(number, False) for number in range(1, 13, 2)))
     assert "2023-03-09 and 1 more range. On 2023-03-01: as it was on 1" in apart.summary

@@ -36,20 +36,22 @@ def test_the_example_has_every_setting_with_its_default_and_no_other() -> None:
 
 def test_the_readme_has_every_setting_with_its_default() -> None:
     rows = re.findall(r"^\| (CDR_[\w ]+) \| ([^|]*)\|", README, re.MULTILINE)
-    told = {name: default.strip(" `") for names, default in rows for name in names.split(" or ")}
-    assert told == {
+    defaults = {
+        name: default.strip(" `") for names, default in rows for name in names.split(" or ")
+    }
+    assert defaults == {
         variable(name): shown(field.default) for name, field in Settings.model_fields.items()
     }
 
 
 def test_the_readme_of_the_data_folder_lists_every_dataset() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
-    assert told == list(DATASETS)
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
+    assert listed == list(DATASETS)
 
 
 def test_the_operating_page_names_every_fault_of_the_simulator() -> None:
-    told = (ROOT / ".readme" / "OPERATING.md").read_text()
-    assert [fault for fault in Chaos.names() if f"`{fault}`" not in told] == []
+    page = (ROOT / ".readme" / "OPERATING.md").read_text()
+    assert [fault for fault in Chaos.names() if f"`{fault}`" not in page] == []
 
 
 def test_every_link_from_one_document_to_another_leads_somewhere() -> None:

@@ -22,8 +22,8 @@ def test_a_home_is_configured_completely_or_not_at_all(
 
     with monkeypatch.context() as full:
         full.setattr(Path, "write_text", write_text)
-        told = f"DAGSTER_HOME: {tmp_path} cannot be written: No space left on device. Make room"
-        with pytest.raises(SettingsError, match=re.escape(told)):
+        message = f"DAGSTER_HOME: {tmp_path} cannot be written: No space left on device. Make room"
+        with pytest.raises(SettingsError, match=re.escape(message)):
             home_apart(tmp_path)
     assert not list(tmp_path.glob("dagster.yaml*"))
     config = home_apart(tmp_path) / "dagster.yaml"

@@ -35,8 +35,8 @@ def health(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> tuple[Worke
     launcher = instance.run_launcher
     assert isinstance(launcher, Launcher)
     assert launcher.supports_check_run_worker_health
-    told = launcher.check_run_worker_health(run)
-    return told.status, told.msg or ""
+    result = launcher.check_run_worker_health(run)
+    return result.status, result.msg or ""
 
 
 def ended() -> int:

@@ -319,9 +319,9 @@ def test_a_temporary_folder_that_is_full_or_not_there_is_named(
     """The message read as if CDR_DATA_DIR, on another disk, were full or missing."""
     budget = Budget(HOST, per_second=5, in_flight=1)
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as raised:
         turns(budget)
-    assert Path(told.value.filename).name == "turns"
+    assert Path(raised.value.filename).name == "turns"
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [f"{tmp_path / 'none'}"])
     with pytest.raises(SettingsError, match=r"No usable temporary directory .* TMPDIR must name"):

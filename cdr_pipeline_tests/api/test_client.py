@@ -403,7 +403,7 @@ def test_hosts_on_this_machine_are_reached_without_a_proxy(
     assert ask(connect(Script(Say()))).retries == 0
     url, heard = hook
     post(url, {"text": "hello"})
-    assert heard.told == [{"text": "hello"}]
+    assert heard.messages == [{"text": "hello"}]
 
 
 def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +422,7 @@ def test_a_webhook_that_a_proxy_does_not_reach_may_be_told_later(
     monkeypatch.setenv("HTTPS_PROXY", proxy.removesuffix("/s3cret-path"))
     with pytest.raises(Unreachable, match="the webhook could not be told: ProxyError"):
         post("https://hooks.example.vn/s3cret-path", {"text": "hello"})
-    assert heard.told == []
+    assert heard.messages == []
 
 
 @pytest.mark.parametrize("proxy", ["socks5://user:pass@127.0.0.1:9", "socks://127.0.0.1:9"])

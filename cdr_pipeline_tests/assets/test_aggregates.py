@@ -38,12 +38,12 @@ DAY = date(2023, 3, 7)
 def test_metadata_of_aggregates_hold_figures_and_the_source_of_each_column(desk: NewDesk) -> None:
     at = desk()
     at.run("2023-03-07")
-    told = at.told(CAMPAIGN_DAILY, DAY)
+    metadata = at.metadata(CAMPAIGN_DAILY, DAY)
     sums = at.store.read(CAMPAIGN_DAILY, DAY).drop("campaign_uuid").sum().row(0, named=True)
-    assert told["asr"].value == sums["answered"] / sums["seizures"]
-    assert told["ner"].value == sums["effective"] / sums["seizures"]
-    assert told["acd_seconds"].value == sums["billsec"] / sums["answered"]
-    lineage = told["dagster/column_lineage"].value
+    assert metadata["asr"].value == sums["answered"] / sums["seizures"]
+    assert metadata["ner"].value == sums["effective"] / sums["seizures"]
+    assert metadata["acd_seconds"].value == sums["billsec"] / sums["answered"]
+    lineage = metadata["dagster/column_lineage"].value
     (spec,) = [one for one in aggregates.SPECS if one.key == dg.AssetKey(CAMPAIGN_DAILY.name)]
     schema = spec.metadata["dagster/column_schema"]
     assert isinstance(lineage, dg.TableColumnLineage)
@@ -192,10 +192,10 @@ def needed(graph: AssetGraph, asset: str, day: str) -> set[str]:
             days = graph.get(upstream).partitions_def
             assert days
             mapping = graph.get_partition_mapping(dg.AssetKey(asset), upstream)
-            told = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            mapped = mapping.get_upstream_mapped_partitions_result_for_partitions(
                 days.subset_with_partition_keys([day]), days, days
             )
-            for one in told.partitions_subset.get_partition_keys():
+            for one in mapped.partitions_subset.get_partition_keys():
                 found |= needed(graph, upstream.to_user_string(), one)
     return found
 
@@ -224,9 +224,9 @@ def test_an_aggregate_of_calls_in_another_zone_says_so(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-07").success
     at.settings = at.settings.model_copy(update={"timezone": "UTC"})
-    told = red(at.run("2023-03-07", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
-    assert "cdrs of 2023-03-07 are in Asia/Ho_Chi_Minh, and CDR_TIMEZONE is UTC." in told
-    assert "unchanged" not in told, "its raw_pages were fetched anew"
+    message = red(at.run("2023-03-07", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
+    assert "cdrs of 2023-03-07 are in Asia/Ho_Chi_Minh, and CDR_TIMEZONE is UTC." in message
+    assert "unchanged" not in message, "its raw_pages were fetched anew"
     assert at.run("2023-03-07", assets=[CDRS.name, REJECTS.name, CAMPAIGN_DAILY.name]).success
 
 

@@ -33,11 +33,11 @@ def test_its_metadata_name_the_file_and_count_its_views_and_columns(desk: NewDes
     it.run("2023-03-06", "2023-03-07")
     result = build(lambda **_: it.settings, it.instance)
     (event,) = result.get_asset_materialization_events()
-    told = event.materialization.metadata
+    metadata = event.materialization.metadata
     path = it.settings.data_dir / "cdrs.duckdb"
-    assert told["path"].value == str(path.resolve())
-    assert told["views"].value == len(DATASETS)
-    assert told["bytes"].value == path.stat().st_size
+    assert metadata["path"].value == str(path.resolve())
+    assert metadata["views"].value == len(DATASETS)
+    assert metadata["bytes"].value == path.stat().st_size
     with duckdb.connect(path, read_only=True) as connection:
         calls = connection.sql("SELECT date, count(*) FROM cdrs GROUP BY date ORDER BY date")
         assert [(str(day), count > 0) for day, count in calls.fetchall()] == [
@@ -45,7 +45,7 @@ def test_its_metadata_name_the_file_and_count_its_views_and_columns(desk: NewDes
             ("2023-03-07", True),
         ]
         columns = connection.sql("SELECT count(*) FROM duckdb_columns() WHERE NOT internal")
-        assert columns.fetchall() == [(told["columns"].value,)]
+        assert columns.fetchall() == [(metadata["columns"].value,)]
 
 
 def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:

@@ -128,7 +128,7 @@ def test_days_are_recorded_with_their_own_figures_and_checks(desk: NewDesk) -> N
     at = desk()
     at.run("2023-03-06", "2023-03-07")
     for day in (DAY - timedelta(days=1), DAY):
-        rows = at.told(CDRS, day)["dagster/partition_row_count"]
+        rows = at.metadata(CDRS, day)["dagster/partition_row_count"]
         assert rows.value == len(at.vendor.truth(day))
     assert evaluations(at, RAW_PAGES.name, "verified") == [
         (None, True),
@@ -164,13 +164,13 @@ def test_a_day_by_itself_records_every_check_once_for_its_partition(desk: NewDes
 def test_metadata_hold_no_token_no_recording_and_no_whole_phone_number(desk: NewDesk) -> None:
     at = desk()
     result = at.run("2023-03-07")
-    told = "".join(str(event) for event in result.all_events)
+    events = "".join(str(event) for event in result.all_events)
     cdrs = at.store.read(CDRS, DAY)
-    assert TOKEN not in told
+    assert TOKEN not in events
     for column in ("to_number", "recording_url", "fullname"):
         secrets = cdrs[column].drop_nulls().unique().to_list()
         assert secrets
-        assert not [secret for secret in secrets if secret in told]
+        assert not [secret for secret in secrets if secret in events]
 
 
 def test_a_number_or_a_link_in_an_open_field_is_cut_in_metadata(desk: NewDesk) -> None:
@@ -180,11 +180,11 @@ def test_a_number_or_a_link_in_an_open_field_is_cut_in_metadata(desk: NewDesk) -
     )
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"{number}@10.0.0.1", cause=link, **fields)
     at = desk(Vendor(records=[odd], token=TOKEN))
-    told = "".join(str(event) for event in at.run("2023-03-07").all_events)
+    events = "".join(str(event) for event in at.run("2023-03-07").all_events)
     assert at.store.read(CDRS, DAY)["receive_dest"].to_list() == [number]
-    assert "091…" in told
-    assert number not in told
-    assert link not in told
+    assert "091…" in events
+    assert number not in events
+    assert link not in events
 
 
 @pytest.mark.parametrize("most", [256, 1])
@@ -197,18 +197,18 @@ def test_numbers_and_links_in_the_keys_of_a_lead_list_without_heading_are_cut(
     headed = call(0, "2023-03-06 10:00:00", additional={"ten": "An"})
     records = [headed, call(1, "2023-03-07 10:00:00", additional=headless)]
     at = desk(Vendor(records=records, token=TOKEN), max_additional_columns=most)
-    told = "".join(str(event) for event in at.run("2023-03-06", "2023-03-07").all_events)
+    events = "".join(str(event) for event in at.run("2023-03-06", "2023-03-07").all_events)
     columns = at.store.read(ADDITIONAL_KEYS, DAY)["column"].to_list()
     assert {f"additional_{number}", "additional_84_987_654_321"} < set(columns)
-    assert not [one for one in (number, spaced, "84_987_654_321", link) if one in told]
-    assert all(shown in told for shown in ("091…", "additional_84_…", "2023_03_07"))
+    assert not [one for one in (number, spaced, "84_987_654_321", link) if one in events]
+    assert all(shown in events for shown in ("091…", "additional_84_…", "2023_03_07"))
 
 
 def test_a_preview_is_a_markdown_table_whatever_its_cells_hold(desk: NewDesk) -> None:
     odd = call(1, "2023-03-07 10:00:00", sip_call_id=f"a|b\n{'c' * 60}")
     at = desk(Vendor(records=[odd], token=TOKEN))
     at.run("2023-03-07")
-    names, line, row = f"{at.told(CDRS, DAY)['preview'].value}".split("\n")
+    names, line, row = f"{at.metadata(CDRS, DAY)['preview'].value}".split("\n")
     assert names.startswith("| id | ")
     assert set(line) == set("|- ")
     assert f"| a\\|b {'c' * 35}… |" in row
@@ -229,14 +229,14 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     at = desk(Vendor(records=odd, token=TOKEN))
     assert at.run("2023-03-06", "2023-03-08").success
     key = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "known_status")
-    told = last_said(at.instance, key)
-    assert told.description == (
+    evaluation = last_said(at.instance, key)
+    assert evaluation.description == (
         "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
     )
     # Otherwise the page shows "Not Evaluated", if the last day was recorded in the same second.
     (recorded,) = at.instance.fetch_materializations(key.asset_key, limit=1).records
-    assert told.target_materialization_data
-    assert told.target_materialization_data.storage_id == recorded.storage_id
+    assert evaluation.target_materialization_data
+    assert evaluation.target_materialization_data.storage_id == recorded.storage_id
 
 
 THIRTY = [call(number, f"2023-03-07 10:00:{number:02}") for number in range(30)]
@@ -258,9 +258,9 @@ def test_a_day_of_fewer_or_other_calls_is_kept_unless_the_run_accepts_it(
     desk(Vendor(records=THIRTY[:10], token=TOKEN)).run("2023-03-07")
     at = desk(Vendor(records=proved, token=TOKEN))
     assert not at.run("2023-03-07").success
-    told = str(at.ended[0][1])
-    assert says in told
-    assert ("Is it the same vendor (CDR_API_BASE_URL)?" in told) == another_vendor
+    message = str(at.ended[0][1])
+    assert says in message
+    assert ("Is it the same vendor (CDR_API_BASE_URL)?" in message) == another_vendor
     assert len(at.store.read(CDRS, DAY)) == 10
     assert at.run("2023-03-07", accept_shrink=True).success
     assert len(at.store.read(CDRS, DAY)) == len(proved)
@@ -363,8 +363,8 @@ def test_figures_of_a_day_are_numbers_so_that_dagster_plots_them(desk: NewDesk) 
     at.run("2023-03-07", "2023-03-08")
 
     def plotted(dataset: Dataset) -> set[str]:
-        told = at.told(dataset, DAY + timedelta(days=1))
-        return {name for name, one in told.items() if isinstance(one.value, (int, float))}
+        metadata = at.metadata(dataset, DAY + timedelta(days=1))
+        return {name for name, one in metadata.items() if isinstance(one.value, (int, float))}
 
     assert plotted(RAW_PAGES) >= {"bytes", "seconds", "requests", "retries", "reported_total"}
     assert plotted(CDRS) >= {"bytes", "answered", "rejects", "additional_columns"}

@@ -209,8 +209,8 @@ def test_the_hosts_zone_changes_nothing(zone: str, tmp_path: Path) -> None:
         assert loaded.returncode == 0, loaded.stderr
         truth = [json.loads(text) for text in running.vendor.truth(date(2023, 3, 12))]
     cdrs = pl.read_parquet(tmp_path / "data" / "cdrs" / "date=2023-03-12" / "part-0.parquet")
-    told = cdrs.select("id", pl.col("time_started").dt.strftime("%Y-%m-%d %H:%M:%S"))
-    assert dict(told.rows()) == {one["id"]: one["time_started"] for one in truth}
+    starts = cdrs.select("id", pl.col("time_started").dt.strftime("%Y-%m-%d %H:%M:%S"))
+    assert dict(starts.rows()) == {one["id"]: one["time_started"] for one in truth}
 
 
 def test_a_leap_day_is_a_day(desk: NewDesk) -> None:

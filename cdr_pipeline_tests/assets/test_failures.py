@@ -41,17 +41,17 @@ def test_a_cause_that_stopped_no_day_names_none() -> None:
 def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> None:
     failure = days_failed({MONDAY: FULL, TUESDAY: FULL}, ["2023-03-06", "2023-03-07", "2023-03-08"])
     assert failure.description is not None
-    counted, told = failure.description.split("\n")
+    counted, cause = failure.description.split("\n")
     assert counted == "2 of 3 days failed"
-    assert told.startswith(
+    assert cause.startswith(
         "2023-03-06 to 2023-03-07: a file in CDR_DATA_DIR could not be read or written"
     )
     assert not failure.allow_retries
 
 
 def test_aggregates_over_several_days_are_named_when_only_they_failed() -> None:
-    told = not_together({"campaign_hourly": FULL, "lead_attempts": FULL})
-    (line,) = summary(causes({MONDAY: told, TUESDAY: told}))
+    failure = not_together({"campaign_hourly": FULL, "lead_attempts": FULL})
+    (line,) = summary(causes({MONDAY: failure, TUESDAY: failure}))
     assert line.startswith(
         "2023-03-06 to 2023-03-07: campaign_hourly and lead_attempts: a file in CDR_DATA_DIR"
     )

@@ -31,13 +31,13 @@ def test_the_metadata_of_a_report_hold_its_path_figures_and_a_small_picture(desk
     at.run("2023-03-06", "2023-03-07")
     events = draw(at, "2023-03-06", "2023-03-07").get_asset_materialization_events()
     assert [event.partition for event in events] == ["2023-03-06", "2023-03-07"]
-    told = events[1].materialization.metadata
-    assert list(told)[:2] == ["path", "picture"], "seen without scrolling"
+    metadata = events[1].materialization.metadata
+    assert list(metadata)[:2] == ["path", "picture"], "seen without scrolling"
     path = at.settings.data_dir / "reports" / "2023-03-07.html"
-    assert told["path"].value == str(path.resolve())
-    assert told["bytes"].value == path.stat().st_size < 2_000_000
-    assert told["calls"].value == at.store.read(CAMPAIGN_DAILY, date(2023, 3, 7))["calls"].sum()
-    picture = str(told["picture"].value)
+    assert metadata["path"].value == str(path.resolve())
+    assert metadata["bytes"].value == path.stat().st_size < 2_000_000
+    assert metadata["calls"].value == at.store.read(CAMPAIGN_DAILY, date(2023, 3, 7))["calls"].sum()
+    picture = str(metadata["picture"].value)
     jpeg = base64.b64decode(picture.partition("base64,")[2].rstrip(")"))
     assert jpeg.startswith(b"\xff\xd8")
     assert len(jpeg) < 10_000

@@ -95,16 +95,16 @@ def test_a_failed_run_is_alerted_once_with_days_cause_and_what_to_do(
     world: NewWorld, heard: type[Hook]
 ) -> None:
     it = without_the_vendor(world)
-    (told,) = heard.told
-    assert told["days"] == ["2023-03-01"]
-    assert "answered 503" in told["cause"]
-    assert "old content or its new" in told["safe"]
-    assert "nightly" in told["to_do"]
-    assert told["run_id"] == it.last_run().run_id
-    assert told["run_path"] == f"/runs/{told['run_id']}"
-    assert all(told[part] in told["text"] for part in ("cause", "safe", "to_do"))
-    assert TOKEN not in str(told)
-    assert "s3cret-path" not in str(told)
+    (message,) = heard.messages
+    assert message["days"] == ["2023-03-01"]
+    assert "answered 503" in message["cause"]
+    assert "old content or its new" in message["safe"]
+    assert "nightly" in message["to_do"]
+    assert message["run_id"] == it.last_run().run_id
+    assert message["run_path"] == f"/runs/{message['run_id']}"
+    assert all(message[part] in message["text"] for part in ("cause", "safe", "to_do"))
+    assert TOKEN not in str(message)
+    assert "s3cret-path" not in str(message)
 
 
 def test_an_unexpected_error_is_alerted_without_phone_numbers(
@@ -118,8 +118,8 @@ def test_an_unexpected_error_is_alerted_without_phone_numbers(
     it, _ = world(some_days(Switchboard(), 1))
     monkeypatch.setattr("cdr_pipeline.assets.daily._record_checks", broken)
     fail_and_tell(it)
-    (told,) = heard.told
-    assert told["cause"] == "2023-03-01: ValueError: no place for 077…"
+    (message,) = heard.messages
+    assert message["cause"] == "2023-03-01: ValueError: no place for 077…"
 
 
 def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
@@ -127,7 +127,7 @@ def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its
 ) -> None:
     heard.status = 500
     without_the_vendor(world)
-    assert len(heard.told) == 1
+    assert len(heard.messages) == 1
     logged = "".join(capfd.readouterr())
     assert "the webhook answered 500" in logged
     assert "s3cret-path" not in logged
@@ -144,10 +144,10 @@ def test_alerts_that_the_webhook_did_not_take_are_sent_later_once_and_in_order(
     fail_and_tell(it, ahead=2)
     assert f"the webhook answered {away}" in it.skipped
     heard.status = 200
-    heard.told.clear()
+    heard.messages.clear()
     it.sensor("alerts")
     it.sensor("alerts")
-    assert [one["run_id"] for one in heard.told] == [first, it.last_run().run_id]
+    assert [one["run_id"] for one in heard.messages] == [first, it.last_run().run_id]
 
 
 def test_after_a_day_without_the_webhook_only_later_alerts_are_sent(
@@ -158,9 +158,9 @@ def test_after_a_day_without_the_webhook_only_later_alerts_are_sent(
     monkeypatch.setattr("cdr_pipeline.automation.alerts._PATIENCE_SECONDS", 0)
     it.sensor("alerts")
     heard.status = 200
-    heard.told.clear()
+    heard.messages.clear()
     fail_and_tell(it, ahead=2)
-    assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
+    assert [one["run_id"] for one in heard.messages] == [it.last_run().run_id]
 
 
 def test_a_run_whose_alert_cannot_be_made_stops_no_other_alert(
@@ -168,10 +168,10 @@ def test_a_run_whose_alert_cannot_be_made_stops_no_other_alert(
 ) -> None:
     it, _ = world(Switchboard())
     failed(it, a_run(it, tags={"dagster/asset_partition_range_start": "one day"}), GONE)
-    assert not heard.told
+    assert not heard.messages
     assert "ValueError" in it.skipped
     found_dead(it, a_run(it))
-    assert len(heard.told) == 1
+    assert len(heard.messages) == 1
 
 
 def test_runs_that_failed_before_the_sensors_first_tick_are_not_alerted(
@@ -181,7 +181,7 @@ def test_runs_that_failed_before_the_sensors_first_tick_are_not_alerted(
     it.instance.report_run_failed(a_run(it), GONE)
     it.sensor("alerts")
     it.sensor("alerts")
-    assert not heard.told
+    assert not heard.messages
 
 
 @pytest.mark.parametrize("cursor", ["0", "none"])
@@ -191,7 +191,7 @@ def test_a_cursor_set_by_hand_is_replaced(world: NewWorld, heard: type[Hook], cu
     it.instance.report_run_failed(a_run(it), GONE)
     it.cursors["alerts"] = cursor
     failed(it, a_run(it), GONE)
-    assert [one["run_id"] for one in heard.told] == [it.last_run().run_id]
+    assert [one["run_id"] for one in heard.messages] == [it.last_run().run_id]
 
 
 def test_an_alert_is_sent_once_an_unreachable_webhook_can_be_reached(
@@ -208,7 +208,7 @@ def test_an_alert_is_sent_once_an_unreachable_webhook_can_be_reached(
     url, heard = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
     it.sensor("alerts")
-    assert len(heard.told) == 1
+    assert len(heard.messages) == 1
 
 
 def test_a_run_that_failed_by_a_wrong_setting_is_alerted_if_the_alert_url_is_right(
@@ -220,9 +220,9 @@ def test_a_run_that_failed_by_a_wrong_setting_is_alerted_if_the_alert_url_is_rig
     monkeypatch.setenv("CDR_PAGE_SIZE", "0")
     with dg.DagsterInstance.ephemeral() as instance:
         fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
-    (told,) = heard.told
-    assert told["days"] == ["2023-03-01"]
-    assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in told["cause"]
+    (message,) = heard.messages
+    assert message["days"] == ["2023-03-01"]
+    assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in message["cause"]
 
 
 def test_a_wrong_alert_url_is_named_in_the_log(
@@ -241,10 +241,10 @@ def test_an_alert_holds_no_secret_though_the_cause_does() -> None:
     settings = Settings(api_token=SecretStr("t0ken"), alert_url=SecretStr("http://h/s3cret"))
     run = dg.DagsterRun(job_name="load_days")
     cause = "t0ken was refused, http://h/s3cret too"
-    told = alert(run, {cause: ["2023-03-01"], "other": []}, settings)
-    assert "t0ken" not in str(told)
-    assert "s3cret" not in str(told)
-    assert told["cause"] == "2023-03-01: *** was refused, *** too\nother"
+    message = alert(run, {cause: ["2023-03-01"], "other": []}, settings)
+    assert "t0ken" not in str(message)
+    assert "s3cret" not in str(message)
+    assert message["cause"] == "2023-03-01: *** was refused, *** too\nother"
 
 
 def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
@@ -261,16 +261,16 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
     it, _ = after_nights(world, 1, days=4)
     monkeypatch.setattr(cdrs, "build", ended_with_dagster)
     fail_and_tell(it, ahead=4)
-    (told,) = heard.told
-    assert told["days"] == ["2023-03-03", "2023-03-04"]
-    assert told["cause"] == f"2023-03-03 to 2023-03-04: {GONE}"
+    (message,) = heard.messages
+    assert message["days"] == ["2023-03-03", "2023-03-04"]
+    assert message["cause"] == f"2023-03-03 to 2023-03-04: {GONE}"
 
 
 def test_a_killed_run_is_alerted_without_dagsters_words(world: NewWorld, heard: type[Hook]) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location=LOCATION))
-    (told,) = heard.told
-    assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
+    (message,) = heard.messages
+    assert message["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
 def test_a_killed_command_is_alerted_and_one_that_alerted_itself_is_not(
@@ -281,18 +281,18 @@ def test_a_killed_command_is_alerted_and_one_that_alerted_itself_is_not(
     of_a_step = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
     words = "Steps failed: ['daily_calls']."
     failed(it, a_run(it, tags=process_tags()), words, of_a_step)
-    assert not heard.told
+    assert not heard.messages
     killed = a_run(it, tags=process_tags())
     found_dead(it, killed)
-    (told,) = heard.told
-    assert told["run_id"] == killed.run_id
-    assert told["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
+    (message,) = heard.messages
+    assert message["run_id"] == killed.run_id
+    assert message["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
 def test_a_run_of_another_code_location_is_not_alerted(world: NewWorld, heard: type[Hook]) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location="somebody.elses"))
-    assert not heard.told
+    assert not heard.messages
 
 
 def test_a_finished_day_is_not_named_though_the_catalog_was_to_follow(
@@ -306,5 +306,5 @@ def test_a_finished_day_is_not_named_though_the_catalog_was_to_follow(
         event = dg.DagsterEvent(kind, run.job_name, event_specific_data=made)
         it.instance.report_dagster_event(event, run.run_id)
     failed(it, run, GONE)
-    (told,) = heard.told
-    assert told["days"] == [f"{FIRST + DAY}"]
+    (message,) = heard.messages
+    assert message["days"] == [f"{FIRST + DAY}"]

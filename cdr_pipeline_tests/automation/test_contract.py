@@ -215,7 +215,7 @@ def test_the_metadata_of_a_partition_name_its_contract_and_misfits(at: Desk) -> 
     result = changed.run("2023-03-07", assets=[CDRS.name])
     assert result.success
     mark = load(changed.settings.contract, changed.settings.zone).mark
-    assert at.told(CDRS, DAY)["contract"].value == mark
+    assert at.metadata(CDRS, DAY)["contract"].value == mark
     (found,) = (
         one for one in result.get_asset_check_evaluations() if one.check_name == "declared_types"
     )
@@ -223,9 +223,9 @@ def test_the_metadata_of_a_partition_name_its_contract_and_misfits(at: Desk) -> 
     assert found.description is not None
     assert 'tien: 1 value is no decimal, such as "miễn phí"' in found.description
     assert "sdt: 1 value is no int" in found.description
-    told = "".join(str(event) for event in result.all_events)
-    assert "gọi sau" not in told
-    assert "775702541" not in told
+    events = "".join(str(event) for event in result.all_events)
+    assert "gọi sau" not in events
+    assert "775702541" not in events
 
 
 def test_a_wrong_contract_stops_a_run_before_it_asks_the_vendor(at: Desk) -> None:

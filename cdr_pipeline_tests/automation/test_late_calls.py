@@ -226,13 +226,13 @@ def test_a_day_is_asked_for_again_after_a_tick_without_the_vendor(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://127.0.0.1:9")
     it, _ = after_nights(world, 3, lookback_days=0)
-    there = it.settings
-    it.settings = there.model_copy(update={"api_base_url": url})
+    reachable = it.settings
+    it.settings = reachable.model_copy(update={"api_base_url": url})
     Clock.at = at(FIRST + DAY * 3, 23)
     assert it.sensor("late_calls") == []
     assert says in it.skipped
     assert "Traceback" not in it.skipped
-    it.settings = there
+    it.settings = reachable
     it.board.add(at(FIRST, 23), listed=Clock.at)
     assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
@@ -242,7 +242,7 @@ def test_the_hours_by_which_a_change_was_late_are_in_metadata_and_receipt(world:
     board.add(at(FIRST, 23), listed=at(FIRST + DAY, 20))
     it, _ = world(board)
     nights(it, FIRST + DAY, FIRST + DAY * 4)
-    told = [
+    late_hours = [
         record.asset_materialization.metadata.get("late_hours")
         for record in it.instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey(RAW_PAGES.name), asset_partitions=[f"{FIRST}"]),
@@ -250,7 +250,7 @@ def test_the_hours_by_which_a_change_was_late_are_in_metadata_and_receipt(world:
         ).records
         if record.asset_materialization
     ]
-    assert [late and late.value for late in told] == [None, None, 25.5, None]
+    assert [late and late.value for late in late_hours] == [None, None, 25.5, None]
     changed = it.store.read(RECEIPTS, FIRST)["last_change_at"].item()
     assert changed == at(FIRST + DAY * 2, 1.5)
 

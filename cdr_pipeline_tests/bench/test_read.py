@@ -44,8 +44,8 @@ def _sorted(rows: Rows) -> Rows:
 
 def test_a_reader_can_answer_a_question_in_another_process(store: Store) -> None:
     name = read.questions(DAYS, "")[0].name
-    told = apart(read.figures, "polars plain", name, store.root, DAYS)
-    assert Answer(name, "polars plain", **told).rows > 0
+    figures = apart(read.figures, "polars plain", name, store.root, DAYS)
+    assert Answer(name, "polars plain", **figures).rows > 0
 
 
 def test_the_table_compares_ours_with_the_plain_files() -> None:

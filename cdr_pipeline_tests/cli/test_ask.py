@@ -54,9 +54,9 @@ def test_list_writes_jsonl_as_sent_and_csv_and_parquet_typed(type_: Type) -> Non
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_a_list_that_ends_at_the_limit_says_how_many_there_are(type_: Type, name: str) -> None:
     vendor = small()
-    there_are = len(vendor.truth(date(2023, 3, 7)))
+    total = len(vendor.truth(date(2023, 3, 7)))
     asked = ("list", "--date", "2023-03-07", "--limit", "3", "--output", name)
-    assert type_(*asked, vendor=vendor).stderr.startswith(f"3 of the vendor's {there_are} ")
+    assert type_(*asked, vendor=vendor).stderr.startswith(f"3 of the vendor's {total} ")
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "C.Parquet"])

@@ -13,10 +13,10 @@ from cdr_pipeline_tests.cli.typed import OWN, Type, declared
 def test_a_proposal_is_a_contract_that_every_value_fits(loaded: Type) -> None:
     text = loaded("contract", "propose").stdout
     Path("proposed.toml").write_text(text, encoding="utf-8")
-    told = loaded("contract", "diff", "proposed.toml")
-    assert told.exit_code == 0, told.output
-    assert "Every value fits." in told.output
-    assert "3 days (2023-03-06 to 2023-03-08)" in told.output
+    done = loaded("contract", "diff", "proposed.toml")
+    assert done.exit_code == 0, done.output
+    assert "Every value fits." in done.output
+    assert "3 days (2023-03-06 to 2023-03-08)" in done.output
 
 
 @pytest.mark.usefixtures("loaded")
@@ -26,24 +26,24 @@ def test_a_proposal_is_utf_8_whatever_the_terminals_encoding() -> None:
 
 
 def test_diff_shows_columns_and_days_and_changes_nothing(loaded: Type) -> None:
-    told = loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
-    assert "amount" in told
-    assert "Decimal" in told
-    assert "cdr-pipeline rebuild" in told
+    output = loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
+    assert "amount" in output
+    assert "Decimal" in output
+    assert "cdr-pipeline rebuild" in output
     assert not declared("2023-03-07")
 
 
 def test_diff_writes_types_as_the_dictionary_does(loaded: Type) -> None:
     text = '[keys."Số tiền"]\ntype = "datetime"\nformat = "%s"\n'
     Path("epoch.toml").write_text(text, encoding="utf-8")
-    told = loaded("contract", "diff", "epoch.toml").output
-    assert "Datetime(us, zone of CDR_TIMEZONE)" in told
+    output = loaded("contract", "diff", "epoch.toml").output
+    assert "Datetime(us, zone of CDR_TIMEZONE)" in output
 
 
 def test_diff_names_declared_keys_that_no_call_has(loaded: Type) -> None:
     Path("slip.toml").write_text('[keys.tuoii]\ntype = "int"\n', encoding="utf-8")
-    told = loaded("contract", "diff", "slip.toml").output
-    assert 'No call of these days has the key "tuoii".' in told
+    output = loaded("contract", "diff", "slip.toml").output
+    assert 'No call of these days has the key "tuoii".' in output
     assert "No call" not in loaded("contract", "diff", CDR_CONTRACT="contract.toml").output
 
 

@@ -44,11 +44,11 @@ def test_run_loads_both_days_included_and_status_shows_them(type_: Type) -> None
     assert done.exit_code == 0, done.output
     days = sorted(path.name for path in Path("data/cdrs").iterdir())
     assert days == ["date=2023-03-06", "date=2023-03-07"]
-    told = type_("status")
+    status = type_("status")
     calls = pl.read_parquet("data/cdrs/date=2023-03-07/*.parquet").height
-    assert f"2023-03-07 │{calls:>6,} │" in told.output
-    assert "yes" in told.output
-    assert "changed" not in told.output, "of no day is there anything to say"
+    assert f"2023-03-07 │{calls:>6,} │" in status.output
+    assert "yes" in status.output
+    assert "changed" not in status.output, "of no day is there anything to say"
     piped = type_("status", COLUMNS="80").output
     assert sum("yes" in line for line in piped.splitlines()) == 2
     assert sum("│" in line for line in piped.splitlines()) == 2, "a line a day"
@@ -130,7 +130,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
     )
     assert f"Failed: {says}" in done.output
     assert "dagster" not in done.output
-    (alert,) = heard.told
+    (alert,) = heard.messages
     assert alert["days"] == ["2023-03-07", "2023-03-08"]
     assert alert["cause"].startswith(says)
 
@@ -190,9 +190,9 @@ def test_a_history_that_cannot_be_written_is_an_error_of_one_sentence(
     monkeypatch.setattr("cdr_pipeline.history._Events.store_event_batch", full)
     done = type_("run", "--from", "2023-03-06", "--to", "2023-03-07", vendor=small())
     assert done.exit_code == 1
-    (told,) = (line for line in done.output.splitlines() if line.startswith("Error:"))
-    assert told.startswith("Error: Dagster's history in ")
-    assert "cannot be read or written: database or disk is full. Every partition" in told
+    (message,) = (line for line in done.output.splitlines() if line.startswith("Error:"))
+    assert message.startswith("Error: Dagster's history in ")
+    assert "cannot be read or written: database or disk is full. Every partition" in message
     assert "Traceback" not in done.output
 
 
@@ -233,7 +233,7 @@ def test_rebuild_names_failures_of_days_of_aggregates_and_of_the_catalog(
         "cdrs.duckdb is not made anew: it broke",
     ]
     assert all(f"Failed: {cause}" in done.output for cause in causes)
-    (alert,) = heard.told
+    (alert,) = heard.messages
     assert all(cause in alert["cause"] for cause in causes)
 
 
@@ -251,9 +251,9 @@ def test_a_damaged_file_from_the_vendor_is_named_and_loaded_again_after_it_is_de
     assert again.exit_code == 1
     assert f"Failed: 2023-03-07: {path} cannot be read" in again.output
     assert again.output.count("Failed:") == 1
-    told = loaded("status")
-    assert told.exit_code == 1
-    assert f"{path} cannot be read" in told.output
+    status = loaded("status")
+    assert status.exit_code == 1
+    assert f"{path} cannot be read" in status.output
     path.unlink()
     assert loaded(*LOAD, vendor=small()).exit_code == 0
     assert loaded("status").exit_code == 0
@@ -266,9 +266,9 @@ def test_damaged_files_that_rebuild_makes_are_named_and_made_again(
     paths = [Path(f"data/{made.name}/date=2023-03-07/part-0.parquet") for made in MADE]
     whole = [pl.read_parquet(path) for path in paths]
     cut_short(*paths)
-    told = loaded("status")
-    assert told.exit_code == 1
-    assert all(f"{path}" in told.output for path in paths)
+    status = loaded("status")
+    assert status.exit_code == 1
+    assert all(f"{path}" in status.output for path in paths)
     for path in paths if deleted else []:
         path.unlink()
     assert loaded("rebuild").exit_code == 0
@@ -299,16 +299,16 @@ def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) 
     # The footer stays whole, so the damage shows only when the rows are read.
     content = last.read_bytes()
     last.write_bytes(b"PAR1" + bytes(100) + content[104:])
-    told = loaded("status", CDR_CONTRACT="contract.toml")
-    assert told.exit_code == 1
-    assert "2 days (2023-03-07 to 2023-03-08) were made under another" in told.output
-    assert re.findall(r"(2023-03-0\d) │ +(\S+) │", told.output) == [
+    status = loaded("status", CDR_CONTRACT="contract.toml")
+    assert status.exit_code == 1
+    assert "2 days (2023-03-07 to 2023-03-08) were made under another" in status.output
+    assert re.findall(r"(2023-03-0\d) │ +(\S+) │", status.output) == [
         ("2023-03-06", "unreadable"),
         ("2023-03-07", f"{pl.read_parquet('data/cdrs/date=2023-03-07').height}"),
         ("2023-03-08", "unreadable"),
     ]
-    assert all(f"{path}" in told.output for path in (*paths, last))
-    assert "Delete such a file" in told.output
+    assert all(f"{path}" in status.output for path in (*paths, last))
+    assert "Delete such a file" in status.output
 
 
 def test_a_failed_run_sends_an_alert_as_one_that_dagster_launched(
@@ -316,11 +316,11 @@ def test_a_failed_run_sends_an_alert_as_one_that_dagster_launched(
 ) -> None:
     url, heard = hook
     assert type_(*LOAD, vendor=liar(), CDR_ALERT_URL=url).exit_code == 1
-    (told,) = heard.told
-    assert told["days"] == ["2023-03-07"]
-    assert "not proved complete" in told["cause"]
+    (message,) = heard.messages
+    assert message["days"] == ["2023-03-07"]
+    assert "not proved complete" in message["cause"]
     assert type_(*LOAD, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
-    assert len(heard.told) == 1
+    assert len(heard.messages) == 1
 
 
 def test_an_alert_that_cannot_be_sent_is_named_beside_the_failure(type_: Type) -> None:
@@ -332,14 +332,14 @@ def test_an_alert_that_cannot_be_sent_is_named_beside_the_failure(type_: Type) -
 
 
 def test_rebuild_makes_stale_days_again_without_the_vendor(loaded: Type) -> None:
-    told = loaded("status", CDR_CONTRACT="contract.toml").output
-    assert "3 days (2023-03-06 to 2023-03-08) were made under another contract" in told
-    assert told.count("other rules") == 3
+    status = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "3 days (2023-03-06 to 2023-03-08) were made under another contract" in status
+    assert status.count("other rules") == 3
     done = loaded("rebuild", "--to", "2023-03-06", CDR_CONTRACT="contract.toml")
     assert done.exit_code == 0, done.output
     assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, False]
-    told = loaded("status", CDR_CONTRACT="contract.toml").output
-    assert "2 days (2023-03-07 to 2023-03-08)" in told
+    status = loaded("status", CDR_CONTRACT="contract.toml").output
+    assert "2 days (2023-03-07 to 2023-03-08)" in status
     assert loaded("rebuild", CDR_CONTRACT="contract.toml").exit_code == 0
     assert all(declared(f"2023-03-0{day}") for day in (6, 7, 8))
     assert "other" not in loaded("status", CDR_CONTRACT="contract.toml").output
@@ -354,9 +354,9 @@ def test_a_day_made_by_older_rules_than_its_aggregates_is_reported_once(loaded: 
     calls = pq.read_table(path)
     about = calls.schema.metadata
     pq.write_table(calls.replace_schema_metadata(about | {b"cdr_rules": b"1"}), path)
-    told = loaded("status").output
-    assert "1 day (2023-03-07) was made under another contract or zone" in told
-    assert "not all made of it since" not in told
+    status = loaded("status").output
+    assert "1 day (2023-03-07) was made under another contract or zone" in status
+    assert "not all made of it since" not in status
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "load again"])
@@ -368,9 +368,9 @@ def test_a_day_that_was_fetched_but_not_made_is_named_and_made_without_the_vendo
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr("cdr_pipeline.assets.cdrs.build", interrupt)
         assert type_(*LOAD, vendor=small()).exit_code == 1
-    told = type_("status").output
-    assert ("in part │" if before else "not made yet │") in told
-    assert "not all made of it since: 1 day (2023-03-07)" in told
+    status = type_("status").output
+    assert ("in part │" if before else "not made yet │") in status
+    assert "not all made of it since: 1 day (2023-03-07)" in status
     made = type_("rebuild")
     assert made.exit_code == 0, made.output
     assert "not all made of it" not in type_("status").output
@@ -384,14 +384,14 @@ def test_findings_of_warning_checks_are_printed_and_stop_nothing(type_: Type) ->
     words = ("run", "--from", "2023-03-07", "--to", "2023-03-08")
     done = type_(*words, vendor=messy)
     assert done.exit_code == 0
-    told = "Odd: everything_fits: 2 of 2 days: 2023-03-07 to 2023-03-08. On 2023-03-07: "
-    assert told in done.output
+    finding = "Odd: everything_fits: 2 of 2 days: 2023-03-07 to 2023-03-08. On 2023-03-07: "
+    assert finding in done.output
 
 
 def test_status_shows_the_days_that_are_asked_for(loaded: Type) -> None:
-    told = loaded("status", "--from", "2023-03-07", "--to", "2023-03-07").output
-    assert "2023-03-07" in told
-    assert "2023-03-06" not in told
+    status = loaded("status", "--from", "2023-03-07", "--to", "2023-03-07").output
+    assert "2023-03-07" in status
+    assert "2023-03-06" not in status
     assert "Nothing of these days" in loaded("status", "--from", "2024-01-01").output
 
 
@@ -452,9 +452,9 @@ def test_rebuild_names_and_passes_over_a_day_whose_pages_were_deleted(loaded: Ty
     Path("data/raw_pages/date=2023-03-07/part-0.parquet").unlink()
     done = loaded("rebuild", CDR_CONTRACT="contract.toml")
     assert done.exit_code == 0, done.output
-    for told in (done, loaded("status", CDR_CONTRACT="contract.toml")):
-        assert "Without raw_pages: 1 day (2023-03-07)" in told.output
-        assert "made under another contract" not in told.output
+    for command in (done, loaded("status", CDR_CONTRACT="contract.toml")):
+        assert "Without raw_pages: 1 day (2023-03-07)" in command.output
+        assert "made under another contract" not in command.output
     assert [declared(f"2023-03-0{day}") for day in (6, 7, 8)] == [True, False, True]
 
 
@@ -464,9 +464,9 @@ def test_status_names_days_without_a_receipt(loaded: Type) -> None:
     assert missing in loaded("status").output
     assert missing not in loaded("status", "--to", "2023-03-06").output
     shutil.rmtree("data/cdr_receipts")
-    told = loaded("status").output
-    assert "Without cdr_receipts: 3 days" in told
-    assert "Nothing" not in told
+    status = loaded("status").output
+    assert "Without cdr_receipts: 3 days" in status
+    assert "Nothing" not in status
 
 
 def test_status_names_days_missing_between_stored_ones(loaded: Type) -> None:
@@ -491,5 +491,5 @@ def test_status_names_days_fetched_when_the_clock_was_ahead(
 
     assert "still to come" not in loaded("status").output
     monkeypatch.setattr("cdr_pipeline.cli.status.datetime", Before)
-    told = loaded("status").output
-    assert "Fetched at a time that is still to come: 3 days (2023-03-06 to 2023-03-08)" in told
+    status = loaded("status").output
+    assert "Fetched at a time that is still to come: 3 days (2023-03-06 to 2023-03-08)" in status

@@ -35,5 +35,5 @@ def test_report_makes_no_folder_for_its_output(loaded: Type) -> None:
 
 def test_the_dictionary_shows_declared_columns(type_: Type) -> None:
     Path("contract.toml").write_text(OWN, encoding="utf-8")
-    told = type_("dictionary", CDR_CONTRACT="contract.toml").stdout
-    assert '| `amount` | "Số tiền" | Decimal' in told
+    text = type_("dictionary", CDR_CONTRACT="contract.toml").stdout
+    assert '| `amount` | "Số tiền" | Decimal' in text

@@ -24,9 +24,9 @@ def every_command(of: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
 
 
 def test_help_names_every_command_and_every_fault(type_: Type) -> None:
-    told = type_("--help").output
+    commands = type_("--help").output
     for command in ("demo", "run", "list", "simulate", "status", "ui"):
-        assert f"  {command} " in told
+        assert f"  {command} " in commands
     faults = type_("simulate", "--help").output
     for fault in Chaos.names():
         assert fault in faults
@@ -40,9 +40,9 @@ def test_each_command_has_help_that_fits_a_terminal(type_: Type, words: tuple[st
 
 
 def test_help_keeps_its_examples_on_lines_of_their_own(type_: Type) -> None:
-    told = type_("--help").output
-    assert "\\b" not in told
-    assert "\n  Load a week:               cdr-pipeline run" in told
+    text = type_("--help").output
+    assert "\\b" not in text
+    assert "\n  Load a week:               cdr-pipeline run" in text
 
 
 @pytest.mark.parametrize("words", [("run", "--help"), ("dictionary",)], ids=" ".join)

@@ -293,14 +293,14 @@ def test_small_campaigns_are_summed_in_one_row_at_the_end(store: Store, load: Lo
     assert "others" in page.html(it, Words("en"), SAIGON)
 
 
-@pytest.mark.parametrize(("there", "told"), [(20, 0), (21, 1)])
+@pytest.mark.parametrize(("hotlines", "notes"), [(20, 0), (21, 1)])
 def test_the_page_says_how_many_of_the_hotlines_are_shown(
-    store: Store, load: LoadDay, there: int, told: int
+    store: Store, load: LoadDay, hotlines: int, notes: int
 ) -> None:
-    numbers = [f"0287300{number:04}" for number in range(there)]
+    numbers = [f"0287300{number:04}" for number in range(hotlines)]
     load(DAY, [call(one, from_number=one, direction="outbound") for one in numbers])
     words = read(store, DAY, DAY).words
-    assert words.count("The 20 of 21 hotlines") == told
+    assert words.count("The 20 of 21 hotlines") == notes
     assert words.count("028•••••") == 20
 
 

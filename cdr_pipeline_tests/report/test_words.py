@@ -32,8 +32,8 @@ def test_every_language_has_the_texts_of_findings_with_the_placeholders_of_the_e
 
 
 def test_every_disposition_and_every_check_in_the_report_has_a_text() -> None:
-    told = {checks.VERIFIED, checks.USUAL_VOLUME, checks.FITS, checks.DOCUMENTED}
-    needed = {f"check.{one.name}" for one in (*told, *checks.ROW_WARNINGS)}
+    listed = {checks.VERIFIED, checks.USUAL_VOLUME, checks.FITS, checks.DOCUMENTED}
+    needed = {f"check.{one.name}" for one in (*listed, *checks.ROW_WARNINGS)}
     needed |= {f"disposition.{one.label}" for one in Disposition}
     assert {name for name in TEXTS["en"] if "." in name} == needed
 
@@ -41,9 +41,9 @@ def test_every_disposition_and_every_check_in_the_report_has_a_text() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_told_in_every_language(reason: Reason) -> None:
     found = Finding(checks.FITS, False, Told(reason))
-    told = [Words(language).found(found) for language in get_args(Language)]
-    assert told[0] == reason
-    assert len(set(told)) == len(told)
+    texts = [Words(language).found(found) for language in get_args(Language)]
+    assert texts[0] == reason
+    assert len(set(texts)) == len(texts)
 
 
 def test_findings_have_the_number_format_of_the_language_and_values_as_they_came() -> None:
@@ -51,8 +51,8 @@ def test_findings_have_the_number_format_of_the_language_and_values_as_they_came
     named = [
         Told("{what} ({count})", what=what, count=1234) for what in (Told("none"), "none", "1,234")
     ]
-    told = Told("{count} of {total} calls: {named}", count=2468, total=5678, named=named)
-    found = Finding(checks.FITS, False, told)
+    summary = Told("{count} of {total} calls: {named}", count=2468, total=5678, named=named)
+    found = Finding(checks.FITS, False, summary)
     assert (
         Words("en").found(found)
         == "2,468 of 5,678 calls: none (1,234), none (1,234), 1,234 (1,234)"

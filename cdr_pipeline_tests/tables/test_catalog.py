@@ -272,12 +272,12 @@ def test_a_catalog_attached_to_another_database_finds_the_data_by_a_variable(sto
     write_days(store)
     quoted = str(catalog.build(store).path).replace("'", "''")
     attach = f"ATTACH '{quoted}' AS calls (READ_ONLY)"
-    told = f"SET VARIABLE cdr_data_dir = '{store.root}'"
+    variable = f"SET VARIABLE cdr_data_dir = '{store.root}'"
     count = "SELECT count(*) FROM calls.cdrs"
-    assert ask(Path(":memory:"), attach, told, count) == [[len(X)]]
+    assert ask(Path(":memory:"), attach, variable, count) == [[len(X)]]
     assert ask(Path(":memory:"), attach, count, folder=store.root) == [[len(X)]]
     days = "SELECT count(*) FROM cdrs(NULL, NULL)"
-    assert ask(Path(":memory:"), attach, told, "USE calls", days) == [[len(X)]]
+    assert ask(Path(":memory:"), attach, variable, "USE calls", days) == [[len(X)]]
     search = f"SET file_search_path = '{store.root}'"
     assert ask(Path(":memory:"), attach, search, count) == [[len(X)]]
 
@@ -313,7 +313,7 @@ def test_files_of_a_killed_builder_do_no_harm(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (duckdb.IOException("IO Error: Could not write"), "Could not write"),
         (
@@ -323,7 +323,7 @@ def test_files_of_a_killed_builder_do_no_harm(store: Store) -> None:
     ],
 )
 def test_a_full_disk_leaves_the_old_catalog_and_says_what_to_do(
-    error: duckdb.Error, told: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    error: duckdb.Error, message: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(store)
     before = catalog.build(store).path.read_bytes()
@@ -335,7 +335,7 @@ def test_a_full_disk_leaves_the_old_catalog_and_says_what_to_do(
     monkeypatch.setattr(catalog, "_definitions", full)
     with pytest.raises(CdrError) as failure:
         catalog.build(store)
-    assert f"{failure.value}".startswith(f"{told}. What was stored is unchanged.")
+    assert f"{failure.value}".startswith(f"{message}. What was stored is unchanged.")
     assert not list(store.staging.glob("*.wal"))
     assert "`cdr-pipeline rebuild` makes cdrs.duckdb" in f"{failure.value}"
     assert (store.root / "cdrs.duckdb").read_bytes() == before

@@ -364,8 +364,10 @@ def slowly(type_: str, token: str) -> Any:
         kind, value = read_value(token.encode())
         return value if kind in ("string", "number", "object", "array") else token
     if type_ == "bool":
-        told = json.loads(token)
-        return WORDS.get(str(told).strip().lower()) if type(told) in (str, int, bool) else None
+        decoded = json.loads(token)
+        return (
+            WORDS.get(str(decoded).strip().lower()) if type(decoded) in (str, int, bool) else None
+        )
     exact = number(token)
     if exact is None:
         return None
@@ -594,7 +596,7 @@ def test_misfits_are_counted_with_examples_over_the_calls_that_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "shown"),
     [
         ("n", "gọi +84 912 345 678", '"gọi +84 …"'),
         ("n", "https://pbx.example.vn/rec/1.mp3?token=abc", '"htt…"'),
@@ -603,11 +605,11 @@ def test_misfits_are_counted_with_examples_over_the_calls_that_count() -> None:
     ],
 )
 def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
-    key: str, value: str, told: str
+    key: str, value: str, shown: str
 ) -> None:
     given = contract(f'[keys."{key}"]\ntype = "bool"')
     (misfits,) = flat_under(given, call(additional={key: value})).misfits
-    assert misfits.examples == ((told,) if told else ())
+    assert misfits.examples == ((shown,) if shown else ())
 
 
 def test_a_day_flattened_in_many_parts_is_the_same(

@@ -103,9 +103,9 @@ def test_a_call_can_be_looked_up_without_reading_the_days_that_do_not_have_it(
     store.write(CDRS, DAY, calls)
     path = str(store.path(CDRS, DAY))
     for column in ("id", "to_number"):
-        there = calls[column][0]
+        stored = calls[column][0]
         passed_over = "SELECT bloom_filter_excludes FROM parquet_bloom_probe(?, ?, ?)"
-        for value, excluded in ((there, False), ("nobody's", True)):
+        for value, excluded in ((stored, False), ("nobody's", True)):
             with duckdb.connect() as connection:
                 found = connection.execute(passed_over, [path, column, value]).fetchall()
             assert found == [(excluded,)], column

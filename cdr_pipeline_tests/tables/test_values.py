@@ -44,8 +44,8 @@ def test_a_cell_has_the_type_of_the_value_and_holds_it(token: str) -> None:
     kind, cell = read_value(token.encode())
     assert kind == json_type_of(json.loads(token))
     assert kind in JSON_TYPES
-    told = json.loads(cell) if kind in ("number", "object", "array") else cell
-    assert exact(told) == exact(json.loads(token))
+    value = json.loads(cell) if kind in ("number", "object", "array") else cell
+    assert exact(value) == exact(json.loads(token))
 
 
 def test_each_type_but_null_has_the_promised_ending() -> None:
@@ -89,6 +89,6 @@ def test_an_integer_of_any_length_keeps_its_digits() -> None:
 
 def test_the_digits_of_a_json_cell_are_those_received() -> None:
     token = b'[ 1.10, 1e400, 123456789012345678901234567890, "\\u0111\\/" , {"a" : null} ]'
-    told = '[1.10,1e400,123456789012345678901234567890,"đ/",{"a":null}]'
-    assert compact(token) == told
-    assert read_value(token) == ("array", told)
+    compacted = '[1.10,1e400,123456789012345678901234567890,"đ/",{"a":null}]'
+    assert compact(token) == compacted
+    assert read_value(token) == ("array", compacted)

@@ -462,5 +462,5 @@ def test_a_number_called_too_often_counts_once_in_the_campaign_that_exceeded_the
         for number, campaign in enumerate(("c1", "c1", "c2", "c1"))
     ]
     rows = rows_of(lambda day: compliance_daily(day, CALLING_RULES), *calls)
-    told = ("campaign_uuid", "calls", "over_limit", "numbers_over_limit")
-    assert [[row[name] for name in told] for row in rows] == [["c1", 3, 1, 0], ["c2", 1, 1, 1]]
+    columns = ("campaign_uuid", "calls", "over_limit", "numbers_over_limit")
+    assert [[row[name] for name in columns] for row in rows] == [["c1", 3, 1, 0], ["c2", 1, 1, 1]]

@@ -39,9 +39,9 @@ def test_a_day_comes_out_the_same_whatever_parts_it_is_read_in(
 
 def test_a_tally_is_short_and_counts_every_call(cdrs: pl.DataFrame) -> None:
     many = pl.concat([cdrs] * 50).lazy()
-    told = tally.alike(tally.singly(many)).collect(engine="in-memory")
-    assert told["calls"].sum() == 50 * cdrs["is_root"].sum()
-    assert len(told) == len(tally.alike(tally.singly(cdrs.lazy())).collect(engine="in-memory"))
+    rows = tally.alike(tally.singly(many)).collect(engine="in-memory")
+    assert rows["calls"].sum() == 50 * cdrs["is_root"].sum()
+    assert len(rows) == len(tally.alike(tally.singly(cdrs.lazy())).collect(engine="in-memory"))
 
 
 def test_impossible_numbers_of_seconds_are_in_no_sum() -> None:
@@ -54,9 +54,9 @@ def test_impossible_numbers_of_seconds_are_in_no_sum() -> None:
     cdrs = flat(*calls, call("c", duration=9, billsec=5)).cdrs
     assert cdrs["billsec"].sort().to_list() == [5, most, most]
     made = daily.campaign_daily(Day.of(cdrs.lazy())).collect(engine="in-memory")
-    told = made.row(0, named=True)
-    assert (told["calls"], told["answered"], told["key_presses"]) == (3, 3, 2)
-    assert (told["duration_seconds"], told["billsec"], told["key_delay_seconds"]) == (9, 5, 0)
+    row = made.row(0, named=True)
+    assert (row["calls"], row["answered"], row["key_presses"]) == (3, 3, 2)
+    assert (row["duration_seconds"], row["billsec"], row["key_delay_seconds"]) == (9, 5, 0)
 
 
 _ROWS = st.lists(
@@ -73,11 +73,11 @@ def test_percentiles_of_counted_values_are_those_of_the_values(
     rows: list[tuple[str | None, int | None, int]],
 ) -> None:
     counted = pl.DataFrame(rows, {"by": pl.String, "x": pl.Int64, "calls": pl.Int64}, orient="row")
-    told = (
+    spreads = (
         counted.with_columns(**kpi.ranked("x", ["by"])).group_by("by").agg(**kpi.spread("x", "x"))
     )
-    assert len(told) == len({group for group, *_ in rows})
-    for group, *percentiles in told.rows():
+    assert len(spreads) == len({group for group, *_ in rows})
+    for group, *percentiles in spreads.rows():
         seconds = [x for by, x, calls in rows if by == group for _ in range(calls)]
         values = pl.Series(seconds, dtype=pl.Int64)
         due = [values.quantile(share, interpolation="linear") for share in (0.5, 0.95)]

@@ -46,10 +46,10 @@ def rebuilt(text: str) -> dict[str, Any]:
 @given(OBJECT)
 @example(DIFFERENT_NOTATION)
 def test_the_object_can_be_rebuilt_from_the_columns_and_their_keys(text: str) -> None:
-    told = {key: value for key, value in json.loads(text).items() if value not in (None, "")}
+    sent = {key: value for key, value in json.loads(text).items() if value not in (None, "")}
     back = rebuilt(text)
     assert {key: exact(value) for key, value in back.items()} == {
-        key: exact(value) for key, value in told.items()
+        key: exact(value) for key, value in sent.items()
     }
 
 

@@ -229,10 +229,10 @@ def test_a_killed_process_raises_process_lost() -> None:
 
 def test_leaving_the_context_early_ends_the_process(words: Path) -> None:
     with apart(wait, words):
-        told = words.open()
-        assert told.readline() == "here\n"
-    with told:
-        assert told.read() == ""
+        pipe = words.open()
+        assert pipe.readline() == "here\n"
+    with pipe:
+        assert pipe.read() == ""
 
 
 def test_the_process_ends_when_the_process_that_asked_is_killed(words: Path) -> None:
@@ -243,8 +243,8 @@ def test_the_process_ends_when_the_process_that_asked_is_killed(words: Path) -> 
         "with apart(wait, Path(sys.argv[1])): signal.pause()"
     )
     asking = subprocess.Popen([sys.executable, "-c", asks, str(words)], env=environment())
-    with words.open() as told:
-        assert told.readline() == "here\n"
+    with words.open() as pipe:
+        assert pipe.readline() == "here\n"
         asking.kill()
-        assert told.read() == ""
+        assert pipe.read() == ""
     asking.wait()

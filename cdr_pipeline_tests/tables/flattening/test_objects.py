@@ -58,8 +58,8 @@ def test_objects_that_leave_keys_out_are_read_together(slow: list[bytes]) -> Non
     (group,) = groups(reader, objects)
     assert slow == []
     for key, cells in zip(group.keys, group.cells, strict=True):
-        there = [at for at, one in enumerate(objects) if key in one]
-        assert cells.by_type() == {"string": there}
+        rows = [at for at, one in enumerate(objects) if key in one]
+        assert cells.by_type() == {"string": rows}
 
 
 def test_a_key_that_comes_late_is_learned_when_it_comes(slow: list[bytes]) -> None:

@@ -53,8 +53,8 @@ def test_every_key_of_every_campaign_is_counted_by_the_types_of_its_values(
     objects: list[tuple[str, str]],
 ) -> None:
     made = flat(*records(objects))
-    told = [{name: row[name] for name in row if name != "example"} for row in sent(made)]
-    assert told == recounted(made)
+    rows = [{name: row[name] for name in row if name != "example"} for row in sent(made)]
+    assert rows == recounted(made)
 
 
 @given(st.lists(st.tuples(CAMPAIGN, OBJECT), max_size=10), st.randoms(), st.integers(0, 10))

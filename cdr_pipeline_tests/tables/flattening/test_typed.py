@@ -47,8 +47,8 @@ def test_a_time_in_an_undocumented_form_is_null_and_a_reject(time: object) -> No
         None,
         datetime(2023, 3, 7, 13, 36, 42, tzinfo=SAIGON),
     ]
-    told = time if isinstance(time, str) else json.dumps(time)
-    assert rejects_of(made) == [("a", "time_ended", told, "not a time")]
+    text = time if isinstance(time, str) else json.dumps(time)
+    assert rejects_of(made) == [("a", "time_ended", text, "not a time")]
     assert made.whole_rejects == 0
 
 
