@@ -1,1 +1,1 @@
-"""The specification of cdr_pipeline, folder by folder as the package has them."""
+"""Tests of cdr_pipeline, in folders and modules that mirror the package."""

@@ -1,4 +1,4 @@
-"""From the environment to typed settings: every fault at once, and no secret in any message."""
+"""From the environment to typed settings: one message names every fault and shows no secret."""
 
 import re
 import subprocess
@@ -61,7 +61,7 @@ def test_no_setting_is_required_and_the_defaults_are_the_documented_ones() -> No
     assert Settings.load().zone == ZoneInfo("Asia/Ho_Chi_Minh")
 
 
-def test_each_setting_is_a_variable_of_its_name(
+def test_each_setting_is_read_from_its_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (file := tmp_path / "contract.toml").touch()
@@ -191,7 +191,7 @@ def test_the_vendors_address_comes_with_or_without_scheme_and_slash(
             ("data_dir", "must be a folder: object stores", ("s3://bucket/x", "gs://bucket")),
             ("data_dir", "is a file, and must be a folder", (__file__,)),
             ("data_dir", "names the home folder of nobody", ("~nobody-of-this-name/calls",)),
-            (  # DuckDB and Polars would read another path than this.
+            (  # Readers take `=` for a partition, or cannot open files there.
                 "data_dir",
                 "must not stand below a folder with `",
                 ("lake/env=prod/calls", "date=1", "why?/calls", r"a\b"),
@@ -262,7 +262,7 @@ def test_a_secret_that_fits_no_header_is_one_fault(
     assert written not in message
 
 
-def test_a_default_that_is_wrong_hides_no_other_setting(
+def test_a_wrong_default_of_data_dir_hides_no_other_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "data").write_text("")

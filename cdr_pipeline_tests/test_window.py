@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cdr_pipeline.window import Window, ranges, spans, steady_offset
 from cdr_pipeline_tests.records import NEW_YORK, SAIGON, read_time
 
-# ---- clocks
+# ---- offsets of zones
 
 
 @given(st.sampled_from((SAIGON, NEW_YORK, ZoneInfo("Pacific/Apia"), ZoneInfo("UTC"))), st.data())
@@ -66,7 +66,7 @@ def test_a_window_of_a_day_is_24_hours_of_the_wall_clock() -> None:
         assert Window.of(day).length == timedelta(hours=24)
 
 
-# ---- stretches
+# ---- ranges of days
 
 
 def days(*numbers: int) -> list[date]:
@@ -74,14 +74,14 @@ def days(*numbers: int) -> list[date]:
     return [date(2023, 3, number) for number in numbers]
 
 
-def test_days_become_stretches_without_a_gap() -> None:
+def test_consecutive_days_become_one_range() -> None:
     assert spans(days(5, 1, 2, 9, 3)) == [tuple(days(1, 3)), tuple(days(5, 5)), tuple(days(9, 9))]
     assert spans([]) == []
     eve, new_year = date(2023, 12, 31), date(2024, 1, 1)
     assert spans([eve, new_year]) == [(eve, new_year)]
 
 
-def test_a_stretch_is_no_longer_than_a_run_may_be() -> None:
+def test_a_range_is_no_longer_than_the_limit_of_a_run() -> None:
     assert spans(days(1, 2, 3, 4, 5), most=2) == [
         tuple(days(1, 2)),
         tuple(days(3, 4)),
@@ -90,7 +90,7 @@ def test_a_stretch_is_no_longer_than_a_run_may_be() -> None:
 
 
 @given(st.sets(st.integers(1, 31)), st.integers(0, 7))
-def test_stretches_hold_each_day_once(numbers: set[int], most: int) -> None:
+def test_ranges_hold_each_day_once(numbers: set[int], most: int) -> None:
     held = [
         first + timedelta(days=ahead)
         for first, last in spans(days(*numbers), most)

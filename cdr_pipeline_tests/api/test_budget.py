@@ -96,7 +96,7 @@ def test_without_a_rate_nobody_waits(clock: Clock) -> None:
     assert clock.pauses == []
 
 
-def test_a_slow_rate_is_kept_to_the_letter(clock: Clock) -> None:
+def test_a_slow_rate_is_kept_exactly(clock: Clock) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
     began = time.time()
     turns(budget, 5)
@@ -104,7 +104,7 @@ def test_a_slow_rate_is_kept_to_the_letter(clock: Clock) -> None:
     assert len(clock.pauses) == 4
 
 
-def test_no_more_are_in_flight_than_allowed_and_no_fewer() -> None:
+def test_exactly_the_allowed_number_of_requests_is_in_flight() -> None:
     budget = Budget(HOST, per_second=0, in_flight=3)
     inside, most, lock = 0, 0, threading.Lock()
     together = threading.Barrier(3, timeout=10)
@@ -199,7 +199,7 @@ def test_the_folders_of_a_budget_are_private_to_the_user_whatever_the_umask(tmp_
     assert [one.stat().st_mode & 0o777 for one in folders] == [0o700, 0o700]
 
 
-def test_a_temporary_folder_that_is_tidied_away_is_made_anew(
+def test_a_deleted_temporary_folder_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login session's folder is deleted while Dagster runs: `late_calls` failed from then on."""
@@ -290,7 +290,7 @@ def test_a_shorter_pause_does_not_cut_a_longer_one(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b"\0" * 40, b"1.5", b"a b", b"nan nan", b"inf inf", b"\xff"])
-def test_a_ledger_that_cannot_be_read_is_begun_anew(
+def test_a_ledger_that_cannot_be_read_is_replaced(
     clock: Clock, tmp_path: Path, left: bytes
 ) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
@@ -303,7 +303,7 @@ def test_a_ledger_that_cannot_be_read_is_begun_anew(
 
 
 @pytest.mark.parametrize("hours", [-20_000, 2, 20_000])
-def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hours: int) -> None:
+def test_after_the_clock_was_set_nobody_waits(clock: Clock, tmp_path: Path, hours: int) -> None:
     budget = Budget(HOST, per_second=0.5, in_flight=1)
     turns(budget)
     (ledger,) = tmp_path.rglob("turns")
@@ -313,7 +313,7 @@ def test_a_clock_that_was_set_holds_nobody_up(clock: Clock, tmp_path: Path, hour
     assert clock.pauses == []
 
 
-def test_a_temporary_folder_that_is_full_or_not_there_is_named(
+def test_a_full_or_missing_temporary_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message read as if CDR_DATA_DIR, on another disk, were full or missing."""

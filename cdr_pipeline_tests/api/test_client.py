@@ -414,7 +414,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         ask(client)
 
 
-def test_a_webhook_that_a_proxy_does_not_reach_may_be_told_later(
+def test_a_webhook_that_the_proxy_does_not_reach_is_unreachable(
     hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy is asked for a tunnel before anything is sent, so the host received nothing."""

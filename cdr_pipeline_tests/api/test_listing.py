@@ -92,7 +92,7 @@ def test_a_day_without_calls_is_proved_by_two_requests(connect: Connect) -> None
     ],
 )
 @pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "half-open"])
-def test_calls_at_the_very_edges_are_in_the_day_they_began_in(
+def test_calls_at_the_edges_of_a_day_are_in_the_day_in_which_they_began(
     connect: Connect, bounds: str, order: str, page_size: int
 ) -> None:
     edges = Vendor(
@@ -189,7 +189,7 @@ def tells_figures(failure: NotProved) -> None:
     )
 
 
-def test_a_day_that_never_stands_still_fails_for_that_and_not_for_the_length_of_our_parts(
+def test_a_day_that_never_stops_changing_fails_with_its_moving_total_as_the_reason(
     connect: Connect,
 ) -> None:
     with pytest.raises(NotProved, match=r"; in 2023[^;]+: its total moved from \d+ to \d+\."):
@@ -243,7 +243,9 @@ class Blinking(Model):
 
 
 @pytest.mark.parametrize("moment", [(1,), (3, 4)], ids=["at first", "as the second reading begins"])
-def test_a_moment_in_which_a_vendor_lists_nothing_empties_no_day(moment: tuple[int, ...]) -> None:
+def test_a_day_is_proved_though_the_vendor_lists_nothing_for_a_moment(
+    moment: tuple[int, ...],
+) -> None:
     blinking = Blinking(*moment)
     proof = prove(blinking, page_size=10, concurrency=1)
     assert proof.ids == blinking.truth()
@@ -273,7 +275,7 @@ def test_a_day_without_calls_of_such_a_vendor_is_proved_by_two_requests() -> Non
 
 
 @pytest.mark.parametrize("moment", [(2, 3, 4), range(3, 100)], ids=["short", "long"])
-def test_no_day_is_proved_empty_of_which_calls_came(moment: Iterable[int]) -> None:
+def test_a_day_of_which_calls_came_is_not_proved_empty(moment: Iterable[int]) -> None:
     with pytest.raises(NotProved, match="calls came that were no longer listed in the end") as said:
         prove(Blinking(*moment), page_size=10, concurrency=1)
     tells_figures(said.value)
@@ -374,12 +376,12 @@ def test_parts_end_at_whole_minutes_for_a_vendor_that_compares_no_seconds() -> N
     assert prove(model, page_size=25).ids == model.truth()
 
 
-def test_calls_between_the_bounds_of_two_parts_that_neither_listed_are_missed() -> None:
+def test_calls_between_two_parts_that_neither_part_lists_are_a_failure() -> None:
     with pytest.raises(NotProved):
         prove(ByTheMinute(spread(300, timedelta(minutes=5)), ceiling=100), page_size=25)
 
 
-def test_calls_that_came_before_and_that_no_part_lists_are_missed() -> None:
+def test_calls_that_came_before_but_that_no_part_lists_are_a_failure() -> None:
     """Ranges of a day are refused, so there is no total of the day; parts shorter than a minute,
     which are asked for at the edges of the day, list nothing.
     """

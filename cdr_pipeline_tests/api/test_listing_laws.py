@@ -104,7 +104,7 @@ def outcome(model: Model, page_size: int) -> Proof | None:
 
 @given(day=days(), paging=paging(), order=st.sampled_from(STABLE), bounds=st.sampled_from(BOUNDS))
 @settings(max_examples=60)
-def test_a_vendor_that_holds_still_is_proved_at_the_price_of_its_pages(
+def test_a_day_that_does_not_change_is_proved_with_twice_its_pages_and_a_few_requests(
     day: Day, paging: tuple[int, int], order: str, bounds: str
 ) -> None:
     page_size, cap = paging
@@ -150,7 +150,7 @@ def seen_through(calls: dict[str, datetime], ceiling: int | None) -> bool:
     beyond="400",
 )
 @settings(max_examples=150)
-def test_what_is_proved_of_a_vendor_that_holds_still_is_true(
+def test_a_proof_is_true_if_the_vendors_calls_do_not_change(
     day: Day,
     paging: tuple[int, int],
     order: str,
@@ -187,7 +187,7 @@ def bound(model: Model, page_size: int, cap: int, limits: dict[str, Any]) -> int
 )
 @example(Day(10, 1, 0, ()), (50, 40), "newest", "inclusive", [("insert", 1), ("delete", 0)])
 @settings(max_examples=200)
-def test_what_is_proved_amid_changes_is_the_last_truth(
+def test_a_proof_during_changes_is_the_last_truth(
     day: Day,
     paging: tuple[int, int],
     order: str,
@@ -215,7 +215,7 @@ def test_what_is_proved_amid_changes_is_the_last_truth(
     lots=st.lists(st.tuples(st.booleans(), lots), max_size=40),
 )
 @settings(max_examples=100)
-def test_what_is_proved_in_parts_was_true_at_one_moment_if_calls_only_come_or_only_go(
+def test_a_proof_in_parts_was_true_at_one_moment_if_calls_only_arrive_or_only_vanish(
     kind: str,
     day: Day,
     paging: tuple[int, int],

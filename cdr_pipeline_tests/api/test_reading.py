@@ -155,7 +155,7 @@ def test_pages_are_kept_in_the_order_of_their_offsets_whatever_the_order_of_arri
     assert sorted(model.came) == one.offsets() != model.came
 
 
-def test_as_many_requests_are_under_way_as_the_settings_allow_and_no_more(reads: Reads_) -> None:
+def test_as_many_requests_are_in_flight_as_the_settings_allow_and_no_more(reads: Reads_) -> None:
     lock, inside, most = threading.Lock(), 0, 0
     three = threading.Barrier(3)
 

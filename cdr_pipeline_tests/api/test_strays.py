@@ -94,7 +94,7 @@ def test_a_single_call_with_a_wrong_time_fails_no_day() -> None:
     assert proof.receipt.outside_window == 1
 
 
-def test_calls_without_an_id_are_known_again_where_the_vendor_filters_by_the_date() -> None:
+def test_calls_without_an_id_are_recognised_where_the_vendor_filters_by_the_date() -> None:
     model = Nameless(in_office_hours(3, 20), bounds="dates")
     assert prove(model, page_size=100).receipt.unique_records == 60
 

@@ -277,7 +277,7 @@ def test_a_day_whose_pages_are_gone_is_compared_with_its_receipt(desk: NewDesk) 
     assert at.run("2023-03-07").success
 
 
-def test_a_second_fetch_tells_new_changed_and_gone_calls(desk: NewDesk) -> None:
+def test_a_second_fetch_counts_new_changed_and_gone_calls(desk: NewDesk) -> None:
     desk(Vendor(records=THIRTY[:10], token=TOKEN)).run("2023-03-07")
     edited = [{**THIRTY[1], "note": "gọi lại"}, *THIRTY[2:10], call(50, "2023-03-07 23:59:59")]
     at = desk(Vendor(records=edited, token=TOKEN))

@@ -80,7 +80,7 @@ def test_a_token_that_expires_in_the_night_fails_only_the_days_after_it(
     assert all(is_exact(at, day) for day in every_day(FIRST, LAST))
 
 
-def test_a_vendor_that_is_down_for_six_hours_is_left_alone_and_loaded_when_it_is_back(
+def test_days_are_loaded_after_the_vendor_was_down_for_six_hours(
     desk: NewDesk,
 ) -> None:
     """No connection from 01:30 to 07:30: each run of the night ends soon, with one message."""
@@ -213,7 +213,7 @@ def test_the_hosts_zone_changes_nothing(zone: str, tmp_path: Path) -> None:
     assert dict(starts.rows()) == {one["id"]: one["time_started"] for one in truth}
 
 
-def test_a_leap_day_is_a_day(desk: NewDesk) -> None:
+def test_a_leap_day_is_loaded_like_any_day(desk: NewDesk) -> None:
     leap = date(2024, 2, 29)
     assert f"{leap}" in partitions(Settings()).get_partition_keys()
     at = desk()

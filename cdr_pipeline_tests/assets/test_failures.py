@@ -38,7 +38,7 @@ def test_a_cause_that_stopped_no_day_names_none() -> None:
     assert summary({"the catalog broke": []}) == ["the catalog broke"]
 
 
-def test_the_failure_of_a_step_counts_its_days_and_tells_each_cause_once() -> None:
+def test_the_failure_of_a_step_counts_its_days_and_names_each_cause_once() -> None:
     failure = days_failed({MONDAY: FULL, TUESDAY: FULL}, ["2023-03-06", "2023-03-07", "2023-03-08"])
     assert failure.description is not None
     counted, cause = failure.description.split("\n")

@@ -122,7 +122,7 @@ def test_an_unexpected_error_is_alerted_without_phone_numbers(
     assert message["cause"] == "2023-03-01: ValueError: no place for 077…"
 
 
-def test_a_webhook_that_fails_is_told_once_and_the_failure_is_logged_without_its_address(
+def test_a_webhook_that_fails_gets_an_alert_once_and_its_address_is_not_logged(
     world: NewWorld, heard: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard.status = 500

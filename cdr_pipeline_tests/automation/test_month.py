@@ -61,7 +61,7 @@ def least_requests(board: Switchboard, settings: Settings) -> int:
     return requests
 
 
-def test_after_a_month_of_late_and_changing_calls_every_day_is_right_at_little_cost(
+def test_after_a_month_of_late_and_edited_calls_every_day_is_right_with_few_requests(
     world: NewWorld,
 ) -> None:
     board = a_month(Random(5))

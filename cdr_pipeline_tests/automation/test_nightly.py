@@ -39,7 +39,9 @@ def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback
     assert "every day up to 2023-03-05 was fetched when it was due" in it.skipped
 
 
-def test_a_run_that_ends_after_midnight_is_of_the_night_it_began_in(world: NewWorld) -> None:
+def test_a_run_that_ends_after_midnight_belongs_to_the_night_in_which_it_began(
+    world: NewWorld,
+) -> None:
     """The run was taken for the next night's, which then left out every second load of a day, also
     the last.
     """

@@ -17,7 +17,7 @@ def test_no_size_is_larger_than_the_top() -> None:
     assert max(size.calls for sizes in known.values() for _, size in sizes) == 30_000
 
 
-def test_the_table_says_what_a_thousand_calls_more_cost() -> None:
+def test_the_table_shows_the_cost_of_a_thousand_more_calls() -> None:
     shown = table([point(1000, 2), point(3000, 3)])
     each, between = (list(column.cells) for column in shown.columns[-2:])
     assert each == ["1000.0", "666.7"]

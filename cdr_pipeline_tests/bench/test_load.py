@@ -114,5 +114,5 @@ def test_a_table_shows_medians_and_ratios_within_a_turn() -> None:
     assert cells["wrong values"] == ["0 of 9", "3 of 9\n3 lost"]
 
 
-def test_a_spread_of_equals_is_one_figure() -> None:
+def test_a_spread_of_equal_values_is_one_figure() -> None:
     assert spread([2.0, 2.04], ".1f") == "2.0"

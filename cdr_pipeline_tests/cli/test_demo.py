@@ -15,7 +15,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline_tests.cli.typed import Type, interrupt
 
 
-def test_the_demo_needs_nothing_and_leaves_parquet_that_opens(
+def test_the_demo_needs_no_settings_and_leaves_readable_parquet(
     type_: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdr_pipeline.cli.demo.CALLS_PER_DAY", 80)

@@ -39,7 +39,7 @@ def test_every_disposition_and_every_check_in_the_report_has_a_text() -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_is_told_in_every_language(reason: Reason) -> None:
+def test_every_reason_has_a_text_in_every_language(reason: Reason) -> None:
     found = Finding(checks.FITS, False, Told(reason))
     texts = [Words(language).found(found) for language in get_args(Language)]
     assert texts[0] == reason

@@ -103,7 +103,7 @@ def test_the_default_format_of_a_date_is_iso() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "[keys]\n"])
-def test_an_empty_contract_is_none(text: str) -> None:
+def test_an_empty_contract_declares_nothing(text: str) -> None:
     assert contract(text).keys == {}
     assert contract(text).mark == NO_MARK
 
@@ -164,7 +164,7 @@ def test_an_empty_contract_is_none(text: str) -> None:
         ),
     ],
 )
-def test_a_fault_is_told_with_its_line(text: str, line: int, says: str) -> None:
+def test_a_fault_is_named_with_its_line(text: str, line: int, says: str) -> None:
     ((at, words),) = faults(text)
     assert at == line
     assert says in words
@@ -175,7 +175,7 @@ def test_a_fault_after_a_text_of_several_lines_has_its_own_line() -> None:
     assert [line for line, _ in faults(text)] == [6]
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
+def test_all_faults_are_named_at_once_in_the_order_of_their_lines() -> None:
     text = '[keys.a]\ntype = "money"\npii = 1\n[keys.b]\n[keys.c]\ntype = "int"\ncolumn = "id"'
     assert [line for line, _ in faults(text)] == [2, 3, 4, 7]
 
@@ -332,7 +332,7 @@ def test_a_value_is_exact_or_null(type_: str, token: str, value: Any) -> None:
         ("%F %T%.f", '"9998-12-31 10:00:00.5"', "9998-12-31T15:00:00.5Z"),
     ],
 )
-def test_a_datetime_is_an_instant_read_in_the_zone_unless_it_tells_its_own(
+def test_a_datetime_is_read_in_the_zone_of_the_settings_unless_it_names_its_own(
     form: str, token: str, instant: str
 ) -> None:
     found = cell(Declared("k", "datetime", format=form), token, NEW_YORK)
@@ -400,7 +400,7 @@ NUMBER_TEXT = st.one_of(
 @example("decimal", "-0.0")
 @example("decimal", '"1000000000000000000.0000000001"')
 @example("int", "-9223372036854775808")
-def test_the_fast_fit_is_what_the_slow_reading_says(type_: str, token: str) -> None:
+def test_the_fast_fit_equals_the_definition(type_: str, token: str) -> None:
     try:
         json.loads(token, parse_int=str)
     except ValueError:
@@ -505,7 +505,7 @@ def text_of(text: str, key: str) -> str | None:
         ("%+", "2023-03-07T10:00:00.1234567+07:00"),
     ],
 )
-def test_a_moment_finer_than_microseconds_is_none_and_not_cut(form: str, text: str) -> None:
+def test_a_time_finer_than_microseconds_is_none_and_not_cut(form: str, text: str) -> None:
     assert cell(Declared("k", "datetime", format=form), quoted(text)) is None
 
 
@@ -562,7 +562,7 @@ def test_a_dropped_key_has_no_column_and_stays_in_additional() -> None:
     assert rows == [("otp", None), ("ten", "additional_ten")]
 
 
-def test_a_declared_key_gives_way_in_a_record_where_another_owns_the_name() -> None:
+def test_a_declared_key_gets_another_name_in_a_record_where_another_key_owns_it() -> None:
     given = contract('[keys."Số tiền"]\ntype = "string"')
     texts = ['{"Số tiền": "1", "so_tien": "2"}', '{"Số tiền": "3"}']
     (clash, alone) = cells_of(given, texts)
@@ -604,7 +604,7 @@ def test_misfits_are_counted_with_examples_over_the_calls_that_count() -> None:
         ("Số ĐT", "không có", ""),
     ],
 )
-def test_an_example_tells_no_whole_number_no_link_and_nothing_of_a_person(
+def test_an_example_shows_no_whole_number_no_link_and_nothing_personal(
     key: str, value: str, shown: str
 ) -> None:
     given = contract(f'[keys."{key}"]\ntype = "bool"')
@@ -632,7 +632,7 @@ def test_a_day_flattened_in_many_parts_is_the_same(
     assert whole.misfits == parts.misfits
 
 
-def test_personal_values_stand_in_no_example() -> None:
+def test_personal_values_are_in_no_example() -> None:
     given = contract('[keys.p]\ntype = "string"\npii = true')
     made = flat_under(given, call(additional={"p": "Nguyễn Văn An", "q": "open"}))
     examples = made.additional_keys.select("key", "example").rows()

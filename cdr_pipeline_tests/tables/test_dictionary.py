@@ -10,12 +10,12 @@ from cdr_pipeline.tables.dictionary import dictionary
 STORED = Path(__file__).parents[2] / "data" / "DICTIONARY.md"
 
 
-def test_the_stored_dictionary_is_what_the_code_says() -> None:
+def test_the_stored_dictionary_equals_the_one_the_code_makes() -> None:
     stored = STORED.read_text(encoding="utf-8")
     assert stored == dictionary(), "cdr-pipeline dictionary > data/DICTIONARY.md"
 
 
-def test_the_command_prints_it() -> None:
+def test_the_command_prints_the_dictionary() -> None:
     done = CliRunner().invoke(main, ["dictionary"])
     assert done.exit_code == 0
     assert done.stdout == dictionary()

@@ -36,7 +36,7 @@ def test_a_status_that_says_more_than_the_cause_wins(status: str, label: str) ->
     assert {classed(status=status, cause=cause) for cause in CAUSES} == {label}
 
 
-def test_an_answer_decides_before_all_else() -> None:
+def test_an_answer_decides_before_status_and_cause() -> None:
     for status, cause in ((None, None), ("failed", "LOSE_RACE"), ("busy", "USER_BUSY")):
         assert classed(status=status, cause=cause, billsec=1) == "answered"
         answered = classed(status=status, cause=cause, time_answered=datetime(2023, 3, 7))

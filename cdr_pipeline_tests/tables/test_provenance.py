@@ -179,7 +179,7 @@ def test_a_day_is_unmade_while_an_aggregate_is_of_calls_made_by_other_rules(
     assert not is_unmade(store, DAY)
 
 
-def test_a_day_killed_before_its_receipt_is_torn_and_nothing_can_be_made_of_it(
+def test_a_day_killed_before_its_receipt_is_torn_and_cannot_be_made(
     store: Store,
 ) -> None:
     write(store, of(1), RAW_PAGES, RECEIPTS, CDRS)
@@ -285,7 +285,7 @@ def test_old_and_new_days_read_as_one_table(warned: pl.LazyFrame) -> None:
         assert found[name].to_list() == values, name
 
 
-def test_the_catalogs_views_show_the_same(mixed: Store) -> None:
+def test_old_and_new_days_read_as_one_view(mixed: Store) -> None:
     names = [*TRUTH]
     with duckdb.connect(catalog.build(mixed, CONTRACT).path, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -341,7 +341,7 @@ def test_without_a_contract_only_a_mixture_of_days_warns(mixed: Store) -> None:
         scan("cdrs")
 
 
-def test_the_catalog_tells_of_stale_days_and_of_what_was_declared(mixed: Store) -> None:
+def test_the_catalogs_comments_name_stale_days_and_describe_declared_columns(mixed: Store) -> None:
     def comments(contract: Contract) -> tuple[str, dict[str, str]]:
         with duckdb.connect(catalog.build(mixed, contract).path, read_only=True) as connection:
             ((view,),) = connection.sql(

@@ -65,7 +65,7 @@ def test_a_partition_is_read_back_as_it_was_written(store: Store) -> None:
     assert files(store) == ["cdrs/date=2023-03-07/part-0.parquet"]
 
 
-def test_the_data_folder_may_have_the_name_of_a_pattern(tmp_path: Path) -> None:
+def test_the_name_of_the_data_folder_may_look_like_a_glob_pattern(tmp_path: Path) -> None:
     store = Store(tmp_path / "[data]*", SAIGON)
     store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
     assert store.read(CDRS, DAY).equals(CALLS.cdrs)
@@ -73,7 +73,7 @@ def test_the_data_folder_may_have_the_name_of_a_pattern(tmp_path: Path) -> None:
     assert store.lazy(CDRS, DAY).collect().equals(CALLS.cdrs)
 
 
-def test_the_file_knows_its_columns_meaning_and_their_keys(store: Store) -> None:
+def test_a_file_holds_descriptions_and_keys_of_its_columns(store: Store) -> None:
     store.write(CDRS, DAY, CALLS.cdrs, CALLS.keys)
     schema = pq.read_schema(store.path(CDRS, DAY))
     for column in CDRS.columns:
@@ -118,7 +118,7 @@ def test_a_frame_with_another_schema_is_not_written(store: Store) -> None:
     assert store.read(CDRS, DAY).is_empty()
 
 
-# ---- replaced as a whole, or left
+# ---- replaced as a whole or not at all
 
 
 def write_fails(store: Store, patch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def pages_fail(store: Store, _: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("failing", [write_fails, rename_fails, pages_fail])
 @pytest.mark.parametrize("written_before", [True, False])
-def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(
+def test_a_writer_that_fails_leaves_only_the_old_files(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     failing: Callable[[Store, pytest.MonkeyPatch], None],
@@ -248,10 +248,10 @@ def test_a_folder_of_another_user_is_named_and_not_its_parent(
         store.prepare()
 
 
-# ---- one run a day at a time
+# ---- locks: one run at a time works on a day
 
 
-def test_of_two_threads_on_one_day_the_second_waits(store: Store) -> None:
+def test_the_second_of_two_threads_on_one_day_waits(store: Store) -> None:
     together, events = Barrier(2), []
 
     def work(name: str) -> None:
@@ -378,11 +378,13 @@ def test_a_row_group_of_large_rows_has_fewer_rows_however_many_come_at_a_time(
     assert store.read(CDRS, DAY).equals(frame)
 
 
-def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
+def test_a_file_that_this_user_may_not_read_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(path: Path) -> dict[str, str]:
-        raise PermissionError(f"Permission denied (os error 13): {path}")  # Polars' has no errno
+        raise PermissionError(
+            f"Permission denied (os error 13): {path}"
+        )  # Polars' error has no errno
 
     def not_opened(path: Path, *_: str) -> Never:
         raise PermissionError(errno.EACCES, "Permission denied", path)
@@ -397,7 +399,7 @@ def test_a_file_that_this_user_may_not_read_is_not_to_be_deleted(
             look()
 
 
-def test_files_that_this_user_may_not_read_are_told_apart_from_damaged_ones(
+def test_the_message_separates_files_that_may_not_be_read_from_damaged_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The message also forbade to delete the damaged file among them."""

@@ -118,7 +118,7 @@ def test_a_value_of_any_day_counts(store: Store) -> None:
         ),
     ],
 )
-def test_the_value_that_decided_on_the_type_is_the_example_cut_short_with_a_sign(
+def test_the_example_is_the_value_that_decided_on_the_type_cut_with_an_ellipsis(
     store: Store, tokens: tuple[str, ...], example: str
 ) -> None:
     assert f", such as {example}\n" in proposed(store, values(*tokens))
@@ -149,7 +149,7 @@ def test_a_key_that_never_held_a_value_is_left_out(store: Store) -> None:
         ("data1", "an@example.vn", "some of its values look like e-mail addresses"),
     ],
 )
-def test_what_looks_personal_is_marked_with_the_reason_and_shows_no_value(
+def test_a_personal_key_is_marked_with_the_reason_and_without_an_example(
     store: Store, key: str, value: str, why: str
 ) -> None:
     text = proposed(store, {"a": json.dumps({key: value})})
@@ -158,11 +158,11 @@ def test_what_looks_personal_is_marked_with_the_reason_and_shows_no_value(
     assert read(text, SAIGON).keys[key].pii
 
 
-def test_what_does_not_look_personal_is_not_marked(store: Store) -> None:
+def test_other_keys_are_not_marked_as_personal(store: Store) -> None:
     assert "pii" not in proposed(store, {"a": '{"so_tien": 100, "content": "x", "data1": "A7"}'})
 
 
-def test_of_keys_that_share_a_column_one_is_declared_and_none_leaves_it_unasked(
+def test_of_keys_that_share_a_column_one_is_declared_and_the_others_are_commented_out(
     store: Store,
 ) -> None:
     text = proposed(store, {"a": '{"Tổng": 1}', "b": '{"tong": "x"}'})

@@ -74,11 +74,11 @@ def test_a_record_that_is_a_number_is_not_the_call_of_that_id() -> None:
     assert made(StoredPage(1, page_of(b"123", call("123")))) == 2
 
 
-def test_nothing_fetched_is_no_version() -> None:
+def test_without_records_there_are_no_versions() -> None:
     assert made() == made(StoredPage(1, page_of())) == 0
 
 
-def test_a_call_on_the_border_of_two_parts_counts_in_its_own_whichever_was_read_last() -> None:
+def test_a_call_at_the_border_of_two_parts_counts_in_its_own_part() -> None:
     before = call("before", "2023-03-07 11:59:59")
     after = call("after", "2023-03-07 12:00:00")
     both = page_of(before, after)

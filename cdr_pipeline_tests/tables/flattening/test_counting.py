@@ -32,7 +32,7 @@ RULES = Rules(Window.of(DAY), SAIGON)
 
 
 @given(st.sets(st.integers(0, 20), min_size=1), st.lists(st.integers(0, 20)))
-def test_rows_that_do_not_count_are_looked_up(gone: set[int], came: list[int]) -> None:
+def test_rows_that_do_not_count_are_dropped_without_a_join(gone: set[int], came: list[int]) -> None:
     """A join was too slow: for 500,000 calls, each listed five times, it went through all dropped
     rows again for each few thousand rows, which took half of the time.
     """
@@ -117,7 +117,7 @@ def test_a_day_holds_its_first_and_last_second_and_neither_neighbour() -> None:
     assert made.cdrs["hour"].to_list() == [0, 23]
 
 
-def test_rejects_of_another_day_stay_there() -> None:
+def test_rejects_of_another_day_are_not_rejects_of_this_day() -> None:
     made = flat(call("", "2023-03-08 00:00:00"), call("", "2023-03-07 23:59:59"), {"note": "?"})
     assert len(made.rejects) == 2
 

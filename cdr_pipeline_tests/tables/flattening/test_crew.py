@@ -114,7 +114,7 @@ def test_a_limit_of_columns_gives_the_same_columns_however_work_is_shared(
     )
 
 
-def test_nothing_is_left_behind(store: Store) -> None:
+def test_no_staged_file_is_left(store: Store) -> None:
     with crew_of(store, DAY, MOST_COLUMNS, NO_CONTRACT) as crew:
         keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
         crew.flat()

@@ -90,7 +90,7 @@ def test_a_number_beyond_64_bits_has_the_same_reason_as_text(number: str) -> Non
 
 @pytest.mark.parametrize("duration", ["1", "1.5"], ids=["fast", "slow"])
 @pytest.mark.parametrize("depth", range(495, 502))
-def test_whether_a_record_is_too_deep_depends_on_itself_alone(duration: str, depth: int) -> None:
+def test_whether_a_record_is_too_deep_depends_only_on_the_record(duration: str, depth: int) -> None:
     additional = f'{{"k":{"[" * depth}{"]" * depth}}}'
     made = flat(verbatim("additional", additional), verbatim("duration", duration, "beside"))
     assert ("a" in made.cdrs["id"].to_list()) == (depth <= 498)

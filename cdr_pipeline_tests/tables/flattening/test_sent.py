@@ -58,7 +58,7 @@ def test_every_key_of_every_campaign_is_counted_by_the_types_of_its_values(
 
 
 @given(st.lists(st.tuples(CAMPAIGN, OBJECT), max_size=10), st.randoms(), st.integers(0, 10))
-def test_neither_order_nor_pages_nor_calls_that_came_twice_change_a_row(
+def test_order_pages_and_repeated_calls_change_no_row(
     objects: list[tuple[str, str]], random: Any, cut: int
 ) -> None:
     lines = records(objects)
@@ -84,7 +84,7 @@ def test_the_example_is_the_least_value_cut_short_and_never_an_empty_one() -> No
     }
 
 
-def test_a_record_that_is_no_call_of_the_day_has_sent_nothing() -> None:
+def test_keys_of_a_record_that_is_no_call_of_the_day_are_not_counted() -> None:
     made = flat(
         call("a", additional={"a": 1}),
         call("", additional={"b": 1}),
