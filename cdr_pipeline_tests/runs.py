@@ -36,7 +36,7 @@ def run(
     )
 
 
-def last_said(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+def last_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
     """The evaluation that Dagster's page shows for a check: the one that began last."""
     (last,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
     assert last.event
@@ -44,7 +44,7 @@ def last_said(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCh
     return last.event.asset_check_evaluation
 
 
-def red(result: dg.ExecuteInProcessResult) -> str:
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
     """The message of the single step that failed in a run."""
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None

@@ -54,30 +54,32 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def modules(wing: str) -> list[Path]:
-    folder = ROOT / wing
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{wing}.py"]
+def modules(package: str) -> list[Path]:
+    folder = ROOT / package
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{package}.py"]
 
 
 def test_every_module_has_a_list_of_what_it_may_import() -> None:
-    wings = {
+    packages = {
         path.stem
         for path in ROOT.iterdir()
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-    assert wings - {"__init__", "bench"} == MAY_IMPORT.keys()
+    assert packages - {"__init__", "bench"} == MAY_IMPORT.keys()
 
 
-@pytest.mark.parametrize("wing", MAY_IMPORT)
-def test_a_module_imports_only_what_its_list_allows(wing: str) -> None:
-    for path in modules(wing):
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_module_imports_only_what_its_list_allows(package: str) -> None:
+    for path in modules(package):
         ours = {name.split(".")[1] for name in imported(path) if name.startswith("cdr_pipeline.")}
-        assert ours - {"__version__"} <= MAY_IMPORT[wing], path.name
+        assert ours - {"__version__"} <= MAY_IMPORT[package], path.name
 
 
-@pytest.mark.parametrize("wing", sorted(MAY_IMPORT["assets"] - {"assets"} | MAY_IMPORT["tables"]))
-def test_nothing_below_the_assets_imports_dagster(wing: str) -> None:
-    for path in modules(wing):
+@pytest.mark.parametrize(
+    "package", sorted(MAY_IMPORT["assets"] - {"assets"} | MAY_IMPORT["tables"])
+)
+def test_nothing_below_the_assets_imports_dagster(package: str) -> None:
+    for path in modules(package):
         assert not [name for name in imported(path) if name.split(".")[0] == "dagster"], path.name
 
 

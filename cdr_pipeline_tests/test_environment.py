@@ -21,7 +21,7 @@ def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / ".env"
 
 
-def said(dotenv: Path, text: str) -> str | None:
+def value_after(dotenv: Path, text: str) -> str | None:
     """The value of `NAME` in the environment after `.env` was written and read."""
     dotenv.write_text(text)
     read_dotenv_again()
@@ -30,10 +30,10 @@ def said(dotenv: Path, text: str) -> str | None:
 
 def test_a_line_deleted_from_the_env_file_is_deleted_from_the_environment(dotenv: Path) -> None:
     """A contract that was taken out of `.env` stayed in force in sensors until a restart."""
-    assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
-    assert said(dotenv, f"{NAME}=b.toml\n") == "b.toml"
-    assert said(dotenv, "CDR_LOOKBACK_DAYS=3\n") is None
-    assert said(dotenv, f"{NAME}=\n") == ""
+    assert value_after(dotenv, f"{NAME}=a.toml\n") == "a.toml"
+    assert value_after(dotenv, f"{NAME}=b.toml\n") == "b.toml"
+    assert value_after(dotenv, "CDR_LOOKBACK_DAYS=3\n") is None
+    assert value_after(dotenv, f"{NAME}=\n") == ""
     dotenv.unlink()
     read_dotenv_again()
     assert NAME not in os.environ
@@ -43,9 +43,9 @@ def test_the_value_that_a_line_covered_comes_back_when_the_line_is_deleted(
     dotenv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(NAME, "shell.toml")
-    assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
-    assert said(dotenv, f"{NAME}=b.toml\n") == "b.toml"
-    assert said(dotenv, "") == "shell.toml"
+    assert value_after(dotenv, f"{NAME}=a.toml\n") == "a.toml"
+    assert value_after(dotenv, f"{NAME}=b.toml\n") == "b.toml"
+    assert value_after(dotenv, "") == "shell.toml"
 
 
 def test_a_line_that_uses_the_value_it_covers_gives_the_same_value_each_time(
@@ -53,11 +53,11 @@ def test_a_line_that_uses_the_value_it_covers_gives_the_same_value_each_time(
 ) -> None:
     """`PYTHONPATH=${PYTHONPATH}:src` grew at each tick of a sensor."""
     for _ in range(3):
-        assert said(dotenv, f"{NAME}=${{{NAME}:-none}}.toml\n") == "none.toml"
-    said(dotenv, "")
+        assert value_after(dotenv, f"{NAME}=${{{NAME}:-none}}.toml\n") == "none.toml"
+    value_after(dotenv, "")
     monkeypatch.setenv(NAME, "shell")
     for _ in range(3):
-        assert said(dotenv, f"{NAME}=${{{NAME}}}.toml\n") == "shell.toml"
+        assert value_after(dotenv, f"{NAME}=${{{NAME}}}.toml\n") == "shell.toml"
 
 
 def test_a_value_that_dagster_set_from_the_env_file_is_removed_too(
@@ -67,14 +67,14 @@ def test_a_value_that_dagster_set_from_the_env_file_is_removed_too(
     monkeypatch.setenv(NAME, "a.toml")  # as `dagster dev` does
     dotenv.write_text(f"{NAME}=a.toml\n")
     note_dotenv()
-    assert said(dotenv, "") is None
+    assert value_after(dotenv, "") is None
 
 
 def test_a_child_process_removes_a_value_that_its_parent_read_from_the_env_file(
     dotenv: Path,
 ) -> None:
     """A code server that Dagster restarts, and a run, inherit the environment of the daemon."""
-    assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
+    assert value_after(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     dotenv.write_text("")
     reads = (
         "import os, json; from cdr_pipeline.environment import read_dotenv_again as read; read()"
@@ -87,6 +87,6 @@ def test_a_child_process_removes_a_value_that_its_parent_read_from_the_env_file(
 
 
 def test_a_second_note_keeps_the_first(dotenv: Path) -> None:
-    assert said(dotenv, f"{NAME}=a.toml\n") == "a.toml"
+    assert value_after(dotenv, f"{NAME}=a.toml\n") == "a.toml"
     note_dotenv()
-    assert said(dotenv, "") is None
+    assert value_after(dotenv, "") is None

@@ -39,7 +39,7 @@ def health(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> tuple[Worke
     return result.status, result.msg or ""
 
 
-def ended() -> int:
+def ended_process() -> int:
     """The id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
@@ -48,7 +48,7 @@ def ended() -> int:
 
 def test_a_run_is_alive_as_long_as_its_process(instance: dg.DagsterInstance) -> None:
     assert health(instance, process_tags()) == (WorkerStatus.RUNNING, "")
-    gone = {TAG: f"{ended()}:@{gethostname()}"}
+    gone = {TAG: f"{ended_process()}:@{gethostname()}"}
     assert health(instance, gone) == (WorkerStatus.FAILED, GONE)
     assert "only failed and missing partitions" in GONE
 
@@ -72,7 +72,7 @@ def test_another_process_with_the_id_of_a_runs_process_is_not_the_run(
 def test_a_run_whose_process_cannot_be_checked_counts_as_running(
     instance: dg.DagsterInstance,
 ) -> None:
-    elsewhere = {TAG: f"{ended()}:1@another-host"}
+    elsewhere = {TAG: f"{ended_process()}:1@another-host"}
     assert health(instance, elsewhere) == (WorkerStatus.RUNNING, "")
     assert health(instance, {}) == (WorkerStatus.RUNNING, "")
 

@@ -23,7 +23,7 @@ def days(*numbers: int) -> list[date]:
     return [date(2023, 3, number) for number in numbers]
 
 
-def kept(proved: dict[int, int], *, not_made: int = 0) -> dict[date, Kept]:
+def stored_days(proved: dict[int, int], *, not_made: int = 0) -> dict[date, Kept]:
     """The stored days. `proved`: number of the day in March -> days from it to its last proof."""
     return {
         day: Kept(day + DAY * after, whole=day.day != not_made)
@@ -36,41 +36,41 @@ SETTLED = dict.fromkeys(range(1, 28), 4) | {28: 3, 29: 2, 30: 1}
 
 
 def test_each_night_the_day_that_ended_and_the_lookback_before_it_are_fetched() -> None:
-    assert wanted(NEWEST, kept(SETTLED), SETTINGS).fetch == days(28, 29, 30, 31)
+    assert wanted(NEWEST, stored_days(SETTLED), SETTINGS).fetch == days(28, 29, 30, 31)
 
 
 def test_days_before_the_first_stored_day_are_not_fetched() -> None:
     assert wanted(NEWEST, {}, SETTINGS).fetch == days(31)
-    assert wanted(NEWEST, kept({30: 1}), SETTINGS).fetch == days(30, 31)
+    assert wanted(NEWEST, stored_days({30: 1}), SETTINGS).fetch == days(30, 31)
 
 
 def test_a_gap_is_filled_from_the_first_loaded_day_on() -> None:
     holes = {day: after for day, after in SETTLED.items() if day not in (1, 2, 10, 11, 20)}
-    assert wanted(NEWEST, kept(holes), SETTINGS).fetch == days(10, 11, 20, 28, 29, 30, 31)
+    assert wanted(NEWEST, stored_days(holes), SETTINGS).fetch == days(10, 11, 20, 28, 29, 30, 31)
 
 
 def test_days_of_missed_nights_are_fetched() -> None:
     slept = dict.fromkeys(range(1, 21), 4) | {21: 3, 22: 2, 23: 1}
-    assert wanted(NEWEST, kept(slept), SETTINGS).fetch == days(*range(21, 32))
+    assert wanted(NEWEST, stored_days(slept), SETTINGS).fetch == days(*range(21, 32))
 
 
 def test_a_day_loaded_by_hand_since_is_not_loaded_again() -> None:
     by_hand = SETTLED | {29: 3, 30: 2, 31: 1}
-    assert wanted(NEWEST, kept(by_hand), SETTINGS).fetch == days(28)
-    assert wanted(NEWEST, kept(SETTLED | {5: 400}), SETTINGS).fetch == days(28, 29, 30, 31)
+    assert wanted(NEWEST, stored_days(by_hand), SETTINGS).fetch == days(28)
+    assert wanted(NEWEST, stored_days(SETTLED | {5: 400}), SETTINGS).fetch == days(28, 29, 30, 31)
 
 
 def test_a_longer_lookback_fetches_days_that_it_would_have_fetched() -> None:
     longer = Settings(lookback_days=5)
-    assert wanted(NEWEST, kept(SETTLED | {7: 6}), longer).fetch == [
+    assert wanted(NEWEST, stored_days(SETTLED | {7: 6}), longer).fetch == [
         day for day in days(*range(1, 32)) if day.day != 7
     ]
 
 
 def test_a_day_with_missing_aggregates_is_made_again_without_the_vendor() -> None:
-    asked = wanted(NEWEST, kept(SETTLED, not_made=10), SETTINGS)
+    asked = wanted(NEWEST, stored_days(SETTLED, not_made=10), SETTINGS)
     assert (asked.make, asked.fetch) == (days(10), days(28, 29, 30, 31))
-    assert wanted(NEWEST, kept(SETTLED, not_made=29), SETTINGS).make == []
+    assert wanted(NEWEST, stored_days(SETTLED, not_made=29), SETTINGS).make == []
 
 
 @pytest.mark.parametrize(

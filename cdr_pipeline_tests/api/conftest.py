@@ -59,7 +59,7 @@ def _budget_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Say:
+class Reply:
     """One response of a script."""
 
     status: int = 200
@@ -68,7 +68,7 @@ class Say:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """One request that a script received."""
 
     method: str
@@ -82,16 +82,16 @@ class Heard:
 class Script:
     """A vendor that gives the replies in order, repeats the last, and keeps each request."""
 
-    def __init__(self, *replies: Say) -> None:
+    def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
-        self.heard: list[Heard] = []
+        self.heard: list[Received] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Request(scope, receive)
         params = dict(asked.query_params)
         path, query = asked.url.path, asked.url.query
         body = await asked.body()
-        self.heard.append(Heard(asked.method, path, query, params, asked.headers, body))
+        self.heard.append(Received(asked.method, path, query, params, asked.headers, body))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         await Response(reply.body, reply.status, reply.headers)(scope, receive, send)
 
@@ -130,13 +130,13 @@ def ask(client: Client, query: Query | None = None, attempts: int | None = None)
     return client.get(query or Query(), limit=500, offset=0, read=see, attempts=attempts)
 
 
-def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Say:
-    return Say(status, json.dumps({"token": token, "expired_in": expired_in}).encode())
+def granted(token: str, expired_in: object = 13_824_000, status: int = 200) -> Reply:
+    return Reply(status, json.dumps({"token": token, "expired_in": expired_in}).encode())
 
 
-def error(status: int, *, said: object = "no", **headers: str) -> Say:
+def error(status: int, *, said: object = "no", **headers: str) -> Reply:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Say(status, json.dumps({"error": said}).encode(), named)
+    return Reply(status, json.dumps({"error": said}).encode(), named)
 
 
 # ---- time

@@ -109,7 +109,7 @@ def test_the_halves_of_a_whole_reading_are_allowed_whatever_the_bounds_and_no_ca
 # ---- totals that count less than is listed
 
 
-class Low(Model):
+class LowTotal(Model):
     """Its total is 3 less than the rows it lists, as if it did not count legs."""
 
     def body(self, ids: list[str], total: int) -> bytes:
@@ -119,7 +119,7 @@ class Low(Model):
 @pytest.mark.parametrize(("page_size", "cap"), [(10, 10**9), (500, 10)])
 def test_after_a_full_last_page_one_more_page_is_asked_for(page_size: int, cap: int) -> None:
     """33 legs are listed under a total of 30: the first 30 were taken for the whole day."""
-    model = Low(spread(33), cap=cap)
+    model = LowTotal(spread(33), cap=cap)
     with pytest.raises(NotProved):
         prove(model, page_size=page_size, honest=100)
     offsets = [offset for _, _, offset in model.asked]

@@ -36,7 +36,7 @@ from cdr_pipeline_tests.api.conftest import (
     WINDOW,
     Clock,
     Connect,
-    Say,
+    Reply,
     Script,
     ask,
     error,
@@ -55,7 +55,7 @@ OF_THE_DAY = Query(start_date=WINDOW.start, end_date=WINDOW.end - SECOND)
 def test_a_request_carries_token_version_limit_and_offset_and_nothing_that_was_not_asked(
     connect: Connect,
 ) -> None:
-    script = Script(Say())
+    script = Script(Reply())
     ask(connect(script))
     (heard,) = script.heard
     assert (heard.method, heard.path) == ("GET", "/v3/cdr")
@@ -68,7 +68,7 @@ def test_a_request_carries_token_version_limit_and_offset_and_nothing_that_was_n
 # For each documented parameter, see `cli.test_ask`.
 def test_a_server_that_does_not_decode_forms_reads_the_same_query(connect: Connect) -> None:
     """To such a server `+` is a plus and not a space."""
-    script = Script(Say())
+    script = Script(Reply())
     query = Query(start_date=datetime(2023, 3, 6, 17, 20, 58), phone="+84 899&x=%é")
     ask(connect(script), query)
     (heard,) = script.heard
@@ -96,7 +96,7 @@ def test_a_wrong_key_is_one_clear_error(connect: Connect, status: int) -> None:
     with pytest.raises(Unauthorized, match=match) as caught:
         ask(connect(script, token=None, api_key=KEY))
     assert len(script.heard) == 1
-    assert KEY not in everything_said(caught.value)
+    assert KEY not in all_messages(caught.value)
 
 
 @pytest.mark.parametrize("status", [302, 404])
@@ -108,8 +108,8 @@ def test_a_host_where_nobody_can_sign_in_is_named_at_once(connect: Connect, stat
 
 
 def test_signing_in_is_tried_again_like_any_request(connect: Connect) -> None:
-    nothing = [Say(body=body) for body in (b"<html>", b"[]", b'{"token":""}', b'{"token":null}')]
-    script = Script(error(503), *nothing, granted("t"), Say())
+    nothing = [Reply(body=body) for body in (b"<html>", b"[]", b'{"token":""}', b'{"token":null}')]
+    script = Script(error(503), *nothing, granted("t"), Reply())
     assert ask(connect(script, token=None, api_key=KEY)).retries == 5
     assert script.heard[-1].headers["authorization"] == "Bearer t"
 
@@ -121,14 +121,14 @@ def test_a_token_that_no_header_can_hold_is_an_error_without_its_text(
     script = Script(granted(token))
     with pytest.raises(Unavailable, match="a token that cannot be sent") as caught:
         ask(connect(script, token=None, api_key=KEY))
-    assert "QXQ" not in everything_said(caught.value)
+    assert "QXQ" not in all_messages(caught.value)
     assert {heard.method for heard in script.heard} == {"POST"}
 
 
 # ---- refusals
 
 
-def everything_said(error: BaseException | None) -> str:
+def all_messages(error: BaseException | None) -> str:
     """The messages of an error and of all its causes."""
     said = ""
     while error:
@@ -154,10 +154,10 @@ def test_a_4xx_is_one_error_in_the_vendors_words_without_our_token(
     connect: Connect, status: int, kind: type[ApiError], hint: str, shape: str
 ) -> None:
     words = f"sorry, not with {TOKEN} today"
-    shapes: dict[str, Say] = {
+    shapes: dict[str, Reply] = {
         "text": error(status, said=words),
         "list": error(status, said=[{"(root)": words}]),
-        "html": Say(status, f"<html>{words}</html>".encode()),
+        "html": Reply(status, f"<html>{words}</html>".encode()),
     }
     script = Script(shapes[shape])
     client = connect(script)
@@ -167,7 +167,7 @@ def test_a_4xx_is_one_error_in_the_vendors_words_without_our_token(
     assert f"{client.host} answered {status}" in (message := str(caught.value))
     assert hint in message
     assert ("sorry, not with *** today" in message) == (shape != "html")
-    assert TOKEN not in everything_said(caught.value)
+    assert TOKEN not in all_messages(caught.value)
     assert len(script.heard) == 1
 
 
@@ -192,7 +192,7 @@ def test_a_token_from_a_sign_in_is_not_in_messages_either(connect: Connect) -> N
     script = Script(granted(TOKEN), error(403, said=f"{TOKEN} may not"))
     with pytest.raises(Unauthorized) as caught:
         ask(connect(script, token=None, api_key=KEY))
-    assert TOKEN not in everything_said(caught.value)
+    assert TOKEN not in all_messages(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_token_from_a_sign_in_is_not_in_messages_either(connect: Connect) -> N
 def test_a_redirect_is_named_and_not_followed(
     connect: Connect, location: dict[str, str], where: str
 ) -> None:
-    script = Script(Say(302, b"", location))
+    script = Script(Reply(302, b"", location))
     with pytest.raises(Refused) as caught:
         ask(connect(script))
     assert f"302, a redirect{where}. Check CDR_API_BASE_URL" in str(caught.value)
@@ -231,10 +231,10 @@ NO_PAGES = {
 def test_a_200_that_is_no_page_is_asked_for_again_and_given_up_at_last(
     connect: Connect, body: bytes
 ) -> None:
-    script = Script(Say(body=body), Say(body=body), Say(body=PAGE))
+    script = Script(Reply(body=body), Reply(body=body), Reply(body=PAGE))
     answer = ask(connect(script))
     assert (answer.body, answer.retries) == (PAGE, 2)
-    for_ever = Script(Say(body=body))
+    for_ever = Script(Reply(body=body))
     with pytest.raises(Unavailable, match=r"answered 200, but .* \(6 tries\)"):
         ask(connect(for_ever))
     assert len(for_ever.heard) == 6
@@ -247,7 +247,7 @@ def test_an_error_that_lasts_is_told_in_the_vendors_words(connect: Connect, stat
         ask(connect(script))
     assert f"answered {status}" in (message := str(caught.value))
     assert "(no *** here) (6 tries)" in message
-    assert TOKEN not in everything_said(caught.value)
+    assert TOKEN not in all_messages(caught.value)
 
 
 @pytest.mark.parametrize("status", [500, 504])
@@ -273,14 +273,14 @@ def test_a_sign_in_that_fails_says_nothing_of_pages(connect: Connect, vendor: An
 
 def test_a_null_error_is_not_told(connect: Connect) -> None:
     with pytest.raises(Unavailable, match=r"it has no `total` \(6 tries\)"):
-        ask(connect(Script(Say(body=b'{"error":null,"data":[]}'))))
+        ask(connect(Script(Reply(body=b'{"error":null,"data":[]}'))))
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_half_a_character_in_the_vendors_words_becomes_a_question_mark(
     connect: Connect, status: int
 ) -> None:
-    script = Script(Say(status, rb'{"error": "cut \ud83d off"}'))
+    script = Script(Reply(status, rb'{"error": "cut \ud83d off"}'))
     with pytest.raises(ApiError, match=r"\(cut \? off\)"):
         ask(connect(script))
 
@@ -288,7 +288,7 @@ def test_half_a_character_in_the_vendors_words_becomes_a_question_mark(
 def test_a_client_that_is_stopped_tries_nothing_again_and_asks_for_nothing_more(
     connect: Connect,
 ) -> None:
-    script = Script(Say(body=b"broken"))
+    script = Script(Reply(body=b"broken"))
     client = connect(script)
 
     def read(body: bytes) -> Seen:
@@ -313,7 +313,7 @@ def test_answers_that_break_on_the_way_are_got_in_the_end(connect: Connect, chao
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_a_passing_error_is_tried_again_within_bounds(connect: Connect, status: int) -> None:
-    script = Script(error(status), error(status), Say())
+    script = Script(error(status), error(status), Reply())
     client = connect(script)
     assert ask(client).retries == 2
     few = 5 if status != 429 else QUICK.attempts
@@ -322,7 +322,7 @@ def test_a_passing_error_is_tried_again_within_bounds(connect: Connect, status: 
         match = rf"answered {status} \(\*\*\*\) \({tries} tries\)"
         with pytest.raises(Unavailable, match=match) as caught:
             ask(client_on(connect, script, client), attempts=attempts)
-        assert TOKEN not in everything_said(caught.value)
+        assert TOKEN not in all_messages(caught.value)
         assert len(script.heard) == tries
 
 
@@ -387,7 +387,7 @@ def test_a_host_that_cannot_be_reached_is_named() -> None:
 # ---- proxies
 
 
-def far_away() -> Client:
+def remote_client() -> Client:
     connection = Connection("http://api.example.vn", secret(TOKEN), None)
     return Client(
         connection, Budget(connection.host, per_second=0, in_flight=1), timeout=5, patience=QUICK
@@ -400,7 +400,7 @@ def test_hosts_on_this_machine_are_reached_without_a_proxy(
 ) -> None:
     """The demo failed for users behind a proxy, and blamed CDR_API_BASE_URL."""
     monkeypatch.setenv("ALL_PROXY", proxy)
-    assert ask(connect(Script(Say()))).retries == 0
+    assert ask(connect(Script(Reply()))).retries == 0
     url, heard = hook
     post(url, {"text": "hello"})
     assert heard.messages == [{"text": "hello"}]
@@ -410,7 +410,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("HTTP_PROXY", "http://{}:{}".format(*taken.getsockname()))
     reached = r"vn could not be reached by the proxy .*HTTP_PROXY"
-    with far_away() as client, pytest.raises(Unreachable, match=reached):
+    with remote_client() as client, pytest.raises(Unreachable, match=reached):
         ask(client)
 
 
@@ -431,7 +431,7 @@ def test_a_proxy_that_cannot_be_used_is_a_setting_that_is_wrong(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(SettingsError, match=r"ALL_PROXY cannot be used: [^@]+$"):
-        far_away()
+        remote_client()
 
 
 # ---- Retry-After
@@ -440,7 +440,7 @@ def test_a_proxy_that_cannot_be_used_is_a_setting_that_is_wrong(
 def test_a_vendor_that_is_busy_at_first_is_not_given_up_sooner(connect: Connect) -> None:
     """A run that began when others had used up the vendor's limit of a minute failed in seconds."""
     busy = [error(429)] * (QUICK.first_attempts + 2)
-    assert ask(connect(Script(*busy, Say()))).retries == len(busy)
+    assert ask(connect(Script(*busy, Reply()))).retries == len(busy)
     with pytest.raises(Unavailable, match=rf"\({QUICK.attempts} tries\). Try again later.$"):
         ask(connect(Script(error(429))))
 
@@ -448,11 +448,11 @@ def test_a_vendor_that_is_busy_at_first_is_not_given_up_sooner(connect: Connect)
 def test_busy_answers_do_not_count_as_attempts_at_a_page(connect: Connect) -> None:
     """A page that was refused by a rate limit was taken for one at too deep an offset."""
     busy, broken = [error(429)] * 3 + [error(503, retry_after="1")], [error(500)] * 2
-    client = connect(Script(Say()))
+    client = connect(Script(Reply()))
     ask(client)
-    script = Script(broken[0], *busy, broken[1], Say())
+    script = Script(broken[0], *busy, broken[1], Reply())
     assert ask(client_on(connect, script, client), attempts=3).retries == 6
-    script = Script(*busy, *broken, error(500), Say())
+    script = Script(*busy, *broken, error(500), Reply())
     with pytest.raises(Unavailable, match=r"answered 500 \(no\) \(7 tries\)"):
         ask(client_on(connect, script, client), attempts=3)
 
@@ -465,7 +465,7 @@ def test_a_vendor_that_asks_to_wait_is_waited_for(
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
     after = "7" if form == "seconds" else format_datetime(until, usegmt=True)
     began = time.time()
-    assert ask(connect(Script(error(status, retry_after=after), Say()))).retries == 1
+    assert ask(connect(Script(error(status, retry_after=after), Reply()))).retries == 1
     assert time.time() >= (began + 7 if form == "seconds" else until.timestamp())
     assert sum(clock.pauses) <= 9
 
@@ -486,7 +486,7 @@ def test_a_retry_after_date_is_compared_with_the_vendors_own_clock(
     until = datetime.now(UTC) + timedelta(seconds=7)
     monkeypatch.setattr("cdr_pipeline.api.client.datetime", Wrong)
     busy = error(503, retry_after=format_datetime(until, usegmt=True))
-    assert ask(connect(Script(busy, Say()))).retries == 1
+    assert ask(connect(Script(busy, Reply()))).retries == 1
     assert 5 < sum(clock.pauses) <= 9
 
 
@@ -496,7 +496,7 @@ def test_a_retry_after_holds_for_all_who_share_the_budget(connect: Connect, cloc
     with pytest.raises(Unavailable, match="asks to wait 9 s"):
         ask(client)
     assert sum(clock.pauses) == 0
-    ask(connect(Script(Say())))
+    ask(connect(Script(Reply())))
     assert 8 < sum(clock.pauses) <= 9
 
 
@@ -518,14 +518,14 @@ def test_a_retry_after_that_cannot_be_read_is_no_wait(
     connect: Connect, clock: Clock, written: str
 ) -> None:
     after: dict[str, Any] = {"retry_after": written}
-    assert ask(connect(Script(error(429, **after), Say()))).retries == 1
+    assert ask(connect(Script(error(429, **after), Reply()))).retries == 1
     assert clock.pauses == []
 
 
 def test_a_request_during_a_long_retry_after_fails_without_being_sent(
     connect: Connect, clock: Clock
 ) -> None:
-    script = Script(error(429, Retry_After="1000"), Say())
+    script = Script(error(429, Retry_After="1000"), Reply())
     with pytest.raises(Unavailable):
         ask(connect(script))
     with pytest.raises(Unavailable, match=r"left alone \(Retry-After\) for \d+ s more"):
@@ -537,7 +537,7 @@ def test_a_request_during_a_long_retry_after_fails_without_being_sent(
 def test_a_request_that_waits_for_a_pause_ends_at_once_when_the_client_is_stopped(
     connect: Connect,
 ) -> None:
-    script = Script(error(429, retry_after="15"), Say())
+    script = Script(error(429, retry_after="15"), Reply())
     client = connect(script)
     threading.Timer(0.2, client.stop).start()
     began = time.monotonic()
@@ -550,14 +550,14 @@ def test_a_request_that_waits_for_a_pause_ends_at_once_when_the_client_is_stoppe
 def test_every_error_is_an_api_error(connect: Connect) -> None:
     deep = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for reply in (
-        Say(204, b""),
-        Say(206, PAGE),
+        Reply(204, b""),
+        Reply(206, PAGE),
         error(418),
         error(599),
-        Say(301, b""),
-        Say(400, deep),
+        Reply(301, b""),
+        Reply(400, deep),
     ):
         with pytest.raises(ApiError):
             ask(connect(Script(reply)))
     with pytest.raises(ApiError):
-        ask(connect(Script(Say(200, deep)), token=None, api_key=KEY))
+        ask(connect(Script(Reply(200, deep)), token=None, api_key=KEY))

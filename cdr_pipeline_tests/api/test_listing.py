@@ -173,14 +173,14 @@ def test_drift_ends_in_the_last_truth_or_in_a_failure_with_figures(
     try:
         proof = prove(client, page_size=100, concurrency=1, pages=pages)
     except NotProved as failure:
-        tells_figures(failure)
+        assert_figures(failure)
     else:
         proof.adds_up()
         assert proof.ids == truth(drifting)
     assert Counter([page.body for page in pages]) == Counter(listings(drifting))
 
 
-def tells_figures(failure: NotProved) -> None:
+def assert_figures(failure: NotProved) -> None:
     assert re.search(
         r"^2023-03-07 00:00:00 to 2023-03-08 00:00:00 is not proved complete: .+;"
         r".+ total was [\d,]+ at most, and [\d,]+ distinct records came in \d+ readings"
@@ -202,7 +202,7 @@ def test_a_total_that_lies_for_ever_is_a_failure_with_figures(connect: Connect, 
     pages: list[Page] = []
     with pytest.raises(NotProved) as caught:
         prove(connect(lying), page_size=100, concurrency=2, pages=pages)
-    tells_figures(caught.value)
+    assert_figures(caught.value)
     requests = len(lying.requests)
     assert f"{requests} requests" in str(caught.value)
     assert Counter([page.body for page in pages]) == Counter(listings(lying))
@@ -227,7 +227,7 @@ def test_a_total_that_rises_over_empty_pages_is_a_failure() -> None:
 
     with pytest.raises(NotProved) as caught:
         prove(Rising(spread(35)), page_size=10)
-    tells_figures(caught.value)
+    assert_figures(caught.value)
 
 
 class Blinking(Model):
@@ -278,7 +278,7 @@ def test_a_day_without_calls_of_such_a_vendor_is_proved_by_two_requests() -> Non
 def test_a_day_of_which_calls_came_is_not_proved_empty(moment: Iterable[int]) -> None:
     with pytest.raises(NotProved, match="calls came that were no longer listed in the end") as said:
         prove(Blinking(*moment), page_size=10, concurrency=1)
-    tells_figures(said.value)
+    assert_figures(said.value)
 
 
 def test_a_few_calls_that_the_vendor_deletes_meanwhile_are_left_out() -> None:

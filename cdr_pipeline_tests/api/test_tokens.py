@@ -6,12 +6,12 @@ import pytest
 
 from cdr_pipeline.errors import Unauthorized
 from cdr_pipeline.simulator import Chaos, Vendor
-from cdr_pipeline_tests.api.conftest import KEY, Connect, Say, Script, ask, error, granted
+from cdr_pipeline_tests.api.conftest import KEY, Connect, Reply, Script, ask, error, granted
 
 
 @pytest.mark.parametrize("grant", [granted("t-1"), granted("t-1", status=201), granted(" t-1\r\n")])
-def test_an_api_key_signs_in_once_for_many_requests(connect: Connect, grant: Say) -> None:
-    script = Script(grant, Say())
+def test_an_api_key_signs_in_once_for_many_requests(connect: Connect, grant: Reply) -> None:
+    script = Script(grant, Reply())
     client = connect(script, token=None, api_key=KEY)
     for _ in range(3):
         ask(client)
@@ -25,7 +25,7 @@ def test_an_api_key_signs_in_once_for_many_requests(connect: Connect, grant: Say
 def test_a_token_past_its_expiry_is_renewed_before_it_is_refused(
     connect: Connect,
 ) -> None:
-    script = Script(granted("t-1", 1e-6), Say(), granted("t-2"), Say())
+    script = Script(granted("t-1", 1e-6), Reply(), granted("t-2"), Reply())
     client = connect(script, token=None, api_key=KEY)
     for _ in range(3):
         ask(client)
@@ -37,7 +37,7 @@ def test_a_token_past_its_expiry_is_renewed_before_it_is_refused(
 def test_a_token_that_does_not_say_when_it_expires_is_kept_for_a_day(
     connect: Connect, expired_in: object
 ) -> None:
-    script = Script(granted("t-1", expired_in), Say())
+    script = Script(granted("t-1", expired_in), Reply())
     client = connect(script, token=None, api_key=KEY)
     for _ in range(2):
         ask(client)
@@ -63,7 +63,7 @@ def test_the_error_says_that_another_run_may_have_signed_in_meanwhile(connect: C
     """Two runs at once loaded from a vendor where each sign-in ended the token before: the advice
     to check the key was wrong.
     """
-    script = Script(granted("t-1"), Say(), error(401), granted("t-2"), error(401))
+    script = Script(granted("t-1"), Reply(), error(401), granted("t-2"), error(401))
     client = connect(script, token=None, api_key=KEY)
     ask(client)
     with pytest.raises(Unauthorized, match=r"CDR_API_KEY.* let one run load at a time"):

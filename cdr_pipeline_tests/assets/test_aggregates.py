@@ -30,7 +30,7 @@ from cdr_pipeline.tables.provenance import is_unmade, of_the_fetch
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.damage import full
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import red
+from cdr_pipeline_tests.runs import failure_message
 
 DAY = date(2023, 3, 7)
 
@@ -224,7 +224,7 @@ def test_an_aggregate_of_calls_in_another_zone_says_so(desk: NewDesk) -> None:
     at = desk(over_days())
     assert at.run("2023-03-07").success
     at.settings = at.settings.model_copy(update={"timezone": "UTC"})
-    message = red(at.run("2023-03-07", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
+    message = failure_message(at.run("2023-03-07", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
     assert "cdrs of 2023-03-07 are in Asia/Ho_Chi_Minh, and CDR_TIMEZONE is UTC." in message
     assert "unchanged" not in message, "its raw_pages were fetched anew"
     assert at.run("2023-03-07", assets=[CDRS.name, REJECTS.name, CAMPAIGN_DAILY.name]).success

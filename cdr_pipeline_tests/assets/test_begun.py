@@ -115,7 +115,7 @@ def works(at: Desk, wanted: Collection[str] = tuple(DATASETS)) -> list[Work]:
     return [Work(day, at.settings, at.store, wanted) for day in DAYS]
 
 
-def free(at: Desk) -> Iterator[date]:
+def unlocked_days(at: Desk) -> Iterator[date]:
     """The days that no run holds."""
     for day in DAYS:
         try:
@@ -143,7 +143,7 @@ def test_a_run_that_breaks_off_stops_its_fetch_and_locks_no_day(
     monkeypatch.setattr(raw_pages, "fetch", fetching)
     with begun_ahead(works(at), endless) as days:  # type: ignore[arg-type]
         assert next(days).work.day == DAYS[0]
-    assert list(free(at)) == DAYS
+    assert list(unlocked_days(at)) == DAYS
     assert not at.store.holds(RAW_PAGES, DAYS[1])
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_fetch_ends_at_once(desk:
             next(days)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert list(free(at)) == DAYS
+    assert list(unlocked_days(at)) == DAYS
     assert not at.store.holds(RAW_PAGES, DAYS[0])
 
 
@@ -205,11 +205,11 @@ def test_no_partition_of_a_day_is_replaced_before_its_turn(
             assert proved[DAYS[1]].wait(30)
             assert at.store.days(RAW_PAGES) == at.store.days(CDRS) == DAYS[:1]
     assert at.store.days(RAW_PAGES) == DAYS[:1]
-    assert list(free(at)) == DAYS
+    assert list(unlocked_days(at)) == DAYS
 
 
 def test_a_run_that_breaks_off_does_not_wait_for_a_day_of_another_run(desk: NewDesk) -> None:
     at = desk()
     with at.store.locked(DAYS[1]), begun_ahead(works(at, [CDRS.name]), None) as days:
         next(days)
-    assert list(free(at)) == DAYS
+    assert list(unlocked_days(at)) == DAYS

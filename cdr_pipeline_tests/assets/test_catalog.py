@@ -12,7 +12,7 @@ from cdr_pipeline.settings import Settings
 from cdr_pipeline.tables.datasets import CDRS, DATASETS
 from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import NewDesk
-from cdr_pipeline_tests.runs import red, run
+from cdr_pipeline_tests.runs import failure_message, run
 
 
 def build(settings: SettingsFor, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
@@ -54,7 +54,7 @@ def test_wrong_settings_are_one_clear_failure(desk: NewDesk) -> None:
 
     result = build(wrong, desk().instance)
     assert not result.success
-    assert "CDR_TIMEZONE" in red(result)
+    assert "CDR_TIMEZONE" in failure_message(result)
 
 
 def test_the_catalog_is_rebuilt_after_its_datasets_were_loaded(desk: NewDesk) -> None:

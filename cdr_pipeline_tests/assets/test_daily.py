@@ -27,7 +27,7 @@ from cdr_pipeline.tables.datasets import (
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.damage import cut_short
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import last_said, red
+from cdr_pipeline_tests.runs import failure_message, last_evaluation
 
 DAY = date(2023, 3, 7)
 
@@ -109,7 +109,7 @@ def test_a_failed_day_fails_no_other_day(desk: NewDesk) -> None:
         assert at.materialized(dataset.name) == good
     assert not at.store.holds(CDRS, DAY)
     assert [day for day, error in at.ended if error] == [DAY]
-    message = red(result)
+    message = failure_message(result)
     assert "2023-03-07" in message
     assert "not proved complete" in message
 
@@ -229,7 +229,7 @@ def test_the_page_of_checks_names_every_odd_day_of_a_run(desk: NewDesk) -> None:
     at = desk(Vendor(records=odd, token=TOKEN))
     assert at.run("2023-03-06", "2023-03-08").success
     key = dg.AssetCheckKey(dg.AssetKey(CDRS.name), "known_status")
-    evaluation = last_said(at.instance, key)
+    evaluation = last_evaluation(at.instance, key)
     assert evaluation.description == (
         "2 of 3 days: 2023-03-06 to 2023-03-07. On 2023-03-06: 1 of 1 calls: bận (1)"
     )
@@ -305,7 +305,7 @@ def test_a_missing_or_wrong_token_stops_the_run_with_one_message(desk: NewDesk, 
     at = desk(Vendor(tenant=Tenant(calls_per_day=20), token=TOKEN), api_token=token or None)
     result = at.run("2023-03-06", "2023-03-08")
     assert not result.success
-    assert "CDR_API_TOKEN" in red(result)
+    assert "CDR_API_TOKEN" in failure_message(result)
     assert not (at.settings.data_dir / CDRS.name).exists()
     assert len(at.vendor.requests) <= 1
 

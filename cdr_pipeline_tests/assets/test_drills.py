@@ -27,7 +27,7 @@ from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, CDRS, DATASETS, RAW_PAG
 from cdr_pipeline.window import every_day, ranges
 from cdr_pipeline_tests.damage import full
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import red
+from cdr_pipeline_tests.runs import failure_message
 
 FIRST, LAST = date(2023, 3, 6), date(2023, 3, 9)
 
@@ -68,7 +68,7 @@ def test_a_token_that_expires_in_the_night_fails_only_the_days_after_it(
     """At 03:10 the token's 160 days end, in the middle of a load of four days."""
     vendor = Expiring(answers=4)
     at = desk(vendor, page_size=500)
-    message = red(at.run(f"{FIRST}", f"{LAST}"))
+    message = failure_message(at.run(f"{FIRST}", f"{LAST}"))
     assert message.count("does not accept CDR_API_TOKEN") == 1, "one cause, told once"
     left = missing(at, FIRST, LAST)
     assert 0 < len(left) < 4
@@ -93,7 +93,7 @@ def test_days_are_loaded_after_the_vendor_was_down_for_six_hours(
     )
     asked = len(at.vendor.requests)
     for _hour in range(6):
-        message = red(down.run(f"{FIRST + timedelta(1)}", f"{LAST}"))
+        message = failure_message(down.run(f"{FIRST + timedelta(1)}", f"{LAST}"))
         assert message.count("could not be reached") == 1
     assert len(at.vendor.requests) == asked
     assert is_exact(at, FIRST)
@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_every_day_old_or_new_and_says_that_it_is_full(
     before = contents(at, FIRST)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(pq.ParquetWriter, "write_table", full)
-        message = red(at.run(f"{FIRST}", f"{FIRST + timedelta(1)}"))
+        message = failure_message(at.run(f"{FIRST}", f"{FIRST + timedelta(1)}"))
     assert "No space left on device" in message
     assert "Every partition holds its old content or its new" in message
     assert contents(at, FIRST) == before
@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_after_cdrs_is_written_does_not_say_unchanged(
     at.run(f"{FIRST}")
     before = contents(at, FIRST)[CDRS.name]
     monkeypatch.setattr(aggregates, "_written", full)
-    message = red(at.run(f"{FIRST}"))
+    message = failure_message(at.run(f"{FIRST}"))
     assert "No space left on device. Every partition holds its old content or its new" in message
     assert "unchanged" not in message
     assert contents(at, FIRST)[CDRS.name] != before  # its metadata name another fetch
@@ -140,7 +140,7 @@ def test_a_data_folder_that_cannot_be_written_fails_before_the_vendor_is_asked(
     """For instance, a volume is not mounted, or the folder belongs to another user."""
     (tmp_path / "file").touch()
     at = desk(data_dir=tmp_path / "file" / "data")
-    message = red(at.run(f"{FIRST}", f"{LAST}"))
+    message = failure_message(at.run(f"{FIRST}", f"{LAST}"))
     assert "CDR_DATA_DIR" in message
     assert not at.vendor.requests
 
@@ -172,7 +172,7 @@ def test_a_partition_deleted_by_hand_fails_its_readers_and_is_made_again(desk: N
     at = desk()
     at.run(f"{FIRST}")
     shutil.rmtree(at.store.path(CDRS, FIRST).parent)
-    message = red(at.run(f"{FIRST}", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
+    message = failure_message(at.run(f"{FIRST}", assets=[RAW_PAGES.name, CAMPAIGN_DAILY.name]))
     assert f"cdrs of {FIRST} is not there. Every partition holds its old" in message
     assert "unchanged" not in message, "its raw_pages were fetched anew"
     asked = len(at.vendor.requests)

@@ -34,7 +34,7 @@ def vendor() -> Iterator[Running]:
         yield running
 
 
-def ended(settings: Settings, fatal: int | None) -> tuple[int | None, int]:
+def end_of_load(settings: Settings, fatal: int | None) -> tuple[int | None, int]:
     """Load the day in another process; return its exit code and its number of moments."""
     ours, theirs = FORKS.Pipe(duplex=False)
     with ours:
@@ -47,7 +47,7 @@ def ended(settings: Settings, fatal: int | None) -> tuple[int | None, int]:
 
 def load(settings: Settings) -> int:
     """Load the day; return the number of moments."""
-    code, moments = ended(settings, None)
+    code, moments = end_of_load(settings, None)
     assert code == 0
     return moments
 
@@ -71,7 +71,7 @@ def test_a_killed_load_leaves_old_or_new_and_the_next_is_exact(
     old = content(root)
     # The step is odd, so moments before and moments after an access are both tried.
     for fatal in range(3, moments, 7):
-        assert ended(settings, fatal)[0] == -signal.SIGKILL, fatal
+        assert end_of_load(settings, fatal)[0] == -signal.SIGKILL, fatal
         for name in content(root):
             frame = pl.read_parquet(root / name / "*" / "*.parquet")
             assert frame.schema.keys() >= {column.name for column in DATASETS[name].columns}

@@ -16,7 +16,7 @@ from cdr_pipeline.tables.datasets import CAMPAIGN_DAILY, DATASETS
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.assets.watched import Watched
 from cdr_pipeline_tests.desk import Desk, NewDesk
-from cdr_pipeline_tests.runs import red, run
+from cdr_pipeline_tests.runs import failure_message, run
 
 
 def draw(
@@ -63,7 +63,7 @@ def test_the_report_of_a_day_that_is_not_loaded_fails_alone(desk: NewDesk) -> No
     result = draw(at, "2023-03-06", "2023-03-07")
     assert not result.success
     assert at.materialized("report") == {"2023-03-07"}
-    assert "nothing to report of 2023-03-06" in red(result)
+    assert "nothing to report of 2023-03-06" in failure_message(result)
 
 
 def test_the_report_of_a_day_that_cannot_be_drawn_fails_alone(
@@ -81,7 +81,7 @@ def test_the_report_of_a_day_that_cannot_be_drawn_fails_alone(
     result = draw(at, "2023-03-06", "2023-03-07")
     assert not result.success
     assert at.materialized("report") == {"2023-03-07"}
-    assert "2023-03-06: ValueError, a fault of this pipeline" in red(result)
+    assert "2023-03-06: ValueError, a fault of this pipeline" in failure_message(result)
 
 
 def test_reports_of_the_last_week_are_drawn_after_their_days_were_loaded(desk: NewDesk) -> None:

@@ -36,6 +36,6 @@ def after_nights(
     return it, vendor
 
 
-def asked(requests: list[dg.RunRequest]) -> list[tuple[str, ...]]:
+def days_of(requests: list[dg.RunRequest]) -> list[tuple[str, ...]]:
     """(first day, last day) of each run request."""
     return [tuple(value for key, value in one.tags.items() if "range" in key) for one in requests]

@@ -84,18 +84,18 @@ def failed(it: World, run: dg.DagsterRun, words: str, data: JobFailureData | Non
 
 
 @pytest.fixture
-def heard(hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch) -> type[Hook]:
+def webhook(hook: tuple[str, type[Hook]], monkeypatch: pytest.MonkeyPatch) -> type[Hook]:
     """The webhook that CDR_ALERT_URL names."""
-    url, heard = hook
+    url, webhook = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
-    return heard
+    return webhook
 
 
 def test_a_failed_run_is_alerted_once_with_days_cause_and_what_to_do(
-    world: NewWorld, heard: type[Hook]
+    world: NewWorld, webhook: type[Hook]
 ) -> None:
     it = without_the_vendor(world)
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["days"] == ["2023-03-01"]
     assert "answered 503" in message["cause"]
     assert "old content or its new" in message["safe"]
@@ -108,7 +108,7 @@ def test_a_failed_run_is_alerted_once_with_days_cause_and_what_to_do(
 
 
 def test_an_unexpected_error_is_alerted_without_phone_numbers(
-    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, webhook: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chat got `Execution of run for "load_days" failed. Steps failed: ['daily_calls'].`"""
 
@@ -118,16 +118,16 @@ def test_an_unexpected_error_is_alerted_without_phone_numbers(
     it, _ = world(some_days(Switchboard(), 1))
     monkeypatch.setattr("cdr_pipeline.assets.daily._record_checks", broken)
     fail_and_tell(it)
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["cause"] == "2023-03-01: ValueError: no place for 077…"
 
 
 def test_a_webhook_that_fails_gets_an_alert_once_and_its_address_is_not_logged(
-    world: NewWorld, heard: type[Hook], capfd: pytest.CaptureFixture[str]
+    world: NewWorld, webhook: type[Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    heard.status = 500
+    webhook.status = 500
     without_the_vendor(world)
-    assert len(heard.messages) == 1
+    assert len(webhook.messages) == 1
     logged = "".join(capfd.readouterr())
     assert "the webhook answered 500" in logged
     assert "s3cret-path" not in logged
@@ -135,63 +135,65 @@ def test_a_webhook_that_fails_gets_an_alert_once_and_its_address_is_not_logged(
 
 @pytest.mark.parametrize("away", [429, 502, 503])
 def test_alerts_that_the_webhook_did_not_take_are_sent_later_once_and_in_order(
-    world: NewWorld, heard: type[Hook], away: int
+    world: NewWorld, webhook: type[Hook], away: int
 ) -> None:
     """Each alert was sent only once, whether the webhook took it or not."""
-    heard.status = away
+    webhook.status = away
     it = without_the_vendor(world)
     first = it.last_run().run_id
     fail_and_tell(it, ahead=2)
     assert f"the webhook answered {away}" in it.skipped
-    heard.status = 200
-    heard.messages.clear()
+    webhook.status = 200
+    webhook.messages.clear()
     it.sensor("alerts")
     it.sensor("alerts")
-    assert [one["run_id"] for one in heard.messages] == [first, it.last_run().run_id]
+    assert [one["run_id"] for one in webhook.messages] == [first, it.last_run().run_id]
 
 
 def test_after_a_day_without_the_webhook_only_later_alerts_are_sent(
-    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, webhook: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard.status = 503
+    webhook.status = 503
     it = without_the_vendor(world)
     monkeypatch.setattr("cdr_pipeline.automation.alerts._PATIENCE_SECONDS", 0)
     it.sensor("alerts")
-    heard.status = 200
-    heard.messages.clear()
+    webhook.status = 200
+    webhook.messages.clear()
     fail_and_tell(it, ahead=2)
-    assert [one["run_id"] for one in heard.messages] == [it.last_run().run_id]
+    assert [one["run_id"] for one in webhook.messages] == [it.last_run().run_id]
 
 
 def test_a_run_whose_alert_cannot_be_made_stops_no_other_alert(
-    world: NewWorld, heard: type[Hook]
+    world: NewWorld, webhook: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
     failed(it, a_run(it, tags={"dagster/asset_partition_range_start": "one day"}), GONE)
-    assert not heard.messages
+    assert not webhook.messages
     assert "ValueError" in it.skipped
     found_dead(it, a_run(it))
-    assert len(heard.messages) == 1
+    assert len(webhook.messages) == 1
 
 
 def test_runs_that_failed_before_the_sensors_first_tick_are_not_alerted(
-    world: NewWorld, heard: type[Hook]
+    world: NewWorld, webhook: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
     it.instance.report_run_failed(a_run(it), GONE)
     it.sensor("alerts")
     it.sensor("alerts")
-    assert not heard.messages
+    assert not webhook.messages
 
 
 @pytest.mark.parametrize("cursor", ["0", "none"])
-def test_a_cursor_set_by_hand_is_replaced(world: NewWorld, heard: type[Hook], cursor: str) -> None:
+def test_a_cursor_set_by_hand_is_replaced(
+    world: NewWorld, webhook: type[Hook], cursor: str
+) -> None:
     """Each tick failed with a traceback, and no alert was sent."""
     it, _ = world(Switchboard())
     it.instance.report_run_failed(a_run(it), GONE)
     it.cursors["alerts"] = cursor
     failed(it, a_run(it), GONE)
-    assert [one["run_id"] for one in heard.messages] == [it.last_run().run_id]
+    assert [one["run_id"] for one in webhook.messages] == [it.last_run().run_id]
 
 
 def test_an_alert_is_sent_once_an_unreachable_webhook_can_be_reached(
@@ -205,14 +207,14 @@ def test_an_alert_is_sent_once_an_unreachable_webhook_can_be_reached(
     logged = "".join(capfd.readouterr())
     assert "Connection refused. Check CDR_ALERT_URL" in logged
     assert "s3cret-path" not in logged
-    url, heard = hook
+    url, webhook = hook
     monkeypatch.setenv("CDR_ALERT_URL", url)
     it.sensor("alerts")
-    assert len(heard.messages) == 1
+    assert len(webhook.messages) == 1
 
 
 def test_a_run_that_failed_by_a_wrong_setting_is_alerted_if_the_alert_url_is_right(
-    unset: dict[str, Any], heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+    unset: dict[str, Any], webhook: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With CDR_PAGE_SIZE=0 the tick was skipped, and a run by hand sent no alert either."""
     monkeypatch.setenv("CDR_API_BASE_URL", "api.example.vn")
@@ -220,7 +222,7 @@ def test_a_run_that_failed_by_a_wrong_setting_is_alerted_if_the_alert_url_is_rig
     monkeypatch.setenv("CDR_PAGE_SIZE", "0")
     with dg.DagsterInstance.ephemeral() as instance:
         fail_and_tell(World(Switchboard(), instance, Settings.for_display(), unset["loading"]))
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["days"] == ["2023-03-01"]
     assert "CDR_PAGE_SIZE: should be greater than or equal to 1" in message["cause"]
 
@@ -248,7 +250,7 @@ def test_an_alert_holds_no_secret_though_the_cause_does() -> None:
 
 
 def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
-    world: NewWorld, heard: type[Hook], monkeypatch: pytest.MonkeyPatch
+    world: NewWorld, webhook: type[Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster only says `No user initiated termination request was found, treating as failure`."""
 
@@ -261,42 +263,46 @@ def test_a_run_that_ended_with_dagster_names_the_days_it_did_not_finish(
     it, _ = after_nights(world, 1, days=4)
     monkeypatch.setattr(cdrs, "build", ended_with_dagster)
     fail_and_tell(it, ahead=4)
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["days"] == ["2023-03-03", "2023-03-04"]
     assert message["cause"] == f"2023-03-03 to 2023-03-04: {GONE}"
 
 
-def test_a_killed_run_is_alerted_without_dagsters_words(world: NewWorld, heard: type[Hook]) -> None:
+def test_a_killed_run_is_alerted_without_dagsters_words(
+    world: NewWorld, webhook: type[Hook]
+) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location=LOCATION))
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
 def test_a_killed_command_is_alerted_and_one_that_alerted_itself_is_not(
-    world: NewWorld, heard: type[Hook]
+    world: NewWorld, webhook: type[Hook]
 ) -> None:
     """No alert was sent for a `run` from cron that the kernel had killed for lack of memory."""
     it, _ = world(Switchboard())
     of_a_step = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
     words = "Steps failed: ['daily_calls']."
     failed(it, a_run(it, tags=process_tags()), words, of_a_step)
-    assert not heard.messages
+    assert not webhook.messages
     killed = a_run(it, tags=process_tags())
     found_dead(it, killed)
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["run_id"] == killed.run_id
     assert message["cause"] == f"2023-03-01 to 2023-03-02: {GONE}"
 
 
-def test_a_run_of_another_code_location_is_not_alerted(world: NewWorld, heard: type[Hook]) -> None:
+def test_a_run_of_another_code_location_is_not_alerted(
+    world: NewWorld, webhook: type[Hook]
+) -> None:
     it, _ = world(Switchboard())
     found_dead(it, a_run(it, location="somebody.elses"))
-    assert not heard.messages
+    assert not webhook.messages
 
 
 def test_a_finished_day_is_not_named_though_the_catalog_was_to_follow(
-    world: NewWorld, heard: type[Hook]
+    world: NewWorld, webhook: type[Hook]
 ) -> None:
     it, _ = world(Switchboard())
     run = a_run(it, "catalog")
@@ -306,5 +312,5 @@ def test_a_finished_day_is_not_named_though_the_catalog_was_to_follow(
         event = dg.DagsterEvent(kind, run.job_name, event_specific_data=made)
         it.instance.report_dagster_event(event, run.run_id)
     failed(it, run, GONE)
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["days"] == [f"{FIRST + DAY}"]

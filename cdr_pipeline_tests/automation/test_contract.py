@@ -18,7 +18,7 @@ from cdr_pipeline.tables.provenance import stale_days
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.damage import cut_short, stale
 from cdr_pipeline_tests.desk import TOKEN, Desk, NewDesk, call
-from cdr_pipeline_tests.runs import last_said, red
+from cdr_pipeline_tests.runs import failure_message, last_evaluation
 
 DAY = date(2023, 3, 7)
 NEXT = DAY + timedelta(days=1)
@@ -106,7 +106,7 @@ def test_a_changed_contract_fails_the_check_of_each_day_made_before(
 
 def test_the_check_says_what_to_do(at: Desk, daemon: Daemon) -> None:
     daemon.look(under(at, OWN))
-    assert last_said(at.instance, KEY).severity is dg.AssetCheckSeverity.WARN
+    assert last_evaluation(at.instance, KEY).severity is dg.AssetCheckSeverity.WARN
     assert "`cdr-pipeline rebuild`" in shown(at)
     assert "the job `rebuild` in Dagster" in shown(at)
 
@@ -146,7 +146,7 @@ def test_a_run_of_some_days_leaves_the_check_failed_for_the_others(
 
 def shown(at: Desk) -> str:
     """The description of the check on Dagster's page."""
-    return f"{last_said(at.instance, KEY).description}"
+    return f"{last_evaluation(at.instance, KEY).description}"
 
 
 def test_days_pass_again_after_the_contract_is_taken_back(at: Desk, daemon: Daemon) -> None:
@@ -233,7 +233,7 @@ def test_a_wrong_contract_stops_a_run_before_it_asks_the_vendor(at: Desk) -> Non
     wrong = under(at, '[keys.a]\ntype = "money"\n')
     result = wrong.run("2023-03-07")
     assert not result.success
-    assert "contract.toml, line 2" in red(result)
+    assert "contract.toml, line 2" in failure_message(result)
     assert len(at.vendor.requests) == asked
     assert stale_days(at.store, "none") == []
 

@@ -11,7 +11,7 @@ from cdr_pipeline.tables.store import Store
 from cdr_pipeline_tests.automation.nights import FIRST, after_nights, nights, some_days
 from cdr_pipeline_tests.damage import stale
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, at
-from cdr_pipeline_tests.runs import last_said
+from cdr_pipeline_tests.runs import last_evaluation
 
 
 def test_the_check_turns_red_when_the_day_that_ended_is_missing_and_green_when_it_is_there(
@@ -64,7 +64,7 @@ def test_the_check_is_green_again_after_the_setting_is_mended_though_no_day_was_
     for loading in (it.loading, mended):
         it.loading = loading
         it.sensor("freshness")
-        said.append(last_said(it.instance, key).passed)
+        said.append(last_evaluation(it.instance, key).passed)
     assert said == [False, True]
 
 

@@ -18,7 +18,7 @@ from cdr_pipeline.simulator.source import Call
 from cdr_pipeline.tables.datasets import RAW_PAGES, RECEIPTS
 from cdr_pipeline.tables.raw_pages import Pages
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.automation.nights import FIRST, after_nights, asked, nights, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, days_of, nights, some_days
 from cdr_pipeline_tests.damage import stale
 from cdr_pipeline_tests.living import DAY, HOUR, Clock, NewWorld, Switchboard, World, at
 
@@ -47,7 +47,7 @@ def test_only_a_day_whose_total_grew_is_loaded(world: NewWorld) -> None:
     it, _ = after_nights(world, 8, lookback_days=1)
     it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 9, 3))
     (request,) = ticks_of(it, FIRST + DAY * 9)
-    assert asked([request]) == [("2023-03-02", "2023-03-02")]
+    assert days_of([request]) == [("2023-03-02", "2023-03-02")]
     assert "5 calls were proved, the vendor counts 6 now" in request.tags[ASKED_BY]
     assert it.loaded(FIRST + DAY) == it.board.truth(FIRST + DAY)
     assert len(it.loaded(FIRST + DAY)) == 6
@@ -83,7 +83,7 @@ def test_a_day_at_a_ceiling_is_compared_in_the_parts_it_was_proved_in(world: New
     assert ticks_of(it, FIRST + DAY * 4) == []
     assert len(vendor.requests) == len(it.store.pages(FIRST).totals()) + 2
     board.add(at(FIRST, 23), listed=at(FIRST + DAY * 5))
-    assert asked(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
+    assert days_of(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-01", "2023-03-01")]
     assert len(it.loaded(FIRST)) == 45
 
 
@@ -157,7 +157,7 @@ def test_a_day_whose_pages_cannot_be_read_stops_no_other_comparison(
     else:
         monkeypatch.setattr(Store, "pages", bad)
     it.board.add(at(FIRST + DAY, 23), listed=at(FIRST + DAY * 5))
-    assert asked(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
+    assert days_of(ticks_of(it, FIRST + DAY * 5)) == [("2023-03-02", "2023-03-02")]
 
 
 def test_if_the_folder_cannot_be_read_the_tick_says_so_and_a_later_tick_goes_on(
@@ -170,7 +170,7 @@ def test_if_the_folder_cannot_be_read_the_tick_says_so_and_a_later_tick_goes_on(
         assert it.sensor("late_calls") == []
     assert "a file in CDR_DATA_DIR could not be read or written: Stale file handle" in it.skipped
     it.board.add(at(FIRST, 23), listed=Clock.at)
-    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
+    assert days_of(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
 def test_while_the_vendor_is_down_each_tick_asks_for_one_day_and_later_for_all(
@@ -188,7 +188,7 @@ def test_while_the_vendor_is_down_each_tick_asks_for_one_day_and_later_for_all(
         assert len({one.params["start_date"] for one in vendor.requests}) == 1
     vendor.requests.clear()
     Clock.at = at(FIRST + DAY * 9, 21)
-    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
+    assert days_of(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
     asked_for = [one.params for one in vendor.requests if one.params["limit"] == "1"]
     probed = [one["start_date"][:10] for one in asked_for]
     assert sorted(probed) == [f"{FIRST + DAY * ahead}" for ahead in range(-1, 7)]
@@ -211,7 +211,7 @@ def test_a_day_for_which_the_vendor_never_answers_stops_no_other_comparison(
     for hour in (22, 23):
         Clock.at = at(FIRST + DAY * 5, hour)
         requests += it.sensor("late_calls")
-    assert asked(requests) == [("2023-03-02", "2023-03-02")]
+    assert days_of(requests) == [("2023-03-02", "2023-03-02")]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_day_is_asked_for_again_after_a_tick_without_the_vendor(
     assert "Traceback" not in it.skipped
     it.settings = reachable
     it.board.add(at(FIRST, 23), listed=Clock.at)
-    assert asked(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
+    assert days_of(it.sensor("late_calls")) == [("2023-03-01", "2023-03-01")]
 
 
 def test_the_hours_by_which_a_change_was_late_are_in_metadata_and_receipt(world: NewWorld) -> None:

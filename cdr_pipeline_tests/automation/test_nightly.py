@@ -18,7 +18,7 @@ from cdr_pipeline.tables.datasets import (
 )
 from cdr_pipeline.tables.provenance import MADE
 from cdr_pipeline.tables.store import Store
-from cdr_pipeline_tests.automation.nights import FIRST, after_nights, asked, some_days
+from cdr_pipeline_tests.automation.nights import FIRST, after_nights, days_of, some_days
 from cdr_pipeline_tests.damage import cut_short, stale
 from cdr_pipeline_tests.desk import TOKEN
 from cdr_pipeline_tests.living import DAY, Clock, NewWorld, Switchboard, World, at
@@ -29,10 +29,10 @@ def test_the_first_night_loads_the_day_that_ended_and_the_next_ones_the_lookback
 ) -> None:
     it, _ = world(some_days(Switchboard(), 6), lookback_days=2)
     Clock.at = at(FIRST + DAY * 4, 1.5)
-    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
+    assert days_of(it.nightly()) == [("2023-03-04", "2023-03-04")]
     Clock.at += DAY
     (request,) = it.nightly()
-    assert asked([request]) == [("2023-03-04", "2023-03-05")]
+    assert days_of([request]) == [("2023-03-04", "2023-03-05")]
     assert request.tags[ASKED_BY] == "nightly: 2023-03-06"
     assert it.loaded(FIRST + DAY * 4) == it.board.truth(FIRST + DAY * 4)
     assert it.nightly(at(FIRST + DAY * 5, 1.5)) == []
@@ -49,7 +49,7 @@ def test_a_run_that_ends_after_midnight_belongs_to_the_night_in_which_it_began(
     looked = []
     for ahead in range(1, 5):
         Clock.at = at(FIRST + DAY * (ahead + 1), 0.3)
-        looked += asked(it.nightly(at(FIRST + DAY * ahead, 23 + 5 / 6)))
+        looked += days_of(it.nightly(at(FIRST + DAY * ahead, 23 + 5 / 6)))
     assert looked == [
         ("2023-03-01", "2023-03-01"),
         ("2023-03-01", "2023-03-02"),
@@ -85,7 +85,7 @@ def test_a_wrong_setting_fails_the_run_of_the_day_that_ended_in_its_words(
     with dg.DagsterInstance.ephemeral() as instance:
         it = World(Switchboard(), instance, Settings.for_display(), unset["loading"])
         Clock.at = at(FIRST + DAY, 1.5)
-        assert asked(it.nightly()) == [("2023-03-01", "2023-03-01")]
+        assert days_of(it.nightly()) == [("2023-03-01", "2023-03-01")]
         (failed,) = instance.get_records_for_run(
             it.last_run().run_id, of_type=dg.DagsterEventType.STEP_FAILURE
         ).records
@@ -99,7 +99,7 @@ def test_if_the_folder_cannot_be_read_the_run_fails_and_the_check_is_red(
     it, _ = after_nights(world, 2, days=4)
     monkeypatch.setattr(Store, "days", stale)
     Clock.at = at(FIRST + DAY * 3, 1.5)
-    assert asked(it.nightly()) == [("2023-03-03", "2023-03-03")]
+    assert days_of(it.nightly()) == [("2023-03-03", "2023-03-03")]
     assert it.failed == [FIRST + DAY * 3]
     Clock.at = at(FIRST + DAY * 3, 6)
     it.sensor("freshness")
@@ -114,8 +114,8 @@ def test_a_partition_deleted_by_hand_is_made_again_in_the_night(world: NewWorld)
     vendor.requests.clear()
     Clock.at = at(FIRST + DAY * 7, 1.5)
     *fetched, made = it.nightly()
-    assert asked(fetched) == [("2023-03-02", "2023-03-02"), ("2023-03-07", "2023-03-07")]
-    assert asked([made]) == [("2023-03-03", "2023-03-03")]
+    assert days_of(fetched) == [("2023-03-02", "2023-03-02"), ("2023-03-07", "2023-03-07")]
+    assert days_of([made]) == [("2023-03-03", "2023-03-03")]
     assert it.failed == []
     assert all(it.store.holds(one, FIRST + DAY) for one in DATASETS.values())
     assert it.store.holds(CAMPAIGN_DAILY, FIRST + DAY * 2)
@@ -130,7 +130,7 @@ def test_an_incomplete_first_day_is_requested_too(world: NewWorld) -> None:
     it, _ = after_nights(world, 1, days=4, lookback_days=0)
     it.store.path(RECEIPTS, FIRST).unlink()
     Clock.at = at(FIRST + DAY * 3, 1.5)
-    assert asked(it.nightly()) == [("2023-03-01", "2023-03-03")]
+    assert days_of(it.nightly()) == [("2023-03-01", "2023-03-03")]
 
 
 def test_days_whose_raw_pages_were_deleted_are_not_requested_each_night(world: NewWorld) -> None:
@@ -138,7 +138,7 @@ def test_days_whose_raw_pages_were_deleted_are_not_requested_each_night(world: N
     for day in (FIRST, FIRST + DAY):
         it.store.path(RAW_PAGES, day).unlink()
     Clock.at = at(FIRST + DAY * 4, 1.5)
-    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
+    assert days_of(it.nightly()) == [("2023-03-04", "2023-03-04")]
 
 
 def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_night(
@@ -151,9 +151,9 @@ def test_a_run_killed_between_a_days_pages_and_its_calls_is_finished_the_next_ni
     for dataset, file in before.items():  # as if that run had not replaced them
         it.store.path(dataset, FIRST).write_bytes(file)
     Clock.at = at(FIRST + DAY * 3, 1.5)
-    assert asked(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
+    assert days_of(it.nightly()) == [("2023-03-03", "2023-03-03"), ("2023-03-01", "2023-03-01")]
     Clock.at += DAY
-    assert asked(it.nightly()) == [("2023-03-04", "2023-03-04")]
+    assert days_of(it.nightly()) == [("2023-03-04", "2023-03-04")]
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
@@ -163,5 +163,5 @@ def test_a_damaged_file_fails_no_tick_and_its_day_is_requested(
     it, _ = after_nights(world, 3, days=6, lookback_days=0)
     cut_short(it.store.path(dataset, FIRST + DAY))
     Clock.at = at(FIRST + DAY * 4, 1.5)
-    assert sorted(asked(it.nightly())) == [("2023-03-02",) * 2, ("2023-03-04",) * 2]
+    assert sorted(days_of(it.nightly())) == [("2023-03-02",) * 2, ("2023-03-04",) * 2]
     assert it.store.holds(CDRS, FIRST + DAY * 3)

@@ -120,7 +120,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
             interrupt()
         yield from build(work, crew)
 
-    build, (url, heard) = cdrs.build, hook
+    build, (url, webhook) = cdrs.build, hook
     monkeypatch.setattr(cdrs, "build", interrupted)
     words = ("run", "--from", "2023-03-06", "--to", "2023-03-08")
     done = type_(*words, vendor=small(), CDR_ALERT_URL=url)
@@ -130,7 +130,7 @@ def test_a_run_that_is_interrupted_says_what_is_safe_and_what_to_do(
     )
     assert f"Failed: {says}" in done.output
     assert "dagster" not in done.output
-    (alert,) = heard.messages
+    (alert,) = webhook.messages
     assert alert["days"] == ["2023-03-07", "2023-03-08"]
     assert alert["cause"].startswith(says)
 
@@ -224,7 +224,7 @@ def test_rebuild_names_failures_of_days_of_aggregates_and_of_the_catalog(
     Path("data/cdr_receipts/date=2023-03-07/part-0.parquet").unlink()
     monkeypatch.setitem(aggregates._LOOKING_BACK, "lead_attempts", broken)
     monkeypatch.setattr("cdr_pipeline.assets.catalog.build", broken)
-    url, heard = hook
+    url, webhook = hook
     done = loaded("rebuild", CDR_ALERT_URL=url, CDR_CONTRACT="contract.toml")
     assert done.exit_code == 1
     causes = [
@@ -233,7 +233,7 @@ def test_rebuild_names_failures_of_days_of_aggregates_and_of_the_catalog(
         "cdrs.duckdb is not made anew: it broke",
     ]
     assert all(f"Failed: {cause}" in done.output for cause in causes)
-    (alert,) = heard.messages
+    (alert,) = webhook.messages
     assert all(cause in alert["cause"] for cause in causes)
 
 
@@ -314,13 +314,13 @@ def test_status_names_every_damaged_file_and_lists_the_other_days(loaded: Type) 
 def test_a_failed_run_sends_an_alert_as_one_that_dagster_launched(
     type_: Type, hook: tuple[str, type[Hook]]
 ) -> None:
-    url, heard = hook
+    url, webhook = hook
     assert type_(*LOAD, vendor=liar(), CDR_ALERT_URL=url).exit_code == 1
-    (message,) = heard.messages
+    (message,) = webhook.messages
     assert message["days"] == ["2023-03-07"]
     assert "not proved complete" in message["cause"]
     assert type_(*LOAD, vendor=small(), CDR_ALERT_URL=url).exit_code == 0
-    assert len(heard.messages) == 1
+    assert len(webhook.messages) == 1
 
 
 def test_an_alert_that_cannot_be_sent_is_named_beside_the_failure(type_: Type) -> None:

@@ -356,7 +356,7 @@ def number(token: str) -> Decimal | None:
         return Decimal(text)
 
 
-def slowly(type_: str, token: str) -> Any:
+def defined_value(type_: str, token: str) -> Any:
     """The value of a JSON token as a declared type: the definition in plain Python."""
     if token in ("null", '""'):
         return None
@@ -405,7 +405,7 @@ def test_the_fast_fit_equals_the_definition(type_: str, token: str) -> None:
         json.loads(token, parse_int=str)
     except ValueError:
         return
-    due = slowly(type_, token)
+    due = defined_value(type_, token)
     found = cell(Declared("k", type_), token)
     assert (type(found), found) == (type(due), due)
 
@@ -487,7 +487,7 @@ def test_a_declared_value_is_in_its_column_exactly_or_null_and_counted(
                 assert name.endswith(declared.ending)
                 assert token is not None
                 if declared.type != "date":
-                    assert in_full(alone)[name] == [slowly(declared.type, token)]
+                    assert in_full(alone)[name] == [defined_value(declared.type, token)]
 
 
 def text_of(text: str, key: str) -> str | None:

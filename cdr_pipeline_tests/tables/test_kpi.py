@@ -12,7 +12,7 @@ STATUS_SAYS_NO_MORE = ("no-answered", "busy", "voicemail", "busy-line", "ivr", "
 CAUSES = (*BY_CAUSE, None)
 
 
-def classed(**columns: object) -> str:
+def disposition_of(**columns: object) -> str:
     """The disposition of one call."""
     given_ = {"time_answered": None, "billsec": 0, "status": None, "cause": None} | columns
     types = {
@@ -28,21 +28,21 @@ def classed(**columns: object) -> str:
 @pytest.mark.parametrize(("cause", "label"), [*BY_CAUSE.items(), (None, "unknown")])
 def test_a_cause_has_the_class_of_the_vendors_table(cause: str | None, label: str) -> None:
     for status in STATUS_SAYS_NO_MORE:
-        assert classed(cause=cause, status=status) == label
+        assert disposition_of(cause=cause, status=status) == label
 
 
 @pytest.mark.parametrize(("status", "label"), STATUS_WINS.items())
 def test_a_status_that_says_more_than_the_cause_wins(status: str, label: str) -> None:
-    assert {classed(status=status, cause=cause) for cause in CAUSES} == {label}
+    assert {disposition_of(status=status, cause=cause) for cause in CAUSES} == {label}
 
 
 def test_an_answer_decides_before_status_and_cause() -> None:
     for status, cause in ((None, None), ("failed", "LOSE_RACE"), ("busy", "USER_BUSY")):
-        assert classed(status=status, cause=cause, billsec=1) == "answered"
-        answered = classed(status=status, cause=cause, time_answered=datetime(2023, 3, 7))
+        assert disposition_of(status=status, cause=cause, billsec=1) == "answered"
+        answered = disposition_of(status=status, cause=cause, time_answered=datetime(2023, 3, 7))
         assert answered == "answered"
 
 
 def test_a_status_or_cause_alone_never_makes_a_call_answered() -> None:
-    assert classed(status="answered", cause="NORMAL_CLEARING", billsec=0) == "unknown"
-    assert classed(status="answered", cause="NORMAL_CLEARING", billsec=None) == "unknown"
+    assert disposition_of(status="answered", cause="NORMAL_CLEARING", billsec=0) == "unknown"
+    assert disposition_of(status="answered", cause="NORMAL_CLEARING", billsec=None) == "unknown"

@@ -119,7 +119,7 @@ def test_a_day_without_a_version_of_the_rules_is_stale_until_it_is_made_again(
     assert made_by(mixed, DAY) == MadeBy(NO_CONTRACT.mark, SAIGON.key, rules=0)
     assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
     assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == []
-    write(mixed, of(1), RAW_PAGES)
+    write(mixed, fetch_at(1), RAW_PAGES)
     assert to_make(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
     assert f"{made_by(mixed, DAY)}" == f"{NO_CONTRACT.mark} in {SAIGON.key}"
     write_day(mixed, DAY, OBJECTS)
@@ -133,7 +133,7 @@ def test_a_day_that_another_program_wrote_anew_is_stale(mixed: Store) -> None:
     assert stale_days(mixed, NO_CONTRACT.mark, DAY, DAY) == [DAY]
 
 
-def of(hour: int) -> dict[str, str]:
+def fetch_at(hour: int) -> dict[str, str]:
     """The metadata of files that were made from the fetch of this hour."""
     return about_fetch(datetime(2023, 3, 8, hour, tzinfo=UTC))
 
@@ -148,7 +148,7 @@ def test_a_day_is_unmade_while_a_dataset_is_missing_or_of_another_fetch(
     store: Store,
 ) -> None:
     *calls, last = MADE
-    for fetch in (of(1), of(2)):
+    for fetch in (fetch_at(1), fetch_at(2)):
         write(store, fetch, *ASKED_FOR)
         assert is_unmade(store, DAY)
         write(store, fetch, *calls)
@@ -160,9 +160,9 @@ def test_a_day_is_unmade_while_a_dataset_is_missing_or_of_another_fetch(
 def test_a_day_is_unmade_while_an_aggregate_is_of_calls_made_by_other_rules(
     store: Store,
 ) -> None:
-    write(store, of(1), *ASKED_FOR, CAMPAIGN_DAILY)
+    write(store, fetch_at(1), *ASKED_FOR, CAMPAIGN_DAILY)
     assert outdated_days(store, CAMPAIGN_DAILY) == []  # there are no calls
-    write(store, of(1), CDRS)
+    write(store, fetch_at(1), CDRS)
     others = [dataset for dataset in MADE if dataset is not CDRS]
     write(store, about_source(store, CDRS, DAY), *others)
     assert not is_unmade(store, DAY)
@@ -171,7 +171,7 @@ def test_a_day_is_unmade_while_an_aggregate_is_of_calls_made_by_other_rules(
         MadeBy(NO_CONTRACT.mark, "UTC"),
         MadeBy(NO_CONTRACT.mark, SAIGON.key, RULES - 1),
     ):
-        write(store, of(1) | about_calls(other), CAMPAIGN_DAILY)
+        write(store, fetch_at(1) | about_calls(other), CAMPAIGN_DAILY)
         os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
         assert is_unmade(store, DAY)
         assert outdated_days(store, CAMPAIGN_DAILY) == [DAY]
@@ -182,9 +182,9 @@ def test_a_day_is_unmade_while_an_aggregate_is_of_calls_made_by_other_rules(
 def test_a_day_killed_before_its_receipt_is_torn_and_cannot_be_made(
     store: Store,
 ) -> None:
-    write(store, of(1), RAW_PAGES, RECEIPTS, CDRS)
+    write(store, fetch_at(1), RAW_PAGES, RECEIPTS, CDRS)
     assert not is_torn(store, DAY)
-    write(store, of(2), RAW_PAGES)
+    write(store, fetch_at(2), RAW_PAGES)
     assert is_torn(store, DAY)
     assert not is_unmade(store, DAY)
 
@@ -194,11 +194,11 @@ def test_a_day_with_a_damaged_file_is_to_be_made_again_unless_it_is_torn(
     store: Store, every: bool
 ) -> None:
     due = None if every else NO_CONTRACT.mark
-    write(store, of(1), *ASKED_FOR, *MADE)
+    write(store, fetch_at(1), *ASKED_FOR, *MADE)
     assert to_make(store, due, DAY, DAY) == ([DAY] if every else [])
     cut_short(store.path(CDRS, DAY))
     assert to_make(store, due, DAY, DAY) == [DAY]
-    write(store, of(2), RAW_PAGES)
+    write(store, fetch_at(2), RAW_PAGES)
     assert to_make(store, due, DAY, DAY) == []
     # Whether the day is torn is unknown without its receipt: the run that makes it says why.
     cut_short(store.path(RECEIPTS, DAY))
@@ -208,16 +208,16 @@ def test_a_day_with_a_damaged_file_is_to_be_made_again_unless_it_is_torn(
 def test_an_aggregate_is_outdated_while_it_is_of_another_fetch_than_the_calls(
     store: Store,
 ) -> None:
-    write(store, of(1), CDRS, CAMPAIGN_DAILY)
+    write(store, fetch_at(1), CDRS, CAMPAIGN_DAILY)
     assert outdated_days(store, CAMPAIGN_DAILY) == []
     os.utime(store.path(CAMPAIGN_DAILY, DAY), (0, 0))
     assert outdated_days(store, CAMPAIGN_DAILY) == []
-    write(store, of(2), CDRS)
+    write(store, fetch_at(2), CDRS)
     assert outdated_days(store, CAMPAIGN_DAILY) == [DAY]
 
 
 def test_other_file_times_in_a_copy_of_the_folder_are_no_other_fetch(store: Store) -> None:
-    write(store, of(1), *ASKED_FOR, *MADE)
+    write(store, fetch_at(1), *ASKED_FOR, *MADE)
     os.utime(store.path(CDRS, DAY), (0, 0))
     assert not is_unmade(store, DAY)
 

@@ -17,7 +17,7 @@ NOON = MIDNIGHT + timedelta(hours=12)
 MORNING, AFTERNOON = Window(MIDNIGHT, NOON), Window(NOON, MIDNIGHT + timedelta(days=1))
 
 
-def fetched(*records: Sent) -> Difference:
+def difference_to(*records: Sent) -> Difference:
     """The difference of these records to an earlier fetch: calls a and b, two equal records without
     an id, and a record that is no call.
     """
@@ -44,10 +44,10 @@ def fetched(*records: Sent) -> Difference:
 def test_calls_are_new_changed_or_gone_since_the_fetch_before(
     records: list[Sent], new: int, changed: int, gone: int
 ) -> None:
-    assert fetched(*records) == Difference(new, changed, gone)
+    assert difference_to(*records) == Difference(new, changed, gone)
 
 
-def made(*pages: StoredPage) -> int:
+def count_of(*pages: StoredPage) -> int:
     return len(versions(pages, Window.of(DAY)))
 
 
@@ -62,20 +62,20 @@ def test_the_version_of_an_id_that_came_last_counts() -> None:
 
 
 def test_a_call_that_moved_to_another_day_does_not_count() -> None:
-    assert made(StoredPage(1, page_of(call("a"), call("a", "2023-03-08 00:00:00")))) == 0
+    assert count_of(StoredPage(1, page_of(call("a"), call("a", "2023-03-08 00:00:00")))) == 0
 
 
 def test_a_record_without_an_id_counts_once_in_readings_that_overlap() -> None:
     body = page_of(b"null", b"null")
-    assert made(StoredPage(1, body)) == made(StoredPage(1, body), StoredPage(2, body)) == 2
+    assert count_of(StoredPage(1, body)) == count_of(StoredPage(1, body), StoredPage(2, body)) == 2
 
 
 def test_a_record_that_is_a_number_is_not_the_call_of_that_id() -> None:
-    assert made(StoredPage(1, page_of(b"123", call("123")))) == 2
+    assert count_of(StoredPage(1, page_of(b"123", call("123")))) == 2
 
 
 def test_without_records_there_are_no_versions() -> None:
-    assert made() == made(StoredPage(1, page_of())) == 0
+    assert count_of() == count_of(StoredPage(1, page_of())) == 0
 
 
 def test_a_call_at_the_border_of_two_parts_counts_in_its_own_part() -> None:
@@ -84,7 +84,7 @@ def test_a_call_at_the_border_of_two_parts_counts_in_its_own_part() -> None:
     both = page_of(before, after)
     for first, second in ((MORNING, AFTERNOON), (AFTERNOON, MORNING)):
         pages = [StoredPage(1, both, first), StoredPage(2, both, second)]
-        assert made(*pages) == 2
+        assert count_of(*pages) == 2
         calls = flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs
         assert sorted(calls["id"]) == ["after", "before"]
 
@@ -92,7 +92,7 @@ def test_a_call_at_the_border_of_two_parts_counts_in_its_own_part() -> None:
 def test_a_call_that_its_own_part_no_longer_holds_is_not_kept_by_a_neighbour() -> None:
     gone = page_of(call("gone", "2023-03-07 12:00:00"))
     pages = [StoredPage(1, gone, MORNING), StoredPage(2, page_of(), AFTERNOON)]
-    assert made(*pages) == 0
+    assert count_of(*pages) == 0
     assert flatten(pages, Rules(Window.of(DAY), SAIGON)).cdrs.is_empty()
 
 

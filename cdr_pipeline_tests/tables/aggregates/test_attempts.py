@@ -26,7 +26,7 @@ FIRST: Final = date(2023, 3, 6)
 DAYS: Final = [FIRST + timedelta(days=number) for number in range(4)]
 
 
-def to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: object) -> Sent:
+def call_to(lead: str, number: int, hour: int = 10, campaign: str = "c1", **fields: object) -> Sent:
     """A call to a lead on the day `DAYS[number]`."""
     day = DAYS[number]
     return call(
@@ -62,8 +62,12 @@ def attempts(store: Store, day: date) -> list[tuple[Any, ...]]:
 
 
 def test_attempts_are_numbered_within_a_campaign_and_over_days(store: Store) -> None:
-    load(store, DAYS[0], [to("a", 0), to("a", 0, 12), to("b", 0), to("a", 0, campaign="c2")])
-    load(store, DAYS[2], [to("a", 2), to("b", 2), to("c", 2)])
+    load(
+        store,
+        DAYS[0],
+        [call_to("a", 0), call_to("a", 0, 12), call_to("b", 0), call_to("a", 0, campaign="c2")],
+    )
+    load(store, DAYS[2], [call_to("a", 2), call_to("b", 2), call_to("c", 2)])
     assert attempts(store, DAYS[0]) == [
         ("c1", 1, 2, None),
         ("c1", 2, 1, 2.0),
@@ -73,42 +77,42 @@ def test_attempts_are_numbered_within_a_campaign_and_over_days(store: Store) -> 
 
 
 def test_calls_without_a_lead_have_no_number(store: Store) -> None:
-    load(store, DAYS[0], [to("", 0), to("", 0, 11), to("", 0, campaign="")])
+    load(store, DAYS[0], [call_to("", 0), call_to("", 0, 11), call_to("", 0, campaign="")])
     assert attempts(store, DAYS[0]) == [(None, None, 1, None), ("c1", None, 2, None)]
 
 
 def test_a_day_that_arrives_late_renumbers_later_days(store: Store) -> None:
-    load(store, DAYS[1], [to("a", 1)])
-    load(store, DAYS[2], [to("a", 2), to("x", 2, campaign="c2")])
-    load(store, DAYS[3], [to("x", 3, campaign="c2")])
-    assert load(store, DAYS[0], [to("a", 0)]) == [DAYS[2], DAYS[1], DAYS[0]]
+    load(store, DAYS[1], [call_to("a", 1)])
+    load(store, DAYS[2], [call_to("a", 2), call_to("x", 2, campaign="c2")])
+    load(store, DAYS[3], [call_to("x", 3, campaign="c2")])
+    assert load(store, DAYS[0], [call_to("a", 0)]) == [DAYS[2], DAYS[1], DAYS[0]]
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
     assert attempts(store, DAYS[2]) == [("c1", 3, 1, 24.0), ("c2", 1, 1, None)]
 
 
 def test_a_day_that_loses_its_calls_renumbers_later_days(store: Store) -> None:
-    load(store, DAYS[0], [to("a", 0)])
-    load(store, DAYS[1], [to("a", 1)])
+    load(store, DAYS[0], [call_to("a", 0)])
+    load(store, DAYS[1], [call_to("a", 1)])
     assert load(store, DAYS[0], []) == [DAYS[1], DAYS[0]]
     assert attempts(store, DAYS[1]) == [("c1", 1, 1, None)]
 
 
 def test_a_day_without_a_list_of_campaigns_is_searched(store: Store) -> None:
-    load(store, DAYS[0], [to("a", 0)])
+    load(store, DAYS[0], [call_to("a", 0)])
     store.path(CAMPAIGN_DAILY, DAYS[0]).unlink()
-    load(store, DAYS[1], [to("a", 1)])
+    load(store, DAYS[1], [call_to("a", 1)])
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
 
 
 def test_the_numbers_of_later_days_do_not_count_calls_that_were_replaced(store: Store) -> None:
     # The first run was killed before it wrote lead_attempts; the next day's run counted its calls.
-    store.write(CDRS, DAYS[0], flat(to("a", 0), day=DAYS[0]).cdrs)
-    load(store, DAYS[1], [to("a", 1)])
+    store.write(CDRS, DAYS[0], flat(call_to("a", 0), day=DAYS[0]).cdrs)
+    load(store, DAYS[1], [call_to("a", 1)])
     assert attempts(store, DAYS[1]) == [("c1", 2, 1, 24.0)]
     row = dict.fromkeys(("reported_total", "unique_records", "outside_window", "new_calls"), 1)
     receipt = row | {"finished_at": datetime(2023, 3, 8, tzinfo=SAIGON)}
     store.write(RECEIPTS, DAYS[0], pl.DataFrame([receipt], schema=RECEIPTS.schema(SAIGON)))
-    assert load(store, DAYS[0], [to("a", 0, campaign="c2")]) == [DAYS[1], DAYS[0]]
+    assert load(store, DAYS[0], [call_to("a", 0, campaign="c2")]) == [DAYS[1], DAYS[0]]
     assert attempts(store, DAYS[1]) == [("c1", 1, 1, None)]
 
 
@@ -125,10 +129,11 @@ _LOADS: Final = st.lists(st.tuples(st.integers(0, 3), _CALLS), min_size=1, max_s
 _Loads = list[tuple[int, list[tuple[str, int, str]]]]
 
 
-def called(loads: _Loads) -> list[tuple[int, list[Sent]]]:
+def with_calls(loads: _Loads) -> list[tuple[int, list[Sent]]]:
     """(number of the day, its calls) of each load."""
     return [
-        (day, [to(lead, day, hour, campaign) for lead, hour, campaign in c]) for day, c in loads
+        (day, [call_to(lead, day, hour, campaign) for lead, hour, campaign in c])
+        for day, c in loads
     ]
 
 
@@ -137,7 +142,7 @@ def called(loads: _Loads) -> list[tuple[int, list[Sent]]]:
 def test_the_stored_attempts_do_not_depend_on_the_order_in_which_days_were_loaded(
     loads: _Loads, order: list[int]
 ) -> None:
-    days = called(loads)
+    days = with_calls(loads)
     last = dict(days)
     with TemporaryDirectory() as folder:
         one, other = (Store(Path(folder) / name, SAIGON) for name in ("one", "other"))
@@ -160,7 +165,7 @@ def test_the_stored_attempts_do_not_depend_on_how_many_calls_were_numbered_at_on
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("cdr_pipeline.tables.aggregates.attempts._AT_ONCE", at_once)
         store = Store(Path(folder), SAIGON)
-        for number, records in called(loads):
+        for number, records in with_calls(loads):
             load(store, DAYS[number], records)
         all_ = calls_to_leads(fixed(store, CDRS, store.days(CDRS)))
         due = lead_attempts(counted(all_, FIRST)).collect(engine="in-memory")

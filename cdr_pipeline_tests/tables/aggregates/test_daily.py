@@ -109,7 +109,7 @@ def cells(frame: pl.DataFrame) -> list[dict[str, str]]:
     ]
 
 
-def agrees(cdrs: pl.DataFrame, day: date) -> None:
+def assert_agrees(cdrs: pl.DataFrame, day: date) -> None:
     """Assert that every aggregate of the day equals what DuckDB makes of the same calls."""
     due = recounted(cdrs, day)
     for name, frame in made(cdrs, day).items():
@@ -145,7 +145,7 @@ def test_every_measure_of_messy_days_equals_duckdbs() -> None:
     cdrs = pl.concat(dated(list(vendor.truth(day)), day) for day in days)
     assert len(cdrs) > 2000
     for day in days:
-        agrees(cdrs, day)
+        assert_agrees(cdrs, day)
 
 
 def _moments(day: date) -> st.SearchStrategy[datetime]:
@@ -213,7 +213,7 @@ def _days() -> st.SearchStrategy[pl.DataFrame]:
 def test_every_measure_of_hostile_days_equals_duckdbs(
     cdrs: pl.DataFrame,
 ) -> None:
-    agrees(cdrs, DAY)
+    assert_agrees(cdrs, DAY)
 
 
 # ---- counted by hand

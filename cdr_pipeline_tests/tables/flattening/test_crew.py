@@ -41,7 +41,7 @@ def keep(store: Store, crew: Crew, responses: Sequence[tuple[int, bytes]]) -> No
             pages.add(pages_row(number, body))
 
 
-def by_one(store: Store) -> dict[str, object]:
+def flattened_by_one(store: Store) -> dict[str, object]:
     """The stored day, flattened by one process."""
     return everything(flatten(store.pages(DAY), Rules(Window.of(DAY), SAIGON, MOST_COLUMNS)))
 
@@ -58,13 +58,13 @@ def records(number: int) -> list[Sent]:
 def test_every_other_row_group_goes_to_the_second_process_at_once(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=90)) for at in range(7)])
     assert crew._taken == {0, 2, 4, 6}
-    assert everything(crew.flat()) == by_one(store)
+    assert everything(crew.flat()) == flattened_by_one(store)
 
 
 def test_a_small_day_is_flattened_by_one_process(store: Store, crew: Crew) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(3)])
     assert not crew._taken
-    assert everything(crew.flat()) == by_one(store)
+    assert everything(crew.flat()) == flattened_by_one(store)
 
 
 def test_a_day_larger_than_its_total_is_shared_when_it_is_complete(
@@ -72,14 +72,14 @@ def test_a_day_larger_than_its_total_is_shared_when_it_is_complete(
 ) -> None:
     keep(store, crew, [(1, page_of(*records(at), total=0)) for at in range(7)])
     assert not crew._taken
-    assert everything(crew.flat()) == by_one(store)
+    assert everything(crew.flat()) == flattened_by_one(store)
 
 
 def test_probes_are_not_given_to_the_second_process(store: Store, crew: Crew) -> None:
     passes = (1, 1, 0, 0, 1)
     keep(store, crew, [(n, page_of(*records(at), total=90)) for at, n in enumerate(passes)])
     assert crew._taken == {0, 4}
-    assert everything(crew.flat()) == by_one(store)
+    assert everything(crew.flat()) == flattened_by_one(store)
 
 
 @pytest.mark.parametrize("again", [1, 5], ids=["little", "much"])
@@ -90,7 +90,7 @@ def test_pages_taken_of_a_reading_that_does_not_count_are_dropped(
     keep(store, crew, [*first, *((2, page_of(*records(at + 1))) for at in range(again))])
     assert crew._taken
     made = crew.flat()
-    assert everything(made) == by_one(store)
+    assert everything(made) == flattened_by_one(store)
     assert len(made.cdrs) <= 2 * again
 
 
@@ -107,7 +107,7 @@ def test_a_limit_of_columns_gives_the_same_columns_however_work_is_shared(
     keep(store, crew, [(1, body.replace(b'"total":8', b'"total":800')) for body in bodies])
     assert crew._taken
     made = crew.flat()
-    assert everything(made) == by_one(store)
+    assert everything(made) == flattened_by_one(store)
     assert "additional_x" in made.keys
     assert (
         made.cdrs["additional_x"].count() == made.additional_keys.filter(key="x")["records"].sum()

@@ -110,9 +110,9 @@ def test_how_deep_a_record_is_does_not_depend_on_its_neighbours(members: str) ->
     assert len({"a" in ids for ids in made}) == 1
 
 
-def within(calls: int, made: Callable[[], T]) -> T:
+def deeper(calls: int, made: Callable[[], T]) -> T:
     """`made()`, called `calls` frames deeper: Python has one limit for frames and depth of JSON."""
-    return made() if calls == 0 else within(calls - 1, made)
+    return made() if calls == 0 else deeper(calls - 1, made)
 
 
 @pytest.mark.parametrize("field", ["note", "undocumented", "additional", "duration"])
@@ -121,7 +121,7 @@ def test_how_deep_a_record_may_be_does_not_depend_on_the_readers_own_depth(field
         nested = "[" * depth + "]" * depth
         token = f'{{"k":{nested}}}' if field == "additional" else nested
         shallow, deep = (
-            within(calls, lambda: flat(verbatim(field, token, "nested"), call("plain")))  # noqa: B023
+            deeper(calls, lambda: flat(verbatim(field, token, "nested"), call("plain")))  # noqa: B023
             for calls in (0, 100)
         )
         assert shallow.cdrs.equals(deep.cdrs)
