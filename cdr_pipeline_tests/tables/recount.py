@@ -9,7 +9,7 @@ from typing import Any, Final
 import duckdb
 import polars as pl
 
-# The classes of hangup causes in API.md, word for word.
+# The classes of hangup causes in API.md. NORMAL_CLEARING and NEVER_HEARD_OF stand for other names.
 CLASSES: Final = {
     "user_busy": "USER_BUSY, BUSY_EVERYWHERE",
     "ring_no_answer": (

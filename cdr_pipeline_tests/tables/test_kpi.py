@@ -26,7 +26,7 @@ def disposition_of(**columns: object) -> str:
 
 
 @pytest.mark.parametrize(("cause", "label"), [*BY_CAUSE.items(), (None, "unknown")])
-def test_a_cause_has_the_class_of_the_vendors_table(cause: str | None, label: str) -> None:
+def test_a_cause_has_the_class_of_the_table_in_api_md(cause: str | None, label: str) -> None:
     for status in STATUS_SAYS_NO_MORE:
         assert disposition_of(cause=cause, status=status) == label
 
