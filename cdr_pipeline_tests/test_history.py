@@ -96,7 +96,7 @@ def test_a_home_that_dagster_would_refuse_is_an_error_with_the_right_path(
 
 
 def test_dagsters_own_storage_and_ours_continue_each_others_history() -> None:
-    """Some users' `dagster.yaml` is older than `history`, or they take the block out again."""
+    """A user's `dagster.yaml` may be older than `history`, or the user removes the block again."""
     config = home.lasting_home() / "dagster.yaml"
     ours = config.read_text()
     record("2023-03-06", "2023-03-06")

@@ -488,8 +488,8 @@ def test_each_part_looks_through_the_calls_ahead_only(
 
 
 def test_calls_that_come_again_raise_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the vendor compares minutes, a part that was too much brought calls of the parts before
-    it again, and they were counted again each time.
+    """Where the vendor compares minutes, a part that was too much brought calls of earlier parts
+    again, and these were counted again each time.
     """
     expected: list[int] = []
     expect = Reader.expect

@@ -32,8 +32,8 @@ TOUCHES: Final[list[tuple[Any, str]]] = [
 
 
 class Moments:
-    """Counts the moments before and after each call of `TOUCHES`; kills the process at the moment
-    `fatal`.
+    """Counts the moments before and after each call of a function in `TOUCHES`; kills the process
+    at the moment number `fatal`.
     """
 
     def __init__(self, fatal: int | None) -> None:

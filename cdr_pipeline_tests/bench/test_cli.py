@@ -16,7 +16,7 @@ type_ = partial(CliRunner(env={"no_proxy": None}).invoke, cli.main)
 
 
 def test_no_proxy_is_used_for_loopback() -> None:
-    """In another process, since Python keeps the proxies that it found at the first request."""
+    """This runs in another process: Python keeps the proxies that it found at the first request."""
     command = [sys.executable, "-c", "from cdr_pipeline.bench.cli import main; main()", "load"]
     size = ["--records", "50", "--latency", "0", "--repeat", "1", "--only", "naive"]
     dead = os.environ | {"http_proxy": "http://127.0.0.1:9"}

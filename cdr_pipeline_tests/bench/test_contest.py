@@ -1,4 +1,4 @@
-"""The measured memory of a contestant is that of all its processes."""
+"""The measured memory of a contestant is the memory of all its processes."""
 
 import subprocess
 import sys

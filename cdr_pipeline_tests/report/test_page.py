@@ -380,9 +380,7 @@ def test_the_page_is_replaced_as_a_whole_at_the_given_path(
 def test_only_a_file_or_the_target_of_a_link_is_replaced(
     store: Store, load: LoadDay, tmp_path: Path
 ) -> None:
-    """For root, `--output /dev/null` replaced the device by a file; so it was with /dev/stdout,
-    which is a link.
-    """
+    """For root, `--output` replaced the device /dev/null and the link /dev/stdout by files."""
     load(DAY, [call("a")])
     pipe, link, linked = tmp_path / "pipe", tmp_path / "link", tmp_path / "page.html"
     os.mkfifo(pipe)
