@@ -367,8 +367,8 @@ def test_legs_that_are_listed_by_their_root_hide_no_ceiling(hidden: int) -> None
 @pytest.mark.parametrize("ceiling", [2_500, 4_096])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_leg_over_the_cut_is_not_taken_for_a_filter_by_the_date(seed: int, ceiling: int) -> None:
-    """A leg that came first in its half was taken for such a filter: half of a day was proved, under
-    a ceiling.
+    """A leg that came first in its half was taken for such a filter: half of a day was proved,
+    under a ceiling.
     """
     model = ByTheRoot(with_legs(6_000, seed, within=600), ceiling=ceiling)
     with pytest.raises(NotProved, match=f"stops at {ceiling:,}"):

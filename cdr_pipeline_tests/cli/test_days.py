@@ -349,7 +349,7 @@ def test_rebuild_makes_stale_days_again_without_the_vendor(loaded: Type) -> None
 
 
 def test_a_day_made_by_older_rules_than_its_aggregates_is_reported_once(loaded: Type) -> None:
-    """The attempts of a later day are counted again, by newer rules, when an earlier day is loaded."""
+    """When an earlier day is loaded, the attempts of a later day are recounted, by newer rules."""
     path = Path("data/cdrs/date=2023-03-07/part-0.parquet")
     calls = pq.read_table(path)
     about = calls.schema.metadata
