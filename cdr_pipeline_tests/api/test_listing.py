@@ -269,7 +269,7 @@ def test_a_vendor_that_answers_a_range_over_a_day_without_calls_is_read_in_parts
     assert proof.receipt.parts == 2
 
 
-def test_a_day_without_calls_of_such_a_vendor_is_proved_by_two_requests() -> None:
+def test_an_empty_day_of_such_a_vendor_is_proved_by_two_requests() -> None:
     proof = prove(EmptyOverADay({}))
     assert proof.receipt.requests == 2
 

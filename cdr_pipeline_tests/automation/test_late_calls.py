@@ -136,7 +136,7 @@ def test_a_day_in_parts_for_which_time_ran_out_is_compared_at_the_next_tick(
     Clock.at = at(FIRST + DAY * 3, 23)
     assert it.sensor("late_calls") == []
     assert it.skipped == "No total moved."
-    assert asked(it.sensor("late_calls")) == [("2023-03-02", "2023-03-02")]
+    assert days_of(it.sensor("late_calls")) == [("2023-03-02", "2023-03-02")]
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "not given by the disk"])
