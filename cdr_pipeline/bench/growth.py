@@ -16,7 +16,7 @@ from cdr_pipeline.bench.server import serving
 
 @dataclass(frozen=True)
 class Size:
-    """What is loaded: on each of some days so many calls, their lead lists, their campaigns."""
+    """What is loaded: calls a day, days, more keys in each lead list, copies of the campaigns."""
 
     calls: int
     days: int = 1
@@ -26,7 +26,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Point:
-    """What loading one size cost. `at`: where it stands on its axis."""
+    """What loading one size cost. `at`: its position on the axis."""
 
     axis: str
     at: int
@@ -35,7 +35,7 @@ class Point:
 
     @property
     def calls(self) -> int:
-        """Over all days."""
+        """The number of calls over all days."""
         return self.size.calls * self.size.days
 
 
@@ -43,7 +43,7 @@ _RECORDS: Final = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
 
 
 def axes(top: int) -> dict[str, list[tuple[int, Size]]]:
-    """What grows -> sizes, smallest first; `top`: calls a day at the most."""
+    """Axis -> its positions and sizes, smallest first. `top`: the most calls a day."""
     part = max(1, min(top, 50_000))
     return {
         "calls a day": [(n, Size(n)) for n in _RECORDS if n <= top] or [(top, Size(top))],
@@ -66,7 +66,7 @@ def grow(
 
 
 def table(points: Sequence[Point]) -> Table:
-    """A line a size; a line is straight where the last two columns stand still."""
+    """One line a size. Cost grows in a straight line if the last two columns stay the same."""
     shown = empty_table(
         *("", "", "calls", "CPU s", "wall s", "peak MB", "written MB"),
         *("CPU ms a thousand calls, after the start", "and between this size and the one before"),
