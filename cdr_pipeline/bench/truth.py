@@ -1,8 +1,8 @@
-"""What a contestant wrote against what the vendor sent, value by value.
+"""Compares what a contestant wrote with what the vendor sent, value by value.
 
-Lenient where readers may differ in taste: empty text is null, a time is its wall clock, a field
-other than those of the lead lists is right if its text is. Strict about the lead lists: a value
-keeps its JSON type. Of an object only the values are compared, since some spread it over columns.
+The comparison is lenient about documented fields: empty text is null, a time is its wall clock, and
+a value is right if its text is right. It is strict about the lead lists: a value must keep its JSON
+type. Objects are compared without their keys, since some contestants spread them over columns.
 """
 
 import importlib
@@ -18,7 +18,7 @@ import polars as pl
 from cdr_pipeline.bench.calls import KEY, Corpus
 from cdr_pipeline.bench.contestants import Written
 
-#: A column that a contestant wrote begins so, beside the truth's.
+#: Prefix of a contestant's columns in a frame that also has the columns of the truth.
 GOT: Final = "got "
 
 _MARKS: Final = ((pl.String, "s"), (pl.Boolean, "b"))
@@ -28,9 +28,9 @@ _MARKS: Final = ((pl.String, "s"), (pl.Boolean, "b"))
 class Verdict:
     """Values that the vendor sent, and how many of them a contestant got wrong.
 
-    calls: calls missing or there twice; its values are not counted again below.
-    lost: not there. changed: another value. mistyped: the value, but of another type. invented:
-    there, but never sent.
+    calls: calls that are missing or written twice; their values are not counted again below.
+    lost: missing values. changed: other values. mistyped: the same value with another type.
+    invented: values that were never sent.
     """
 
     values: int = 0
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def wrong(self) -> int:
-        """All that is not as it was sent."""
+        """The number of all faults."""
         return self.calls + self.lost + self.changed + self.mistyped + self.invented
 
     def __add__(self, other: "Verdict") -> "Verdict":
@@ -50,7 +50,7 @@ class Verdict:
 
 
 def judge(contestant: str, folder: Path, corpus: Corpus) -> Verdict:
-    """What a contestant wrote below `folder` against what was sent."""
+    """Compare what a contestant wrote below `folder` with what the vendor sent."""
     truths = sorted(corpus.truth.glob("*.parquet"))
     columns = pl.read_parquet_schema(truths[0])
     keys = [name.removeprefix(KEY) for name in columns if name.startswith(KEY)]
@@ -59,7 +59,7 @@ def judge(contestant: str, folder: Path, corpus: Corpus) -> Verdict:
 
 
 def verdict(written: Written, parts: Iterable[pl.DataFrame]) -> Verdict:
-    """`written` against the truth, which comes in parts (see `Corpus.truth`)."""
+    """Compare `written` with the truth, which comes in parts (see `Corpus.truth`)."""
     frame = written.frame.rename(lambda column: GOT + column)
     once = frame.unique(f"{GOT}id", keep="any", maintain_order=False)
     found = Verdict(calls=frame.height - once.height)
@@ -97,7 +97,7 @@ def _text(frame: pl.DataFrame, column: str) -> pl.Expr:
 def _keys(
     both: pl.DataFrame, names: Sequence[str], columns: Sequence[str], written: Written
 ) -> Verdict:
-    """Keys that share their columns: any of them may be what stands there, the others are lost."""
+    """Compare keys that share columns: the value may be that of any key; the others are lost."""
     there = [column for column in columns if column in written.frame.columns]
     got = [_marked(both, GOT + column, column in written.raw) for column in there]
     pair = both.select(
@@ -144,7 +144,7 @@ def _marked(frame: pl.DataFrame, column: str, raw: bool) -> pl.Expr:
 
 
 def _plain(marked: pl.Expr) -> pl.Expr:
-    """An object without its keys; all else as it is."""
+    """An object without its keys; any other value unchanged."""
     values = marked.str.replace_all(r'"[^"]*":', "")
     return pl.when(marked.str.starts_with("j:")).then(values).otherwise(marked)
 
