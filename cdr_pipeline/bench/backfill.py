@@ -1,8 +1,8 @@
-"""What Dagster adds to a backfill: the same days by a plain loop, by Dagster's runs, by its daemon.
+"""What Dagster adds to a backfill: a plain loop, Dagster's runs and its daemon load the same days.
 
-Each loads the same days from the same vendor, one after another, into a folder of its own, and does
-the same work for each: fetch, prove, keep, flatten, check, write, aggregate. The runs follow one
-another in one process; the daemon, if it is asked, begins a process for each, two at once.
+Each way loads the days from the same vendor into a folder of its own, and does the same work for
+each day: fetch, prove, keep, flatten, check, write, aggregate. Dagster's runs follow one another in
+one process; the daemon, which is optional, starts a process for each run, two at the same time.
 """
 
 from pathlib import Path
@@ -26,9 +26,9 @@ _BY_THE_DAEMON: Final = (
 def compare(
     folder: Path, days: int, records: int, days_per_run: int, seed: int, *, live: bool
 ) -> Table:
-    """Load them once each way, without latency; by the daemon as well, if it is to be `live`.
+    """Load the days once in each way, without latency; `live`: by the daemon as well.
 
-    A line a way; what is written more by Dagster is its history.
+    One line a way. What Dagster writes in addition is its history.
     """
     every = first_days(days)
     runs = len(spans(every, days_per_run))
