@@ -28,8 +28,8 @@ from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import every_day
 
-#: A day is in the figures if it holds all of these, made of one fetch: a killed run may have left
-#: some of another.
+#: A day is in the figures if it has all of these datasets, made from one fetch: after a killed run
+#: some may be from another fetch.
 NEEDED: Final = (
     RECEIPTS,
     CDRS,
@@ -43,10 +43,10 @@ NEEDED: Final = (
 #: How many campaigns have a line of their own.
 _MOST_CAMPAIGNS: Final = 12
 
-#: How many days have a line of their own among the hours; of more, each month has.
+#: How many days have a line of their own among the hours; in a longer range each month has one.
 _MOST_DAYS: Final = 31
 
-#: Answered calls of which it is known that they lasted 5 s or more.
+#: Answered calls that are known to have lasted 5 s or more.
 _TALKED: Final = ("talks_5_to_15s", "talks_15_to_30s", "talks_over_30s")
 
 _SUMMED: Final = (
@@ -55,7 +55,7 @@ _SUMMED: Final = (
     *(one.label for one in Disposition),
 )
 
-#: A campaign's name where the rest stand together.
+#: Stands for the name of a campaign in the line of all other campaigns.
 OTHERS: Final = "\0others"
 
 
@@ -68,17 +68,17 @@ class Span:
 
     @property
     def every(self) -> list[date]:
-        """All of them, stored or not."""
+        """All days of the range, stored or not."""
         return every_day(self.first, self.last)
 
     @property
     def one_day(self) -> bool:
-        """Whether this is a day and no range."""
+        """Whether the range is a single day."""
         return self.first == self.last
 
     @property
     def by_month(self) -> bool:
-        """Whether days are too many for a row each."""
+        """Whether there are too many days for a row each."""
         return len(self.every) > _MOST_DAYS
 
     @property
@@ -88,7 +88,7 @@ class Span:
 
     @property
     def earlier(self) -> "Span":
-        """The days that these are compared with."""
+        """The days that this range is compared with."""
         return Span(self.first - self.weeks, self.last - self.weeks)
 
 
@@ -230,7 +230,7 @@ def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
 
 
 def _hours(store: Store, days: list[date]) -> pl.LazyFrame:
-    """The hours of campaigns in which calls began; in others some merely went on."""
+    """The hours of campaigns in which calls began; in other hours calls only went on."""
     return fixed(store, CAMPAIGN_HOURLY, days).filter(pl.col("calls") > 0)
 
 
@@ -267,7 +267,7 @@ def _or_others(largest: pl.Series) -> pl.Expr:
 
 
 def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
-    """The hotlines that meet most congestion first."""
+    """The hotlines, those with the most congestion first."""
     lines = _lines(store, HOTLINE_DAILY, days, "from_number").with_columns(
         **kpi.ratios(["asr", "congestion_share"]),
         short_share=kpi.ratio("short_calls", "answered"),
@@ -276,7 +276,7 @@ def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
 
 
 def _rules(store: Store, days: list[date]) -> pl.DataFrame:
-    """One row for each set of rules that the days were counted by."""
+    """One row for each set of calling rules under which the days were counted."""
     by = ["allowed_from", "allowed_until", "calls_per_number"]
     counts = pl.col("calls", "outside_window", "over_limit", "numbers_over_limit").sum()
     return fixed(store, COMPLIANCE_DAILY, days).group_by(by).agg(counts).sort(by).collect()
