@@ -65,7 +65,7 @@ def write(
 
 
 def place(store: Store, first: date, last: date) -> Path:
-    """Where the page of some days stands."""
+    """The path of the page of some days."""
     name = f"{first}" if first == last else f"{first}_{last}"
     return store.root / FOLDER / f"{name}.html"
 
@@ -110,7 +110,7 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
 
 
 def masked(number: str) -> str:
-    """A phone number of which only the ends are shown."""
+    """A phone number with only its ends shown."""
     ends = 3 if len(number) > 8 else 1 if len(number) > 3 else 0
     hidden = "•" * (len(number) - 2 * ends)
     return number[:ends] + hidden + number[len(number) - ends :]
@@ -140,7 +140,7 @@ def _seconds(value: float | None, words: Words) -> str:
 
 
 def _change(name: str, figures: Figures, words: Words) -> str:
-    """By how much a figure has changed: ratios in percentage points, all else in percent."""
+    """The change of a figure: ratios in percentage points, all other figures in percent."""
     assert figures.before is not None
     now, before = figures.now[name], figures.before[name]
     if now is None or not before:
