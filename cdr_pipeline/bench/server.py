@@ -1,7 +1,7 @@
-"""A vendor that costs next to nothing, so that what is measured is whoever reads it.
+"""A vendor that costs next to nothing, so that the reader is measured and not the vendor.
 
-Any page of any window is one stretch of a file that stands ready (see `calls`), and the kernel
-sends it. Run as a process of its own; what that cost is told at `/cost`.
+Any page of any window is one stretch of a prepared file (see `calls`), and the kernel sends it. The
+server runs as a process of its own, which reports its own cost at `/cost`.
 """
 
 import json
@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 from cdr_pipeline.bench.calls import Corpus
 
-#: Any request as long as this is none of ours.
+#: No contestant sends a request as long as this.
 _LONGEST_REQUEST: Final = 65_536
 
 
@@ -102,7 +102,7 @@ def _second(text: str, *, end: bool = False) -> int:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that runs, and what it has cost so far."""
+    """A running server, and its cost so far."""
 
     url: str
 
