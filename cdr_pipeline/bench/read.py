@@ -32,7 +32,7 @@ ZONE: Final = ZoneInfo("Asia/Ho_Chi_Minh")
 
 Rows = list[tuple[Any, ...]]
 
-#: Times that each question is put after the first.
+#: How often each question is repeated after the first time.
 _AGAIN: Final = 7
 
 #: Processes of each reader, in turn with the others.
@@ -98,7 +98,7 @@ def _other_id(name: str, day: int) -> pl.Expr:
 
 
 def _other_number(day: int) -> pl.Expr:
-    """Another number for each, the same on every seventh day."""
+    """Another phone number for each call, the same on every seventh day."""
     moved = (pl.col("to_number").cast(pl.Int64) + 7_919 * (day % 7)) % 10**9
     return pl.concat_str(pl.lit("0"), moved.cast(pl.String).str.zfill(9))
 
@@ -118,7 +118,7 @@ def opening(store: Store) -> dict[str, float]:
 
 
 def questions(days: int, number: str) -> list[Question]:
-    """What a manager asks of so many days, and of a phone number."""
+    """The questions of a manager about so many days, and about a phone number."""
     first, last = calls.DAY, calls.DAY + timedelta(days=days - 1)
     quarter = (max(first, last - timedelta(days=89)), last)
     campaign = "fdccdbf2-bc4b-4a0f-a7ea-cb0239d00000"
@@ -185,7 +185,7 @@ def questions(days: int, number: str) -> list[Question]:
 
 
 def ask(root: Path, days: int) -> list[Answer]:
-    """Every question to every reader, in turn, each time in a process of its own."""
+    """Put every question to every reader, in turn, each time in a process of its own."""
     answers = []
     for question in questions(days, ""):
         turns = [
@@ -200,7 +200,7 @@ def ask(root: Path, days: int) -> list[Answer]:
 
 
 def table(answers: Sequence[Answer], days: int, records: int) -> Table:
-    """A line a question and reader; ratios of ours to the plain files by the same engine."""
+    """One line a question and reader; ratios: our reader to plain files in the same engine."""
     shown = empty_table(
         *("", "", "first ms", "x plain", "again ms", "x plain", "CPU ms", "x plain", "rows"),
         title=f"{days:,} days of {records:,} calls",
@@ -258,7 +258,7 @@ def _duckdb_view(root: Path, question: Question) -> Callable[[], Rows]:
 
 
 def _duckdb_days(root: Path, question: Question) -> Callable[[], Rows]:
-    """The macro of the view's name, which is told the days."""
+    """The macro with the name of the view, which takes the days."""
     days = "'{}', '{}'".format(*question.days) if question.days else "NULL, NULL"
     source = f"{question.dataset}({days})"
     return _duckdb(question.sql.format(source=source), root / "cdrs.duckdb")
