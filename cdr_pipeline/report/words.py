@@ -1,7 +1,7 @@
 """Every text of the page, in each language, once; `{...}` are filled in by `page` and `charts`.
 
-What the checks found they tell in English; `FOUND` has their words in the other languages. So a
-language is a table of `TEXTS` and one of `FOUND`, and its name in `settings.Language`.
+The checks tell their findings in English; `FOUND` translates them into the other languages. So a
+language needs a table in `TEXTS`, one in `FOUND`, and its name in `settings.Language`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -250,7 +250,7 @@ FOUND: Final[Mapping[Language, Mapping[str, str]]] = {"en": {}, "vi": _FOUND_VI}
 
 
 class Words:
-    """The texts and the way of writing numbers and days of one language."""
+    """The texts of one language, and how it writes numbers and days."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
@@ -260,18 +260,18 @@ class Words:
         self.day, self.short_day, self.month = self("day"), self("short_day"), self("month")
 
     def __call__(self, text: str, **values: object) -> str:
-        """A text with its values filled in; numbers as they are written here."""
+        """A text with its values filled in; numbers as this language writes them."""
         return self._texts[text].format(
             **{name: self.number(v) if isinstance(v, int) else v for name, v in values.items()}
         )
 
     def found(self, finding: Finding) -> str:
-        """What a check found odd."""
+        """The finding of a check, in this language."""
         words = self._found
         return tell(finding.told, lambda text: words.get(text, text), self.number, self.ranges)
 
     def days(self, first: date, last: date) -> str:
-        """A stretch of days, both included, as it is written here."""
+        """A range of days, both included, as this language writes it."""
         if first == last:
             return f"{first:{self.day}}"
         return self("range", first=f"{first:{self.day}}", last=f"{last:{self.day}}")
@@ -284,10 +284,10 @@ class Words:
         return self("more_ranges", told=told, count=left) if left > 0 else told
 
     def number(self, value: float, digits: int = 0) -> str:
-        """With the language's signs."""
+        """A number with the separators of this language."""
         swap = {",": self.thousands, ".": self.decimal}
         return "".join(swap.get(sign, sign) for sign in f"{value:,.{digits}f}")
 
     def percent(self, value: float | None, digits: int = 1) -> str:
-        """A ratio; a dash over nothing."""
+        """A ratio in percent; a dash for None."""
         return "-" if value is None else f"{self.number(value * 100, digits)} %"
