@@ -16,7 +16,7 @@ from cdr_pipeline.bench.server import serving
 
 @dataclass(frozen=True)
 class Size:
-    """What is loaded: calls a day, days, more keys in each lead list, copies of the campaigns."""
+    """What is loaded: calls a day, days, more keys in each lead list, campaigns a lead list."""
 
     calls: int
     days: int = 1
