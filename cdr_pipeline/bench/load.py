@@ -1,4 +1,4 @@
-"""What it costs to load a day: contestants in turn, again and again, against one server."""
+"""What it costs to load a day: the contestants take turns, several times, against one server."""
 
 import ast
 import shutil
@@ -20,13 +20,13 @@ from cdr_pipeline.bench.truth import Verdict, judge
 
 CONTESTANTS: Final = ("ours", "dlt", "dlt:defaults", "naive", "floor")
 
-#: Has nothing of its own to be judged: it writes what it was given.
+#: The contestant whose output is not judged: it writes the frame that it was given.
 _UNJUDGED: Final = "floor"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contestant's one run. `verdict`: on the first at each latency."""
+    """One run of a contestant. `verdict`: of its first run at each latency, else None."""
 
     contestant: str
     latency_ms: float
@@ -42,7 +42,7 @@ def compare(
     latencies_ms: Iterable[float],
     repeat: int,
 ) -> Iterator[Run]:
-    """Every contestant `repeat` times at each latency, one after the other in turn."""
+    """Run every contestant `repeat` times at each latency; the contestants take turns."""
     warm(folder, contestants)
     frame = frame_of(corpus, folder) if "floor" in contestants else ""
     for latency in latencies_ms:
@@ -53,13 +53,13 @@ def compare(
                 cost = measure(module, job)
                 server_cpu = server.cost()["cpu"] - before
                 judged = turn == 0 and module != _UNJUDGED
-                # Apart, so that this process stays small.
+                # In another process, so that this one stays small.
                 verdict = apart(judge, module, job.folder, corpus) if judged else None
                 yield Run(name, latency, cost, server_cpu, verdict)
 
 
 def frame_of(corpus: Corpus, folder: Path) -> str:
-    """A folder of the day's calls as ours writes them, for those who need not work them out."""
+    """A folder of the day's calls as this pipeline writes them, for the floor."""
     target = fresh(folder / "frame")
     with serving(corpus) as server:
         measure("ours", Job(server.url, target, (DAY,)))
@@ -67,7 +67,7 @@ def frame_of(corpus: Corpus, folder: Path) -> str:
 
 
 def warm(folder: Path, contestants: Iterable[str]) -> None:
-    """A few calls to each, uncounted: modules are compiled when first imported."""
+    """Let each contestant load a few calls, not measured: a first import compiles modules."""
     few = make(fresh(folder / "few"), 100)
     frame = frame_of(few, folder) if "floor" in contestants else ""
     with serving(few) as server:
@@ -76,12 +76,12 @@ def warm(folder: Path, contestants: Iterable[str]) -> None:
 
 
 def module_of(contestant: str) -> str:
-    """Where a contestant stands: `dlt` for `dlt:defaults`, which has other settings."""
+    """The module of a contestant: `dlt` for `dlt:defaults`, which only has other settings."""
     return contestant.partition(":")[0]
 
 
 def _job(contestant: str, server: Serving, folder: Path, frame: str) -> Job:
-    """The day, into a new folder."""
+    """The job to load the day into a new folder."""
     variant = contestant.partition(":")[2]
     return Job(server.url, fresh(folder / "run"), (DAY,), variant, frame)
 
@@ -92,13 +92,13 @@ def first_days(count: int) -> tuple[date, ...]:
 
 
 def fresh(folder: Path) -> Path:
-    """The folder, without what an earlier run left there."""
+    """The folder, after the files of an earlier run are deleted."""
     shutil.rmtree(folder, ignore_errors=True)
     return folder
 
 
 def empty_table(*columns: str, title: str, words: int = 1) -> Table:
-    """So many columns of words, and then of figures, which stand to the right."""
+    """A table without rows: `words` columns of text, then columns of figures, aligned right."""
     shown = Table(*columns, title=title)
     for column in shown.columns[words:]:
         column.justify = "right"
@@ -106,7 +106,7 @@ def empty_table(*columns: str, title: str, words: int = 1) -> Table:
 
 
 def tried(contestant: str) -> str:
-    """What was tried of a contestant's settings, in its own words; imports nothing of it."""
+    """The docstring of a contestant's module: what settings were tried. Imports nothing."""
     module = Path(__file__).with_name("contestants") / f"{module_of(contestant)}.py"
     return ast.get_docstring(ast.parse(module.read_text())) or ""
 
@@ -114,7 +114,7 @@ def tried(contestant: str) -> str:
 def table(runs: Sequence[Run], latency_ms: float, records: int) -> Table:
     """The runs at one latency: medians, the least and the greatest, and ratios to ours.
 
-    A ratio is that of two runs of the same turn.
+    A ratio compares two runs of the same turn.
     """
     shown = empty_table(
         *("", "CPU s", "of it start", "x ours", "wall s", "x ours", "calls/s", "peak MB"),
