@@ -1,7 +1,7 @@
-"""One contestant in a process of its own, and what it cost.
+"""Runs one contestant in a process of its own and measures what it cost.
 
-`measure` starts this very module as that process; it tells what its parts cost by itself, since
-nobody outside knows where the start ends and the work begins.
+`measure` starts this module as that process. The process itself reports the cost of its start and
+of its work, since no other process knows where the start ends and the work begins.
 """
 
 import importlib
@@ -35,7 +35,7 @@ class Cost:
     """What one run cost.
 
     cpu: user and system seconds of the process and its children, from their start to their end.
-    start_cpu: of these, what passed before the work began (interpreter, imports).
+    start_cpu: the part of `cpu` before the work began (interpreter, imports).
     wall: seconds of the work, without the start.
     peak: the most bytes of memory: the process' own high-water mark (VmHWM) or, if that is more,
         what it and its children had together (PSS, looked at 10 times a second).
@@ -83,7 +83,7 @@ def measure(name: str, job: Job) -> Cost:
 
 
 def apart(work: Callable[..., T], *args: object) -> T:
-    """What `work` gives, in a process of its own."""
+    """The result of `work`, which runs in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *args).result()
 
@@ -115,8 +115,8 @@ class Watch(threading.Thread):
         resident = sum(memory(f"/proc/{pid}/status", "VmRSS:") for pid in family)
         if len(family) > 1 and resident > self._most_resident:  # one alone knows its own best
             self._most_resident = resident
-            # What they share by halves, for which the kernel looks at every page: at each look that
-            # took a tenth of a core, and whoever has two processes was slower for being watched.
+            # Pss divides shared memory between processes, for which the kernel looks at every page:
+            # at each look that took a tenth of a core and slowed contestants of two processes.
             shares = (memory(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in family)
             self.peak = max(self.peak, sum(shares))
 
@@ -137,10 +137,10 @@ def _family(pid: int) -> list[int]:
 
 
 def memory(path: str, name: str) -> int:
-    """A line of kilobytes in one of the kernel's files; 0 where there is none."""
+    """A line of kilobytes in a file of the kernel; 0 if there is no such file."""
     try:
         lines = Path(path).read_text().splitlines()
-    except OSError:  # no Linux, or it has just ended
+    except OSError:  # not Linux, or the process has just ended
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
