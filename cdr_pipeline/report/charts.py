@@ -1,8 +1,8 @@
 """The pictures of the page: Vega-Lite drawn to SVG without a browser or a network.
 
-Each is drawn twice, for a wide page and for a phone, with letters of the same size. An SVG stands
-in the page as an image of its own, so that ids within it clash with no other's. What draws is an
-optional extra: see `page.available` before this is imported.
+Each picture is drawn twice, for a wide page and for a phone, with letters of the same size. The
+page holds each SVG as a separate image, so that the ids of two SVGs do not clash. The libraries
+that draw are an optional extra: ask `page.available` before you import this module.
 """
 
 import base64
@@ -22,17 +22,17 @@ from cdr_pipeline.report.words import Words
 WIDE: Final = 860
 NARROW: Final = 350
 
-#: Characters of a campaign's UUID that mostly tell it from any other.
+#: So many characters of a campaign's UUID are mostly enough to distinguish campaigns.
 _NAME: Final = 8
 
-#: A small picture for Dagster's UI.
+#: Width in pixels of the small picture for Dagster's UI.
 _THUMBNAIL: Final = 280
 
 _INK: Final = "#1b1f24"
 _ACCENT: Final = "#1f5f8b"
 _BEFORE: Final = "#b4530a"
 
-#: Light and dark by turns, for those who see few colours.
+#: Light and dark colours alternate, for readers who see few colours.
 _COLOURS: Final[Mapping[Disposition, str]] = {
     Disposition.ANSWERED: "#1a7f37",
     Disposition.USER_BUSY: "#f2c14e",
@@ -65,7 +65,7 @@ _CONFIG: Final = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture as data URIs, and what it shows in words."""
+    """One picture as data URIs, and a text that says what it shows."""
 
     wide: str
     narrow: str
@@ -73,7 +73,7 @@ class Picture:
 
 
 def pictures(figures: Figures, words: Words) -> dict[str, Picture]:
-    """Every picture of the page, by its name; none where there are no calls."""
+    """Name -> picture, for every picture of the page; none if there are no calls."""
     if not figures.now["calls"]:
         return {}
     return {
@@ -96,9 +96,9 @@ def thumbnail(figures: Figures, words: Words) -> bytes:
 
 
 def campaign_names(figures: Figures, words: Words) -> dict[str | None, str]:
-    """What each campaign is called: the beginning of its UUID, as much of it as tells it from all
-    others. Characters that cannot be seen stand by their codes: a picture cannot hold them, and the
-    library that draws would end the whole process.
+    """UUID -> name: the beginning of the UUID, long enough to differ from all others. Invisible
+    characters are replaced by their codes: a picture cannot hold them, and the library that draws
+    would end the whole process.
     """
     shown = {*figures.campaigns["campaign_uuid"], *(figures.heat["row"] if figures.one_day else ())}
     uuids = shown - {None, OTHERS}
@@ -207,7 +207,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
         figures.campaigns.select(*labels, row=pl.col("campaign_uuid").replace_strict(names))
         .unpivot(list(labels), index="row", variable_name="label", value_name="calls")
         .filter(pl.col("calls") > 0)
-        # Not by Vega, which a campaign called toString would lead astray.
+        # Vega does not sum: a campaign called toString would mislead its code.
         .with_columns(until=(pl.col("calls").cum_sum() / pl.col("calls").sum()).over("row"))
         .with_columns(
             since=pl.col("until").shift(fill_value=0.0).over("row"),
