@@ -59,7 +59,7 @@ def compare(
 
 
 def frame_of(corpus: Corpus, folder: Path) -> str:
-    """A folder of the day's calls as this pipeline writes them, for the floor."""
+    """A folder of the day's calls as this pipeline writes them, for the floor and for `read`."""
     target = fresh(folder / "frame")
     with serving(corpus) as server:
         measure("ours", Job(server.url, target, (DAY,)))
