@@ -1,15 +1,16 @@
-"""The law of `additional_*`: which column a value of the lead list's object goes to.
+"""Decides to which `additional_*` column each value of a lead list's object goes.
 
-It depends on the value's own record alone, never on other records, days or the order of loading:
-so every day stands by itself, a column has one type for ever, and no file is ever rewritten
-because of another.
+The decision depends on the value's own record alone, never on other records, other days or the
+order of loading. So every day stands by itself, a column has one type for ever, and no file is
+rewritten because of another.
 
-- Name: `additional_` and the key without diacritics, in lower case, runs of other characters than
-  a-z 0-9 as one `_`. Where keys of one record would share a name, one of them gets the bare name
-  and each other adds the first hex digits of its SHA-256.
-- Type: by the JSON value, told by the name's ending (`types.ENDINGS`). null and "" are null.
+- Name: `additional_` and the key in lower case without diacritics; each run of characters other
+  than a-z and 0-9 becomes one `_`. If keys of one record would share a name, one key has the bare
+  name, and each other key adds the first hex digits of its SHA-256.
+- Type: by the JSON value; the name's ending tells it (`types.ENDINGS`). null and "" are null.
 
-A key that a user declared (see `contract`) goes by its declaration instead, and changes no other.
+A key that a user declared (see `contract`) follows its declaration instead; this changes no other
+key.
 """
 
 from collections import Counter, defaultdict
@@ -31,20 +32,20 @@ from cdr_pipeline.tables.names import column_names, sounds_personal
 from cdr_pipeline.tables.types import ENDING_OF, ENDINGS, as_written, type_of
 from cdr_pipeline.tables.values import is_object, own_token
 
-#: How many values that do not fit are told of a key, and how much of each.
+#: How many examples of values that do not fit are given for a key, and how many characters of each.
 _EXAMPLES: Final = 3
 _EXAMPLE_SHORT: Final = 40
 
 
 @dataclass
 class Columns:
-    """The free columns of some records: name -> its cells, group by group.
+    """The additional_* columns of some records.
 
-    `cells`: of each column, group by group, where among `rows` its cells begin, and the cells. In
-    all other rows it is null, which takes no memory until it is asked for.
-    `rows`: those of the records that have an object, group by group.
-    `keys`: the keys behind each column. `used`: how many values it has.
-    `misfits`: row -> the declared keys whose values do not fit.
+    records: how many records there are. rows: the rows of those with an object, group by group.
+    cells: column -> for each group with values, the place in `rows` where its cells begin, and the
+    cells; the other rows are null, which takes no memory before `frame`. keys: column -> its keys.
+    used: column -> how many cells are not null. misfits: row -> the declared keys with values that
+    do not fit.
     """
 
     records: int
@@ -58,8 +59,8 @@ class Columns:
     misfits: dict[int, list[str]] = field(default_factory=dict)
 
     def frame(self, some: Collection[str] | None = None) -> pl.DataFrame:
-        """The columns, or those of them that are among `some`, in order of their names, a row a
-        record, typed by their endings; and `_misfits`: the declared keys whose values do not fit.
+        """One row for each record: the columns (only those in `some`, if given), sorted by name and
+        typed by their endings; and `_misfits`: the declared keys with values that do not fit.
         """
         kept = sorted(self.used if some is None else self.used.keys() & some)
         types = {name: as_written(type_of(name), self.contract.zone) for name in kept}
@@ -76,7 +77,7 @@ class Columns:
         return frame.with_columns(misfits).drop("_row")
 
     def add(self, name: str, key: str, values: Sequence[Any], used: int) -> None:
-        """More cells of a column, `used` of them not null: those of the rows that come next."""
+        """Add cells of a column, for the next rows; `used` of them are not null."""
         self.cells[name].append((len(self.rows), values))
         self.keys[name].add(key)
         self.used[name] += used
@@ -93,7 +94,7 @@ class Columns:
 class Spreader:
     """Spreads objects into columns, batch after batch.
 
-    sent: what came under each key, of all the objects so far.
+    sent: the values under each key, over all objects so far.
     """
 
     def __init__(self, contract: Contract = NO_CONTRACT) -> None:
@@ -102,8 +103,8 @@ class Spreader:
         self.sent = Sent()
 
     def spread(self, objects: Sequence[bytes | None], campaigns: Sequence[Campaign]) -> Columns:
-        """The columns of `objects`: one JSON object a record, or None. Records of one campaign
-        likely have equal keys; that is all that the campaign does to them.
+        """The columns of `objects`: for each record a JSON object or None. `campaigns`: the
+        campaign of each record: `sent` counts by it, and it makes reading faster.
         """
         columns = Columns(len(objects), self._contract)
         for group in self._reader.groups(objects, campaigns):
@@ -131,8 +132,8 @@ class Spreader:
 
 
 def objects_of(calls: pl.DataFrame) -> tuple[list[bytes | None], list[Campaign]]:
-    """What there is to spread of calls with `additional`, which may be no object, and
-    `campaign_uuid`.
+    """The objects to spread, None where `additional` is not an object, and their campaigns; from
+    calls with `additional` and `campaign_uuid`.
     """
     texts = calls[ADDITIONAL].cast(pl.Binary)
     objects = [text if text is not None and is_object(text) else None for text in texts]
@@ -145,9 +146,10 @@ def most_used(
     most: int,
     contract: Contract,
 ) -> list[str]:
-    """The `most` used of some columns, and those of declared keys, which are never too many.
+    """The `most` used columns, and all columns of declared keys, which do not count. Sorted by
+    name.
 
-    used: values in each column; keys: the keys behind each. Sorted by name.
+    used: column -> how many values it has. keys: column -> its keys.
     """
     declared = {name for name in used if not contract.keys.keys().isdisjoint(keys.get(name, ()))}
     free = sorted(used.keys() - declared, key=lambda name: (-used[name], name))
@@ -155,7 +157,7 @@ def most_used(
 
 
 def _senders(campaigns: Iterable[Campaign]) -> Senders:
-    """Whose records are which, where those of a campaign stand together."""
+    """Each campaign with the slice of its records; records of a campaign are adjacent."""
     senders, start = [], 0
     for campaign, some in groupby(campaigns):
         stop = start + len(list(some))
@@ -165,8 +167,8 @@ def _senders(campaigns: Iterable[Campaign]) -> Senders:
 
 
 def _by_ending(cells: Cells) -> Iterator[tuple[str, Sequence[Any], int]]:
-    """The endings that a key's values have, the values of each, null and "" as None, and how many
-    there are.
+    """For each ending among a key's values: the ending, the values (None for null, "" and values of
+    other endings), and how many are not None.
     """
     for ending in sorted({ENDING_OF[kind] for kind in ENDING_OF.keys() & cells.types}):
         values, used = cells.of_types(ENDINGS[ending].json)
@@ -185,7 +187,7 @@ def _place_declared(
     cells: Cells,
     texts: Sequence[bytes],
 ) -> None:
-    """Put a declared key's values into its column, and tell of those that do not fit."""
+    """Put a declared key's values into its column, and note those that do not fit."""
     placed: list[Any] = [None] * len(rows)
     used = 0
     for kind, places in cells.by_type().items():
@@ -210,7 +212,7 @@ def fit_declared(
     texts: Sequence[bytes],
     contract: Contract,
 ) -> pl.Series:
-    """A declared key's values in its type, null where one does not fit. `texts`: the objects."""
+    """A declared key's values in its type; null if a value does not fit. `texts`: their objects."""
     if declared.by_its_digits(kind):
         values = [own_token(text, declared.key) for text in texts]
     return fit(declared.type, declared.format, kind, values, contract.zone)
@@ -218,14 +220,14 @@ def fit_declared(
 
 @dataclass(frozen=True)
 class Misfits:
-    """Values of a declared key that do not fit; `examples` are none of personal data."""
+    """Values of a declared key that do not fit; there are no `examples` of personal data."""
 
     declared: Declared
     count: int
     examples: tuple[str, ...]
 
     def __add__(self, other: "Misfits | None") -> "Misfits":
-        """Those of two parts of the calls."""
+        """The misfits of two parts of the calls together."""
         if other is None:
             return self
         examples = tuple(sorted({*self.examples, *other.examples})[:_EXAMPLES])
@@ -238,7 +240,7 @@ class Misfits:
 
 
 def misfits(calls: pl.LazyFrame, contract: Contract) -> list[Misfits]:
-    """What does not fit among calls with `additional` and `_misfits`."""
+    """The misfits of each key; from calls with `additional` and `_misfits`."""
     counts = (
         calls.filter(pl.col("_misfits").is_not_null())
         .select("_misfits", ADDITIONAL)
@@ -254,7 +256,7 @@ def misfits(calls: pl.LazyFrame, contract: Contract) -> list[Misfits]:
 
 
 def united_misfits(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
-    """The misfits of some parts of the calls as one, the most frequent first."""
+    """The misfits of several parts of the calls together, the most frequent first."""
     found: dict[str, Misfits] = {}
     for one in chain.from_iterable(parts):
         found[one.declared.key] = one + found.get(one.declared.key)
@@ -262,8 +264,8 @@ def united_misfits(parts: Iterable[Iterable[Misfits]]) -> list[Misfits]:
 
 
 def _examples(declared: Declared, texts: Iterable[str]) -> tuple[str, ...]:
-    """How a key's values stand in some objects, cut short and `redacted`; none where the key's
-    name says that they tell of a person.
+    """A key's values as these objects hold them, cut short and `redacted`; none if the key is
+    declared or named as personal data.
     """
     if declared.pii or sounds_personal(declared.key):
         return ()

@@ -1,4 +1,4 @@
-"""Working ahead: what comes next is made on another thread while this one looks at what came."""
+"""Makes the next items of an iterator on another thread, while this thread uses the current one."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,8 @@ T = TypeVar("T")
 def ahead(items: Iterable[T], most: int = 1) -> Iterator[T]:
     """The items; up to `most` of them are made before they are asked for.
 
-    Polars, PyArrow and zstd leave the interpreter to others while they work, so a second core is
-    of use. Whoever stops early waits until the item under way is made.
+    Polars, PyArrow and zstd release the GIL while they work, so a second core helps. A caller that
+    stops early waits until the item under way is made.
     """
     source = iter(items)
     thread = ThreadPoolExecutor(1, thread_name_prefix="cdr-ahead")
@@ -26,7 +26,7 @@ def ahead(items: Iterable[T], most: int = 1) -> Iterator[T]:
 
 
 def _next(source: Iterator[T]) -> tuple[T] | None:
-    """The next item, in a tuple of its own; None after the last."""
+    """The next item, in a tuple; None after the last item."""
     for item in source:
         return (item,)
     return None

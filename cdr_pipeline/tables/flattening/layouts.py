@@ -1,10 +1,9 @@
-"""The fast reading of records: one strict decoder of the documented fields, which learns the
-vendor's own ways as they appear.
+"""Reads records fast, by one strict decoder of the documented fields, which learns how this vendor
+differs from the documentation.
 
-When a field comes in another kind than documented (a rating as a number), or one that nobody
-documented, the decoder learns to take its JSON text as it is. What that text means is decided in
-`records`, from the text alone, whether the field was learned or not. So learning changes the speed,
-and no value.
+If a field has another kind than documented (a rating as a number), or is not documented at all, the
+decoder learns to take its JSON text unread. `records` decides what the text means, from the text
+alone, whether the field was learned or not. So learning changes the speed, but no value.
 """
 
 import json
@@ -20,14 +19,14 @@ from cdr_pipeline import page
 from cdr_pipeline.record import ADDITIONAL, DOCUMENTED, FIELDS, Kind
 from cdr_pipeline.tables.values import Int64
 
-#: What is read of a field that is not there.
+#: Read for a missing documented field, and for a missing undocumented one.
 NULL: Final = msgspec.Raw(b"null")
 ABSENT: Final = msgspec.Raw(b"")
 
-#: Of more undocumented fields than this the rest are read record by record.
+#: At most so many undocumented fields are learned. Records with others are read one by one.
 _MOST_UNKNOWN: Final = 256
 
-#: What a field of a kind holds, if it is as documented.
+#: Kind of a field -> the type of its value, as documented.
 TYPES: Final[dict[Kind, Any]] = {
     Kind.COUNT: Int64 | None,
     Kind.TEXT: str | None,
@@ -41,36 +40,36 @@ _KINDS: Final = {field.name: field.kind for field in FIELDS}
 
 @dataclass(frozen=True)
 class Layout:
-    """How records are read: the documented fields strictly, but for the `odd` ones; these, the lead
-    list's object and the `unknown` fields, which nobody documented, as tokens.
+    """How records are read: documented fields strictly; as JSON text (a token) the `odd` ones among
+    them, `additional`, and the `unknown`, that is undocumented, fields.
 
     A record's members are the documented fields, `additional` and the unknown fields, in this
-    order. Of a documented field that is not there null is read, of an unknown one ABSENT.
+    order. A missing documented field is read as null, a missing unknown one as ABSENT.
     """
 
     odd: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = ()
 
     def page(self, body: bytes) -> list[Any]:
-        """The records of a page. Raises one of `page.UNREADABLE` if some are not as expected."""
+        """The records of a page. Raises one of `page.UNREADABLE` if any is not as expected."""
         records: list[Any] = self._pages.decode(body).records or []
         if any(page.any_too_deep(map(token, records)) for token in self._tokens):
             raise RecursionError
         return records
 
     def one(self, text: bytes) -> Any:
-        """One record. Raises as `page`."""
+        """One record. Raises what `page` raises."""
         record = self._records.decode(text)
         if page.any_too_deep(token(record) for token in self._tokens):
             raise RecursionError
         return record
 
     def of(self, cells: Mapping[str, Any]) -> Any:
-        """The record of some cells: tokens or values, as this layout reads them."""
+        """A record made of `cells`: tokens or values, as this layout reads them."""
         return self._record(**cells)
 
     def learning(self, members: Mapping[str, msgspec.Raw]) -> "Layout":
-        """What takes a record of these members, too, as far as that can be learned."""
+        """A layout that also reads a record of these members, as far as that can be learned."""
         odd = {
             name
             for name in members.keys() & _KINDS.keys() - self.odd
@@ -113,7 +112,7 @@ class Layout:
 
     @cached_property
     def _tokens(self) -> list[Callable[[Any], msgspec.Raw]]:
-        """What takes each member from a record that is a token."""
+        """A getter for each member of a record that is read as a token."""
         unknown = (f"unknown_{at}" for at in range(len(self.unknown)))
         return [attrgetter(name) for name in (*self.odd, ADDITIONAL, *unknown)]
 
@@ -127,5 +126,7 @@ def _as_documented(kind: Kind, token: msgspec.Raw) -> bool:
 
 
 def _can_be_learned(name: str) -> bool:
-    """Whether msgspec takes a field of this name: none with a quote or a control character."""
+    """Whether msgspec can have a field of this name: without quotes, backslashes and control
+    characters.
+    """
     return json.dumps(name, ensure_ascii=False) == f'"{name}"'

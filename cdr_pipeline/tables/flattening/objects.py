@@ -84,8 +84,8 @@ class Cells:
 
 @dataclass(frozen=True)
 class Group:
-    """Records with no other keys than these, by their rows, campaign by campaign. A key's column is
-    the same in each of them, whichever of the other keys it has.
+    """Records that have no keys but `keys`: their rows, ordered by campaign, and for each key its
+    cells. A key has the same column in all records of a group, whichever other keys they have.
     """
 
     keys: tuple[str, ...]
@@ -103,8 +103,8 @@ class ObjectReader:
     def groups(
         self, objects: Sequence[bytes | None], campaigns: Sequence[Campaign]
     ) -> Iterator[Group]:
-        """The objects, each of a campaign's, group by group. Raises what `values.read_object`
-        raises.
+        """The groups of `objects`; `campaigns`: the campaign of each. None is no object and in no
+        group. Raises what `values.read_object` raises.
         """
         of_campaign: dict[Campaign, list[int]] = defaultdict(list)
         for row, (text, campaign) in enumerate(zip(objects, campaigns, strict=True)):
@@ -128,18 +128,20 @@ class ObjectReader:
     def _learning(
         self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
     ) -> Iterator[Group]:
-        """Records of a campaign that its decoder, if it has one, does not take."""
+        """Read the records of a campaign that its decoder refuses, or that has no decoder yet.
+        Yields groups read by new decoders; adds slowly read records to `slow`.
+        """
         left = rows
         while left:
-            left = left[self._by_law(objects, left, known, slow) :]
+            left = left[self._read_slowly(objects, left, known, slow) :]
             if left and known.learned:
                 groups, left = known.learned.take(objects, left)
                 yield from groups
 
-    def _by_law(
+    def _read_slowly(
         self, objects: Sequence[bytes | None], rows: Sequence[int], known: "_Known", slow: "_Slow"
     ) -> int:
-        """Read rows slowly until there is a decoder that may take the rest; how many these were."""
+        """Read rows slowly until there is a new decoder for the rest; return how many were read."""
         for place, row in enumerate(rows, 1):
             members = read_fast(objects[row] or b"")
             types = {key: kind for key, (kind, _) in members.items()}
@@ -149,11 +151,13 @@ class ObjectReader:
         return len(rows)
 
     def _learn(self, known: "_Known", types: Mapping[str, str]) -> bool:
-        """Whether there is a new decoder for records like one that was read slowly."""
+        """Learn from a slowly read record; return whether there is a new decoder for such records.
+        `types`: the record's keys with their JSON types.
+        """
         known.note(types)
         same = self._made.get(frozenset(types))
         if known.learned is None and same and known.nested <= same.nested:
-            known.learned = same  # another campaign has this list, too
+            known.learned = same  # another campaign has the same keys
             return True
         if known.slow < known.due:
             return False
@@ -179,9 +183,9 @@ class ObjectReader:
 class _Known:
     """What is known of a campaign's records.
 
-    slow: how many were read slowly. due: how many there will be when it gets another decoder.
-    cells: how many keys those had, all together. seen: how often each came. nested: the keys with
-    values that are read one by one.
+    learned: the campaign's decoder. slow: how many records were read slowly. due: at this number of
+    them the campaign gets a new decoder. cells: the sum of their numbers of keys. seen: how many of
+    them had each key. nested: the keys with values that are read one by one.
     """
 
     learned: "_Learned | None" = None
@@ -192,7 +196,7 @@ class _Known:
     nested: set[str] = field(default_factory=set)
 
     def note(self, types: Mapping[str, str]) -> None:
-        """A record that was read slowly."""
+        """Count a slowly read record; `types`: its keys with their JSON types."""
         if len(self.seen) > _MOST_REMEMBERED:
             self.seen.clear()
             self.nested.clear()
@@ -202,8 +206,8 @@ class _Known:
         self.nested.update(key for key, one in types.items() if one not in _JSON_TYPE.values())
 
     def wanted(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The keys that a decoder should take, and those of them with nested values; none if they
-        would be too many.
+        """The keys that a new decoder should know, and those of them with nested values. Both are
+        empty if a decoder would have too many keys (`_SPARSEST`).
         """
         keys = frozenset(key for key, times in self.seen.items() if times > 1)
         nested = frozenset(self.nested)
@@ -215,19 +219,19 @@ class _Known:
 
 
 class _Slow:
-    """Objects that were read by the law, by their keys."""
+    """Slowly read objects, collected by their keys."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, ...], list[tuple[int, list[Any], list[str]]]] = {}
 
     def add(self, row: int, values: Mapping[str, Any], types: Mapping[str, str]) -> None:
-        """One more, key by key."""
+        """Add one object: its values and their JSON types, by key."""
         keys = tuple(sorted(values))
         cells = [values[key] for key in keys], [types[key] for key in keys]
         self._found.setdefault(keys, []).append((row, *cells))
 
     def groups(self) -> Iterator[Group]:
-        """Those of equal keys together."""
+        """A group for each set of keys."""
         for keys, records in self._found.items():
             rows, values, types = zip(*records, strict=True)
             cells = zip(zip(*values, strict=True), zip(*types, strict=True), strict=True)
@@ -236,8 +240,10 @@ class _Slow:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """Some keys, those of them whose values may be nested, and the decoders of objects that have
-    none but these. distinct: whether each key has the same name whichever of the others are there.
+    """The decoders of objects that have no keys but `keys`: of `one` object and of `many`.
+
+    nested: the keys with values that may be nested. distinct: no two keys share a column name, so a
+    key's column does not depend on the object's other keys.
     """
 
     keys: frozenset[str]
@@ -249,7 +255,7 @@ class _Learned:
     def take(
         self, objects: Sequence[bytes | None], rows: Sequence[int]
     ) -> tuple[Iterator[Group], Sequence[int]]:
-        """The objects that have no other keys; the rows of those that have."""
+        """The groups of the objects without other keys, and the rows of the objects with others."""
         texts = [objects[row] or b"" for row in rows]
         try:
             structs = self.many.decode(b"[%b]" % b",".join(texts))
@@ -266,7 +272,7 @@ class _Learned:
         return self._groups(rows, structs), []
 
     def _groups(self, rows: Sequence[int], structs: Sequence[Any]) -> Iterator[Group]:
-        """All of them, or those of the same keys together where names depend on it."""
+        """One group for all records; or one for each set of keys, if column names depend on it."""
         if not rows:
             return
         keys = tuple(sorted(self.keys))
@@ -286,18 +292,18 @@ class _Learned:
 
 
 def _types(values: Sequence[Any]) -> list[str]:
-    """The JSON type of each value, or the one that they all have."""
+    """The JSON type of each value; one entry if all values have the same type."""
     types = set(map(type, values))
     return [_JSON_TYPE[one] for one in (types if len(types) == 1 else map(type, values))]
 
 
 def _once(types: Sequence[str]) -> list[str]:
-    """The types of some values, or the one that they all have."""
+    """The types as they are; one entry if all are the same."""
     return list(types[:1] if len(set(types)) == 1 else types)
 
 
 def _nested(tokens: Sequence[Any]) -> Cells:
-    """The cells of values that may be nested."""
+    """The cells of values that may be nested; `tokens`: the JSON text of each, or UNSET."""
     values, types = list(tokens), [ABSENT] * len(tokens)
     for at, token in enumerate(tokens):
         if token is not msgspec.UNSET:
@@ -306,6 +312,7 @@ def _nested(tokens: Sequence[Any]) -> Cells:
 
 
 def _decoder(keys: frozenset[str], nested: frozenset[str]) -> _Learned | None:
+    """Decoders for these keys; None if msgspec cannot have a field of such a name."""
     fields = [
         (
             f"field_{at}",

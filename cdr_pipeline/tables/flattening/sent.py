@@ -21,9 +21,9 @@ Senders: TypeAlias = Sequence[tuple[Campaign, slice]]
 
 
 class Sent:
-    """The values that came under each key.
+    """The values that campaigns sent under each key of their lead lists.
 
-    counts: how many values of each JSON type. least: the least value of each ending.
+    counts: how many values of each JSON type. least: for each ending, the smallest value.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Sent:
 
     @property
     def keys(self) -> set[str]:
-        """The keys that came."""
+        """All keys that came."""
         return {key for _, key, _ in self.counts}
 
     def add(self, key: str, column: str | None, senders: Senders, cells: Cells) -> None:
-        """Count a key's values in some records."""
+        """Count a key's values in the records of `senders`."""
         for campaign, some in senders:
             if count := cells.count(some):
                 self.counts[campaign, key, column].update(count)
@@ -44,7 +44,7 @@ class Sent:
     def show(
         self, key: str, column: str | None, senders: Senders, ending: str, values: Sequence[Any]
     ) -> None:
-        """Note the least of those values of one ending that may be shown (the others are None)."""
+        """Remember the smallest value of one ending, as an example; values of others are None."""
         for campaign, some in senders:
             least = min([value for value in values[some] if value is not None], default=None)
             if least is not None:
@@ -64,7 +64,9 @@ class Sent:
         least[ending] = min(short, least.get(ending, short))
 
     def table(self) -> pl.DataFrame:
-        """`additional_keys`. Its example is the least of a key's values, by its text at last."""
+        """The rows of `additional_keys`. A key's example: of the smallest values of its endings,
+        the one whose text comes first.
+        """
         return pl.DataFrame(
             [
                 {
@@ -82,7 +84,7 @@ class Sent:
 
 
 def _text(value: Any) -> str:
-    """A value as it is told: 0.0 for -0.0, since they are equal and either may be the least."""
+    """A value as it is shown; -0.0 as 0.0, since they are equal and either may be remembered."""
     if isinstance(value, str):
         return value
     return json.dumps(value + 0.0 if isinstance(value, float) else value)

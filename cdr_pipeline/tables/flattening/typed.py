@@ -1,4 +1,6 @@
-"""Records of a batch as typed calls, and rows of `cdr_rejects` for what is none or does not fit."""
+"""Makes typed calls from a batch of records, and rows of `cdr_rejects` from records that cannot be
+calls and from fields that do not fit their types.
+"""
 
 import hashlib
 import json
@@ -24,8 +26,8 @@ from cdr_pipeline.window import Window, steady_offset
 
 T = TypeVar("T")
 
-#: The additional_* columns of a day, unless the settings say otherwise: their own default, which
-#: is not asked for here, since to import them takes longer than all else of ours.
+#: Default of CDR_MAX_ADDITIONAL_COLUMNS. It is repeated here because to import the settings takes
+#: longer than all other imports of a second process.
 MOST_COLUMNS: Final = 256
 
 _TIMES: Final = [field for field in FIELDS if field.kind is Kind.TIME]
@@ -34,8 +36,10 @@ _REJECT_SCHEMA: Final = {**REJECTS.types, **WHOLE, "_key": pl.String()}
 
 @dataclass(frozen=True)
 class Rules:
-    """By what a day's pages become calls: the window that is the day, the zone of its times, how
-    many additional_* columns may stand (the most used stay), and the keys that are declared.
+    """The rules by which a day's pages become calls.
+
+    window: the day. zone: of its times. most_columns: how many additional_* columns a day may have;
+    the most used are kept. contract: the declared keys.
     """
 
     window: Window
@@ -45,10 +49,10 @@ class Rules:
 
 
 def typed(batch: Batch, rules: Rules) -> pl.DataFrame:
-    """The batch's calls as typed columns, but for those of their lead lists; with `_at`, `_began`,
-    `_listed`, and `_row`, each one's place among the batch's records.
+    """The batch's calls as typed columns, without those of the lead lists; and `_at`, `_began`,
+    `_listed` and `_row`, the place among the batch's records.
 
-    Adds to the batch's faults.
+    Adds faults to the batch.
     """
     frame = batch.frame().with_row_index("_row")
     clocks = frame.select(page.wall_clock(pl.col(time.label)) for time in _TIMES)
@@ -61,11 +65,11 @@ def typed(batch: Batch, rules: Rules) -> pl.DataFrame:
 
 
 def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
-    """Whether each record began in the window that its own page was asked for."""
+    """For each record, whether it began in the window that its page was asked for."""
     windows = [ALWAYS, *(stored.window for _, stored in batch.pages)]
     common = Window(max(one.start for one in windows), min(one.end for one in windows))
     inside = page.began_in(frame.get_column("_began"), common).fill_null(True)
-    if inside.all():  # all began in every page's window, as they do on a day read as a whole
+    if inside.all():  # every record began in every window, as on a day read as a whole
         return inside.alias("_listed")
     pages = pl.DataFrame(
         [(first, stored.window.start, stored.window.end) for first, stored in batch.pages],
@@ -80,7 +84,7 @@ def _listed(batch: Batch, frame: pl.DataFrame) -> pl.Series:
 def _of_each_text(
     frame: pl.DataFrame, column: str, rule: Callable[[str], T | None], dtype: pl.DataType
 ) -> pl.Expr:
-    """What a rule makes of a column of few different texts: each is looked at once."""
+    """The result of a rule on a column with few different texts; each text is looked at once."""
     texts = frame.get_column(column).drop_nulls().unique().to_list()
     return pl.col(column).replace_strict(
         texts, list(map(rule, texts)), default=None, return_dtype=dtype
@@ -88,10 +92,11 @@ def _of_each_text(
 
 
 def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
-    """The vendor's wall clock as instants; null for a time that the zone skips. Of two instants
-    that the zone gives the same name, the earlier.
+    """The vendor's wall clock as instants. Null for a local time that the zone skips; the earlier
+    instant for a local time that comes twice.
 
-    By subtraction where the zone's clocks are not moved meanwhile: a tenth of the time.
+    If the zone's offset is the same for all of these times, it is subtracted, which takes a tenth
+    of the time.
     """
     ends: list[Any] = [end for clock in clocks for end in (clock.min(), clock.max()) if end]
     offset = steady_offset(min(ends), max(ends), zone) if ends else timedelta()
@@ -104,7 +109,7 @@ def _instants(clocks: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
 
 
 def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) -> None:
-    """A time that is there and has become no instant is a fault, but for the sentinels."""
+    """Add a fault for each text that did not become an instant, unless it is a sentinel."""
     for time in _TIMES:
         text, read = frame.get_column(time.label), instants.get_column(time.label)
         if text.null_count() == read.null_count():
@@ -118,7 +123,7 @@ def _tell_unreadable(batch: Batch, frame: pl.DataFrame, instants: pl.DataFrame) 
 
 
 def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
-    """A call has an id and a beginning; what has not is a whole reject instead."""
+    """Remove records without an id or a beginning: these are not calls, but whole rejects."""
     if not (frame["id"].null_count() or frame["time_started"].null_count()):
         return frame
     cannot = pl.col("id").is_null() | pl.col("time_started").is_null()
@@ -138,7 +143,7 @@ def _without_whole_rejects(batch: Batch, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
-    """Our own columns of a call, from its documented ones."""
+    """The columns of a call that are derived from the documented ones."""
     answered, ended = pl.col("time_answered"), pl.col("time_ended")
     ringing, started = pl.col("time_ringing"), pl.col("time_started")
     rang_until = pl.when(was_answered()).then(answered).otherwise(ended)
@@ -154,10 +159,11 @@ def _derived(frame: pl.DataFrame) -> list[pl.Expr]:
 
 
 def first_key(press_key: str) -> int | None:
-    """The first key of 0 to 9 in the vendor's JSON text; None for none, and for 127.
+    """The first key from 0 to 9 in the vendor's JSON text; None if there is none. (127 means that
+    no key was pressed.)
 
     The filled form is not documented: an object, a list, a bare digit. Values are looked at in
-    their order; an object's own keys only where no value is a key.
+    their order; the names of an object's members only if no value is a key.
     """
     if page.too_deep(press_key.encode(errors="replace")):
         return None
@@ -170,7 +176,7 @@ def first_key(press_key: str) -> int | None:
 
 
 def _leaves(value: Any) -> Iterator[int]:
-    """Numbers of one digit, and 127, in depth-first order."""
+    """All numbers of one digit, and 127, in depth-first order."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -183,10 +189,10 @@ def _leaves(value: Any) -> Iterator[int]:
 def rejects_of(batch: Batch, window: Window) -> pl.DataFrame:
     """Rows of `cdr_rejects`, with `_at`, `_inside`, `_began`, `_key`, `_pass` and `_offset`.
 
-    `_inside`: whether the record is of the day and of its page's window, as far as it says when it
-    began. One that is not is no reject, and yet may be the last version of one sent before.
-    `_key` stands for the record's id. Where it has none, for its bytes; the last two tell its
-    reading and offset then.
+    `_inside`: whether the record began on the day and in its page's window; true if its beginning
+    is unknown. A record outside is not a reject, but may be the last version of a record sent
+    before. `_key`: a hash of the record's id; if it has none, of its bytes, and then `_pass` and
+    `_offset` are its reading and offset.
     """
     rows = []
     for fault in batch.faults:
