@@ -1,4 +1,4 @@
-"""What the aggregates of a day cost beside loading it, from the first request to `cdrs`."""
+"""What the aggregates of a day cost, compared with loading it (first request to `cdrs`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from cdr_pipeline.bench.server import serving
 
 @dataclass(frozen=True)
 class Share:
-    """One run: CPU seconds, and bytes of memory at the most.
+    """One run: CPU seconds, and the most bytes of memory.
 
-    peak: of the whole run. loading_peak: until `cdrs` of the last day was there.
+    peak: of the whole run. loading_peak: until `cdrs` of the last day was written.
     """
 
     records: int
@@ -29,14 +29,14 @@ class Share:
 
     @property
     def ratio(self) -> float:
-        """The aggregates' part of loading."""
+        """CPU time of the aggregates, divided by that of loading."""
         return self.aggregates / self.loading
 
 
 def shares(
     folder: Path, sizes: Iterable[int], days: int, repeat: int, seed: int
 ) -> Iterator[Share]:
-    """So many days of each size, without latency, again and again."""
+    """Load `days` days of each size without latency, `repeat` times."""
     warm(folder, ["layers"])
     for records in sizes:
         corpus = calls.make(fresh(folder / "corpus"), records, days=days, seed=seed)
@@ -48,7 +48,7 @@ def shares(
 
 
 def table(shares: Sequence[Share]) -> Table:
-    """A line a run."""
+    """One line a run."""
     shown = empty_table(
         *("calls a day", "days", "loading, CPU s", "aggregates, CPU s", "ratio"),
         *("peak MB", "of loading alone"),

@@ -1,10 +1,10 @@
 """Days of made-up calls: the JSON that a vendor would send, and what a reader should make of it.
 
-The truth is made together with the JSON, column by column, and by nothing of the pipeline's: it is
-what the pipeline is held to. Shapes and shares follow `API.md`'s tenant; the lead lists hold what
-readers get wrong: zeros in front, keys that come late or differ in case alone, one key with another
-type in each campaign, 1 beside 1.5, integers beyond 2^53 (none beyond 2^63: dlt and the floor's
-parser refuse a page for one).
+The latter, the truth, is made together with the JSON, column by column, without any code of the
+pipeline, since the pipeline is compared with it. Shapes and shares follow the tenant in `API.md`.
+The lead lists hold what readers get wrong: leading zeros, keys that appear late or differ only in
+case, a key with another type in each campaign, 1 beside 1.5, integers beyond 2^53 (none beyond
+2^63: dlt and the floor's parser refuse a page with one).
 """
 
 import json
@@ -29,7 +29,7 @@ _HOURS: Final = dict(
     zip(range(8, 18), (1500, 2300, 2400, 2200, 150, 1900, 2350, 2450, 2250, 700), strict=True)
 )
 
-#: Percent, status, cause, hangup, seconds of ringing at the most.
+#: Percent, status, cause, hangup, longest ring time in seconds.
 _OUTCOMES: Final = (
     (15, "answered", "NORMAL_CLEARING", "recv_bye", 25),
     (20, "busy", "USER_BUSY", "recv_refuse", 32),
@@ -47,7 +47,7 @@ _NOTES: Final = (None, None, "Khách hẹn gọi lại", 'Khách nói "để suy
 _KEYS_PRESSED: Final = ("", "{}", '{"key":"1"}', '["2"]', "127", '{"1":127}')
 _NEVER: Final = ("",) * 18 + ("0001-01-01T00:00:00Z", "0000-00-00 00:00:00")
 
-#: uuid, hotline, percent of the calls. The last stands for calls outside campaigns.
+#: UUID, hotline, percent of the calls. The last entry is for calls outside campaigns.
 _CAMPAIGNS: Final = (
     ("fdccdbf2-bc4b-4a0f-a7ea-cb0239daaa7d", "02873003586", 38),
     ("0b6f5f0e-8c55-4d0c-9f43-5a1f6c7be201", "02471088999", 24),
@@ -57,7 +57,7 @@ _CAMPAIGNS: Final = (
     ("", "02873003588", 7),
 )
 
-#: What calls outside campaigns have in place of a lead list; the last is: no such field.
+#: What calls outside campaigns have in place of a lead list; the last one lacks the field.
 _NO_LIST: Final = ('"additional":"",', '"additional":null,', '"additional":[],', "")
 
 #: The fields that are numbers; all others are text.
@@ -73,7 +73,7 @@ FIELDS: Final = (
     *("autocall_presskey_epoch", "time_presskey", "presskey_delay", "autocall_recording_url"),
 )
 
-#: A column of the truth that holds a key of the lead lists begins so.
+#: Prefix of the truth's columns that hold a key of the lead lists.
 KEY: Final = "additional."
 
 
@@ -81,8 +81,9 @@ KEY: Final = "additional."
 class Corpus:
     """Calls on disk, newest first, as the server reads them.
 
-    records: the records' JSON, one after the other, a comma between each two.
-    index: where each record starts, then the second each began (wall clock); 64 bits each.
+    records: the records' JSON, one after the other, separated by commas.
+    index: the offset of each record, then the second (wall clock) when each call began; 64 bits
+        each.
     truth: id, the documented fields as text, and a column `additional.<key>` for each key of the
         lead lists: the value's JSON type and its text (`s:0123`, `i:1`, `f:1.5`, `b:true`, `j:{}`).
         Empty text, and times that were not reached, are null.
@@ -106,9 +107,9 @@ class Corpus:
 def make(
     folder: Path, calls: int, *, days: int = 1, seed: int = 1, keys: int = 0, copies: int = 1
 ) -> Corpus:
-    """So many calls on each of some days from `DAY` on.
+    """Make `calls` calls on each of `days` days, from `DAY` on.
 
-    keys: more keys in each lead list. copies: campaigns with each of the lead lists.
+    keys: how many more keys each lead list has. copies: how many campaigns have each lead list.
     """
     corpus = Corpus(folder)
     corpus.truth.mkdir(parents=True)
@@ -140,7 +141,7 @@ def _frames(calls: int, days: int, seed: int, keys: int, copies: int) -> Iterato
 
 
 class _Draws:
-    """Columns of chance, `size` rows each."""
+    """Random columns of `size` rows."""
 
     def __init__(self, random: Random, size: int) -> None:
         self.size = size
@@ -155,7 +156,7 @@ class _Draws:
         return pl.Series(items, dtype=pl.String).gather(self.below(len(items)))
 
     def weighted(self, percents: list[int]) -> pl.Series:
-        """Places in a list, each as often as its percentage says."""
+        """Random indexes of `percents`, each as often as its percentage says."""
         places = [place for place, percent in enumerate(percents) for _ in range(percent)]
         return pl.Series(places).gather(self.below(len(places)))
 
@@ -171,14 +172,14 @@ class _Draws:
         return self.one_of(_MOBILES) + self.digits(7)
 
     def digits(self, count: int) -> pl.Series:
-        """Text of so many digits, zeros in front and all."""
+        """Text of so many random digits, with leading zeros."""
         return self.below(10 ** min(count, 9)).cast(pl.String).str.zfill(count)
 
 
 def _chunk(
     day: date, first: int, size: int, calls: int, random: Random, keys: int, copies: int
 ) -> pl.DataFrame:
-    """Rows `first` and following of a day of `calls`: the truth, and the record as `json`."""
+    """`size` rows of a day of `calls`, from row `first` on: the truth, and the record as `json`."""
     draws = _Draws(random, size)
     place = pl.int_range(first, first + size, eager=True).alias("place")
     frame = pl.DataFrame(
@@ -242,7 +243,7 @@ def _chunk(
 
 
 def _began(place: pl.Series, calls: int) -> pl.Series:
-    """The second of the day of the n-th call, newest first."""
+    """The second of the day when each call began; `place` 0 is the newest call."""
     total = sum(_HOURS.values())
     shares = pl.Series(_HOURS.values(), dtype=pl.Float64) / total
     ends = shares.cum_sum()
@@ -259,7 +260,7 @@ def _clock(day: date, second: pl.Expr) -> pl.Expr:
 
 
 def _fields(day: date) -> list[pl.Expr]:
-    """The documented fields, as the vendor writes them, but those that only a talk fills."""
+    """The documented fields as the vendor writes them, without those of `_talk`."""
 
     def outcome(at: int) -> pl.Expr:
         return pl.lit(pl.Series([one[at] for one in _OUTCOMES])).gather(pl.col("outcome"))
@@ -303,7 +304,7 @@ def _fields(day: date) -> list[pl.Expr]:
 
 
 def _talk() -> list[pl.Expr]:
-    """What only an answered call has."""
+    """The fields that only answered calls fill."""
     pressed = (pl.col("outcome") == 0) & pl.col("key").is_in(('{"key":"1"}', '["2"]'))
     answered = pl.col("outcome") == 0
 
@@ -327,7 +328,7 @@ def _talk() -> list[pl.Expr]:
 
 
 def _lead_lists(late: pl.Expr, more: int) -> list[Mapping[str, pl.Expr]]:
-    """Key -> value, for each campaign; a value is its JSON type and its text, null: no such key."""
+    """Key -> value, for each campaign. A value is its JSON type and its text; null for no key."""
 
     def typed(mark: str, value: pl.Expr | str) -> pl.Expr:
         return pl.concat_str(pl.lit(f"{mark}:"), value)
@@ -387,7 +388,7 @@ def _lead_lists(late: pl.Expr, more: int) -> list[Mapping[str, pl.Expr]]:
 
 
 def _object(members: Mapping[str, pl.Expr]) -> pl.Expr:
-    """The JSON of a lead list's row."""
+    """The JSON object of a lead: its row of the lead list."""
     texts = [
         pl.concat_str(pl.lit(f",{json.dumps(key, ensure_ascii=False)}:"), _json(value))
         for key, value in members.items()

@@ -40,7 +40,7 @@ class Cost:
     peak: the most bytes of memory: the process' own high-water mark (VmHWM) or, if that is more,
         what it and its children had together (PSS, looked at 10 times a second).
     written: bytes below its folder at the end.
-    told: figures of its own, if its `load` returns some.
+    told: the contestant's own figures, if its `load` returns any.
     """
 
     cpu: float
@@ -89,7 +89,9 @@ def apart(work: Callable[..., T], *args: object) -> T:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """Without settings of ours; compiled modules are kept, wherever the environment would not."""
+    """The environment without CDR_* settings. Compiled modules are kept beside the job's folder,
+    whatever the environment says.
+    """
     mine = {key: text for key, text in os.environ.items() if not key.startswith("CDR_")}
     mine.pop("PYTHONDONTWRITEBYTECODE", None)
     cache = {"PYTHONPYCACHEPREFIX": str(job.folder.parent / "compiled")}
@@ -113,7 +115,7 @@ class Watch(threading.Thread):
     def look(self) -> None:
         family = _family(self._pid)
         resident = sum(memory(f"/proc/{pid}/status", "VmRSS:") for pid in family)
-        if len(family) > 1 and resident > self._most_resident:  # one alone knows its own best
+        if len(family) > 1 and resident > self._most_resident:  # a single one reports its VmHWM
             self._most_resident = resident
             # Pss divides shared memory between processes, for which the kernel looks at every page:
             # at each look that took a tenth of a core and slowed contestants of two processes.
@@ -129,7 +131,7 @@ def _family(pid: int) -> list[int]:
     found = [pid]
     try:
         children = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:  # it, or a thread of it, has just ended: the next look is near
+    except OSError:  # the process or one of its threads has just ended
         return found
     for child in " ".join(children).split():
         found += _family(int(child))
@@ -152,7 +154,7 @@ def cpu() -> float:
 
 
 def main(name: str, given: str) -> None:
-    """The contestant's process."""
+    """Run a contestant in this process, and write what it cost to `told.json`."""
     values: dict[str, Any] = json.loads(given)
     days = tuple(map(date.fromisoformat, values["days"]))
     job = Job(**values | {"folder": Path(values["folder"]), "days": days})
@@ -175,6 +177,6 @@ def main(name: str, given: str) -> None:
 if __name__ == "__main__":
     contest = partial(main, *sys.argv[1:])
     if sys.argv[1] in ("ours", "layers"):
-        as_program(contest)  # as `cdr-pipeline` does; the others are a script, as they would be
+        as_program(contest)  # as `cdr-pipeline` does; the others run as a plain script
     else:
         contest()

@@ -1,8 +1,8 @@
-"""What it costs to read a year: three questions to our readers, and to the plain files.
+"""What it costs to read a year: three questions to our readers and to the plain files.
 
-The year is one day, loaded for real, and moved from day to day with other ids and numbers. Each
-reader is asked in a process of its own: once, as whoever opens a notebook, and then again. Readers
-take turns, since the machine may be faster in one minute than in the next.
+The year is one day that was really loaded, copied to each day with other ids and numbers. Each
+reader is asked in a process of its own: once, as in a newly opened notebook, and then several
+times. Readers take turns, since the machine may be faster in one minute than in the next.
 """
 
 import time
@@ -35,13 +35,13 @@ Rows = list[tuple[Any, ...]]
 #: How often each question is repeated after the first time.
 _AGAIN: Final = 7
 
-#: Processes of each reader, in turn with the others.
+#: How many processes ask each reader; the readers take turns.
 _TURNS: Final = 5
 
 
 @dataclass(frozen=True)
 class Question:
-    """SQL over `{source}`, and the same in Polars; `days` where that is all it asks of."""
+    """SQL over `{source}`, and the same in Polars; `days`: the days it asks about, None for all."""
 
     name: str
     sql: str
@@ -52,9 +52,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Seconds that a question took a reader: at first, opening included, and again (medians).
+    """Seconds that a reader took for a question: `first`, with opening, and `again` (medians).
 
-    cpu: of all threads, again; it is steadier than the wall where others use the machine.
+    cpu: CPU seconds of all threads, again. They vary less than the wall time on a shared machine.
     """
 
     question: str
@@ -66,7 +66,7 @@ class Answer:
 
 
 def make(folder: Path, days: int, records: int, seed: int) -> Store:
-    """`cdrs` and `campaign_daily` of so many days, from one day that was really loaded."""
+    """Write `cdrs` and `campaign_daily` of so many days, copied from one loaded day."""
     corpus = calls.make(folder / "corpus", records, seed=seed)
     template = next(Path(frame_of(corpus, folder)).glob("*/*.parquet"))
     day = pl.read_parquet(template)
@@ -92,7 +92,9 @@ _IDS: Final = ("id", "parent_id", "lead_uuid")
 
 
 def _other_id(name: str, day: int) -> pl.Expr:
-    """Told apart in the middle: ids that begin alike on a day would be found by their order."""
+    """Another id for each day. Ids differ in the middle: with a common prefix for a day, the order
+    of the file would help to find them.
+    """
     id_ = pl.col(name)
     return pl.concat_str(id_.str.head(9), pl.lit(f"{day:04x}"), id_.str.slice(13)).alias(name)
 
@@ -104,7 +106,7 @@ def _other_number(day: int) -> pl.Expr:
 
 
 def opening(store: Store) -> dict[str, float]:
-    """Seconds until the whole of `cdrs` can be asked: `scan` at first and again, the catalog."""
+    """Seconds until all of `cdrs` can be queried: `scan` first and again, and the catalog."""
     from cdr_pipeline.tables import catalog  # noqa: PLC0415  needs DuckDB
 
     took = {}
@@ -240,7 +242,7 @@ def _polars_scan(root: Path, question: Question) -> Callable[[], Rows]:
 
 
 def _polars_plain(root: Path, question: Question) -> Callable[[], Rows]:
-    """The files of those days, by their paths; else by a pattern."""
+    """Reads the files of the question's days by their paths, or all files by a pattern."""
     folder = root / question.dataset
 
     def run() -> Rows:
@@ -274,14 +276,14 @@ def _duckdb_plain(root: Path, question: Question) -> Callable[[], Rows]:
 
 
 def _duckdb(sql: str, database: Path | None = None) -> Callable[[], Rows]:
-    """The first answer opens the database as well."""
+    """A query in DuckDB; the first one also opens the database."""
     import duckdb  # noqa: PLC0415  of one reader alone
 
     opened = cache(lambda: duckdb.connect(database or ":memory:", read_only=bool(database)))
     return lambda: opened().execute(sql).fetchall()
 
 
-#: Who is asked, and how; the plain ones are what the ones before them are held against.
+#: Reader -> how to ask it. Each plain reader is the measure for the readers before it.
 ASKED: Final[dict[str, Callable[[Path, Question], Callable[[], Rows]]]] = {
     "polars scan": _polars_scan,
     "polars plain": _polars_plain,
@@ -292,7 +294,7 @@ ASKED: Final[dict[str, Callable[[Path, Question], Callable[[], Rows]]]] = {
 
 
 def figures(reader: str, name: str, root: Path, days: int) -> dict[str, Any]:
-    """What `Answer` tells of one question, which is put to one reader again and again."""
+    """The fields of `Answer` for one question, which one reader answers several times."""
     first = root / CDRS.name / f"date={calls.DAY}" / FILE
     number = pl.scan_parquet(first).select("to_number").head(1).collect().item()
     question = next(one for one in questions(days, number) if one.name == name)

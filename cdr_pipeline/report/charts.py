@@ -87,8 +87,8 @@ def pictures(figures: Figures, words: Words) -> dict[str, Picture]:
 
 
 def thumbnail(figures: Figures, words: Words) -> bytes:
-    """The curve as a small JPEG: every day's is kept in Dagster's history, and a PNG would be three
-    times as large.
+    """The curve as a small JPEG: Dagster's history keeps one for every day, and a PNG would be
+    three times as large.
     """
     chart = _curve(figures, words, _THUMBNAIL).properties(height=70)
     small = _CONFIG | {"axis": {"labelFontSize": 9, "title": None, "grid": False}}

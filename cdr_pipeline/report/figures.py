@@ -94,14 +94,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Figures(Span):
-    """What the page says of the days from `first` to `last`.
+    """The figures of the page about the days from `first` to `last`.
 
-    days: those that are stored. records: calls with all their legs. now, before: sums, ratios and
-    peaks over all calls, and over those of the `earlier` days; before is None unless all is stored.
-    curve: `at` (an hour, or every day), `calls`, `before`, null for a day that is not stored. heat:
-    `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, those that
-    matter most first. rules: one row for each set of rules that the days were counted by.
-    otherwise: days, of those before as well, that do not compare with the last (`provenance`).
+    days: the stored days. records: all calls, with all their legs. now: sums, ratios and peaks over
+    the calls of these days. before: the same over the `earlier` days, None unless all of these are
+    stored. curve: `at` (an hour or a day), `calls`, `before`; null for a day that is not stored.
+    heat: `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, the
+    most important first. rules: one row for each set of calling rules under which days were
+    counted. otherwise: days, also earlier ones, that cannot be compared with the last day
+    (`provenance`).
     """
 
     days: list[date]
@@ -126,8 +127,8 @@ class Figures(Span):
 
     @property
     def funnel(self) -> dict[str, int]:
-        """From calls to key presses. Each is a part of the one before, but for the last two, which
-        are parts of those answered.
+        """From calls to key presses. Each number is a part of the one before; the last two are
+        both parts of the answered calls.
         """
         return {
             "calls": self.now["calls"],
@@ -206,8 +207,8 @@ def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
 
 
 def _curve(store: Store, span: Span, days: list[date], before: list[date]) -> pl.DataFrame:
-    """Calls by the hour of one day, or by day, and beside them those before; 0 where no call began,
-    null where nothing is stored.
+    """Calls by hour (for one day) or by day, and `before`: those of the earlier days. 0 if no call
+    began, null if the day is not stored.
     """
     at = pl.col("hour").cast(pl.Int64) if span.one_day else pl.col(DATE)
     at_before = at if span.one_day else at.dt.offset_by(f"{span.weeks.days}d")

@@ -57,7 +57,8 @@ def write(
     if path.exists() and not path.is_file():  # as /dev/null, which root can replace
         raise CdrError(f"{path} is no file: name one, whose place the page may take.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two who draw one page would write into each other's; what has an `output` may only be read.
+    # Two processes that draw the same page would overwrite each other's file. With `output` there
+    # is no lock: the data folder may be read-only.
     alone = nullcontext() if output else store.locked(FOLDER)
     with alone, replacing(path, path.with_name(f".{path.name}.new")) as staged:
         staged.write_text(text, encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Ways to bring a vendor's calls into Parquet; each is run by `contest` in a process of its own.
+"""The contestants: ways to load a vendor's calls into Parquet. `contest` runs each in a process of
+its own.
 
 A module has `load(job)`, which is measured and may return figures of its own, and `written(folder,
-keys)`, which shows `truth` what came of it; `prepare(job)`, if there is one, goes before and is not
-counted. What of its settings was tried stands in its docstring, which the benchmark prints.
+keys)`, which returns what it wrote, for `truth`. `prepare(job)`, if there is one, runs first and is
+not measured. The docstring says which settings were tried; the benchmark prints it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,9 @@ from cdr_pipeline.bench.calls import FIELDS
 class Job:
     """What a contestant is asked to do: fetch these days from `url`, write below `folder`.
 
-    variant: other settings than the best known, by a name that the contestant knows.
-    frame: Parquet of the calls as they should come out, for who need not work that out.
-    days_per_run: days that one run of Dagster's takes; 0 for all.
+    variant: the contestant's name for other settings than the best known ones.
+    frame: Parquet of the finished calls, for the floor, which only writes them.
+    days_per_run: how many days one Dagster run takes; 0 for all.
     """
 
     url: str

@@ -1,8 +1,8 @@
-"""This pipeline once more, as whoever launches a backfill sees it: through Dagster's UI, by its
-daemon, two runs at once.
+"""This pipeline once more, as a user of Dagster's UI sees a backfill: its daemon starts the runs,
+two at the same time.
 
-Beyond what the runs take there is the daemon's waiting in it, which looks every 30 s. Of its cost
-only the wall time is whole: what the runs took is told to a process that nobody waits for.
+The wall time includes the daemon's waiting, since it looks every 30 s. Only the wall time is
+complete: the CPU time of the runs is not counted, since no process here waits for them.
 """
 
 import os
@@ -43,8 +43,8 @@ prepare = ours.prepare
 def load(job: Job) -> dict[str, float]:
     """Launch a backfill of the days and wait for it. Raises RuntimeError if it fails.
 
-    Tells how many `runs` there were and, in seconds from the click, when the first `began` and the
-    last `ended`, and when the backfill was `done`.
+    Returns how many `runs` there were and, in seconds from the launch, when the first `began`, when
+    the last `ended`, and when the backfill was `done`.
     """
     with _ui(job) as ask:
         clicked = time.time()
@@ -73,7 +73,7 @@ def load(job: Job) -> dict[str, float]:
 
 @contextmanager
 def _ui(job: Job) -> Iterator[Callable[..., Any]]:
-    """Dagster's UI and daemon; what is yielded asks it a GraphQL question."""
+    """Run Dagster's UI and daemon; yields a function that sends a GraphQL query to them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -83,7 +83,7 @@ def _ui(job: Job) -> Iterator[Callable[..., Any]]:
         return answer.json()["data"]
 
     given = ours.settings_for(job).model_dump(exclude_unset=True)
-    # A token is blotted out, and any is welcome.
+    # The text of the token is only asterisks; the server accepts any token.
     settings = {variable(name): f"{value}" for name, value in given.items()}
     program = "from cdr_pipeline.cli import program; program()"
     command = [sys.executable, "-c", program, "ui", "--port", f"{port}"]

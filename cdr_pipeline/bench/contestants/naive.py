@@ -1,9 +1,9 @@
-"""The script that is written first: httpx, a list of every record, `pl.from_dicts`, Parquet.
+"""The script that one would write first: httpx, a list of all records, `pl.from_dicts`, Parquet.
 
-A key of the lead lists becomes a column, and every record is looked at for the schema, or late keys
-would be lost. Tried: `naive:struct` leaves `additional` one column and the schema to the first 100
-records; a third less CPU, no columns of keys, no late keys. It too has to take out `additional`
-where it is no object: Polars refuses a column of objects and "".
+Each key of the lead lists becomes a column. The schema is inferred from every record: otherwise
+late keys would be lost. Tried: `naive:struct` keeps `additional` as one column and infers the
+schema from the first 100 records: a third less CPU, no columns of keys, no late keys. It also has
+to remove `additional` where this is not an object: Polars refuses a column of objects and "".
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from cdr_pipeline.bench.contestants import Job, Written, named
 
 
 def load(job: Job) -> None:
-    """All days in one file, as they came."""
+    """Load all days into one file."""
     records: list[dict[str, Any]] = []
     with httpx.Client(base_url=job.url, headers={"Authorization": "Bearer bench"}) as client:
         for day in job.days:
