@@ -139,25 +139,25 @@ def _strange(column: str, known: Iterable[str]) -> pl.Expr:
 
 VERIFIED: Final = Check(
     "verified",
-    "The distinct records received equal the vendor's own total, which stood still meanwhile.",
+    "As many distinct records came as the vendor's own total says, and the total did not change.",
     asset=RAW_PAGES.name,
     blocking=True,
 )
 BALANCE: Final = Check(
     "balance",
-    "Every record received for the day is a row of cdrs or, whole, of cdr_rejects.",
+    "Every record received for the day is a row of cdrs, or a whole record in cdr_rejects.",
     blocking=True,
 )
 ID_UNIQUE: Final = Check("id_unique", "No two rows have the same id.", blocking=True)
 TYPES: Final = Check(
-    "types_as_contracted", "Columns have the names and types promised.", blocking=True
+    "types_as_contracted", "All columns have the promised names and types.", blocking=True
 )
 IN_THE_DAY: Final = Check(
     "in_the_day", "Every call began on the partition's local day.", blocking=True
 )
 USUAL_VOLUME: Final = Check(
     "usual_volume",
-    f"As many calls, within a factor of {_UNUSUAL_FACTOR:g}, as on the same weekday of the"
+    f"The number of calls is within a factor of {_UNUSUAL_FACTOR:g} of the same weekdays of the"
     f" {_WEEKS_BACK} weeks before.",
 )
 ROW_WARNINGS: Final = (
@@ -173,7 +173,7 @@ ROW_WARNINGS: Final = (
     ),
     RowCheck(
         "answered_agrees",
-        "A call of status answered, or with billsec, has time_answered.",
+        "Every call with status answered, or with billsec, has a time_answered.",
         odd=pl.col("time_answered").is_null()
         & ((pl.col("status") == "answered") | (pl.col("billsec") > 0)),
     ),
@@ -191,7 +191,7 @@ ROW_WARNINGS: Final = (
     ),
     RowCheck(
         "known_disposition",
-        "Every call's disposition is known, by status or by cause.",
+        "Every call has a known disposition, by its status or its cause.",
         odd=pl.col("disposition") == Disposition.UNKNOWN.label,
         shows="cause",
     ),
@@ -208,26 +208,27 @@ ROW_WARNINGS: Final = (
         shows="direction",
     ),
 )
-FITS: Final = Check("everything_fits", "No record and no field had to be put into cdr_rejects.")
+FITS: Final = Check("everything_fits", "cdr_rejects is empty: every record and every field fits.")
 DOCUMENTED: Final = Check(
     "documented_fields",
-    "The vendor sent no top-level field that is not documented (else it is in `extra`).",
+    "The vendor sent only documented top-level fields (others are in `extra`).",
 )
 FEW_COLUMNS: Final = Check(
-    "additional_columns", "Every key of the lead lists has its column (CDR_MAX_ADDITIONAL_COLUMNS)."
+    "additional_columns", "Every key of the lead lists has a column (CDR_MAX_ADDITIONAL_COLUMNS)."
 )
 DECLARED_TYPES: Final = Check(
     "declared_types",
-    "Every value of a key that CDR_CONTRACT declares fits its type (else it is in `additional`).",
+    "Every value of a declared key (CDR_CONTRACT) fits its type (others are in `additional`).",
 )
 MADE_UNDER: Final = Check(
     "made_under_contract",
-    "The day was made under the contract and zone (CDR_CONTRACT, CDR_TIMEZONE) in force now, and by"
-    " the rules of this version.",
+    "The day was made under the contract and zone that are set now (CDR_CONTRACT, CDR_TIMEZONE),"
+    " and by the rules of this version.",
 )
 FRESH: Final = Check(
     "fresh",
-    f"The day that ended is there {GRACE.total_seconds() / 3600:g} hours after CDR_SCHEDULE_TIME.",
+    f"The day that ended is loaded within {GRACE.total_seconds() / 3600:g} hours after"
+    " CDR_SCHEDULE_TIME.",
     urgent=True,
 )
 ALL: Final = (

@@ -56,7 +56,7 @@ def _named(_context: click.Context, _option: click.Parameter, value: str | None)
     "--date",
     "day",
     type=DAY,
-    help="Calls begun on this local day, 00:00:00 to 23:59:59 as the vendor takes bounds.",
+    help="Calls begun on this local day (sent as 00:00:00 to 23:59:59).",
 )
 @click.option("--from", "first", type=MOMENT, help="Calls begun from this moment on.")
 @click.option("--to", "last", type=UP_TO, help="Calls begun up to this moment or day, included.")
@@ -73,26 +73,26 @@ def _named(_context: click.Context, _option: click.Parameter, value: str | None)
     type=click.IntRange(min=0),
     default=50,
     show_default=True,
-    help="Calls at the most, the first in the vendor's order (mostly newest first); 0 for all.",
+    help="At most so many calls, in the vendor's order (mostly newest first); 0 for all.",
 )
 @click.option(
     "--offset",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Where in the vendor's order to begin.",
+    help="Skip so many calls, in the vendor's order.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", *_FORMATS.values()]),
-    help="jsonl: the records as the vendor sent them, a line each; the others are typed, oldest"
-    " first. If not given, what the ending of --output says, and without that a table.",
+    help="jsonl: the records as the vendor sent them, one on each line. The others: typed, oldest"
+    " first. Default: by the ending of --output, else a table.",
 )
 @click.option(
     "--output",
     type=OUTPUT,
-    help=f"Write here; {', '.join(_FORMATS)} tell the format.",
+    help=f"Write to this file. Its ending ({', '.join(_FORMATS)}) gives the format.",
 )
 def list_calls(
     day: datetime | None,
@@ -108,7 +108,7 @@ def list_calls(
 ) -> None:
     """Ask the vendor directly, and store nothing.
 
-    Takes any of its documented parameters. Prints whole records, phone numbers included.
+    The options are the vendor's documented parameters. Prints whole records, also phone numbers.
     """
     from cdr_pipeline.api.client import Client, Query
     from cdr_pipeline.api.reading import listed

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def contract() -> None:
-    """Declare types and names of lead lists' keys.
+    """Declare types and column names of keys of the lead lists.
 
-    A contract is a TOML file, one table a key; CDR_CONTRACT names the one in force.
+    A contract is a TOML file with one table for each key. CDR_CONTRACT is its path.
 
     \b
       [keys."Số tiền"]
@@ -39,13 +39,13 @@ def contract() -> None:
       [keys.ngay_hen]
       type = "datetime"
       format = "%d/%m/%Y %H:%M"
-      pii = true           # its values never stand in logs or metadata
+      pii = true           # its values are never in logs or metadata
     \b
       [keys.ghi_chu_noi_bo]
       drop = true          # no column
 
     A value that does not fit its type is null in the column, stays in `additional`, and is counted
-    in the check `declared_types`. Days made before are made again by `cdr-pipeline rebuild`.
+    by the check `declared_types`. `cdr-pipeline rebuild` makes older days under the new contract.
     """
 
 
@@ -55,8 +55,8 @@ def contract() -> None:
 def propose(first: datetime | None, last: datetime | None) -> None:
     """Print a contract that fits every value of the stored days.
 
-    Text with leading zeros stays text. What looks personal (by its name or its values) is marked
-    `pii = true`, with the reason. Check it before you use it:
+    Text with leading zeros stays text. A key that looks personal, by its name or its values, is
+    marked `pii = true`, with the reason. Check the contract before you use it:
 
     \b
       cdr-pipeline contract propose > contract.toml
@@ -77,8 +77,8 @@ def propose(first: datetime | None, last: datetime | None) -> None:
 def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
     """Show what a contract would do to the stored days.
 
-    Of the contract in FILE, else that of CDR_CONTRACT: columns that come, go or change their type;
-    values that would not fit; declared keys that no call has; days to be made again. Changes
+    For the contract in FILE (default: CDR_CONTRACT): columns that come, go or change their type,
+    values that would not fit, declared keys that no call has, and days to be made again. Changes
     nothing.
     """
     from cdr_pipeline.tables import survey

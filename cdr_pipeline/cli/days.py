@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-shrink",
     is_flag=True,
-    help="Replace a day although the vendor now proves fewer calls than are stored, or others.",
+    help="Replace a day even if the vendor now proves fewer calls than are stored, or other calls.",
 )
 def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     """Load days through Dagster, in this process.
 
-    Exits 0 only if every day is complete and passed every blocking check. A day that fails leaves
-    what is stored of it unchanged, and does not stop the other days. What the other checks find odd
-    is printed, and stops nothing.
+    The exit code is 0 only if every day is complete and passed every blocking check. If a day
+    fails, its stored data stay unchanged, and the other days are loaded. The other checks stop
+    nothing; what they find is printed as `Odd`.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract
@@ -54,23 +54,25 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
 
 
 @click.command()
-@click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
-@click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
+@click.option(
+    "--from", "first", type=DAY, help="First local day, included. Default: the first stored."
+)
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the last stored.")
 @click.option("--all", "every", is_flag=True, help="Every stored day, not only those that need it.")
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
-    Takes the days that need it, as `cdr-pipeline status` shows them:
+    Makes cdrs, cdr_rejects, additional_keys and the aggregates of the days that need it
+    (`cdr-pipeline status` shows them):
 
     \b
       - made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than is
-        in force, or by the rules of another version of this software;
-      - fetched, and not all made since;
+        set now, or by the rules of another version of this software;
+      - fetched, but not every dataset made since;
       - with a file that cannot be read.
 
-    With --all it takes every day of which raw_pages are stored. It makes cdrs, cdr_rejects,
-    additional_keys and the aggregates, and the catalog, even if no day needs to be made. A day that
-    fails leaves what is stored of it unchanged.
+    With --all, makes every day that has raw_pages. The catalog is always made. If a day fails, its
+    stored data stay unchanged.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract

@@ -38,13 +38,15 @@ _APART: Final = f"Nothing but {FOLDER} was touched; the next demo makes it anew.
 
 
 @click.command()
-@click.option("--ui", "open_ui", is_flag=True, help="Start Dagster on it instead of ending.")
-@click.option("--port", type=PORT, default=3000, show_default=True, help="Dagster's.")
+@click.option("--ui", "open_ui", is_flag=True, help="Then start Dagster on the demo's data.")
+@click.option(
+    "--port", type=PORT, default=3000, show_default=True, help="The port of Dagster's UI."
+)
 def demo(open_ui: bool, port: int) -> None:
-    """A week of a made-up call centre, from HTTP to aggregates. Needs no settings.
+    """Load a week of a simulated call centre, from HTTP to aggregates. Needs no settings.
 
-    Starts the vendor simulator on loopback and loads a week through Dagster into `./.demo`, never
-    into your own data.
+    Starts the vendor simulator on this machine and loads a week through Dagster into `./.demo`,
+    never into your own data.
     """
     from cdr_pipeline.simulator import Tenant, Vendor, serve
 

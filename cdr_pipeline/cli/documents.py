@@ -12,23 +12,24 @@ from cdr_pipeline.settings import Language, Settings
 
 @click.command()
 @click.option("--from", "first", type=DAY, required=True, help="First local day, included.")
-@click.option("--to", "last", type=DAY, help="Last local day, included; the first if not given.")
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the first.")
 @click.option(
     "--lang",
     type=click.Choice(get_args(Language)),
-    help="Language of the page; CDR_REPORT_LANGUAGE if not given.",
+    help="Language of the page. Default: CDR_REPORT_LANGUAGE.",
 )
 @click.option(
     "--output",
     type=OUTPUT,
-    help="Write here, instead of to `reports` in the data folder.",
+    help="Write to this file instead of the folder `reports` of the data folder.",
 )
 def report(
     first: datetime, last: datetime | None, lang: Language | None, output: Path | None
 ) -> None:
-    """One page for a manager: the stored days in pictures.
+    """Write a page for managers: the figures of the stored days, in pictures.
 
-    A single HTML file that needs no network, fits a phone, and prints. Asks the vendor nothing.
+    A single HTML file that needs no network, fits a phone, and can be printed. Does not ask the
+    vendor.
     """
     from cdr_pipeline.report import page
 
@@ -42,10 +43,9 @@ def report(
 
 @click.command()
 def dictionary() -> None:
-    """Every dataset and column in words, as Markdown.
+    """Print the description of every dataset and column, as Markdown.
 
-    Without CDR_CONTRACT it is what stands in `data/DICTIONARY.md`; with it, the columns that it
-    declares are there, too.
+    This is `data/DICTIONARY.md`; if CDR_CONTRACT is set, with the declared columns as well.
     """
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text

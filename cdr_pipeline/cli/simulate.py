@@ -24,13 +24,15 @@ class _WithFaults(click.Command):
     type=click.IntRange(0, 65_535),
     default=8787,
     show_default=True,
-    help="0: any that is free.",
+    help="0: any free port.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--seed", default=7, show_default=True, help="Another seed, another tenant.")
+@click.option("--seed", default=7, show_default=True, help="Each seed gives other calls.")
 @click.option("--calls-per-day", type=click.IntRange(0), default=2_000, show_default=True)
-@click.option("--token", default="demo-token", show_default=True, help="The bearer token it takes.")
-@click.option("--api-key", default="demo-key", show_default=True, help="The API key it takes.")
+@click.option(
+    "--token", default="demo-token", show_default=True, help="The bearer token to accept."
+)
+@click.option("--api-key", default="demo-key", show_default=True, help="The API key to accept.")
 @click.option(
     "--bounds",
     type=click.Choice(["inclusive", "exclusive", "half-open"]),
@@ -56,10 +58,9 @@ def simulate(
     order: Any,
     chaos: str,
 ) -> None:
-    """A vendor of our own on loopback, honest or hostile.
+    """Simulate the vendor's API on this machine, honest or with faults.
 
-    Point anything at it. The same seed, date and volume give the same calls every time, on any
-    date.
+    Any client can use it. The same seed, day and number of calls give the same calls every time.
     """
     from cdr_pipeline.simulator import Chaos, Tenant, Vendor, run_forever
 

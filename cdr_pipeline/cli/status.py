@@ -50,24 +50,26 @@ _TO_MEND: Final = {
 
 
 @click.command()
-@click.option("--from", "first", type=DAY, help="First local day, included; else the first stored.")
-@click.option("--to", "last", type=DAY, help="Last local day, included; else the last stored.")
+@click.option(
+    "--from", "first", type=DAY, help="First local day, included. Default: the first stored."
+)
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the last stored.")
 def status(first: datetime | None, last: datetime | None) -> None:
-    """What is stored, a line a day, beside the vendor's total.
+    """What is stored: one line for each day, with the vendor's total.
 
     \b
-    vendor's total  without the calls listed that began on another day
-    made            "in part": not every dataset is up to date with the fetch
-    changed         hours from the day's end to the last fetch that found calls
-                    new, changed or gone; CDR_LOOKBACK_DAYS should cover them
-    rejects         whole records that cannot be calls (with the calls they make
-                    the vendor's total) + single fields of calls that did not fit
-    made by         "other rules": made under another contract or zone than is in
-                    force, or by the rules of another version
+    vendor's total  without listed calls that began on another day
+    made            "in part": not every dataset is made from the last fetch
+    changed         hours from the end of the day to the last fetch that found
+                    new, changed or gone calls; CDR_LOOKBACK_DAYS should be longer
+    rejects         whole records that cannot be calls (calls + these = vendor's
+                    total), + single fields that did not fit
+    made by         "other rules": made under another contract or zone than is set
+                    now, or by the rules of another version
 
-    A column that says nothing of any day is left out. Below the table stand the days to be made or
-    loaded again. A day of which a file cannot be read is "unreadable": such files are named in the
-    end, with what to do, and the exit code is 1.
+    Empty columns are left out. Below the table are the days to be made or loaded again. A day with
+    a file that cannot be read is "unreadable"; then the files are listed at the end, with what to
+    do, and the exit code is 1.
     """
     settings = Settings.load()
     begin, end = span(first, last)

@@ -69,7 +69,7 @@ class Fault:
 
 @dataclass
 class Drift(Fault):
-    """Calls arrive, are edited and vanish, one between two listings, for so many listings.
+    """A call arrives, is edited or vanishes at each of so many requests.
 
     Meanwhile rows shift from page to page. A client may accept a day only when it stops changing.
     """
@@ -120,7 +120,7 @@ class Drift(Fault):
 
 @dataclass
 class Messy(Fault):
-    """Records are spoiled in every way we know, from numbers as text to no record at all.
+    """Records are spoiled in all known ways, from numbers as text to values that are no records.
 
     A record is always spoiled in the same way. Keep every value that can be kept; reject single
     records, never the page or the day.
@@ -142,7 +142,7 @@ class Messy(Fault):
 
 @dataclass
 class Unstable(Fault):
-    """The order is another one at each request, so pages overlap and leave gaps.
+    """Each request lists the calls in another order, so pages overlap and have gaps.
 
     Only a count of distinct records, compared with the total, shows what is missing.
     """
@@ -153,7 +153,7 @@ class Unstable(Fault):
 
 @dataclass
 class Repeat(Fault):
-    """The offset is ignored: page one, again and again.
+    """The offset is ignored: every page is the first page.
 
     No paging helps: ask for shorter ranges of time, or fail with a clear message.
     """
@@ -164,7 +164,7 @@ class Repeat(Fault):
 
 @dataclass
 class Ceiling(Fault):
-    """Total stops at a number, and an offset from there on gets a 400, a 500 or an `empty` page.
+    """The total stops at a number; offsets from there on get a 400, a 500 or an `empty` page.
 
     A search engine behind the vendor may do this (API.md). Ask for shorter ranges of time.
     """
@@ -189,7 +189,7 @@ class Ceiling(Fault):
 
 @dataclass
 class LyingTotal(Fault):
-    """Total is off by some, always or at a rate.
+    """The total is wrong by a number, always or at a rate.
 
     If only some totals are wrong, read again; if all are, no day can be proved: fail.
     """
@@ -207,7 +207,7 @@ class LyingTotal(Fault):
 
 @dataclass
 class Short(Fault):
-    """A page now and then has fewer rows than asked for, although more follow.
+    """Some pages have fewer rows than requested, although more rows follow.
 
     A short page is not the last one: go on until `total` records have come.
     """
@@ -225,7 +225,7 @@ class Short(Fault):
 
 @dataclass
 class Overfull(Fault):
-    """Pages have more rows than asked for.
+    """Pages have more rows than requested.
 
     Take all of them, and continue after the last one.
     """
@@ -242,7 +242,7 @@ class Overfull(Fault):
 
 @dataclass
 class Cap(Fault):
-    """Limit is cut down to a number, without a word.
+    """The limit is silently reduced to a maximum.
 
     Advance the offset by the rows received, never by the rows asked for.
     """
@@ -255,7 +255,7 @@ class Cap(Fault):
 
 @dataclass
 class MaxRange(Fault):
-    """Ranges over so many hours, or without an end, are refused with 400.
+    """Ranges of more than so many hours, or without an end, are refused with 400.
 
     Ask for shorter ranges. With 24 hours, a day and a second more on either side is too long.
     """
@@ -276,7 +276,7 @@ class MaxRange(Fault):
 
 @dataclass
 class ExpiringToken(Fault):
-    """A token from signing in works for so many requests, then it's 401.
+    """A token from a sign-in works for so many requests, then the answer is 401.
 
     Sign in again, once. This does not apply to a ready token (CDR_API_TOKEN).
     """
@@ -300,7 +300,7 @@ class ExpiringToken(Fault):
 
 @dataclass
 class Slow(Fault):
-    """Answers come late, by so many seconds.
+    """Some answers come so many seconds late.
 
     Wait up to the timeout, with other requests in flight meanwhile.
     """
@@ -318,7 +318,7 @@ class Slow(Fault):
 
 @dataclass
 class Truncated(Fault):
-    """A body ends in the middle, with the connection or as if that were all.
+    """A body ends in the middle; the connection drops, or the headers fit the shorter body.
 
     Ask again: the part that arrived is not JSON.
     """
@@ -340,7 +340,7 @@ class Truncated(Fault):
 
 @dataclass
 class Html(Fault):
-    """A proxy answers: a page of HTML with 200 or 502, or nothing at all with 200.
+    """A proxy answers: an HTML page with 200 or 502, or an empty body with 200.
 
     Ask again: a 200 may still not come from the vendor.
     """
@@ -380,7 +380,7 @@ class Throttle(Fault):
 
 @dataclass
 class Flaky(Fault):
-    """Requests fail with 500, 502, 503 or 504, or the connection drops.
+    """Some requests fail with 500, 502, 503 or 504, or the connection drops.
 
     Ask again after a short wait.
     """
@@ -480,7 +480,8 @@ def _explained(name: str, fault: type[Fault]) -> str:
     summary = (inspect.getdoc(fault) or "").partition("\n")[0]
     if not (settings := _settings(fault)):
         return summary
-    return f"{summary} ({name}={':'.join(settings)}, else {':'.join(map(str, settings.values()))})"
+    defaults = ":".join(map(str, settings.values()))
+    return f"{summary} ({name}={':'.join(settings)}; default {defaults})"
 
 
 def _settings(fault: type[Fault]) -> dict[str, Any]:

@@ -80,14 +80,14 @@ RAW_PAGES: Final = Dataset(
         Column(
             "pass",
             _COUNT,
-            "Number of the reading; 0 asked for a total alone. Of two readings"
-            " that cover a moment, the later counts.",
+            "Number of the reading; 0: a request for the total alone. Where two readings cover the"
+            " same time, the later one counts.",
         ),
-        Column("offset", _COUNT, "Offset asked for."),
-        Column("limit", _COUNT, "Limit asked for."),
+        Column("offset", _COUNT, "Offset of the request."),
+        Column("limit", _COUNT, "Limit of the request."),
         Column("window_start", WALL_CLOCK, "First second of the window (vendor's wall clock)."),
         Column("window_end", WALL_CLOCK, "First second after the window."),
-        Column("fetched_at", INSTANT, "When the response had arrived."),
+        Column("fetched_at", INSTANT, "When the response arrived."),
         Column("body", pl.Binary(), "The response as received.", secret=True),
     ),
 )
@@ -95,31 +95,27 @@ RAW_PAGES: Final = Dataset(
 RECEIPTS: Final = Dataset(
     "cdr_receipts",
     "one fetch of the day",
-    "How the day was fetched and proved: the vendor's own total against what was received.",
+    "How the day was fetched and proved: the vendor's own total and the records received.",
     (
-        Column(
-            "reported_total", _COUNT, "The vendor's total, over the parts the day was proved in."
-        ),
-        Column("received", _COUNT, "Records in all responses but those of pass 0."),
+        Column("reported_total", _COUNT, "The vendor's total, summed over the parts of the proof."),
+        Column("received", _COUNT, "Records in all responses except those of pass 0."),
         Column("unique_records", _COUNT, "Distinct records of the proof; equals reported_total."),
-        Column(
-            "duplicates", _COUNT, "received less unique_records: overlaps and repeated readings."
-        ),
+        Column("duplicates", _COUNT, "received - unique_records: overlaps and repeated readings."),
         Column("outside_window", _COUNT, "Records of the proof that began on another day."),
         Column("pages", _COUNT, "Responses kept in raw_pages."),
-        Column("requests", _COUNT, "Requests made, retries not counted."),
+        Column("requests", _COUNT, "Requests, without retries."),
         Column("retries", _COUNT, "Requests made again after a fault."),
-        Column("passes", _COUNT, "Readings of the day or of a part of it."),
+        Column("passes", _COUNT, "Readings of the day or of parts of it."),
         Column("verified", _FLAG, "The day is proved complete."),
         Column("window_start", WALL_CLOCK, "First second of the day (vendor's wall clock)."),
         Column("window_end", WALL_CLOCK, "First second after the day."),
         Column("started_at", INSTANT, "When the fetch began."),
-        Column("finished_at", INSTANT, "When it was proved."),
+        Column("finished_at", INSTANT, "When the day was proved."),
         Column("api_host", _TEXT, "The vendor's host."),
-        Column("new_calls", _COUNT, "Calls the fetch before did not have; null on the first."),
-        Column("changed_calls", _COUNT, "Calls that differ from the fetch before."),
-        Column("gone_calls", _COUNT, "Calls that only the fetch before had."),
-        Column("parts", _COUNT, "Parts in which the day was proved; 1: as a whole."),
+        Column("new_calls", _COUNT, "Calls that the previous fetch lacked; null on the first."),
+        Column("changed_calls", _COUNT, "Calls that differ from the previous fetch."),
+        Column("gone_calls", _COUNT, "Calls that only the previous fetch had."),
+        Column("parts", _COUNT, "Parts in which the day was proved; 1: the day as a whole."),
         Column(
             "last_change_at",
             INSTANT,
@@ -131,7 +127,7 @@ RECEIPTS: Final = Dataset(
 CDRS: Final = Dataset(
     "cdrs",
     "one call",
-    "Every call that began on the day, typed; the lead list's columns as additional_*.",
+    "Every call that began on the day, typed, with the lead list's columns as additional_*.",
     (
         *(
             Column(field.label, _TYPES[field.kind], field.description, field.secret)
@@ -144,26 +140,28 @@ CDRS: Final = Dataset(
             + ", ".join(disposition.label for disposition in Disposition)
             + ".",
         ),
-        Column("is_root", _FLAG, "The root leg of its call (no parent, or its own)."),
+        Column("is_root", _FLAG, "Whether this is the root leg: no parent_id, or equal to id."),
         Column("hour", pl.Int8(), "Local hour of time_started."),
-        Column("ring_seconds", _COUNT, "Ringing to answer, or to the end when unanswered."),
-        Column("pdd_seconds", _COUNT, "Post-dial delay: start to ringing."),
+        Column(
+            "ring_seconds", _COUNT, "Seconds from ringing to answer, or to the end if unanswered."
+        ),
+        Column("pdd_seconds", _COUNT, "Post-dial delay: seconds from start to ringing."),
         Column(
             "key_pressed",
             pl.Int8(),
-            "First key of 0 to 9 in press_key: of an object its values, or else its own keys; null"
-            " for none and 127.",
+            "First key from 0 to 9 in press_key (of an object, in its values, else in its names);"
+            " null if no key was pressed (none, or 127).",
         ),
         Column(
             ADDITIONAL,
             _TEXT,
-            "The lead list's object, JSON text as received; what is no object, as its text.",
+            "The lead list's object as JSON text, as received; any other value as its text.",
             secret=True,
         ),
         Column(
             "extra",
             _TEXT,
-            "JSON text of top-level fields that are not documented, ordered by name.",
+            "The top-level fields that are not documented, as JSON text, ordered by name.",
             secret=True,
         ),
     ),
@@ -172,11 +170,12 @@ CDRS: Final = Dataset(
 REJECTS: Final = Dataset(
     "cdr_rejects",
     "one record that cannot be a call, or one field of a call that does not fit",
-    "What cannot be a call, or does not fit in one, so that nothing received is lost. Whole records"
-    " have no `field` and are not in cdrs; the call of a field's row is in cdrs. A record that does"
-    " not say when it began is of each day that the vendor lists it for; one of midnight, of both.",
+    "What does not fit into cdrs, so that nothing is lost. A row without `field` is a whole record"
+    " that cannot be a call; it is not in cdrs. A row with `field` is one field; its call is"
+    " in cdrs. A record without a readable start belongs to each day for which the vendor lists it:"
+    " one at midnight to both days.",
     (
-        Column("id", _TEXT, "The record's id, where it has one."),
+        Column("id", _TEXT, "The record's id, if it has one."),
         Column("field", _TEXT, "The field that does not fit its type; null: the whole record."),
         Column("value", _TEXT, "The value that does not fit, as text.", secret=True),
         Column("reason", _TEXT, f"Why: {', '.join(Reason)}."),
@@ -189,40 +188,40 @@ _CAMPAIGN = Column("campaign_uuid", _TEXT, "The campaign; null for calls outside
 ADDITIONAL_KEYS: Final = Dataset(
     "additional_keys",
     "one key of one campaign",
-    "What each campaign's lead list sent on the day: its keys, and the JSON types of their values."
-    " A key has two rows where some records hold another key of its name beside it, since its"
-    " column is another one there.",
+    "The keys that each campaign's lead list had on the day, and the JSON types of their values. A"
+    " key has a second row if some records also have another key with the same column name: in"
+    " these records it has another column.",
     (
         _CAMPAIGN,
         Column("key", _TEXT, "The key as received."),
         Column(
             "column",
             _TEXT,
-            "Its column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
+            "The key's column in cdrs, without the type's ending; null if CDR_CONTRACT drops it.",
         ),
-        Column("records", _COUNT, "Calls, of all legs, whose object has the key."),
-        Column("string", _COUNT, "Of those, text."),
+        Column("records", _COUNT, "Calls (all legs) whose object has the key."),
+        Column("string", _COUNT, "How many of these values are text."),
         Column("integer", _COUNT, "Integers within 64 bits."),
         Column("decimal", _COUNT, "Other finite numbers."),
         Column("boolean", _COUNT, "true or false."),
         Column("null", _COUNT, "null."),
-        Column("number", _COUNT, "Numbers that no 64 bits hold."),
+        Column("number", _COUNT, "Numbers that do not fit into 64 bits."),
         Column("object", _COUNT, "Objects."),
         Column("array", _COUNT, "Lists."),
-        Column("example", _TEXT, "One of its values, cut short; none if marked pii.", secret=True),
+        Column("example", _TEXT, "One of the values, cut short; null if marked pii.", secret=True),
     ),
 )
 
 _CALLS = Column("calls", _COUNT, "Root legs.")
 #: See `kpi.seconds_of`.
-_BUT_FOR_ABSURD = ", but for those over 68 years"
+_BUT_FOR_ABSURD = ", without values over 68 years"
 _SUMS = (
     Column("duration_seconds", _COUNT, f"Sum of duration, seconds{_BUT_FOR_ABSURD}."),
     Column("billsec", _COUNT, f"Sum of billsec, seconds{_BUT_FOR_ABSURD}."),
 )
 _RING_SECONDS = Column("ring_seconds", _COUNT, f"Sum of ring_seconds, seconds{_BUT_FOR_ABSURD}.")
-_SHORT_CALLS = Column("short_calls", _COUNT, f"Answered, talked under {SHORT_CALL_SECONDS} s.")
-_KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key of 0 to 9 was pressed.")
+_SHORT_CALLS = Column("short_calls", _COUNT, f"Answered calls under {SHORT_CALL_SECONDS} s.")
+_KEY_PRESSES = Column("key_presses", _COUNT, "Calls in which a key from 0 to 9 was pressed.")
 _UNIQUE_NUMBERS = Column("unique_numbers", _COUNT, "Distinct to_number; not additive.")
 _FIRST_AND_LAST = (
     Column("first_call_at", INSTANT, "Earliest time_started."),
@@ -235,7 +234,7 @@ def _of_disposition(one: Disposition) -> Column:
 
 
 _ANSWERED = _of_disposition(Disposition.ANSWERED)
-_SEIZURES = Column("seizures", _COUNT, "calls less not_attempt (ITU-T E.425).")
+_SEIZURES = Column("seizures", _COUNT, "calls - not_attempt (ITU-T E.425).")
 
 
 def _ratio(name: str) -> Column:
@@ -255,10 +254,10 @@ _OUTCOME = (
 )
 
 _TALKS = (
-    Column("talks_under_5s", _COUNT, "Answered, talked under 5 s; without billsec in no bucket."),
-    Column("talks_5_to_15s", _COUNT, "Answered, talked from 5 s to under 15 s."),
-    Column("talks_15_to_30s", _COUNT, "Answered, talked from 15 s to 30 s, both included."),
-    Column("talks_over_30s", _COUNT, "Answered, talked over 30 s."),
+    Column("talks_under_5s", _COUNT, "Answered calls under 5 s; those without billsec nowhere."),
+    Column("talks_5_to_15s", _COUNT, "Answered calls from 5 s to under 15 s."),
+    Column("talks_15_to_30s", _COUNT, "Answered calls from 15 s to 30 s, both included."),
+    Column("talks_over_30s", _COUNT, "Answered calls over 30 s."),
 )
 
 
@@ -275,7 +274,7 @@ def _spread(of: str, what: str) -> tuple[Column, Column]:
 _SHAPE = (
     *_TALKS,
     *(Column(f"key_{key}", _COUNT, f"Calls in which {key} was the first key.") for key in KEYS),
-    Column("rings", _COUNT, "Calls whose ring_seconds is known: ring_seconds / rings is the mean."),
+    Column("rings", _COUNT, "Calls with known ring_seconds; the mean is ring_seconds / rings."),
     *_spread("ring", "ring_seconds"),
     *_spread("talk", "billsec of answered calls"),
     Column("key_delay_seconds", _COUNT, "Sum of presskey_delay over key_presses, seconds."),
@@ -287,7 +286,7 @@ _SHAPE = (
 CAMPAIGN_DAILY: Final = Dataset(
     "campaign_daily",
     "one campaign",
-    "Calls and telecom measures of each campaign. Calls outside campaigns stand under null.",
+    "Calls and telecom measures of each campaign, and of the calls outside campaigns (null).",
     (
         _CAMPAIGN,
         *_OUTCOME,
@@ -321,9 +320,10 @@ DISPOSITION_DAILY: Final = Dataset(
 CAMPAIGN_HOURLY: Final = Dataset(
     "campaign_hourly",
     "one local hour x campaign",
-    "The curve of the day. A call counts in the hour it began; the peaks count whatever goes on,"
-    " a call that crosses midnight on both days. A call goes on until the second before the one in"
-    " which it ended, one of no second not at all. Hours without either have no row.",
+    "The curve of the day. A call counts in the hour in which it began. A peak counts all calls in"
+    " progress at that second, those over midnight on both days. A call is in progress from its"
+    " first second to the second before its end; a call of 0 seconds never is. Hours in which no"
+    " call begins or is in progress have no row.",
     (
         Column("hour", pl.Int8(), "Local hour."),
         _CAMPAIGN,
@@ -331,17 +331,17 @@ CAMPAIGN_HOURLY: Final = Dataset(
         _ANSWERED,
         _SEIZURES,
         Column("billsec", _COUNT, "Sum of billsec of the calls that began in the hour, seconds."),
-        Column("peak_calls", _COUNT, "Most calls at once in any second of the hour; not additive."),
-        Column("peak_talks", _COUNT, "Most talks at once in any second of the hour; not additive."),
+        Column("peak_calls", _COUNT, "Most calls at once in a second of the hour; not additive."),
+        Column("peak_talks", _COUNT, "Most talks at once in a second of the hour; not additive."),
         Column(
             "peak_calls_all",
             _COUNT,
-            "Most calls at once over all campaigns, in each row of the hour; not additive.",
+            "Most calls at once over all campaigns; equal in all rows of the hour; not additive.",
         ),
         Column(
             "peak_talks_all",
             _COUNT,
-            "Most talks at once over all campaigns, in each row of the hour; not additive.",
+            "Most talks at once over all campaigns; equal in all rows of the hour; not additive.",
         ),
     ),
     key=("hour", "campaign_uuid"),
@@ -350,14 +350,14 @@ CAMPAIGN_HOURLY: Final = Dataset(
 HOTLINE_DAILY: Final = Dataset(
     "hotline_daily",
     "one hotline",
-    "Outbound calls of each number that we call from: a burnt number shows here first.",
+    "Outbound calls of each number that we call from. It shows which number is burnt.",
     (
-        Column("from_number", _TEXT, "The hotline; null where the vendor gave none.", secret=True),
+        Column("from_number", _TEXT, "The hotline; null if the vendor gave none.", secret=True),
         *_OUTCOME,
         Column(
             "congestion",
             _COUNT,
-            "Network failures that are congestion, or the hotline blocked, by status or by cause.",
+            "Network failures by congestion or a blocked hotline, according to status or cause.",
         ),
         _ratio("congestion_share"),
         _UNIQUE_NUMBERS,
@@ -369,8 +369,8 @@ HOTLINE_DAILY: Final = Dataset(
 LEAD_ATTEMPTS: Final = Dataset(
     "lead_attempts",
     "one campaign x number of the attempt",
-    "Which attempt reaches people. A lead's calls within a campaign are numbered over all the days"
-    " that are stored, whatever the order in which they were loaded.",
+    "Which attempt reaches people. A lead's calls within a campaign are numbered over all stored"
+    " days, in whatever order the days were loaded.",
     (
         _CAMPAIGN,
         Column("attempt", _COUNT, "1 for a lead's first call in the campaign; null without lead."),
@@ -380,8 +380,8 @@ LEAD_ATTEMPTS: Final = Dataset(
         Column(
             "seconds_since_previous",
             _COUNT,
-            "Sum of the seconds from the start of the lead's previous call to the start of this; 0"
-            " for first attempts.",
+            "Sum of the seconds from the start of the lead's previous call to the start of this"
+            " call; 0 for first attempts.",
         ),
         Column(
             "hours_since_previous",
@@ -413,29 +413,30 @@ AGENT_DAILY: Final = Dataset(
 COMPLIANCE_DAILY: Final = Dataset(
     "compliance_daily",
     "one campaign",
-    "Outbound calls against the rules of CDR_ALLOWED_FROM, CDR_ALLOWED_UNTIL and"
-    " CDR_CALLS_PER_NUMBER, as they were when the day was made. Calls that were never attempted are"
-    " left out.",
+    "Outbound calls, and how many break the rules of CDR_ALLOWED_FROM, CDR_ALLOWED_UNTIL and"
+    " CDR_CALLS_PER_NUMBER, as these settings were when the day was made. Calls that were never"
+    " attempted are left out.",
     (
         _CAMPAIGN,
-        Column("calls", _COUNT, "Root legs, outbound, really attempted."),
+        Column("calls", _COUNT, "Outbound root legs that were really attempted."),
         Column(
             "outside_window",
             _COUNT,
-            "Begun outside of allowed_from to allowed_until, which reach over midnight where the"
-            " second is the earlier.",
+            "Calls begun outside of allowed_from to allowed_until. If allowed_until is the earlier"
+            " one, the allowed hours go over midnight.",
         ),
         Column(
             "over_limit",
             _COUNT,
-            "Calls to a number that had been called calls_per_number times on the day, by whichever"
-            " campaign; calls of one second go by campaign_uuid, none first, then by id.",
+            "Calls to a number that had already been called calls_per_number times on the day, by"
+            " any campaign. Calls of one second are ordered by campaign_uuid (null first), then by"
+            " id.",
         ),
         Column(
             "numbers_over_limit",
             _COUNT,
-            "Numbers called more than calls_per_number times on the day, each counted once, with"
-            " the campaign whose call was the first too many.",
+            "Numbers called more than calls_per_number times on the day. Each is counted once, for"
+            " the campaign that made the first call over the limit.",
         ),
         Column("allowed_from", _TEXT, "The rule applied: local time, HH:MM:SS."),
         Column("allowed_until", _TEXT, "The rule applied: local time, HH:MM:SS, included."),

@@ -13,24 +13,26 @@ _HEAD: Final = """\
 # Data dictionary
 
 Made by `cdr-pipeline dictionary` from `cdr_pipeline/tables/datasets.py` and `types.py`; a test
-holds it to the code. Readers (`cdr_pipeline.scan` and the views of `cdrs.duckdb`) add `date`, the
-local day, which stands in the path alone. A time with a zone is in CDR_TIMEZONE. Columns marked
-`*` hold people, phone numbers or links to recordings; they never stand in logs or metadata.
+compares it with the code. Readers (`cdr_pipeline.scan` and the views of `cdrs.duckdb`) add `date`,
+the local day, which is only in the path. Times with a zone are in CDR_TIMEZONE. Columns marked `*`
+hold personal data, phone numbers or links to recordings; they are never in logs or metadata.
 """
 
 _ADDITIONAL: Final = """\
-Then the lead list's columns, those that hold a value on the day. A key's column is named
-`additional_`, the key in lower case without diacritics, and an ending that tells the type of its
-values. Where keys of one object share a name (`Ten`, `Tên`), the one that equals it has it, else
-the first by code point; each other's name ends in `_` and six digits of its own, and
-`additional_keys` tells whose they are. Of a key that stands twice in an object the last value
-counts; `additional` has both. Readers show one `additional_<name>` for all its endings: of their
-one type, as Float64 where integers and decimals are mixed, else as text. A key that CDR_CONTRACT
-declares has the name and the type declared there, in every file made under it.
+Then come the lead list's columns that have a value on the day. The name of a key's column is
+`additional_`, the key in lower case without diacritics, and an ending for the type of the values.
+
+- If keys of one object give the same name (`Ten`, `Tên`), the key that equals the name has it, else
+  the first key by code point. The columns of the other keys end in `_` and six digits;
+  `additional_keys` says which key has which column.
+- If an object has a key twice, the last value counts; `additional` has both.
+- Readers show one column `additional_<name>` for all endings: with their type if all are the same,
+  as Float64 if integers and decimals are mixed, else as text.
+- A key that CDR_CONTRACT declares has the declared name and type, in every file made under it.
 """
 
 _MARKED: Final = """\
-A value that does not fit its type is null there and stands in `additional`.
+A value that does not fit its type is null in its column; `additional` has it.
 """
 
 
