@@ -106,8 +106,8 @@ def looked_back_to(days: dg.PartitionsDefinition, group: str) -> list[dg.AssetsD
                     partitions_def=days,
                     group_name=group,
                     description=(
-                        f"{told}, as far as they are stored in `cdrs`. There is nothing to make:"
-                        " it is never materialized."
+                        f"{told}, as far as they are stored in `cdrs`. There is nothing to"
+                        " materialize here."
                     ),
                 )
             ]

@@ -19,9 +19,9 @@ from cdr_pipeline.tables.store import Store
     # Without `any_deps_missing`: days that were never loaded do not block the catalog.
     automation_condition=LOADED.with_label("after its datasets"),
     description=(
-        f"`{NAME}` in the data folder: a view for every dataset, columns explained, macros"
-        " for ASR, NER and ACD. It holds no data and is swapped in whole, so readers of the old"
-        " one block nothing."
+        f"`{NAME}` in the data folder: a view for every dataset, comments on the columns, and"
+        " macros for ASR, NER and ACD. It holds no data, and it is replaced as a whole, so readers"
+        " of the old one block nothing."
     ),
 )
 def catalog(

@@ -53,8 +53,8 @@ class LoadConfig(dg.Config):
 
     accept_shrink: bool = Field(
         False,
-        description="Replace a day although the vendor now proves fewer calls than are stored, or"
-        " mostly others: say true once you know that it really deleted those.",
+        description="Replace a day even if the vendor now proves fewer calls than are stored, or"
+        " mostly other calls. Set it to true once you know that the vendor really deleted calls.",
     )
 
 

@@ -48,9 +48,9 @@ def daily_report(settings: Settings) -> dg.AssetsDefinition:
                 automation_condition=_AFTER_ITS_DATASETS,
                 skippable=True,
                 description=(
-                    f"`{page.FOLDER}/YYYY-MM-DD.html` in the data folder: the day in one page that"
-                    " needs no network, fits a phone and prints. `cdr-pipeline report` writes the"
-                    " same of any range."
+                    f"`{page.FOLDER}/YYYY-MM-DD.html` in the data folder: a page about the day that"
+                    " needs no network, fits a phone and can be printed. `cdr-pipeline report`"
+                    " writes the same page for any range."
                 ),
             )
         ],

@@ -48,8 +48,9 @@ _AT_ONCE: Final = 4
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells CDR_ALERT_URL of every run that failed: days, cause, what is safe, what to"
-    " do. One message a run; where the webhook cannot have taken it, it is told again for a day.",
+    description="Sends every failed run to CDR_ALERT_URL: days, cause, what is safe, what to do."
+    " One message for each run; if the webhook cannot have received it, it is sent again, for a"
+    " day.",
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Send alerts for the runs that failed since the last alert, in order; errors are logged, never

@@ -77,8 +77,8 @@ def evaluate_made_under_contract(
 
 
 @dg.job(
-    description="Tells which days were made under another contract or zone, or by the rules of"
-    " another version; asked for by the sensor.",
+    description="Records which days were made under another contract or zone, or by the rules of"
+    " another version. The sensor starts it.",
     executor_def=dg.in_process_executor,
     # Dagster emits a warning if it has to copy a sensor to give its job a resource.
     resource_defs={"loading": dg.ResourceDefinition.hardcoded_resource(Loading())},
@@ -93,8 +93,8 @@ _CATALOG_JOBS: Final = [
     dg.define_asset_job(
         f"{asset.key.to_user_string()}_of_contract",
         selection=[asset],
-        description="Makes the catalog anew once the contract, the zone or the rules have changed;"
-        " asked for by the sensor.",
+        description="Makes the catalog again after the contract, the zone or the rules changed. The"
+        " sensor starts it.",
     )
     for asset in catalog.ASSETS
 ]
@@ -106,9 +106,9 @@ _CATALOG_JOBS: Final = [
     # On by default, since it only reads.
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Warns of days of cdrs that were made under another contract or zone (CDR_CONTRACT,"
-        " CDR_TIMEZONE) than is in force now, or by the rules of another version, as a check of"
-        " each day, and has the catalog tell its readers."
+        "Warns, by a check of each day, of days of cdrs that were made under another contract or"
+        " zone (CDR_CONTRACT, CDR_TIMEZONE) than is set now, or by the rules of another version;"
+        " and makes the catalog, so that its readers are told."
     ),
 )
 def contract_sensor(

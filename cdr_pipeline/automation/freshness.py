@@ -17,9 +17,9 @@ from cdr_pipeline.tables.store import Store
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        f"{checks.FRESH.description} Once any day of the last CDR_PROBE_DAYS was loaded, the check"
-        f" `{checks.FRESH.name}` of {checks.FRESH.asset} says whether that is so. It is red as well"
-        " while a setting is wrong."
+        f"Updates the check `{checks.FRESH.name}` of {checks.FRESH.asset}, once any day of the last"
+        f" CDR_PROBE_DAYS was loaded: {checks.FRESH.description} It is also red while a setting is"
+        " wrong."
     ),
 )
 def freshness(

@@ -27,8 +27,8 @@ LOAD_DAYS: Final = dg.define_asset_job(
     description=(
         "Load days: fetch, prove, flatten, count. The schedule `nightly` and the sensor"
         f" `late_calls` start it; a run's tag `{ASKED_BY}` says which and why, and its partition"
-        " range the days. Config: `accept_shrink` replaces a day although the vendor now proves"
-        " fewer calls than are stored."
+        " range gives the days. Config: `accept_shrink` replaces a day even if the vendor now"
+        " proves fewer calls than are stored."
     ),
 )
 

@@ -31,9 +31,9 @@ _BRIEFLY: Final = Patience(attempts=2, first_attempts=2, seconds=10.0)
     minimum_interval_seconds=int(upkeep.PROBE_EVERY.total_seconds()),
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Once a day, spread over its hours, the vendor is asked for the total of each loaded day"
-        " that the nightly schedule no longer loads again, back to CDR_PROBE_DAYS: one request for"
-        " one row. Days whose total moved are loaded. A call that only changed moves no total and"
+        "Once a day, asks the vendor for the total of each loaded day that the nightly schedule no"
+        " longer loads again, back to CDR_PROBE_DAYS: one request for one row, spread over the"
+        " hours of the day. Loads the days whose total changed. An edited call changes no total and"
         " is not seen: CDR_LOOKBACK_DAYS must be as long as calls are edited."
     ),
 )

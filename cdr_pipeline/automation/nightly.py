@@ -28,8 +28,8 @@ def nightly(shown: Settings) -> dg.ScheduleDefinition:
         job=LOAD_DAYS,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=(
-            "At CDR_SCHEDULE_TIME: the day that ended, the CDR_LOOKBACK_DAYS days before it, and"
-            " days of the last CDR_PROBE_DAYS that were missed, from the first loaded one on."
+            "At CDR_SCHEDULE_TIME, loads the day that ended, again the CDR_LOOKBACK_DAYS days"
+            " before it, and missed days of the last CDR_PROBE_DAYS, from the first stored one on."
         ),
     )
     def nightly(

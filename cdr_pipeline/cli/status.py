@@ -22,29 +22,31 @@ _NUMBERS: Final = {"calls", "vendor's total", "changed", "rejects"}
 
 #: Kind of days that are not up to date -> the paragraph that says what to do about them.
 _TO_MEND: Final = {
-    "unmade": "Fetched, and not all made of it since: {days}. {way_out}.",
+    "unmade": "Fetched, but not every dataset made since: {days}. {way_out}.",
     "torn": (
-        "Fetched anew by a run that was killed before it wrote the receipt: {days}. The calls are"
-        " those of the fetch before. Load such days again with `cdr-pipeline run`."
+        "Fetched again by a run that was killed before it wrote the receipt: {days}. Their calls"
+        " are those of the previous fetch. Load these days again with `cdr-pipeline run`."
     ),
     "without pages": (
-        "Without raw_pages: {days}. What was made of them stands, and nothing can be made of them"
-        " again, under another contract or zone either, until `cdr-pipeline run` has loaded such"
-        " days anew."
+        "Without raw_pages: {days}. Their other datasets are kept, but cannot be made again, for"
+        " example under another contract or zone, until `cdr-pipeline run` has loaded these days"
+        " again."
     ),
     "without a receipt": (
-        "Without cdr_receipts: {days}. What was made of them stands, and nothing tells that it is"
-        " complete, nor can anything be made of them again, until `cdr-pipeline run` has loaded"
-        " such days anew."
+        "Without cdr_receipts: {days}. Their other datasets are kept, but nothing shows that they"
+        " are complete, and they cannot be made again, until `cdr-pipeline run` has loaded these"
+        " days again."
     ),
     "missing": (
         "Not stored, between days that are: {days}. The schedule `nightly` loads those of the last"
-        " CDR_PROBE_DAYS that follow a stored day of these; `cdr-pipeline run` loads any."
+        " CDR_PROBE_DAYS that are after a stored day of that time; load others with `cdr-pipeline"
+        " run`."
     ),
     "ahead": (
         "Fetched at a time that is still to come: {days}. The clock of this machine was wrong then,"
-        " or is now. Load such days again with `cdr-pipeline run`. Dagster's schedule and sensors,"
-        " if they ran by that clock, rest until then; with another DAGSTER_HOME they begin at once."
+        " or is wrong now. Load these days again with `cdr-pipeline run`. If Dagster's schedule and"
+        " sensors ran by the wrong clock, they rest until that time; with another DAGSTER_HOME they"
+        " start at once."
     ),
 }
 

@@ -370,7 +370,7 @@ def test_a_day_that_was_fetched_but_not_made_is_named_and_made_without_the_vendo
         assert type_(*LOAD, vendor=small()).exit_code == 1
     status = type_("status").output
     assert ("in part │" if before else "not made yet │") in status
-    assert "not all made of it since: 1 day (2023-03-07)" in status
+    assert "not every dataset made since: 1 day (2023-03-07)" in status
     made = type_("rebuild")
     assert made.exit_code == 0, made.output
     assert "not all made of it" not in type_("status").output
