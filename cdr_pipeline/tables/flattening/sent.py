@@ -44,7 +44,7 @@ class Sent:
     def show(
         self, key: str, column: str | None, senders: Senders, ending: str, values: Sequence[Any]
     ) -> None:
-        """Remember the smallest value of one ending, as an example; values of others are None."""
+        """Remember the smallest value of one ending as an example; `values` may have Nones."""
         for campaign, some in senders:
             least = min([value for value in values[some] if value is not None], default=None)
             if least is not None:

@@ -163,7 +163,7 @@ def first_key(press_key: str) -> int | None:
     no key was pressed.)
 
     The filled form is not documented: an object, a list, a bare digit. Values are looked at in
-    their order; the names of an object's members only if no value is a key.
+    their order; the names of an object's members only if no value is a key or 127.
     """
     if page.too_deep(press_key.encode(errors="replace")):
         return None
