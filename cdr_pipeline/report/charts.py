@@ -1,8 +1,8 @@
-"""The pictures of the page: Vega-Lite drawn to SVG without a browser or a network.
+"""Draws the pictures of the page: Vega-Lite charts as SVG, without a browser or a network.
 
 Each picture is drawn twice, for a wide page and for a phone, with letters of the same size. The
-page holds each SVG as a separate image, so that the ids of two SVGs do not clash. The libraries
-that draw are an optional extra: ask `page.available` before you import this module.
+page has each SVG as a separate image, so that the ids of two SVGs cannot clash. The drawing
+libraries are an optional extra: call `page.available` before you import this module.
 """
 
 import base64
@@ -19,10 +19,11 @@ from cdr_pipeline.record import Disposition
 from cdr_pipeline.report.figures import OTHERS, Figures
 from cdr_pipeline.report.words import Words
 
+#: Widths of the pictures, in pixels.
 WIDE: Final = 860
 NARROW: Final = 350
 
-#: So many characters of a campaign's UUID are mostly enough to distinguish campaigns.
+#: So many characters of a campaign's UUID usually differ from those of all other campaigns.
 _NAME: Final = 8
 
 #: Width in pixels of the small picture for Dagster's UI.
@@ -32,7 +33,7 @@ _INK: Final = "#1b1f24"
 _ACCENT: Final = "#1f5f8b"
 _BEFORE: Final = "#b4530a"
 
-#: Light and dark colours alternate, for readers who see few colours.
+#: Light and dark colours alternate, for readers who are colour-blind.
 _COLOURS: Final[Mapping[Disposition, str]] = {
     Disposition.ANSWERED: "#1a7f37",
     Disposition.USER_BUSY: "#f2c14e",
@@ -65,7 +66,7 @@ _CONFIG: Final = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture as data URIs, and a text that says what it shows."""
+    """One picture as data URIs, for a wide page and for a phone, and its alternative text."""
 
     wide: str
     narrow: str
@@ -73,21 +74,21 @@ class Picture:
 
 
 def pictures(figures: Figures, words: Words) -> dict[str, Picture]:
-    """Name -> picture, for every picture of the page; none if there are no calls."""
+    """Name -> picture, for every picture of the page; empty if there are no calls."""
     if not figures.now["calls"]:
         return {}
     return {
         name: Picture(
             wide=_svg(chart(figures, words, WIDE), words),
             narrow=_svg(chart(figures, words, NARROW), words),
-            alt=told(figures, words),
+            alt=describe(figures, words),
         )
-        for name, (chart, told) in _PICTURES.items()
+        for name, (chart, describe) in _PICTURES.items()
     }
 
 
 def thumbnail(figures: Figures, words: Words) -> bytes:
-    """The curve as a small JPEG: Dagster's history keeps one for every day, and a PNG would be
+    """The curve as a small JPEG. Dagster's history keeps one for every day, and a PNG would be
     three times as large.
     """
     chart = _curve(figures, words, _THUMBNAIL).properties(height=70)
@@ -96,9 +97,9 @@ def thumbnail(figures: Figures, words: Words) -> bytes:
 
 
 def campaign_names(figures: Figures, words: Words) -> dict[str | None, str]:
-    """UUID -> name: the beginning of the UUID, long enough to differ from all others. Invisible
-    characters are replaced by their codes: a picture cannot hold them, and the library that draws
-    would end the whole process.
+    """UUID -> the name that the page shows: the beginning of the UUID, long enough to differ from
+    all others. Characters that cannot be printed are replaced by their escape codes: a picture
+    cannot hold them, and the drawing library would end the whole process.
     """
     shown = {*figures.campaigns["campaign_uuid"], *(figures.heat["row"] if figures.one_day else ())}
     uuids = shown - {None, OTHERS}
@@ -119,11 +120,11 @@ def _svg(chart: Any, words: Words) -> str:
 
 
 def _curve(figures: Figures, words: Words, width: int) -> Any:
-    frame = figures.curve.with_columns(at=_at(figures, words))
+    frame = figures.curve.with_columns(at=_labels(figures, words))
     x = (
         alt.X("at:O", title=words("hour") if figures.one_day else None)
         .axis(labelAngle=0 if figures.one_day else -60, labelOverlap=True)
-        .scale(domain=frame["at"].to_list())  # with the days that are not stored: gaps
+        .scale(domain=frame["at"].to_list())  # also days that are not stored: gaps
     )
     kinds = [words("this"), words("that")]
     kind = alt.Color("kind:N", title=None).scale(domain=kinds, range=[_ACCENT, _BEFORE])
@@ -140,15 +141,15 @@ def _curve(figures: Figures, words: Words, width: int) -> Any:
     return alt.layer(*layers).properties(width=width - 64, height=220)
 
 
-def _at(figures: Figures, words: Words) -> pl.Expr:
+def _labels(figures: Figures, words: Words) -> pl.Expr:
     if figures.one_day:
         return pl.col("at").cast(pl.String)
     one_year = figures.first.year == figures.last.year
     return pl.col("at").dt.to_string(words.short_day if one_year else words.day)
 
 
-def _curve_told(figures: Figures, words: Words) -> str:
-    top = figures.curve.with_columns(at=_at(figures, words)).sort("calls").row(-1, named=True)
+def _curve_alt(figures: Figures, words: Words) -> str:
+    top = figures.curve.with_columns(at=_labels(figures, words)).sort("calls").row(-1, named=True)
     peak = f"{top['at']} h" if figures.one_day else top["at"]
     return words("curve_alt", most=top["calls"], peak=peak, total=figures.now["calls"])
 
@@ -177,7 +178,7 @@ def _heat(figures: Figures, words: Words, width: int) -> Any:
 
 
 def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]:
-    """The cells, and every row in order: those of days or months that are not stored stay empty."""
+    """The cells, and the names of all rows in order, also of days or months that are not stored."""
     if figures.one_day:
         names = campaign_names(figures, words)
         named = figures.heat.with_columns(pl.col("row").replace_strict(names))
@@ -189,7 +190,7 @@ def _heat_rows(figures: Figures, words: Words) -> tuple[pl.DataFrame, list[str]]
     return figures.heat.with_columns(pl.col("row").replace_strict(names)), list(names.values())
 
 
-def _heat_told(figures: Figures, words: Words) -> str:
+def _heat_alt(figures: Figures, words: Words) -> str:
     frame, _ = _heat_rows(figures, words)
     top = frame.sort("calls").row(-1, named=True)
     hour = str(top["hour"])
@@ -207,7 +208,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
         figures.campaigns.select(*labels, row=pl.col("campaign_uuid").replace_strict(names))
         .unpivot(list(labels), index="row", variable_name="label", value_name="calls")
         .filter(pl.col("calls") > 0)
-        # Vega does not sum: a campaign called toString would mislead its code.
+        # Stacked here, not by Vega, which mishandles a campaign with the name toString.
         .with_columns(until=(pl.col("calls").cum_sum() / pl.col("calls").sum()).over("row"))
         .with_columns(
             since=pl.col("until").shift(fill_value=0.0).over("row"),
@@ -230,7 +231,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
     )
 
 
-def _mix_told(figures: Figures, words: Words) -> str:
+def _mix_alt(figures: Figures, words: Words) -> str:
     counts = {one: figures.now[one.label] for one in Disposition}
     largest = max(counts, key=lambda one: counts[one])
     share = words.percent(counts[largest] / figures.now["calls"])
@@ -265,7 +266,7 @@ def _funnel(figures: Figures, words: Words, width: int) -> Any:
     return alt.layer(bars, text).properties(width=width - gap, height=190)
 
 
-def _funnel_told(figures: Figures, words: Words) -> str:
+def _funnel_alt(figures: Figures, words: Words) -> str:
     steps = "; ".join(
         f"{words(step)}: {words.number(count)}" for step, count in figures.funnel.items()
     )
@@ -274,8 +275,8 @@ def _funnel_told(figures: Figures, words: Words) -> str:
 
 _Chart = Callable[[Figures, Words, int], Any]
 _PICTURES: Final[dict[str, tuple[_Chart, Callable[[Figures, Words], str]]]] = {
-    "curve": (_curve, _curve_told),
-    "heat": (_heat, _heat_told),
-    "mix": (_mix, _mix_told),
-    "funnel": (_funnel, _funnel_told),
+    "curve": (_curve, _curve_alt),
+    "heat": (_heat, _heat_alt),
+    "mix": (_mix, _mix_alt),
+    "funnel": (_funnel, _funnel_alt),
 }

@@ -1,4 +1,4 @@
-"""What the page says of some days: sums over the aggregates, as plain values and small frames."""
+"""Computes the figures of the page: sums over the aggregates, as plain values and small frames."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ from cdr_pipeline.tables.readers import fixed
 from cdr_pipeline.tables.store import Store
 from cdr_pipeline.window import every_day
 
-#: A day is in the figures if it has all of these datasets, made from one fetch: after a killed run
-#: some may be from another fetch.
+#: A day is in the figures if it has all these datasets, made from one fetch: a killed run may have
+#: left some datasets of another fetch.
 NEEDED: Final = (
     RECEIPTS,
     CDRS,
@@ -40,13 +40,13 @@ NEEDED: Final = (
     COMPLIANCE_DAILY,
 )
 
-#: How many campaigns have a line of their own.
+#: At most so many lines of campaigns; the last line then sums all other campaigns.
 _MOST_CAMPAIGNS: Final = 12
 
-#: How many days have a line of their own among the hours; in a longer range each month has one.
+#: At most so many days have a row each in the picture of hours; of a longer range, each month has.
 _MOST_DAYS: Final = 31
 
-#: Answered calls that are known to have lasted 5 s or more.
+#: Counts of the answered calls whose talk is known to have lasted 5 s or more.
 _TALKED: Final = ("talks_5_to_15s", "talks_15_to_30s", "talks_over_30s")
 
 _SUMMED: Final = (
@@ -55,7 +55,7 @@ _SUMMED: Final = (
     *(one.label for one in Disposition),
 )
 
-#: Stands for the name of a campaign in the line of all other campaigns.
+#: Stands for the UUID in the line of all other campaigns.
 OTHERS: Final = "\0others"
 
 
@@ -68,12 +68,12 @@ class Span:
 
     @property
     def every(self) -> list[date]:
-        """All days of the range, stored or not."""
+        """All days of the span, stored or not."""
         return every_day(self.first, self.last)
 
     @property
     def one_day(self) -> bool:
-        """Whether the range is a single day."""
+        """Whether the span is a single day."""
         return self.first == self.last
 
     @property
@@ -83,26 +83,26 @@ class Span:
 
     @property
     def weeks(self) -> timedelta:
-        """How long before these days they are compared with the same weekdays."""
+        """How far back the `earlier` span is: whole weeks, so that weekdays are the same."""
         return timedelta(weeks=-(-len(self.every) // 7))
 
     @property
     def earlier(self) -> "Span":
-        """The days that this range is compared with."""
+        """The days that this span is compared with."""
         return Span(self.first - self.weeks, self.last - self.weeks)
 
 
 @dataclass(frozen=True)
 class Figures(Span):
-    """The figures of the page about the days from `first` to `last`.
+    """The figures of the days from `first` to `last`.
 
-    days: the stored days. records: all calls, with all their legs. now: sums, ratios and peaks over
-    the calls of these days. before: the same over the `earlier` days, None unless all of these are
-    stored. curve: `at` (an hour or a day), `calls`, `before`; null for a day that is not stored.
-    heat: `row` (campaign, day or month), `hour`, `calls`. campaigns, hotlines: one row each, the
-    most important first. rules: one row for each set of calling rules under which days were
-    counted. otherwise: days, also earlier ones, that cannot be compared with the last day
-    (`provenance`).
+    days: the stored days. records: how many records they have, with all legs of the calls. now,
+    before: sums, ratios and peaks over all calls of these days, and of the `earlier` days; before
+    is None unless every earlier day is stored. curve: `at` (an hour, or a day), `calls`, and
+    `before` if there are earlier days; null for a day that is not stored. heat: `row` (campaign,
+    day or month), `hour`, `calls`. campaigns: one row each, most calls first. hotlines: one row
+    each, most congestion first. rules: one row for each set of rules that the days were counted by.
+    otherwise: days, also earlier ones, that do not compare with the last day (`provenance`).
     """
 
     days: list[date]
@@ -121,14 +121,14 @@ class Figures(Span):
 
     @property
     def missing(self) -> list[date]:
-        """The days of the range that are not stored, or not as a whole: in no figure."""
+        """The days that are not stored, or only in part; no figure includes them."""
         stored = set(self.days)
         return [day for day in self.every if day not in stored]
 
     @property
     def funnel(self) -> dict[str, int]:
-        """From calls to key presses. Each number is a part of the one before; the last two are
-        both parts of the answered calls.
+        """Step -> calls, from all calls to key presses. Each step is a part of the step before, but
+        the last two are both parts of the answered calls.
         """
         return {
             "calls": self.now["calls"],
@@ -141,8 +141,8 @@ class Figures(Span):
 
 
 def figures(store: Store, first: date, last: date) -> Figures:
-    """The figures of the days, both included. Raises CdrError where none of them is stored, and
-    Damaged.
+    """The figures of the days from `first` to `last`, both included. Raises CdrError if no day is
+    stored whole, and Damaged if a file cannot be read.
     """
     span = Span(first, last)
     days = _stored(store, span)
@@ -182,7 +182,7 @@ def _stored(store: Store, span: Span) -> list[date]:
 
 
 def _earlier(store: Store, span: Span, days: list[date]) -> list[date]:
-    """The days to compare these with; none unless all are stored, and can be read."""
+    """The days to compare `days` with; none unless all are stored and can be read."""
     earlier = [day - span.weeks for day in days]
     with suppress(Damaged):
         if set(earlier) <= set(_stored(store, span.earlier)):
@@ -191,13 +191,13 @@ def _earlier(store: Store, span: Span, days: list[date]) -> list[date]:
 
 
 def _lines(store: Store, dataset: Dataset, days: list[date], by: str) -> pl.DataFrame:
-    """Sums of an aggregate's whole numbers over some days, by one of its keys."""
+    """Sums of an aggregate's integer columns over the days, one row for each value of key `by`."""
     counts = [name for name, dtype in dataset.types.items() if dtype == pl.Int64()]
     return fixed(store, dataset, days).group_by(by).agg(pl.col(counts).sum()).collect()
 
 
 def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
-    """Sums and ratios over all campaigns, and the highest peaks."""
+    """Sums and ratios over all campaigns and days, and the highest peaks."""
     sums = fixed(store, CAMPAIGN_DAILY, days).select(pl.col(_SUMMED).sum())
     peaks = fixed(store, CAMPAIGN_HOURLY, days).select(
         peak_calls=pl.col("peak_calls_all").max().fill_null(0),
@@ -207,7 +207,7 @@ def _over_all(store: Store, days: list[date]) -> dict[str, Any]:
 
 
 def _curve(store: Store, span: Span, days: list[date], before: list[date]) -> pl.DataFrame:
-    """Calls by hour (for one day) or by day, and `before`: those of the earlier days. 0 if no call
+    """`at` (hour of one day, or day), `calls`, and `before` if there are earlier days: 0 if no call
     began, null if the day is not stored.
     """
     at = pl.col("hour").cast(pl.Int64) if span.one_day else pl.col(DATE)
@@ -226,12 +226,12 @@ def _curve(store: Store, span: Span, days: list[date], before: list[date]) -> pl
 
 
 def _calls_at(store: Store, days: list[date], at: pl.Expr) -> pl.LazyFrame:
-    """How many calls began on these days, by hour or by day (`at`)."""
+    """`at` (hour or day), `calls`: how many calls began on these days."""
     return _hours(store, days).group_by(at=at).agg(pl.col("calls").sum())
 
 
 def _hours(store: Store, days: list[date]) -> pl.LazyFrame:
-    """The hours of campaigns in which calls began; in other hours calls only went on."""
+    """The rows of hours in which calls began, without hours in which calls only went on."""
     return fixed(store, CAMPAIGN_HOURLY, days).filter(pl.col("calls") > 0)
 
 
@@ -246,7 +246,7 @@ def _heat(store: Store, span: Span, days: list[date]) -> pl.DataFrame:
 
 
 def _fewer(lines: pl.DataFrame) -> pl.DataFrame:
-    """The largest campaigns, and all others in one line at the end."""
+    """One row for each of the largest campaigns, and a last row with the sums of all others."""
     largest = _largest(lines)
     return (
         lines.group_by(campaign_uuid=_or_others(largest))
@@ -268,7 +268,7 @@ def _or_others(largest: pl.Series) -> pl.Expr:
 
 
 def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
-    """The hotlines, those with the most congestion first."""
+    """One row for each hotline, most congestion first."""
     lines = _lines(store, HOTLINE_DAILY, days, "from_number").with_columns(
         **kpi.ratios(["asr", "congestion_share"]),
         short_share=kpi.ratio("short_calls", "answered"),
@@ -277,7 +277,7 @@ def _hotlines(store: Store, days: list[date]) -> pl.DataFrame:
 
 
 def _rules(store: Store, days: list[date]) -> pl.DataFrame:
-    """One row for each set of calling rules under which the days were counted."""
+    """One row for each set of rules that the days were counted by."""
     by = ["allowed_from", "allowed_until", "calls_per_number"]
     counts = pl.col("calls", "outside_window", "over_limit", "numbers_over_limit").sum()
     return fixed(store, COMPLIANCE_DAILY, days).group_by(by).agg(counts).sort(by).collect()

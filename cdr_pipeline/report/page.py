@@ -1,6 +1,6 @@
-"""The page itself: figures, pictures and words in one HTML file that needs nothing else.
+"""Writes the page: figures, pictures and words in one HTML file that needs no other file.
 
-Everything the vendor sent is escaped, and of a phone number only the ends are shown.
+All values that the vendor sent are escaped, and only the ends of a phone number are shown.
 """
 
 import importlib.util
@@ -18,32 +18,33 @@ from cdr_pipeline.report.words import Words
 from cdr_pipeline.settings import Language
 from cdr_pipeline.tables.store import Store, replacing
 
-#: Folder of the pages, beside the datasets.
+#: Folder of the pages, in the data folder beside the datasets.
 FOLDER: Final = "reports"
 
-#: The figures at the top, in order: ratios, seconds, and counts.
+#: The figures at the top of the page, in order, and which of them are ratios.
 _RATIOS: Final = ("asr", "ner")
 _TOP: Final = (
     *("calls", "answered", "asr", "ner", "acd_seconds", "key_presses", "short_calls"),
     *("peak_calls", "peak_talks"),
 )
 
-#: How many ranges of days are named, and how many hotlines have a line.
+#: At most so many ranges of days are named, and so many hotlines have a line.
 _NAMED: Final = 5
 _MOST_HOTLINES: Final = 20
 
 
 def available() -> bool:
-    """Whether the libraries that draw, an optional extra, are installed."""
+    """Whether the drawing libraries, an optional extra, are installed."""
     return all(importlib.util.find_spec(one) for one in ("altair", "vl_convert", "jinja2"))
 
 
 def write(
     store: Store, first: date, last: date, language: Language, output: Path | None = None
 ) -> tuple[Path, Figures]:
-    """Write the page of the days, both included, to `output` or to its place in the data folder;
-    the file is replaced whole, where a link leads to it. Raises CdrError where nothing is stored,
-    it cannot be drawn, or `output` is no file.
+    """Write the page of the days from `first` to `last`, both included, to `output` or to its place
+    in the data folder. The file is replaced as a whole; if `output` is a link, its target is.
+    Raises CdrError if no day is stored whole, the libraries are missing, or the path is no file;
+    and Damaged.
     """
     if not available():
         raise CdrError(
@@ -54,11 +55,11 @@ def write(
     made = figures(store, first, last)
     text = html(made, Words(language), store.zone)
     path = output.resolve() if output else place(store, first, last)
-    if path.exists() and not path.is_file():  # as /dev/null, which root can replace
+    if path.exists() and not path.is_file():  # such as /dev/null, which root could replace
         raise CdrError(f"{path} is no file: name one, whose place the page may take.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes that draw the same page would overwrite each other's file. With `output` there
-    # is no lock: the data folder may be read-only.
+    # Two writers of one page would overwrite each other's staged file. With an `output`, the data
+    # folder may be read-only, so no lock is taken there.
     alone = nullcontext() if output else store.locked(FOLDER)
     with alone, replacing(path, path.with_name(f".{path.name}.new")) as staged:
         staged.write_text(text, encoding="utf-8")
@@ -66,13 +67,13 @@ def write(
 
 
 def place(store: Store, first: date, last: date) -> Path:
-    """The path of the page of some days."""
+    """The path of the page of these days, in the data folder."""
     name = f"{first}" if first == last else f"{first}_{last}"
     return store.root / FOLDER / f"{name}.html"
 
 
 def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
-    """The page."""
+    """The HTML text of the page. Times are shown in `zone`."""
     import jinja2  # noqa: PLC0415  optional
 
     from cdr_pipeline.report import charts  # noqa: PLC0415  optional
@@ -111,14 +112,14 @@ def html(figures: Figures, words: Words, zone: ZoneInfo) -> str:
 
 
 def masked(number: str) -> str:
-    """A phone number with only its ends shown."""
+    """A phone number with its middle digits hidden; a short number is hidden as a whole."""
     ends = 3 if len(number) > 8 else 1 if len(number) > 3 else 0
     hidden = "•" * (len(number) - 2 * ends)
     return number[:ends] + hidden + number[len(number) - ends :]
 
 
 def _top(figures: Figures, words: Words) -> list[dict[str, str]]:
-    """Name, value, and the value before with the change, where there is one."""
+    """`name`, `value`, and `before`: the earlier value and the change, or empty text."""
     lines = []
     for name in _TOP:
         named = words(name, short=SHORT_CALL_SECONDS)
@@ -141,13 +142,13 @@ def _seconds(value: float | None, words: Words) -> str:
 
 
 def _change(name: str, figures: Figures, words: Words) -> str:
-    """The change of a figure: ratios in percentage points, all other figures in percent."""
+    """The change of a figure: ratios in percentage points, other figures in percent."""
     assert figures.before is not None
     now, before = figures.now[name], figures.before[name]
     if now is None or not before:
         return "-"
     by = now - before if name in _RATIOS else now / before - 1
-    by = round(by * 100, 1 if name in _RATIOS else 0)  # what is too little to show is no change
+    by = round(by * 100, 1 if name in _RATIOS else 0)  # a change too small to show is no change
     sign = "+" if by > 0 else "-" if by < 0 else "±"
     if name in _RATIOS:
         return sign + words("points", value=words.number(abs(by), 1))
@@ -164,7 +165,7 @@ def _rule(row: dict[str, Any], words: Words) -> str:
 
 
 def _checks(figures: Figures, words: Words) -> list[dict[str, Any]]:
-    """What each check found, over all the days; those that found something first."""
+    """What each check found, over all days; failed checks first."""
     lines = [
         {"name": words(f"check.{one.check.name}"), "passed": one.passed, "told": words.found(one)}
         for one in checks.over_days(figures.findings)

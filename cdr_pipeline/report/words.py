@@ -1,7 +1,7 @@
-"""Every text of the page, in each language, once; `{...}` are filled in by `page` and `charts`.
+"""Every text of the page, once in each language; `page`, `charts` and the template fill in `{...}`.
 
-The checks tell their findings in English; `FOUND` translates them into the other languages. So a
-language needs a table in `TEXTS`, one in `FOUND`, and its name in `settings.Language`.
+The checks describe their findings in English; `FOUND` translates these sentences. To add a
+language, add a table to `TEXTS`, a table to `FOUND`, and the name to `settings.Language`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -250,7 +250,7 @@ FOUND: Final[Mapping[Language, Mapping[str, str]]] = {"en": {}, "vi": _FOUND_VI}
 
 
 class Words:
-    """The texts of one language, and how it writes numbers and days."""
+    """The texts of one language, and its format of numbers and days."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
@@ -260,31 +260,31 @@ class Words:
         self.day, self.short_day, self.month = self("day"), self("short_day"), self("month")
 
     def __call__(self, text: str, **values: object) -> str:
-        """A text with its values filled in; numbers as this language writes them."""
+        """The text of this key with its values filled in, integers in the language's format."""
         return self._texts[text].format(
             **{name: self.number(v) if isinstance(v, int) else v for name, v in values.items()}
         )
 
     def found(self, finding: Finding) -> str:
-        """The finding of a check, in this language."""
+        """What a check found, in this language."""
         words = self._found
         return tell(finding.told, lambda text: words.get(text, text), self.number, self.ranges)
 
     def days(self, first: date, last: date) -> str:
-        """A range of days, both included, as this language writes it."""
+        """The days from `first` to `last`, both included, in the language's format."""
         if first == last:
             return f"{first:{self.day}}"
         return self("range", first=f"{first:{self.day}}", last=f"{last:{self.day}}")
 
     def ranges(self, days: Iterable[date], most: int) -> str:
-        """As `window.ranges`, in this language."""
+        """The same as `window.ranges`, in this language."""
         found = spans(days)
         told = ", ".join(self.days(*one) for one in found[:most])
         left = len(found) - most
         return self("more_ranges", told=told, count=left) if left > 0 else told
 
     def number(self, value: float, digits: int = 0) -> str:
-        """A number with the separators of this language."""
+        """A number with the language's signs, rounded to `digits` decimals."""
         swap = {",": self.thousands, ".": self.decimal}
         return "".join(swap.get(sign, sign) for sign in f"{value:,.{digits}f}")
 
