@@ -52,12 +52,12 @@ class _Readable(click.Group):
 )
 @click.version_option(__version__)
 def main() -> None:
-    """Calls of a cloud PBX as proved-complete, typed, daily Parquet.
+    """Load the calls of a cloud PBX into typed daily Parquet files, proved complete.
 
     \b
     Try it without a vendor:   cdr-pipeline demo
     Load a week:               cdr-pipeline run --from 2023-03-01 --to 2023-03-07
-    See what is there:         cdr-pipeline status
+    See what is stored:        cdr-pipeline status
     Open Dagster:              cdr-pipeline ui
 
     Settings come from the environment or from a file `.env` in the working folder; `.env.example`

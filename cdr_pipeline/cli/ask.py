@@ -56,43 +56,43 @@ def _named(_context: click.Context, _option: click.Parameter, value: str | None)
     "--date",
     "day",
     type=DAY,
-    help="Calls begun on this local day (sent as 00:00:00 to 23:59:59).",
+    help="Calls begun on this local day (asks the vendor for 00:00:00 to 23:59:59).",
 )
-@click.option("--from", "first", type=MOMENT, help="Calls begun from this moment on.")
-@click.option("--to", "last", type=UP_TO, help="Calls begun up to this moment or day, included.")
-@click.option("--ended-from", type=MOMENT, help="Calls ended from this moment on.")
-@click.option("--ended-to", type=UP_TO, help="Calls ended up to this moment or day, included.")
+@click.option("--from", "first", type=MOMENT, help="Calls begun at this time or later.")
+@click.option("--to", "last", type=UP_TO, help="Calls begun up to this time or day, included.")
+@click.option("--ended-from", type=MOMENT, help="Calls ended at this time or later.")
+@click.option("--ended-to", type=UP_TO, help="Calls ended up to this time or day, included.")
 @click.option("--extension", callback=_named, help="Calls from this extension.")
-@click.option("--status", callback=_named, help="Calls of this status, such as ANSWERED.")
+@click.option("--status", callback=_named, help="Calls with this status, such as ANSWERED.")
 @click.option("--hotline", callback=_named, help="Calls made by this number.")
 @click.option("--phone", callback=_named, help="Calls from or to this number.")
-@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)), help="Calls of this direction.")
+@click.option("--direction", type=click.Choice(sorted(DIRECTIONS)), help="Calls in this direction.")
 @click.option("--campaign-uuid", callback=_named, help="Calls of this campaign.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     default=50,
     show_default=True,
-    help="At most so many calls, in the vendor's order (mostly newest first); 0 for all.",
+    help="Maximum number of calls, in the vendor's order (usually newest first). 0: all calls.",
 )
 @click.option(
     "--offset",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Skip so many calls, in the vendor's order.",
+    help="Number of calls to skip, in the vendor's order.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", *_FORMATS.values()]),
-    help="jsonl: the records as the vendor sent them, one on each line. The others: typed, oldest"
-    " first. Default: by the ending of --output, else a table.",
+    help="jsonl: the records as the vendor sent them, one per line. The other formats have typed"
+    " columns, oldest call first. Default: the format of the --output file name, or a table.",
 )
 @click.option(
     "--output",
     type=OUTPUT,
-    help=f"Write to this file. Its ending ({', '.join(_FORMATS)}) gives the format.",
+    help=f"File to write. Its name ends in {', '.join(_FORMATS)}, unless --format is given.",
 )
 def list_calls(
     day: datetime | None,
@@ -106,9 +106,10 @@ def list_calls(
     output: Path | None,
     **filters: str | None,
 ) -> None:
-    """Ask the vendor directly, and store nothing.
+    """List calls directly from the vendor. Stores nothing in the data folder.
 
-    The options are the vendor's documented parameters. Prints whole records, also phone numbers.
+    Every documented parameter of the vendor has an option here. The output is not masked: it holds
+    phone numbers and recording links.
     """
     from cdr_pipeline.api.client import Client, Query
     from cdr_pipeline.api.reading import listed

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def contract() -> None:
-    """Declare types and column names of keys of the lead lists.
+    """Declare types and column names for the keys of lead lists.
 
-    A contract is a TOML file with one table for each key. CDR_CONTRACT is its path.
+    A contract is a TOML file with one table per key. CDR_CONTRACT names the file to use.
 
     \b
       [keys."Số tiền"]
@@ -39,13 +39,14 @@ def contract() -> None:
       [keys.ngay_hen]
       type = "datetime"
       format = "%d/%m/%Y %H:%M"
-      pii = true           # its values are never in logs or metadata
+      pii = true           # its values never stand in logs or metadata
     \b
       [keys.ghi_chu_noi_bo]
       drop = true          # no column
 
-    A value that does not fit its type is null in the column, stays in `additional`, and is counted
-    by the check `declared_types`. `cdr-pipeline rebuild` makes older days under the new contract.
+    A value that does not fit its type is null in the column and stays in `additional`. The check
+    `declared_types` counts such values. After a change of the contract, `cdr-pipeline rebuild`
+    makes the earlier days again.
     """
 
 
@@ -55,8 +56,8 @@ def contract() -> None:
 def propose(first: datetime | None, last: datetime | None) -> None:
     """Print a contract that fits every value of the stored days.
 
-    Text with leading zeros stays text. A key that looks personal, by its name or its values, is
-    marked `pii = true`, with the reason. Check the contract before you use it:
+    Text with leading zeros stays text. A key whose name or values look personal is marked
+    `pii = true`, with the reason. Check the contract before you use it:
 
     \b
       cdr-pipeline contract propose > contract.toml
@@ -75,11 +76,10 @@ def propose(first: datetime | None, last: datetime | None) -> None:
 @click.option("--from", "first", type=DAY, help="First local day to look at, included.")
 @click.option("--to", "last", type=DAY, help="Last local day to look at, included.")
 def diff(file: Path | None, first: datetime | None, last: datetime | None) -> None:
-    """Show what a contract would do to the stored days.
+    """Show what a contract would change in the stored days. Changes nothing.
 
-    For the contract in FILE (default: CDR_CONTRACT): columns that come, go or change their type,
-    values that would not fit, declared keys that no call has, and days to be made again. Changes
-    nothing.
+    Shows columns that are added, removed or get another type; values that do not fit; declared keys
+    that no call has; and days to make again. FILE is the contract; default: CDR_CONTRACT.
     """
     from cdr_pipeline.tables import survey
     from cdr_pipeline.tables.contract import load

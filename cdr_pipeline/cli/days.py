@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-shrink",
     is_flag=True,
-    help="Replace a day even if the vendor now proves fewer calls than are stored, or other calls.",
+    help="Replace a day even if the vendor now proves fewer calls than are stored, or mostly"
+    " others.",
 )
 def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
     """Load days through Dagster, in this process.
 
     The exit code is 0 only if every day is complete and passed every blocking check. If a day
-    fails, its stored data stay unchanged, and the other days are loaded. The other checks stop
-    nothing; what they find is printed as `Odd`.
+    fails, its stored data stays unchanged, and the other days are still loaded. The other checks
+    only print warnings ("Odd").
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract
@@ -54,25 +55,23 @@ def run(first: datetime, last: datetime, accept_shrink: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--from", "first", type=DAY, help="First local day, included. Default: the first stored."
-)
-@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the last stored.")
-@click.option("--all", "every", is_flag=True, help="Every stored day, not only those that need it.")
+@click.option("--from", "first", type=DAY, help="First local day, included. Default: first stored.")
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: last stored.")
+@click.option("--all", "every", is_flag=True, help="Make every stored day again.")
 def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     """Make days again from raw_pages, without the API. Needs no vendor settings.
 
-    Makes cdrs, cdr_rejects, additional_keys and the aggregates of the days that need it
-    (`cdr-pipeline status` shows them):
+    Makes the days that need it, as `cdr-pipeline status` shows them:
 
     \b
-      - made under another contract or zone (CDR_CONTRACT, CDR_TIMEZONE) than is
-        set now, or by the rules of another version of this software;
-      - fetched, but not every dataset made since;
-      - with a file that cannot be read.
+      - days made with another contract (CDR_CONTRACT), time zone (CDR_TIMEZONE)
+        or rules version than the current one;
+      - days that were fetched, but not all of their datasets were made;
+      - days with a file that cannot be read.
 
-    With --all, makes every day that has raw_pages. The catalog is always made. If a day fails, its
-    stored data stay unchanged.
+    With --all, makes every day that has raw_pages. Makes cdrs, cdr_rejects, additional_keys and the
+    aggregates of these days. Always makes the catalog, even if no day needs it. If a day fails, its
+    stored data stays unchanged.
     """
     from cdr_pipeline.home import lasting_home
     from cdr_pipeline.tables.contract import Contract
@@ -87,7 +86,7 @@ def rebuild(first: datetime | None, last: datetime | None, every: bool) -> None:
     if not store.days(RAW_PAGES, begin, end):
         raise CdrError(nothing_stored(store.root, "There are no raw_pages of these days"))
     if not days:
-        out.print("No day needs to be made again; the catalog is.", soft_wrap=True)
+        out.print("No day needs to be made again; only the catalog is made.", soft_wrap=True)
     lasting_home()
     with running_dagster():
         with starting_dagster():

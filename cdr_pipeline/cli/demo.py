@@ -38,15 +38,13 @@ _APART: Final = f"Nothing but {FOLDER} was touched; the next demo makes it anew.
 
 
 @click.command()
-@click.option("--ui", "open_ui", is_flag=True, help="Then start Dagster on the demo's data.")
-@click.option(
-    "--port", type=PORT, default=3000, show_default=True, help="The port of Dagster's UI."
-)
+@click.option("--ui", "open_ui", is_flag=True, help="Then open Dagster on the demo's data.")
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of Dagster's UI.")
 def demo(open_ui: bool, port: int) -> None:
-    """Load a week of a simulated call centre, from HTTP to aggregates. Needs no settings.
+    """Load a week of an invented call centre. Needs no settings.
 
     Starts the vendor simulator on this machine and loads a week through Dagster into `./.demo`,
-    never into your own data.
+    from HTTP to the aggregates. Your own data is not touched.
     """
     from cdr_pipeline.simulator import Tenant, Vendor, serve
 
@@ -105,7 +103,7 @@ def _print_demo(settings: Settings) -> None:
     print_days(settings)
     for_tables().print(_week(Store.of(settings)))
     out.print(
-        f"Parquet is in {root}. Ask it anything:\n\n"
+        f"The Parquet files are in {root}. Query them:\n\n"
         "  [bold]DuckDB[/]  SELECT disposition, count(*) FROM\n"
         f"            read_parquet('{root}/cdrs/*/*.parquet', union_by_name = true,\n"
         "                         hive_partitioning = true) GROUP BY ALL;\n"

@@ -12,7 +12,7 @@ from cdr_pipeline.settings import Language, Settings
 
 @click.command()
 @click.option("--from", "first", type=DAY, required=True, help="First local day, included.")
-@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the first.")
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the first day.")
 @click.option(
     "--lang",
     type=click.Choice(get_args(Language)),
@@ -21,15 +21,15 @@ from cdr_pipeline.settings import Language, Settings
 @click.option(
     "--output",
     type=OUTPUT,
-    help="Write to this file instead of the folder `reports` of the data folder.",
+    help="File to write. Default: a file in the folder `reports` of the data folder.",
 )
 def report(
     first: datetime, last: datetime | None, lang: Language | None, output: Path | None
 ) -> None:
-    """Write a page for managers: the figures of the stored days, in pictures.
+    """Write a report for managers: the stored days in charts.
 
-    A single HTML file that needs no network, fits a phone, and can be printed. Does not ask the
-    vendor.
+    The report is one HTML file. It needs no network, fits a phone screen and can be printed. This
+    command does not contact the vendor.
     """
     from cdr_pipeline.report import page
 
@@ -43,9 +43,10 @@ def report(
 
 @click.command()
 def dictionary() -> None:
-    """Print the description of every dataset and column, as Markdown.
+    """Print the description of every dataset and column.
 
-    This is `data/DICTIONARY.md`; if CDR_CONTRACT is set, with the declared columns as well.
+    The output is Markdown. Without CDR_CONTRACT, it is the same as `data/DICTIONARY.md`. With
+    CDR_CONTRACT, the columns that the contract declares are added.
     """
     from cdr_pipeline.tables.contract import Contract
     from cdr_pipeline.tables.dictionary import dictionary as text

@@ -24,29 +24,34 @@ class _WithFaults(click.Command):
     type=click.IntRange(0, 65_535),
     default=8787,
     show_default=True,
-    help="0: any free port.",
+    help="Port to listen on. 0: any free port.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--seed", default=7, show_default=True, help="Each seed gives other calls.")
-@click.option("--calls-per-day", type=click.IntRange(0), default=2_000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--seed", default=7, show_default=True, help="Another seed gives other calls.")
 @click.option(
-    "--token", default="demo-token", show_default=True, help="The bearer token to accept."
+    "--calls-per-day",
+    type=click.IntRange(0),
+    default=2_000,
+    show_default=True,
+    help="About how many calls a usual weekday has.",
 )
-@click.option("--api-key", default="demo-key", show_default=True, help="The API key to accept.")
+@click.option("--token", default="demo-token", show_default=True, help="Bearer token to accept.")
+@click.option("--api-key", default="demo-key", show_default=True, help="API key to accept.")
 @click.option(
     "--bounds",
     type=click.Choice(["inclusive", "exclusive", "half-open"]),
     default="inclusive",
     show_default=True,
-    help="What start_date and end_date include.",
+    help="Whether calls at start_date and end_date are listed.",
 )
 @click.option(
     "--order",
     type=click.Choice(["newest", "oldest", "shuffled"]),
     default="newest",
     show_default=True,
+    help="Order in which calls are listed.",
 )
-@click.option("--chaos", default="", help="Faults, such as drift,flaky=0.25; see below.")
+@click.option("--chaos", default="", help="Faults, such as drift,flaky=0.25; see the list below.")
 def simulate(
     port: int,
     host: str,
@@ -58,9 +63,10 @@ def simulate(
     order: Any,
     chaos: str,
 ) -> None:
-    """Simulate the vendor's API on this machine, honest or with faults.
+    """Start a simulated vendor, with or without faults.
 
-    Any client can use it. The same seed, day and number of calls give the same calls every time.
+    It runs on this machine, for any client. The same seed, date and number of calls always give
+    the same calls, whenever you start it.
     """
     from cdr_pipeline.simulator import Chaos, Tenant, Vendor, run_forever
 

@@ -52,26 +52,25 @@ _TO_MEND: Final = {
 
 
 @click.command()
-@click.option(
-    "--from", "first", type=DAY, help="First local day, included. Default: the first stored."
-)
-@click.option("--to", "last", type=DAY, help="Last local day, included. Default: the last stored.")
+@click.option("--from", "first", type=DAY, help="First local day, included. Default: first stored.")
+@click.option("--to", "last", type=DAY, help="Last local day, included. Default: last stored.")
 def status(first: datetime | None, last: datetime | None) -> None:
-    """What is stored: one line for each day, with the vendor's total.
+    """Show each stored day beside the vendor's total.
 
     \b
-    vendor's total  without listed calls that began on another day
-    made            "in part": not every dataset is made from the last fetch
+    vendor's total  does not count listed calls that began on another day
+    made            "in part": some datasets are older than the last fetch
     changed         hours from the end of the day to the last fetch that found
-                    new, changed or gone calls; CDR_LOOKBACK_DAYS should be longer
-    rejects         whole records that cannot be calls (calls + these = vendor's
-                    total), + single fields that did not fit
-    made by         "other rules": made under another contract or zone than is set
-                    now, or by the rules of another version
+                    new, changed or deleted calls; CDR_LOOKBACK_DAYS should
+                    cover this time
+    rejects         records that cannot be calls (calls + these records = vendor's
+                    total) + single fields that did not fit in their calls
+    made by         "other rules": made with another contract, time zone or rules
+                    version than the current one
 
-    Empty columns are left out. Below the table are the days to be made or loaded again. A day with
-    a file that cannot be read is "unreadable"; then the files are listed at the end, with what to
-    do, and the exit code is 1.
+    Columns that are empty for all days are not shown. The text below the table names the days to
+    make or load again. A day with a file that cannot be read is shown as "unreadable". The command
+    then names these files and what to do, and the exit code is 1.
     """
     settings = Settings.load()
     begin, end = span(first, last)

@@ -16,12 +16,12 @@ from cdr_pipeline.errors import CdrError
 
 
 @click.command()
-@click.option("--port", type=PORT, default=3000, show_default=True)
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the UI.")
 def ui(port: int) -> None:
-    """Dagster's UI and daemon, with a history that lasts.
+    """Start Dagster's UI and daemon, and keep the history of runs.
 
-    It is kept in DAGSTER_HOME, or ./.dagster, or in Postgres (CDR_DAGSTER_POSTGRES_URL). Only this
-    machine can reach the UI: it asks for no password.
+    The history is kept in DAGSTER_HOME, in ./.dagster if that is not set, or in Postgres
+    (CDR_DAGSTER_POSTGRES_URL). The UI has no password, so only this machine can reach it.
     """
     from cdr_pipeline.home import kept_in, lasting_home
 

@@ -208,7 +208,7 @@ def _mix(figures: Figures, words: Words, width: int) -> Any:
         figures.campaigns.select(*labels, row=pl.col("campaign_uuid").replace_strict(names))
         .unpivot(list(labels), index="row", variable_name="label", value_name="calls")
         .filter(pl.col("calls") > 0)
-        # Stacked here, not by Vega, which mishandles a campaign with the name toString.
+        # Stacked here: Vega finds a function under the name of a campaign called toString.
         .with_columns(until=(pl.col("calls").cum_sum() / pl.col("calls").sum()).over("row"))
         .with_columns(
             since=pl.col("until").shift(fill_value=0.0).over("row"),
