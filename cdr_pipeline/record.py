@@ -49,12 +49,17 @@ TEXT, COUNT, TIME = Kind.TEXT, Kind.COUNT, Kind.TIME
 #: When the vendor documents another field, add one line here.
 FIELDS: Final = (
     Field("id", TEXT, "Key of the call detail record."),
-    Field("parent_id", TEXT, "Root leg of the call; equals `id` on the root itself."),
+    Field("parent_id", TEXT, "The id of the call's root leg; equals `id` if this is the root leg."),
     Field("sip_call_id", TEXT, "SIP Call-ID; not always a UUID."),
     Field("cause", TEXT, "FreeSWITCH hangup cause, such as USER_BUSY."),
     Field("duration", COUNT, "Seconds from start to end."),
     Field("direction", TEXT, "inbound, outbound or local."),
-    Field("recording_url", TEXT, "Link to the recording; whoever has it hears it.", secret=True),
+    Field(
+        "recording_url",
+        TEXT,
+        "Link to the recording. Anyone with the link can listen.",
+        secret=True,
+    ),
     Field("extension", TEXT, "The agent's extension; null for autocall."),
     Field("from_number", TEXT, "Calling number; outbound: our hotline.", secret=True),
     Field("to_number", TEXT, "Called number; outbound: the customer.", secret=True),
@@ -62,11 +67,11 @@ FIELDS: Final = (
     Field(
         "time_started",
         TIME,
-        "When the call was initiated. Of an hour that comes twice (clocks put back), the earlier.",
+        "When the call began. If clocks go back and a local hour occurs twice, the earlier one.",
     ),
-    Field("time_answered", TIME, "When it was answered; null if it was not."),
-    Field("time_ended", TIME, "When it ended."),
-    Field("time_ringging", TIME, "When it began to ring.", column="time_ringing"),
+    Field("time_answered", TIME, "When the call was answered; null if unanswered."),
+    Field("time_ended", TIME, "When the call ended."),
+    Field("time_ringging", TIME, "When the call began to ring.", column="time_ringing"),
     Field("status", TEXT, "The vendor's status, normalised: lower case, hyphens, one spelling."),
     Field("billsec", COUNT, "Seconds from answer to end; 0 when unanswered."),
     Field("app", TEXT, "autocall, autodialer, click_to_call, dial or callcenter."),
@@ -75,7 +80,9 @@ FIELDS: Final = (
     Field("email", TEXT, "The agent's e-mail address.", secret=True),
     Field("username", TEXT, "The agent's user name.", secret=True),
     Field(
-        "sip_hangup_disposition", TEXT, "Which side ended it, and how (send_bye, recv_bye, ...)."
+        "sip_hangup_disposition",
+        TEXT,
+        "Which side ended the call, and how (send_bye, recv_bye, ...).",
     ),
     Field("campaign_uuid", TEXT, "The campaign; null outside campaigns."),
     Field("lead_uuid", TEXT, "The lead of the campaign's list; null outside campaigns."),

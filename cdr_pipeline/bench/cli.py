@@ -1,4 +1,4 @@
-"""`cdr-pipeline-bench`: what people type."""
+"""The commands of `cdr-pipeline-bench`."""
 
 import os
 import tempfile
@@ -27,7 +27,7 @@ _seed = click.option("--seed", default=1, show_default=True, help="Another seed,
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """What loading and reading cost, here and with others, measured on this machine.
+    """Measure on this machine what loading and reading cost, here and with other tools.
 
     \b
     Loading, against dlt and others:   cdr-pipeline-bench load --records 1000000
@@ -36,15 +36,15 @@ def main() -> None:
     Dagster's part of a backfill:      cdr-pipeline-bench backfill
     Reading a year:                    cdr-pipeline-bench read
 
-    Nothing but loopback is asked; files stand in a temporary folder, which is removed.
-    CPU seconds are user and system time of a process and its children.
+    Requests go to loopback only. Files are in a temporary folder, which is removed. CPU seconds are
+    user and system time of a process and its children.
     """
-    os.environ["no_proxy"] = "*"  # for the contestants, too: theirs would be another machine's
+    os.environ["no_proxy"] = "*"  # for the contestants, too: a proxy cannot reach our loopback
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """For as long as a command works; what failed meanwhile is told in its own words."""
+    """A temporary folder for one command. A RuntimeError is shown as its message alone."""
     with tempfile.TemporaryDirectory(prefix="cdr-bench-", ignore_cleanup_errors=True) as folder:
         try:
             yield Path(folder)
@@ -71,11 +71,11 @@ def _folder() -> Iterator[Path]:
 )
 @_seed
 def load(records: int, latency: tuple[float, ...], repeat: int, only: str, seed: int) -> None:
-    """Load one day, this pipeline beside others.
+    """Load one day with this pipeline and with others.
 
-    Beside dlt, a naive script, and the least that anyone can do: each runs in a process of its own,
-    in turn, and what it wrote is compared with what was sent, value by value. Pages of 1,000; no
-    budget of requests.
+    The others are dlt, a naive script, and the floor (the least that anyone can do). Each runs in a
+    process of its own, in turn, and its output is compared with what was sent, value by value.
+    Pages have 1,000 records; there is no budget of requests.
     """
     contestants = only.split(",")
     for name in contestants:
@@ -107,10 +107,9 @@ def load(records: int, latency: tuple[float, ...], repeat: int, only: str, seed:
 @click.option("--latency", default=0.0, show_default=True, help="Milliseconds.")
 @_seed
 def growth(top: int, axis: tuple[str, ...], plot: Path | None, latency: float, seed: int) -> None:
-    """Load more and more.
+    """Load more and more: calls a day, days, keys of the lead lists, campaigns.
 
-    Calls a day, days, keys of the lead lists, campaigns. 3,000,000 calls a day take some 4 GB of
-    disk and of memory for the page cache.
+    3,000,000 calls a day take about 4 GB of disk, and of memory for the page cache.
     """
     points: list[growing.Point] = []
     with _folder() as folder, err.status("Loading") as status:
@@ -138,9 +137,9 @@ def growth(top: int, axis: tuple[str, ...], plot: Path | None, latency: float, s
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @_seed
 def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int) -> None:
-    """What a day's aggregates cost beside loading it.
+    """Measure what a day's aggregates cost, compared with loading it.
 
-    Loading is all from the first request to `cdrs`.
+    Loading is everything from the first request to `cdrs`.
     """
     shares: list[counting.Share] = []
     with _folder() as folder, err.status("Loading") as status:
@@ -163,11 +162,11 @@ def aggregates(records: tuple[int, ...], days: int, repeat: int, seed: int) -> N
 @click.option("--live", is_flag=True, help="Launch it in Dagster's UI, too, for its daemon to run.")
 @_seed
 def backfill(days: int, records: int, days_per_run: int, live: bool, seed: int) -> None:
-    """What Dagster adds to a backfill.
+    """Measure what Dagster adds to a backfill.
 
-    The same days are loaded by a plain loop and through Dagster. Its runs follow one another in one
-    process. Its daemon starts a process for each, two at once, up to 30 s after it was asked, and
-    takes as long to notice the end: `--live` says when.
+    A plain loop and Dagster load the same days. Dagster's runs follow one another in one process.
+    With `--live`, Dagster's daemon loads them as well: it starts a process for each run, two at the
+    same time, and needs up to 30 s to start the first and to notice the end.
     """
     with _folder() as folder, err.status(f"Loading {days:,} days, again and again"):
         table = filling.compare(folder, days, records, days_per_run, seed, live=live)
@@ -179,10 +178,10 @@ def backfill(days: int, records: int, days_per_run: int, live: bool, seed: int) 
 @click.option("--records", default=50_000, show_default=True, help="Calls a day.")
 @_seed
 def read(days: int, records: int, seed: int) -> None:
-    """Ask a year of calls, through our readers and directly.
+    """Query a year of calls, through our readers and directly.
 
-    `scan` and the DuckDB views, against the same files read as they are. The year is made of one
-    day that is really loaded: 50,000 calls on 365 days take some minutes and 2 GB.
+    Compares `scan` and the DuckDB views with the same files read as they are. The year is made from
+    one day that is really loaded: 50,000 calls on 365 days take some minutes and 2 GB.
     """
     with _folder() as folder, err.status("Making up a year") as status:
         store = reading.make(folder, days, records, seed)

@@ -51,9 +51,9 @@ ENDINGS: Final = {
         "an object, a list or a larger number, as compact JSON",
         ("number", "object", "array"),
     ),
-    "__decimal": Ending(DECIMAL, "declared: a number, exactly", declared="decimal"),
-    "__date": Ending(pl.Date(), "declared: a day", declared="date"),
-    "__datetime": Ending(INSTANT, "declared: an instant", declared="datetime"),
+    "__decimal": Ending(DECIMAL, "declared: an exact number", declared="decimal"),
+    "__date": Ending(pl.Date(), "declared: a date", declared="date"),
+    "__datetime": Ending(INSTANT, "declared: a date and time", declared="datetime"),
 }
 
 #: JSON type -> ending of its column. `number`: an integer beyond 64 bits, or not finite as a float.

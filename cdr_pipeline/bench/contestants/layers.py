@@ -1,5 +1,5 @@
-"""This pipeline once more, without Dagster, to tell what its layers cost: what went into
-fetching and flattening, and what into the aggregates.
+"""This pipeline once more, without Dagster: measures fetching and flattening apart from the
+aggregates.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ Spent = dict[str, float]
 def load(job: Job) -> Spent:
     """Prove, keep and flatten the days, then count them, all checks included.
 
-    Tells CPU seconds of `loading` and of `aggregates`, and the peak of memory in bytes before the
-    last day's aggregates, `loading_peak`, of this process alone.
+    Returns CPU seconds of `loading` and of `aggregates`, and `loading_peak`: the most bytes of
+    memory of this process alone, before the last day's aggregates.
     """
     settings = settings_for(job)
     store = Store.of(settings)

@@ -1,7 +1,8 @@
 """This pipeline: every daily asset through Dagster, in one process, as `cdr-pipeline run` does.
 
-CDR_PAGE_SIZE 1000, CDR_REQUESTS_PER_SECOND 0, all else by default; every check runs. Dagster's
-history is a new one, on disk, whose tables were made before (1.7 CPU s, once per DAGSTER_HOME).
+CDR_PAGE_SIZE 1000, CDR_REQUESTS_PER_SECOND 0, other settings by default; every check runs.
+Dagster's history is new and on disk; its tables were made before, not measured (1.7 CPU s, once
+per DAGSTER_HOME).
 """
 
 import os
@@ -25,8 +26,8 @@ from cdr_pipeline.window import spans
 
 
 def prepare(job: Job) -> None:
-    """Make Dagster's history, as the first run of all does; in a process of its own, so that what
-    a run has to import anyway still counts.
+    """Make Dagster's history, as the very first run does. Another process does this, so that the
+    imports of the measured run still count.
     """
     make = "import dagster; dagster.DagsterInstance.get().dispose()"
     home = {"DAGSTER_HOME": str(home_apart(job.folder / "dagster"))}
@@ -61,7 +62,7 @@ def load(job: Job) -> None:
 
 
 def written(folder: Path, keys: list[str]) -> Written:
-    """Which keys a column holds stands in the files."""
+    """The files themselves say which keys a column holds."""
     files = sorted((folder / "data" / "cdrs").glob("*/*.parquet"))
     frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
     columns: dict[str, list[str]] = {key: [] for key in keys}
