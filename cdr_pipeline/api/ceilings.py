@@ -122,7 +122,7 @@ class Ceilings:
         window = reading.window
         total = self._reader.probe(Window(window.start + SECOND, window.end)).total
         if total and len(self._reader.readings) > 1:
-            self._limits.span = window.length / 2
+            self._limits.learn_span(window.length)
             raise TooMuch(f"a range of {window.length} lists nothing", total)
         reading.see_unmoved(total)
 

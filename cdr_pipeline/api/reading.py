@@ -143,6 +143,10 @@ class Limits:
         """Totals stop at this number: a total that is not below it proves nothing."""
         self.ceiling = min(self.ceiling, total)
 
+    def learn_span(self, length: timedelta) -> None:
+        """Ranges of this length are too long: half of it is tried next."""
+        self.span = min(self.span, length / 2)
+
     def learn_reach(self, calls: int) -> None:
         """Paging receives this many calls of a window and no more."""
         self.reach = min(self.reach, calls)
@@ -295,7 +299,7 @@ class Reader:
                 if self.limits.page > 1 and self.find_out(window, limit=1) is not None:
                     self.limits.page = max(1, self.limits.page // 2)
                 elif window.length > _SHORTEST_RANGE:
-                    self.limits.span = min(self.limits.span, window.length / 2)
+                    self.limits.learn_span(window.length)
                     raise TooMuch(f"a range of {window.length} is refused") from error
                 else:
                     raise

@@ -28,7 +28,7 @@ LOAD_DAYS: Final = dg.define_asset_job(
         "Load days: fetch, prove, flatten, count. The schedule `nightly` and the sensor"
         f" `late_calls` start it; a run's tag `{ASKED_BY}` says which and why, and its partition"
         " range gives the days. Config: `accept_shrink` replaces a day even if the vendor now"
-        " proves fewer calls than are stored."
+        " proves fewer calls than are stored, or mostly other calls."
     ),
 )
 
