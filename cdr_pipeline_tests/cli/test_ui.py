@@ -18,9 +18,13 @@ from cdr_pipeline.errors import CdrError
 DAGSTER = f"""#!{sys.executable}
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+ready, tell = os.pipe()
 daemon = os.fork() == 0
 try:
-    if not daemon:
+    if daemon:
+        os.write(tell, b".")
+    else:
+        os.read(ready, 1)  # the daemon is where a SIGINT makes it print
         open(__file__ + ".pid", "w").write(str(os.getpid()))
         print("begun", flush=True)
     time.sleep(60)
