@@ -111,8 +111,8 @@ class _Transient(ApiError):
     """A failure after which the request is retried.
 
     kind: the error to raise after the last try. pause: the vendor's Retry-After, in seconds. busy:
-    the vendor was too busy, which says nothing about this request. large: the vendor might have
-    answered a smaller page.
+    the vendor was too busy or the token had expired, which says nothing about this request. large:
+    the vendor might have answered a smaller page.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Client:
 
         Raises Unauthorized, Refused (another 4xx), Unreachable, or Unavailable: nothing usable came
         within the bounds of `Patience`, or in `attempts` tries (tries for which the vendor was too
-        busy do not count).
+        busy or the token had expired do not count).
         """
         parameters = query.parameters(limit=limit, offset=offset)
 
@@ -253,8 +253,7 @@ class Client:
         token = self._tokens.get()
         response = self._send("GET", path, token)
         if response.status_code == 401 and self._tokens.refused(token):
-            token = self._tokens.get()
-            response = self._send("GET", path, token)
+            raise _Transient("answered 401: the token has expired", busy=True)
         self._raise_for(response)
         self._tokens.accepted(token)
         return response

@@ -162,6 +162,15 @@ def test_the_receipt_counts_each_request_that_the_vendor_received(connect: Conne
     assert receipt.requests + receipt.retries == len(flaky.requests)
 
 
+def test_a_request_that_is_sent_again_with_a_new_token_is_a_retry(connect: Connect) -> None:
+    expiring = vendor("expiring-token=3", records=CALLS.day(DAY), api_key="key")
+    client = connect(expiring, token=None, api_key="key", patience=PATIENT)
+    receipt = prove(client, page_size=10, concurrency=1).receipt
+    heard = Counter(exchange.path for exchange in expiring.requests)
+    assert receipt.retries == heard["/v3/auth/token"] - 1 > 0
+    assert receipt.requests + receipt.retries == heard["/v3/cdr"]
+
+
 @pytest.mark.parametrize("seed", [0, 2, 7, 9, 10, 11])
 @pytest.mark.parametrize("others", ["", ",cap=40,flaky=0.2", ",unstable", ",ceiling=120,html=0.2"])
 def test_drift_ends_in_the_last_truth_or_in_a_failure_with_figures(
